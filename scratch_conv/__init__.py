@@ -1,0 +1,30 @@
+"""Convolution, pooling and the other layers of a CNN for PyTorch, every derivative written by hand in NumPy.
+
+Names are loaded when they are first used, so that `scratch_conv.kernels` works where torch cannot be imported.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scratch_conv import functional, kernels, nn
+    from scratch_conv.swapping import override, restore, swap
+
+__version__ = "0.1.0"
+
+__all__ = ["__version__", "functional", "kernels", "nn", "override", "restore", "swap"]
+
+_MODULES = {"functional", "kernels", "nn"}
+_SWAPPING = {"override", "restore", "swap"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in _SWAPPING:
+        return getattr(importlib.import_module(f"{__name__}.swapping"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
