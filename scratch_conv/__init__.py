@@ -1,6 +1,7 @@
 """Convolution, pooling and the other layers of a CNN for PyTorch, every derivative written by hand in NumPy.
 
-Names are loaded when they are first used, so that `scratch_conv.kernels` works where torch cannot be imported.
+Names are loaded when they are first used, so that `scratch_conv.kernels` works where torch cannot be
+imported.
 """
 
 import importlib

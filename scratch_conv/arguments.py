@@ -1,0 +1,77 @@
+"""Arguments as torch's signatures take them, parsed once into full pairs; and what torch refuses, refused.
+
+Each refusal has the type of torch's own and, where torch's wording names the argument and what was expected,
+torch's wording.
+"""
+
+import operator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scratch_conv.kernels.geometry import Pair
+
+
+def pair(function: str, name: str, value: Any) -> Pair:
+    """Give an int, or a sequence of one or two ints, as two.
+
+    Raises:
+        TypeError: for anything else but ints and sequences.
+        RuntimeError: for a sequence of another length.
+    """
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    if len(values) not in (1, 2):
+        raise RuntimeError(
+            f"{function}: expected {name} to be a single integer value or a list of 2 values, "
+            f"but got {name}={list(values)}"
+        )
+    first, last = (integer(function, name, v) for v in (values[0], values[-1]))
+    return first, last
+
+
+def integer(function: str, name: str, value: Any) -> int:
+    """Give an integer as one: Python's, NumPy's, a symbolic one, or a tensor of one element.
+
+    Raises:
+        TypeError: for anything else, bool and float included.
+    """
+    if isinstance(value, torch.SymInt):
+        return value  # type: ignore[return-value]  # stands for an int while shapes are traced
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(
+            f"{function}(): argument '{name}' must be int or tuple of ints, not {type(value).__name__}"
+        ) from None
+
+
+def boolean(function: str, name: str, value: Any) -> bool:
+    """Give a bool as it is.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{function}(): argument '{name}' must be bool, not {type(value).__name__}")
+    return value
+
+
+def tensors(function: str, **values: Any) -> None:
+    """Refuse what isn't a tensor, and tensors that these kernels cannot reach.
+
+    Raises:
+        TypeError: for anything but a tensor.
+        RuntimeError: for a tensor on a device other than the CPU (or meta, which has no data).
+    """
+    for name, value in values.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{function}(): argument '{name}' must be Tensor, not {type(value).__name__}")
+        if value.device.type not in ("cpu", "meta"):
+            raise RuntimeError(
+                f"{function}: scratch_conv computes on the CPU, but {name} is on {value.device}. "
+                f"Move the model and its input with .cpu(), or give the model its torch layers back "
+                f"with scratch_conv.restore(model)."
+            )

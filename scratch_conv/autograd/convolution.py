@@ -1,0 +1,233 @@
+"""Convolution as Functions: three bilinear maps, the derivative of each one of the other two.
+
+The geometry travels flat, as the operators' schemas want it: stride (2), padding (4: top, bottom, left,
+right), dilation (2), groups. Tensors are batched: input (N, C, H, W), weight (O, C/G, KH, KW), bias (O,).
+Gradients of complex tensors follow torch's convention: the conjugate of the other operand takes its place.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from scratch_conv import kernels
+from scratch_conv.autograd.operators import Bilinear, call, fold, register_derivatives, unfold
+from scratch_conv.autograd.tensors import to_array, to_tensor
+from scratch_conv.kernels.geometry import Padding, Pair
+
+
+def conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> Tensor:
+    """Convolve, differentiably: y = x * w + b."""
+    output: Tensor = call(Conv2d, input, weight, bias, stride, padding, dilation, groups)
+    return output
+
+
+@torch.library.custom_op("scratch_conv::conv2d", mutates_args=())
+def conv2d_operator(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> Tensor:
+    bias_array = None if bias is None else to_array(bias)
+    geometry = _pairs(stride, padding, dilation)
+    output = kernels.conv2d(to_array(input), to_array(weight), bias_array, *geometry, groups)
+    return to_tensor(output, input.dtype)
+
+
+@torch.library.custom_op("scratch_conv::conv2d_grad_input", mutates_args=())
+def conv2d_grad_input_operator(
+    grad_output: Tensor,
+    weight: Tensor,
+    input_size: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> Tensor:
+    size = (input_size[0], input_size[1])
+    geometry = _pairs(stride, padding, dilation)
+    grad_input = kernels.conv2d_grad_input(to_array(grad_output), to_array(weight), size, *geometry, groups)
+    return to_tensor(grad_input, grad_output.dtype)
+
+
+@torch.library.custom_op("scratch_conv::conv2d_grad_weight", mutates_args=())
+def conv2d_grad_weight_operator(
+    grad_output: Tensor,
+    input: Tensor,
+    kernel_size: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> Tensor:
+    size = (kernel_size[0], kernel_size[1])
+    geometry = _pairs(stride, padding, dilation)
+    grad_weight = kernels.conv2d_grad_weight(to_array(grad_output), to_array(input), size, *geometry, groups)
+    return to_tensor(grad_weight, grad_output.dtype)
+
+
+@torch.library.custom_op("scratch_conv::conv2d_grad_bias", mutates_args=())
+def conv2d_grad_bias_operator(grad_output: Tensor) -> Tensor:
+    return to_tensor(kernels.conv2d_grad_bias(to_array(grad_output)), grad_output.dtype)
+
+
+@conv2d_operator.register_fake
+def _(input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Tensor:
+    geometry = _pairs(stride, padding, dilation)
+    size = kernels.conv2d_output_size(input.shape[2:], weight.shape[2:], *geometry)
+    return input.new_empty(input.shape[0], weight.shape[0], *size)
+
+
+@conv2d_grad_input_operator.register_fake
+def _(
+    grad_output: Any, weight: Any, input_size: Any, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Tensor:
+    return grad_output.new_empty(grad_output.shape[0], groups * weight.shape[1], *input_size)
+
+
+@conv2d_grad_weight_operator.register_fake
+def _(
+    grad_output: Any, input: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Tensor:
+    return grad_output.new_empty(grad_output.shape[1], input.shape[1] // groups, *kernel_size)
+
+
+@conv2d_grad_bias_operator.register_fake
+def _(grad_output: Any) -> Tensor:
+    return grad_output.new_empty(grad_output.shape[1])
+
+
+class Conv2d(Bilinear):
+    """y = x * w + b: dx = grad_input(dy, w), dw = grad_weight(dy, x), db = grad_bias(dy)."""
+
+    forward = staticmethod(torch.ops.scratch_conv.conv2d.default)
+    group_dims = (1, 0, 1)
+    joins_batch = True
+
+    @classmethod
+    def setup_context(cls, ctx: Any, inputs: Any, output: Any) -> None:
+        input, weight, _, *ctx.geometry = inputs
+        ctx.output_shape = output.shape
+        super().setup_context(ctx, (input, weight, None, *ctx.geometry), output)
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> Any:
+        input, weight = ctx.saved_tensors
+        wants_input, wants_weight, wants_bias, *_ = ctx.needs_input_grad
+        grad_input = grad_weight = grad_bias = None
+        if wants_input:
+            grad_input = call(Conv2dGradInput, grad_output, weight.conj(), input.shape[2:], *ctx.geometry)
+        if wants_weight:
+            grad_weight = call(Conv2dGradWeight, grad_output, input.conj(), weight.shape[2:], *ctx.geometry)
+        if wants_bias:
+            grad_bias = call(Conv2dGradBias, grad_output)
+        return grad_input, grad_weight, grad_bias, None, None, None, None
+
+    @classmethod
+    def jvp(cls, ctx: Any, input_t: Tensor | None, weight_t: Tensor | None, *rest: Any) -> Any:
+        bias_t, *_ = rest
+        if bias_t is None:
+            return super().jvp(ctx, input_t, weight_t)
+        spread = bias_t[:, None, None].expand(ctx.output_shape)
+        if input_t is None and weight_t is None:
+            return spread
+        return super().jvp(ctx, input_t, weight_t) + spread
+
+    @classmethod
+    def vmap(cls, info: Any, in_dims: Any, input: Tensor, weight: Tensor, *rest: Any) -> Any:
+        bias, *geometry = rest
+        _, weight_dim, bias_dim, *_ = in_dims
+        if bias is None or (weight_dim is None and bias_dim is None):
+            return super().vmap(info, in_dims, input, weight, *rest)
+        output, dim = super().vmap(info, in_dims, input, weight, None, *geometry)
+        if bias_dim is not None:
+            bias = bias.movedim(bias_dim, 0).unsqueeze(1)
+        return output.movedim(dim, 0) + bias[..., None, None], 0
+
+
+class Conv2dGradInput(Bilinear):
+    """dx = grad_input(dy, w), the transposed convolution."""
+
+    forward = staticmethod(torch.ops.scratch_conv.conv2d_grad_input.default)
+    group_dims = (1, 0, 1)
+    joins_batch = True
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        grad_output, weight = ctx.saved_tensors
+        _, *geometry = ctx.rest
+        wants_grad_output, wants_weight, *_ = ctx.needs_input_grad
+        to_grad_output = to_weight = None
+        if wants_grad_output:
+            to_grad_output = call(Conv2d, grad, weight.conj(), None, *geometry)
+        if wants_weight:
+            to_weight = call(Conv2dGradWeight, grad_output.conj(), grad, weight.shape[2:], *geometry)
+        return to_grad_output, to_weight, None, None, None, None, None
+
+
+class Conv2dGradWeight(Bilinear):
+    """dw = grad_weight(dy, x)."""
+
+    forward = staticmethod(torch.ops.scratch_conv.conv2d_grad_weight.default)
+    group_dims = (1, 1, 0)
+    joins_batch = False
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        grad_output, input = ctx.saved_tensors
+        _, *geometry = ctx.rest
+        wants_grad_output, wants_input, *_ = ctx.needs_input_grad
+        to_grad_output = to_input = None
+        if wants_grad_output:
+            to_grad_output = call(Conv2d, input.conj(), grad, None, *geometry)
+        if wants_input:
+            to_input = call(Conv2dGradInput, grad_output.conj(), grad, input.shape[2:], *geometry)
+        return to_grad_output, to_input, None, None, None, None, None
+
+
+class Conv2dGradBias(Function):
+    """db = Σ dy over pictures and pixels; its transpose repeats db over them."""
+
+    forward = staticmethod(torch.ops.scratch_conv.conv2d_grad_bias.default)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.output_shape = inputs[0].shape
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad[:, None, None].expand(ctx.output_shape)
+
+    @staticmethod
+    def jvp(ctx: Any, grad_output_t: Tensor) -> Any:
+        return call(Conv2dGradBias, grad_output_t)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, grad_output: Tensor) -> Any:
+        folded = fold(grad_output, in_dims[0], 1, info.batch_size)
+        return unfold(call(Conv2dGradBias, folded), 0, info.batch_size), 0
+
+
+def _pairs(
+    stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
+) -> tuple[Pair, Padding, Pair]:
+    top, bottom, left, right = padding
+    return (stride[0], stride[1]), ((top, bottom), (left, right)), (dilation[0], dilation[1])
+
+
+for _function in (Conv2d, Conv2dGradInput, Conv2dGradWeight, Conv2dGradBias):
+    register_derivatives(_function)

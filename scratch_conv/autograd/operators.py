@@ -1,0 +1,75 @@
+"""How a Function and its custom operator stand for each other, and what all of them share."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+
+def call(function: type[Function], *args: Any) -> Any:
+    """Run a Function; while dynamo or export traces, its operator alone.
+
+    Dynamo refuses to trace a Function that defines `jvp`. The operator carries the same derivative
+    (`register_derivatives`), so the traced program loses nothing but forward mode.
+    """
+    if torch.compiler.is_compiling():
+        return function.forward(*args)
+    return function.apply(*args)
+
+
+def register_derivatives(function: Any) -> None:
+    """Give a Function's operator (its `forward`) the Function's own derivative and batching rule."""
+    operator = function.forward
+    torch.library.register_autograd(operator, function.backward, setup_context=function.setup_context)
+    torch.library.register_vmap(operator, function.vmap)
+
+
+class Bilinear(Function):
+    """What the maps f(a, b, *rest), linear in a and in b, have in common: all but the backward pass.
+
+    A subclass names the dimensions of a, b and the result that grow when a vmapped convolution becomes one
+    with more groups, and whether a vmapped `a` alone may join the pictures of the batch instead.
+    """
+
+    group_dims: tuple[int, int, int]
+    joins_batch: bool
+
+    @classmethod
+    def setup_context(cls, ctx: Any, inputs: Any, output: Any) -> None:
+        a, b, *ctx.rest = inputs
+        ctx.save_for_backward(a, b)
+        ctx.save_for_forward(a, b)
+
+    @classmethod
+    def jvp(cls, ctx: Any, a_t: Tensor | None, b_t: Tensor | None, *_: Any) -> Any:
+        a, b = ctx.saved_tensors
+        if a_t is None:
+            return call(cls, a, b_t, *ctx.rest)
+        if b_t is None:
+            return call(cls, a_t, b, *ctx.rest)
+        return call(cls, a_t, b, *ctx.rest) + call(cls, a, b_t, *ctx.rest)
+
+    @classmethod
+    def vmap(cls, info: Any, in_dims: Any, a: Tensor, b: Tensor, *rest: Any) -> Any:
+        size, (a_dim, b_dim, *_) = info.batch_size, in_dims
+        if cls.joins_batch and b_dim is None:
+            return unfold(call(cls, fold(a, a_dim, 0, size), b, *rest), 0, size), 0
+        *rest, groups = rest
+        grown_a, grown_b, grown = cls.group_dims
+        result = call(cls, fold(a, a_dim, grown_a, size), fold(b, b_dim, grown_b, size), *rest, size * groups)
+        return unfold(result, grown, size), grown
+
+
+def fold(tensor: Tensor, vmapped_dim: int | None, dim: int, size: int) -> Tensor:
+    """Merge the dimension that vmap added (of `size`) into `dim`; a tensor without one is repeated."""
+    if vmapped_dim is None:
+        tensor = tensor.unsqueeze(dim).expand(*tensor.shape[:dim], size, *tensor.shape[dim:])
+    else:
+        tensor = tensor.movedim(vmapped_dim, dim)
+    return tensor.flatten(dim, dim + 1)
+
+
+def unfold(tensor: Tensor, dim: int, size: int) -> Tensor:
+    """Split a dimension that `fold` merged; the vmapped dimension is then at `dim`."""
+    return tensor.unflatten(dim, (size, tensor.shape[dim] // size))

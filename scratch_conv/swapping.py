@@ -1,0 +1,175 @@
+"""Put these layers into somebody else's model, and take them out again."""
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+import scratch_conv.nn
+from scratch_conv import functional
+
+Selector = type[nn.Module] | str | Iterable[type[nn.Module] | str]
+
+_OURS: dict[type[nn.Module], type[nn.Module]] = {
+    getattr(nn, name): getattr(scratch_conv.nn, name) for name in scratch_conv.nn.__all__
+}
+_TORCHS = {ours: torchs for torchs, ours in _OURS.items()}
+_SWAPPABLE: Any = tuple(_OURS)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What `swap` did with one layer: `reason` is empty where it was swapped, else says why it was not."""
+
+    name: str
+    layer: str
+    parameters: int
+    reason: str
+
+    @property
+    def swapped(self) -> bool:
+        return not self.reason
+
+
+@dataclass(frozen=True)
+class SwapReport:
+    """One row for each layer that could be swapped, in the model's order; prints as a table."""
+
+    rows: tuple[Row, ...]
+
+    @property
+    def swapped(self) -> tuple[str, ...]:
+        """The names of the layers that were swapped."""
+        return tuple(row.name for row in self.rows if row.swapped)
+
+    def __str__(self) -> str:
+        table = [("name", "layer", "parameters", "swapped")]
+        table += [
+            (row.name, row.layer, f"{row.parameters:,}", f"no: {row.reason}" if row.reason else "yes")
+            for row in self.rows
+        ]
+        widths = [max(len(line[column]) for line in table) for column in range(4)]
+        lines = [
+            f"{name:<{widths[0]}}  {layer:<{widths[1]}}  {parameters:>{widths[2]}}  {swapped}"
+            for name, layer, parameters, swapped in table
+        ]
+        lines.insert(1, "  ".join("-" * width for width in widths))
+        return "\n".join([*lines, f"{len(self.swapped)} of {len(self.rows)} layers swapped"])
+
+
+def swap(model: nn.Module, only: Selector | None = None, exclude: Selector | None = None) -> SwapReport:
+    """Let NumPy compute a model's layers: each `torch.nn` layer that has a twin here becomes it, in place.
+
+    Only the class of a layer changes: its parameters, buffers, hooks, flags and state dict keys stay the
+    same objects. Subclasses of torch's layers are left alone, and the report says so.
+
+    Args:
+        model: any module tree, or a single layer.
+        only: swap just these: a layer type, a name pattern ("features.*"), or several of them.
+        exclude: leave these alone; same forms, and stronger than `only`.
+
+    Raises:
+        TypeError: `model` is not a module, or a selector is neither a type nor a string.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"swap() expects a torch.nn.Module, not {type(model).__name__}")
+    wanted = _selection(only, "only") if only is not None else _everything
+    unwanted = _selection(exclude, "exclude") if exclude is not None else _nothing
+    rows = []
+    for name, module in model.named_modules():
+        if not isinstance(module, _SWAPPABLE):
+            continue
+        reason = _why_not(name, module, wanted, unwanted)
+        if not reason:
+            module.__class__ = _OURS[type(module)]
+        parameters = sum(parameter.numel() for parameter in module.parameters())
+        rows.append(Row(name, type(module).__name__, parameters, reason))
+    return SwapReport(tuple(rows))
+
+
+def restore(model: nn.Module) -> None:
+    """Undo `swap`: every layer of this package in the model becomes its `torch.nn` twin again, in place.
+
+    Raises:
+        TypeError: `model` is not a module.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"restore() expects a torch.nn.Module, not {type(model).__name__}")
+    for module in model.modules():
+        if type(module) in _TORCHS:
+            module.__class__ = _TORCHS[type(module)]
+
+
+def override() -> AbstractContextManager[Any]:
+    """Let NumPy compute every torch convolution and pooling called inside a `with` block.
+
+    Layers of `torch.nn`, and calls of `torch.nn.functional` and of `torch` itself in code that is not yours,
+    are all reached, in this thread only. Not reached are TorchScript, and calls that torch makes inside its
+    own composite functions. A checkpointed region must run its backward inside the block too.
+    """
+    return _Override()
+
+
+class _Override(TorchFunctionMode):
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return _REPLACEMENTS.get(func, func)(*args, **(kwargs or {}))
+
+
+def _max_pool2d_with_indices(*args: Any, **kwargs: Any) -> Any:
+    return functional.max_pool2d(*args, **{**kwargs, "return_indices": True})
+
+
+_REPLACEMENTS: dict[Any, Callable[..., Any]] = {
+    torch.conv2d: functional.conv2d,
+    torch.max_pool2d: functional.max_pool2d,
+    F.max_pool2d: functional.max_pool2d,
+    F.max_pool2d_with_indices: _max_pool2d_with_indices,
+    torch._C._nn.max_pool2d_with_indices: _max_pool2d_with_indices,
+}
+
+
+def _why_not(
+    name: str,
+    module: nn.Module,
+    wanted: Callable[[str, nn.Module], bool],
+    unwanted: Callable[[str, nn.Module], bool],
+) -> str:
+    if type(module) in _TORCHS:
+        return "already swapped"
+    if type(module) not in _OURS:
+        return f"subclass {type(module).__module__}.{type(module).__qualname__}"
+    if unwanted(name, module):
+        return "excluded"
+    return "" if wanted(name, module) else "not selected"
+
+
+def _everything(name: str, module: nn.Module) -> bool:
+    return True
+
+
+def _nothing(name: str, module: nn.Module) -> bool:
+    return False
+
+
+def _selection(selector: Selector, argument: str) -> Callable[[str, nn.Module], bool]:
+    selectors = [selector] if isinstance(selector, (str, type)) else list(selector)
+    for one in selectors:
+        if not isinstance(one, (str, type)):
+            raise TypeError(
+                f"swap(): '{argument}' takes layer types and name patterns, not {type(one).__name__}"
+            )
+
+    def selected(name: str, module: nn.Module) -> bool:
+        return any(
+            fnmatchcase(name, one) if isinstance(one, str) else isinstance(module, one) for one in selectors
+        )
+
+    return selected
