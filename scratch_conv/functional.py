@@ -231,7 +231,8 @@ def _check_max_pool2d(
             f"max_pool2d: pad should be at most half of the kernel size, "
             f"but got {padding=}, {kernel_size=} and {dilation=}"
         )
-    size = kernels.max_pool2d_output_size(input.shape[-2:], kernel_size, stride, padding, dilation, ceil_mode)
+    input_size = (input.shape[-2], input.shape[-1])
+    size = kernels.max_pool2d_output_size(input_size, kernel_size, stride, padding, dilation, ceil_mode)
     if min(size) < 1:
         raise RuntimeError(
             f"Given input size: {_size(input)}. Calculated output size: {size}. Output size is too small"

@@ -38,7 +38,7 @@ def max_pool2d_operator(
     dilation: Sequence[int],
     ceil_mode: bool,
 ) -> tuple[Tensor, Tensor]:
-    window = map(_pair, (kernel_size, stride, padding, dilation))
+    window = _pair(kernel_size), _pair(stride), _pair(padding), _pair(dilation)
     output, indices = kernels.max_pool2d(to_array(input), *window, ceil_mode)
     return to_tensor(output, input.dtype), torch.from_numpy(indices)
 
@@ -53,8 +53,10 @@ def max_pool2d_scatter_operator(
     padding: Sequence[int],
     dilation: Sequence[int],
 ) -> Tensor:
-    window = map(_pair, (input_size, kernel_size, stride, padding, dilation))
-    grad_input = kernels.max_pool2d_scatter(to_array(grad_output), to_array(indices), *window)
+    window = _pair(kernel_size), _pair(stride), _pair(padding), _pair(dilation)
+    grad_input = kernels.max_pool2d_scatter(
+        to_array(grad_output), to_array(indices), _pair(input_size), *window
+    )
     return to_tensor(grad_input, grad_output.dtype)
 
 

@@ -55,9 +55,11 @@ class Bilinear(Function):
         size, (a_dim, b_dim, *_) = info.batch_size, in_dims
         if cls.joins_batch and b_dim is None:
             return unfold(call(cls, fold(a, a_dim, 0, size), b, *rest), 0, size), 0
-        *rest, groups = rest
+        *others, groups = rest
         grown_a, grown_b, grown = cls.group_dims
-        result = call(cls, fold(a, a_dim, grown_a, size), fold(b, b_dim, grown_b, size), *rest, size * groups)
+        result = call(
+            cls, fold(a, a_dim, grown_a, size), fold(b, b_dim, grown_b, size), *others, size * groups
+        )
         return unfold(result, grown, size), grown
 
 
@@ -72,4 +74,5 @@ def fold(tensor: Tensor, vmapped_dim: int | None, dim: int, size: int) -> Tensor
 
 def unfold(tensor: Tensor, dim: int, size: int) -> Tensor:
     """Split a dimension that `fold` merged; the vmapped dimension is then at `dim`."""
-    return tensor.unflatten(dim, (size, tensor.shape[dim] // size))
+    shape = tensor.shape
+    return tensor.reshape(*shape[:dim], size, shape[dim] // size, *shape[dim + 1 :])
