@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
-from scratch_conv import arguments, autograd, kernels
-from scratch_conv.kernels.geometry import Padding, Pair, reach, same_padding
+from scratch_conv import arguments
+from scratch_conv.autograd import Conv2d, MaxPool2d, call, max_pool2d_indices
+from scratch_conv.kernels.geometry import Padding, Pair, Window, reach, same_padding
 
 __all__ = ["conv2d", "max_pool2d"]
 
@@ -67,7 +68,7 @@ def conv2d(
     both = _conv2d_padding(padding, weight, stride, dilation)
     _check_conv2d(input, weight, bias, stride, both, dilation, groups)
     batched = input if input.dim() == 4 else input.unsqueeze(0)
-    output = autograd.conv2d(batched, weight, bias, stride, (*both[0], *both[1]), dilation, groups)
+    output = call(Conv2d, batched, weight, bias, stride, (*both[0], *both[1]), dilation, groups)
     return output if input.dim() == 4 else output.squeeze(0)
 
 
@@ -111,10 +112,13 @@ def max_pool2d(
     ceil_mode = arguments.boolean("max_pool2d", "ceil_mode", ceil_mode)
     _check_max_pool2d(input, kernel_size, stride, padding, dilation, ceil_mode)
     batched = input if input.dim() == 4 else input.unsqueeze(0)
-    output, indices = autograd.max_pool2d(batched, kernel_size, stride, padding, dilation, ceil_mode)
-    if input.dim() == 3:
-        output, indices = output.squeeze(0), indices.squeeze(0)
-    return (output, indices) if return_indices else output
+    window = (kernel_size, stride, (padding[0], padding[0], padding[1], padding[1]), dilation)
+    output, taps = call(MaxPool2d, batched, ceil_mode, *window)
+    output = output if input.dim() == 4 else output.squeeze(0)
+    if not return_indices:
+        return output
+    indices = max_pool2d_indices(taps, input.shape[-1], *window)
+    return output, indices if input.dim() == 4 else indices.squeeze(0)
 
 
 def _conv2d_padding(padding: Any, weight: Tensor, stride: Pair, dilation: Pair) -> Padding:
@@ -231,8 +235,8 @@ def _check_max_pool2d(
             f"max_pool2d: pad should be at most half of the kernel size, "
             f"but got {padding=}, {kernel_size=} and {dilation=}"
         )
-    input_size = (input.shape[-2], input.shape[-1])
-    size = kernels.max_pool2d_output_size(input_size, kernel_size, stride, padding, dilation, ceil_mode)
+    window = Window(kernel_size, stride, ((padding[0],) * 2, (padding[1],) * 2), dilation)
+    size = window.output_size((input.shape[-2], input.shape[-1]), ceil_mode)
     if min(size) < 1:
         raise RuntimeError(
             f"Given input size: {_size(input)}. Calculated output size: {size}. Output size is too small"

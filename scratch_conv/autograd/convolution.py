@@ -13,11 +13,19 @@ from torch import Tensor
 from torch.autograd import Function
 
 from scratch_conv import kernels
-from scratch_conv.autograd.operators import Bilinear, call, fold, register_derivatives, unfold
+from scratch_conv.autograd.operators import (
+    Bilinear,
+    call,
+    fold,
+    operator,
+    register_derivatives,
+    unfold,
+    window_of,
+)
 from scratch_conv.autograd.tensors import to_array, to_tensor
-from scratch_conv.kernels.geometry import Padding, Pair
 
 
+@operator
 def conv2d(
     input: Tensor,
     weight: Tensor,
@@ -27,29 +35,13 @@ def conv2d(
     dilation: Sequence[int],
     groups: int,
 ) -> Tensor:
-    """Convolve, differentiably: y = x * w + b."""
-    output: Tensor = call(Conv2d, input, weight, bias, stride, padding, dilation, groups)
-    return output
-
-
-@torch.library.custom_op("scratch_conv::conv2d", mutates_args=())
-def conv2d_operator(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-) -> Tensor:
+    window = window_of(weight.shape[2:], stride, padding, dilation)
     bias_array = None if bias is None else to_array(bias)
-    geometry = _pairs(stride, padding, dilation)
-    output = kernels.conv2d(to_array(input), to_array(weight), bias_array, *geometry, groups)
-    return to_tensor(output, input.dtype)
+    return to_tensor(kernels.conv2d(to_array(input), to_array(weight), bias_array, window, groups), input)
 
 
-@torch.library.custom_op("scratch_conv::conv2d_grad_input", mutates_args=())
-def conv2d_grad_input_operator(
+@operator
+def conv2d_grad_input(
     grad_output: Tensor,
     weight: Tensor,
     input_size: Sequence[int],
@@ -58,14 +50,14 @@ def conv2d_grad_input_operator(
     dilation: Sequence[int],
     groups: int,
 ) -> Tensor:
+    window = window_of(weight.shape[2:], stride, padding, dilation)
     size = (input_size[0], input_size[1])
-    geometry = _pairs(stride, padding, dilation)
-    grad_input = kernels.conv2d_grad_input(to_array(grad_output), to_array(weight), size, *geometry, groups)
-    return to_tensor(grad_input, grad_output.dtype)
+    grad_input = kernels.conv2d_grad_input(to_array(grad_output), to_array(weight), size, window, groups)
+    return to_tensor(grad_input, grad_output)
 
 
-@torch.library.custom_op("scratch_conv::conv2d_grad_weight", mutates_args=())
-def conv2d_grad_weight_operator(
+@operator
+def conv2d_grad_weight(
     grad_output: Tensor,
     input: Tensor,
     kernel_size: Sequence[int],
@@ -74,39 +66,35 @@ def conv2d_grad_weight_operator(
     dilation: Sequence[int],
     groups: int,
 ) -> Tensor:
-    size = (kernel_size[0], kernel_size[1])
-    geometry = _pairs(stride, padding, dilation)
-    grad_weight = kernels.conv2d_grad_weight(to_array(grad_output), to_array(input), size, *geometry, groups)
-    return to_tensor(grad_weight, grad_output.dtype)
+    window = window_of(kernel_size, stride, padding, dilation)
+    grad_weight = kernels.conv2d_grad_weight(to_array(grad_output), to_array(input), window, groups)
+    return to_tensor(grad_weight, grad_output)
 
 
-@torch.library.custom_op("scratch_conv::conv2d_grad_bias", mutates_args=())
-def conv2d_grad_bias_operator(grad_output: Tensor) -> Tensor:
-    return to_tensor(kernels.conv2d_grad_bias(to_array(grad_output)), grad_output.dtype)
+@operator
+def conv2d_grad_bias(grad_output: Tensor) -> Tensor:
+    return to_tensor(kernels.conv2d_grad_bias(to_array(grad_output)), grad_output)
 
 
-@conv2d_operator.register_fake
+@conv2d.register_fake
 def _(input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Tensor:
-    geometry = _pairs(stride, padding, dilation)
-    size = kernels.conv2d_output_size(input.shape[2:], weight.shape[2:], *geometry)
-    return input.new_empty(input.shape[0], weight.shape[0], *size)
+    window = window_of(weight.shape[2:], stride, padding, dilation)
+    return input.new_empty(input.shape[0], weight.shape[0], *window.output_size(input.shape[2:]))
 
 
-@conv2d_grad_input_operator.register_fake
-def _(
-    grad_output: Any, weight: Any, input_size: Any, stride: Any, padding: Any, dilation: Any, groups: int
-) -> Tensor:
+@conv2d_grad_input.register_fake
+def _(grad_output: Any, weight: Any, input_size: Any, *geometry: Any) -> Tensor:
+    *_, groups = geometry
     return grad_output.new_empty(grad_output.shape[0], groups * weight.shape[1], *input_size)
 
 
-@conv2d_grad_weight_operator.register_fake
-def _(
-    grad_output: Any, input: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, groups: int
-) -> Tensor:
+@conv2d_grad_weight.register_fake
+def _(grad_output: Any, input: Any, kernel_size: Any, *geometry: Any) -> Tensor:
+    *_, groups = geometry
     return grad_output.new_empty(grad_output.shape[1], input.shape[1] // groups, *kernel_size)
 
 
-@conv2d_grad_bias_operator.register_fake
+@conv2d_grad_bias.register_fake
 def _(grad_output: Any) -> Tensor:
     return grad_output.new_empty(grad_output.shape[1])
 
@@ -220,13 +208,6 @@ class Conv2dGradBias(Function):
     def vmap(info: Any, in_dims: Any, grad_output: Tensor) -> Any:
         folded = fold(grad_output, in_dims[0], 1, info.batch_size)
         return unfold(call(Conv2dGradBias, folded), 0, info.batch_size), 0
-
-
-def _pairs(
-    stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
-) -> tuple[Pair, Padding, Pair]:
-    top, bottom, left, right = padding
-    return (stride[0], stride[1]), ((top, bottom), (left, right)), (dilation[0], dilation[1])
 
 
 for _function in (Conv2d, Conv2dGradInput, Conv2dGradWeight, Conv2dGradBias):

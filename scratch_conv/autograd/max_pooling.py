@@ -1,6 +1,7 @@
-"""Max pooling as Functions: a scatter and a gather by the same indices, each the other's derivative.
+"""Max pooling as Functions: a scatter and a gather by the same taps, each the other's derivative.
 
-Tensors are batched: input (N, C, H, W), output and indices (N, C, OH, OW), indices int64.
+The window travels flat, as the operators' schemas want it: kernel_size (2), stride (2), padding (4: top,
+bottom, left, right), dilation (2). Tensors are batched: input (N, C, H, W), output and taps (N, C, OH, OW).
 """
 
 from collections.abc import Sequence
@@ -11,178 +12,185 @@ from torch import Tensor
 from torch.autograd import Function
 
 from scratch_conv import kernels
-from scratch_conv.autograd.operators import call, fold, register_derivatives, unfold
+from scratch_conv.autograd.operators import call, fold, operator, register_derivatives, unfold, window_of
 from scratch_conv.autograd.tensors import to_array, to_tensor
-from scratch_conv.kernels.geometry import Pair
 
 
+@operator
 def max_pool2d(
     input: Tensor,
+    ceil_mode: bool,
     kernel_size: Sequence[int],
     stride: Sequence[int],
     padding: Sequence[int],
     dilation: Sequence[int],
-    ceil_mode: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Take the maximum under each window, differentiably: gives the output and its indices."""
-    output, indices = call(MaxPool2d, input, kernel_size, stride, padding, dilation, ceil_mode)
-    return output, indices
+    window = window_of(kernel_size, stride, padding, dilation)
+    output, taps = kernels.max_pool2d(to_array(input), window, ceil_mode)
+    return to_tensor(output, input), torch.from_numpy(taps)
 
 
-@torch.library.custom_op("scratch_conv::max_pool2d", mutates_args=())
-def max_pool2d_operator(
-    input: Tensor,
-    kernel_size: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    ceil_mode: bool,
-) -> tuple[Tensor, Tensor]:
-    window = _pair(kernel_size), _pair(stride), _pair(padding), _pair(dilation)
-    output, indices = kernels.max_pool2d(to_array(input), *window, ceil_mode)
-    return to_tensor(output, input.dtype), torch.from_numpy(indices)
-
-
-@torch.library.custom_op("scratch_conv::max_pool2d_scatter", mutates_args=())
-def max_pool2d_scatter_operator(
+@operator
+def max_pool2d_scatter(
     grad_output: Tensor,
-    indices: Tensor,
+    taps: Tensor,
     input_size: Sequence[int],
     kernel_size: Sequence[int],
     stride: Sequence[int],
     padding: Sequence[int],
     dilation: Sequence[int],
 ) -> Tensor:
-    window = _pair(kernel_size), _pair(stride), _pair(padding), _pair(dilation)
-    grad_input = kernels.max_pool2d_scatter(
-        to_array(grad_output), to_array(indices), _pair(input_size), *window
+    window = window_of(kernel_size, stride, padding, dilation)
+    size = (input_size[0], input_size[1])
+    return to_tensor(
+        kernels.max_pool2d_scatter(to_array(grad_output), to_array(taps), size, window), grad_output
     )
-    return to_tensor(grad_input, grad_output.dtype)
 
 
-@torch.library.custom_op("scratch_conv::max_pool2d_gather", mutates_args=())
-def max_pool2d_gather_operator(
+@operator
+def max_pool2d_gather(
     input: Tensor,
-    indices: Tensor,
+    taps: Tensor,
     kernel_size: Sequence[int],
     stride: Sequence[int],
     padding: Sequence[int],
     dilation: Sequence[int],
 ) -> Tensor:
-    return to_tensor(kernels.max_pool2d_gather(to_array(input), to_array(indices)), input.dtype)
+    window = window_of(kernel_size, stride, padding, dilation)
+    return to_tensor(kernels.max_pool2d_gather(to_array(input), to_array(taps), window), input)
 
 
-@max_pool2d_operator.register_fake
-def _(
-    input: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
-) -> tuple[Tensor, Tensor]:
-    size = kernels.max_pool2d_output_size(input.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
-    output = input.new_empty(*input.shape[:2], *size)
-    return output, torch.empty_like(output, dtype=torch.int64)
+@operator
+def max_pool2d_indices(
+    taps: Tensor,
+    input_width: int,
+    kernel_size: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+) -> Tensor:
+    window = window_of(kernel_size, stride, padding, dilation)
+    return torch.from_numpy(kernels.max_pool2d_indices(to_array(taps), input_width, window))
 
 
-@max_pool2d_scatter_operator.register_fake
-def _(grad_output: Any, indices: Any, input_size: Any, *window: Any) -> Tensor:
+@max_pool2d.register_fake
+def _(input: Any, ceil_mode: bool, *window: Any) -> tuple[Tensor, Tensor]:
+    described = window_of(*window)
+    output = input.new_empty(*input.shape[:2], *described.output_size(input.shape[2:], ceil_mode))
+    kernel_height, kernel_width = described.kernel_size
+    few = kernel_height * kernel_width <= kernels.MOST_TAPS_IN_A_BYTE
+    return output, torch.empty_like(output, dtype=torch.uint8 if few else torch.int32)
+
+
+@max_pool2d_scatter.register_fake
+def _(grad_output: Any, taps: Any, input_size: Any, *window: Any) -> Tensor:
     return grad_output.new_empty(*grad_output.shape[:2], *input_size)
 
 
-@max_pool2d_gather_operator.register_fake
-def _(input: Any, indices: Any, *window: Any) -> Tensor:
-    return input.new_empty(indices.shape)
+@max_pool2d_gather.register_fake
+def _(input: Any, taps: Any, *window: Any) -> Tensor:
+    return input.new_empty(taps.shape)
+
+
+@max_pool2d_indices.register_fake
+def _(taps: Any, *window: Any) -> Tensor:
+    return torch.empty_like(taps, dtype=torch.int64)
+
+
+@max_pool2d_indices.register_vmap
+def _(info: Any, in_dims: Any, taps: Tensor, *window: Any) -> Any:
+    indices = torch.ops.scratch_conv.max_pool2d_indices(fold(taps, in_dims[0], 0, info.batch_size), *window)
+    return unfold(indices, 0, info.batch_size), 0
 
 
 class MaxPool2d(Function):
-    """y = max under each window: dx = scatter(dy) by the indices of the maxima."""
+    """y = max under each window: dx = scatter(dy) by the taps of the maxima."""
 
     forward = staticmethod(torch.ops.scratch_conv.max_pool2d.default)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        input, *ctx.window, _ = inputs
-        _, indices = output
+        input, _, *ctx.window = inputs
+        _, taps = output
         ctx.input_size = input.shape[2:]
-        ctx.mark_non_differentiable(indices)
-        ctx.save_for_backward(indices)
-        ctx.save_for_forward(indices)
+        ctx.mark_non_differentiable(taps)
+        ctx.save_for_backward(taps)
+        ctx.save_for_forward(taps)
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor, _: Any) -> Any:
-        (indices,) = ctx.saved_tensors
-        grad_input = call(MaxPool2dScatter, grad_output, indices, ctx.input_size, *ctx.window)
+        (taps,) = ctx.saved_tensors
+        grad_input = call(MaxPool2dScatter, grad_output, taps, ctx.input_size, *ctx.window)
         return grad_input, None, None, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, input_t: Tensor, *_: Any) -> Any:
-        (indices,) = ctx.saved_tensors
-        return call(MaxPool2dGather, input_t, indices, *ctx.window), None
+        (taps,) = ctx.saved_tensors
+        return call(MaxPool2dGather, input_t, taps, *ctx.window), None
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, input: Tensor, *window: Any) -> Any:
-        folded = fold(input, in_dims[0], 0, info.batch_size)
-        output, indices = call(MaxPool2d, folded, *window)
-        return (unfold(output, 0, info.batch_size), unfold(indices, 0, info.batch_size)), (0, 0)
+    def vmap(info: Any, in_dims: Any, input: Tensor, *rest: Any) -> Any:
+        output, taps = call(MaxPool2d, fold(input, in_dims[0], 0, info.batch_size), *rest)
+        return (unfold(output, 0, info.batch_size), unfold(taps, 0, info.batch_size)), (0, 0)
 
 
 class MaxPool2dScatter(Function):
-    """dx[index] += dy: linear in dy, its transpose is the gather."""
+    """dx[pixel of the maximum] += dy: linear in dy; its transpose is the gather."""
 
     forward = staticmethod(torch.ops.scratch_conv.max_pool2d_scatter.default)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        _, indices, ctx.input_size, *ctx.window = inputs
-        ctx.save_for_backward(indices)
-        ctx.save_for_forward(indices)
+        _, taps, *ctx.rest = inputs
+        ctx.save_for_backward(taps)
+        ctx.save_for_forward(taps)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        (indices,) = ctx.saved_tensors
-        return call(MaxPool2dGather, grad, indices, *ctx.window), None, None, None, None, None, None
+        (taps,) = ctx.saved_tensors
+        _, *window = ctx.rest
+        return call(MaxPool2dGather, grad, taps, *window), None, None, None, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, grad_output_t: Tensor, *_: Any) -> Any:
-        (indices,) = ctx.saved_tensors
-        return call(MaxPool2dScatter, grad_output_t, indices, ctx.input_size, *ctx.window)
+        (taps,) = ctx.saved_tensors
+        return call(MaxPool2dScatter, grad_output_t, taps, *ctx.rest)
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, grad_output: Tensor, indices: Tensor, *rest: Any) -> Any:
-        size, (grad_dim, indices_dim, *_) = info.batch_size, in_dims
-        folded = fold(grad_output, grad_dim, 0, size), fold(indices, indices_dim, 0, size)
+    def vmap(info: Any, in_dims: Any, grad_output: Tensor, taps: Tensor, *rest: Any) -> Any:
+        size, (grad_dim, taps_dim, *_) = info.batch_size, in_dims
+        folded = fold(grad_output, grad_dim, 0, size), fold(taps, taps_dim, 0, size)
         return unfold(call(MaxPool2dScatter, *folded, *rest), 0, size), 0
 
 
 class MaxPool2dGather(Function):
-    """y = x[index]: linear in x, its transpose is the scatter."""
+    """y = x[pixel of the maximum]: linear in x; its transpose is the scatter."""
 
     forward = staticmethod(torch.ops.scratch_conv.max_pool2d_gather.default)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        input, indices, *ctx.window = inputs
+        input, taps, *ctx.window = inputs
         ctx.input_size = input.shape[2:]
-        ctx.save_for_backward(indices)
-        ctx.save_for_forward(indices)
+        ctx.save_for_backward(taps)
+        ctx.save_for_forward(taps)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        (indices,) = ctx.saved_tensors
-        grad_input = call(MaxPool2dScatter, grad, indices, ctx.input_size, *ctx.window)
+        (taps,) = ctx.saved_tensors
+        grad_input = call(MaxPool2dScatter, grad, taps, ctx.input_size, *ctx.window)
         return grad_input, None, None, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, input_t: Tensor, *_: Any) -> Any:
-        (indices,) = ctx.saved_tensors
-        return call(MaxPool2dGather, input_t, indices, *ctx.window)
+        (taps,) = ctx.saved_tensors
+        return call(MaxPool2dGather, input_t, taps, *ctx.window)
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, input: Tensor, indices: Tensor, *window: Any) -> Any:
-        size, (input_dim, indices_dim, *_) = info.batch_size, in_dims
-        folded = fold(input, input_dim, 0, size), fold(indices, indices_dim, 0, size)
+    def vmap(info: Any, in_dims: Any, input: Tensor, taps: Tensor, *window: Any) -> Any:
+        size, (input_dim, taps_dim, *_) = info.batch_size, in_dims
+        folded = fold(input, input_dim, 0, size), fold(taps, taps_dim, 0, size)
         return unfold(call(MaxPool2dGather, *folded, *window), 0, size), 0
-
-
-def _pair(values: Sequence[int]) -> Pair:
-    return values[0], values[1]
 
 
 for _function in (MaxPool2d, MaxPool2dScatter, MaxPool2dGather):

@@ -1,10 +1,30 @@
 """How a Function and its custom operator stand for each other, and what all of them share."""
 
+from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
+
+from scratch_conv import kernels
+from scratch_conv.kernels import Window
+
+
+def operator(compute: Callable[..., Any]) -> Any:
+    """Register a function of tensors as the opaque operator scratch_conv::<its name>.
+
+    The kernels use as many threads as torch does, so that data loader workers and distributed ranks, whose
+    torch is held to a share of the machine, keep to it.
+    """
+
+    @wraps(compute)
+    def on_torchs_threads(*args: Any, **kwargs: Any) -> Any:
+        kernels.set_num_threads(torch.get_num_threads())
+        return compute(*args, **kwargs)
+
+    return torch.library.custom_op(f"scratch_conv::{compute.__name__}", on_torchs_threads, mutates_args=())
 
 
 def call(function: type[Function], *args: Any) -> Any:
@@ -23,6 +43,19 @@ def register_derivatives(function: Any) -> None:
     operator = function.forward
     torch.library.register_autograd(operator, function.backward, setup_context=function.setup_context)
     torch.library.register_vmap(operator, function.vmap)
+
+
+def window_of(
+    kernel_size: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
+) -> Window:
+    """Give the window that an operator's flat arguments describe; padding is (top, bottom, left, right)."""
+    top, bottom, left, right = padding
+    return Window(
+        (kernel_size[0], kernel_size[1]),
+        (stride[0], stride[1]),
+        ((top, bottom), (left, right)),
+        (dilation[0], dilation[1]),
+    )
 
 
 class Bilinear(Function):
@@ -57,10 +90,8 @@ class Bilinear(Function):
             return unfold(call(cls, fold(a, a_dim, 0, size), b, *rest), 0, size), 0
         *others, groups = rest
         grown_a, grown_b, grown = cls.group_dims
-        result = call(
-            cls, fold(a, a_dim, grown_a, size), fold(b, b_dim, grown_b, size), *others, size * groups
-        )
-        return unfold(result, grown, size), grown
+        folded = fold(a, a_dim, grown_a, size), fold(b, b_dim, grown_b, size)
+        return unfold(call(cls, *folded, *others, size * groups), grown, size), grown
 
 
 def fold(tensor: Tensor, vmapped_dim: int | None, dim: int, size: int) -> Tensor:

@@ -17,6 +17,6 @@ def to_array(tensor: Tensor) -> Array:
     return array
 
 
-def to_tensor(array: Array, dtype: torch.dtype) -> Tensor:
-    """Wrap an array as a contiguous tensor, rounded to `dtype` if it was computed in a wider one."""
-    return torch.from_numpy(array).contiguous().to(dtype)
+def to_tensor(array: Array, like: Tensor) -> Tensor:
+    """Wrap an array as a contiguous tensor, rounded to the dtype of `like` if that is narrower."""
+    return torch.from_numpy(array).contiguous().to(like.dtype)

@@ -5,23 +5,29 @@ from scratch_conv.kernels.convolution import (
     conv2d_grad_bias,
     conv2d_grad_input,
     conv2d_grad_weight,
-    conv2d_output_size,
 )
+from scratch_conv.kernels.geometry import Window
 from scratch_conv.kernels.max_pooling import (
+    MOST_TAPS_IN_A_BYTE,
     max_pool2d,
     max_pool2d_gather,
-    max_pool2d_output_size,
+    max_pool2d_indices,
     max_pool2d_scatter,
 )
+from scratch_conv.kernels.threads import free_scratch, get_num_threads, set_num_threads
 
 __all__ = [
+    "MOST_TAPS_IN_A_BYTE",
+    "Window",
     "conv2d",
     "conv2d_grad_bias",
     "conv2d_grad_input",
     "conv2d_grad_weight",
-    "conv2d_output_size",
+    "free_scratch",
+    "get_num_threads",
     "max_pool2d",
     "max_pool2d_gather",
-    "max_pool2d_output_size",
+    "max_pool2d_indices",
     "max_pool2d_scatter",
+    "set_num_threads",
 ]

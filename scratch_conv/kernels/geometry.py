@@ -1,10 +1,11 @@
 """The window arithmetic that every sliding-window operation shares.
 
-Everything here is integer arithmetic on sizes, or a view of an array: no data is computed. The arithmetic
-also accepts symbolic integers, so that shapes can be propagated without data.
+Everything here is integer arithmetic on sizes, or a view of an array. The arithmetic also accepts symbolic
+integers, so that shapes can be propagated without data.
 """
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -21,54 +22,99 @@ def reach(kernel_size: int, dilation: int) -> int:
     return dilation * (kernel_size - 1) + 1
 
 
-def output_size(
-    size: int, kernel_size: int, stride: int, padding: Pair, dilation: int, ceil_mode: bool = False
-) -> int:
-    """Count the positions of a window along one axis.
-
-    With `ceil_mode` a last window may hang over the end of the padded axis, but only if it starts inside
-    the input or the padding before it (`torch.nn.MaxPool2d`, note on ceil_mode).
-    """
-    before, after = padding
-    room = size + before + after - reach(kernel_size, dilation)
-    if not ceil_mode:
-        return room // stride + 1
-    count = -(-room // stride) + 1
-    return count - 1 if (count - 1) * stride >= size + before else count
-
-
 def same_padding(kernel_size: int, dilation: int) -> Pair:
     """Give the padding that keeps an axis's size at stride 1; an uneven pixel goes to the end."""
     total = dilation * (kernel_size - 1)
     return total // 2, total - total // 2
 
 
-def windows(padded: Array, kernel_size: Pair, stride: Pair, dilation: Pair, output_size: Pair) -> Array:
-    """View (N, C, H, W) as (N, C, KH, KW, OH, OW): for each tap of the kernel, the pixels under it.
+class Window(NamedTuple):
+    """A window that slides over pictures: its taps, and the steps it takes. Each field is (rows, columns)."""
 
-    No data is copied. Pixels under several windows appear several times; within one tap no pixel appears
-    twice, so `windows(...)[:, :, kh, kw] += ...` is safe.
+    kernel_size: Pair
+    stride: Pair
+    padding: Padding
+    dilation: Pair
+
+    def output_size(self, input_size: Pair, ceil_mode: bool = False) -> Pair:
+        """Count the positions of the window on pictures of `input_size` (H, W)."""
+        return self._positions(0, input_size[0], ceil_mode), self._positions(1, input_size[1], ceil_mode)
+
+    def _positions(self, axis: int, size: int, ceil_mode: bool) -> int:
+        """Count the positions along one axis.
+
+        With `ceil_mode` a last window may hang over the end of the padded axis, but only if it starts
+        inside the input or the padding before it (`torch.nn.MaxPool2d`, note on ceil_mode).
+        """
+        stride, (before, after) = self.stride[axis], self.padding[axis]
+        room = size + before + after - reach(self.kernel_size[axis], self.dilation[axis])
+        if not ceil_mode:
+            return room // stride + 1
+        count = -(-room // stride) + 1
+        return count - 1 if (count - 1) * stride >= size + before else count
+
+    def taps(self, input_size: Pair, output_size: Pair) -> Iterator["Tap"]:
+        """List the window's taps in reading order, each with what it meets inside the picture."""
+        for number, (i, j) in enumerate(np.ndindex(*self.kernel_size)):
+            rows = self._inside(0, i, input_size[0], output_size[0])
+            columns = self._inside(1, j, input_size[1], output_size[1])
+            yield Tap(number, (..., rows[0], columns[0]), (..., rows[1], columns[1]))
+
+    def _inside(self, axis: int, tap: int, size: int, count: int) -> tuple[slice, slice]:
+        """Give the window positions at which a tap lies inside an axis, and the pixels it then meets."""
+        stride = self.stride[axis]
+        offset = tap * self.dilation[axis] - self.padding[axis][0]
+        first = max(0, -(offset // stride))
+        last = min(count - 1, (size - 1 - offset) // stride)
+        if first > last:
+            return slice(0, 0), slice(0, 0)
+        return slice(first, last + 1), slice(first * stride + offset, last * stride + offset + 1, stride)
+
+    def view(self, padded: Array, output_size: Pair) -> Array:
+        """View padded (N, C, H, W) as (N, C, KH, KW, OH, OW): for each tap, the pixels that it meets.
+
+        No data is copied: a pixel under several windows appears several times. The stride tricks are safe
+        for reading only.
+        """
+        n, c, h, w = padded.strides
+        return as_strided(
+            padded,
+            shape=(*padded.shape[:2], *self.kernel_size, *output_size),
+            strides=(
+                n,
+                c,
+                h * self.dilation[0],
+                w * self.dilation[1],
+                h * self.stride[0],
+                w * self.stride[1],
+            ),
+            writeable=False,
+        )
+
+
+class Tap(NamedTuple):
+    """One tap of a window: at the `windows` (an index into outputs) it meets the `pixels` (into inputs).
+
+    Windows whose tap falls into the padding are not among them. No pixel appears twice under one tap.
     """
-    n, c, h, w = padded.strides
-    return as_strided(
-        padded,
-        shape=(*padded.shape[:2], *kernel_size, *output_size),
-        strides=(n, c, h * dilation[0], w * dilation[1], h * stride[0], w * stride[1]),
-    )
+
+    number: int
+    windows: Any
+    pixels: Any
 
 
-def pad(x: Array, padding: Padding, value: float = 0) -> Array:
-    """Surround the pictures of (N, C, H, W) with `value`; without padding, `x` itself is returned."""
+def pad(x: Array, padding: Padding) -> Array:
+    """Surround the pictures of (N, C, H, W) with zeros; without padding, `x` itself is returned."""
     (top, bottom), (left, right) = padding
     if not (top or bottom or left or right):
         return x
     n, c, h, w = x.shape
-    padded = np.full((n, c, top + h + bottom, left + w + right), value, dtype=x.dtype)
+    padded = np.zeros((n, c, top + h + bottom, left + w + right), dtype=x.dtype)
     padded[:, :, top : top + h, left : left + w] = x
     return padded
 
 
-def unpadded(padded: Array, padding: Padding, size: Pair) -> Array:
-    """View the pictures of `size` (H, W) inside their padding: the transpose of `pad` with zeros."""
-    (top, _), (left, _) = padding
-    return padded[:, :, top : top + size[0], left : left + size[1]]
+def pieces(count: int, bytes_each: int, piece_bytes: int) -> list[slice]:
+    """Cut `count` things into slices of about `piece_bytes`, at least one thing each."""
+    step = max(1, piece_bytes // max(1, bytes_each))
+    return [slice(start, min(start + step, count)) for start in range(0, count, step)]

@@ -1,0 +1,144 @@
+"""Pieces of a batch on a thread pool of the kernels' own: the one place where threads are used.
+
+NumPy releases the interpreter lock inside its loops and matrix products, so plain threads do. Within a piece
+the BLAS is held to one thread, for two reasons: two levels of threads would share the same cores, and the
+BLAS's own threads spin for a while after each product, which slows down whatever else computes in turn with
+these kernels (torch's layers in a swapped model: three to five times, as measured). Threads of this pool
+sleep when they are idle.
+"""
+
+import math
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from scratch_conv.kernels.geometry import Array
+
+_Piece = TypeVar("_Piece")
+
+
+def parallel(work: Callable[[_Piece], object], pieces: Iterable[_Piece]) -> None:
+    """Call `work` on every piece, on up to `get_num_threads()` threads; the calling thread is one of them.
+
+    A single piece runs without the pool. The first exception of a piece is raised here.
+    """
+    queue = deque(pieces)
+    helpers = min(_num_threads, len(queue)) - 1
+    with _pool.single_threaded_blas():
+        futures = _pool.submit(helpers, _drain, work, queue) if helpers > 0 else []
+        try:
+            _drain(work, queue)
+        finally:
+            wait(futures)
+        for future in futures:
+            future.result()
+
+
+def get_num_threads() -> int:
+    """Give the number of threads that the kernels use."""
+    return _num_threads
+
+
+def set_num_threads(num_threads: int) -> None:
+    """Let the kernels use this many threads, in the whole process.
+
+    Raises:
+        ValueError: the number is not positive.
+    """
+    if num_threads < 1:
+        raise ValueError(f"expected a positive number of threads, got {num_threads}")
+    global _num_threads
+    _num_threads = num_threads
+
+
+def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Give this thread's own uninitialised array of that name; its memory is used again by the next call.
+
+    Fresh memory costs a page fault for every 4 KiB, which is more than most passes over it.
+    """
+    buffers: dict[str, Array] = _local.__dict__.setdefault("buffers", {})
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if name not in buffers or buffers[name].nbytes < size:
+        buffers[name] = np.empty(size, dtype=np.uint8)
+    return buffers[name][:size].view(dtype).reshape(shape)
+
+
+def free_scratch() -> None:
+    """Give back all scratch memory: this thread's own, and the pool's threads with theirs."""
+    _local.__dict__.clear()
+    with _pool.lock:
+        _pool.close()
+
+
+def _drain(work: Callable[[_Piece], object], queue: deque[_Piece]) -> None:
+    while True:
+        try:
+            piece = queue.popleft()
+        except IndexError:
+            return
+        work(piece)
+
+
+class _Pool:
+    """The threads, and the hold on the BLAS; none of it survives a fork."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.executor: ThreadPoolExecutor | None = None
+        self.size = 0
+        self.blas_holders = 0
+        self.blas: Any = None
+        self.blas_limit: Any = None
+
+    def submit(self, helpers: int, work: Callable[..., object], *args: Any) -> list[Future[object]]:
+        with self.lock:
+            if self.executor is None or self.size < helpers:
+                self.close()
+                self.executor = ThreadPoolExecutor(helpers, thread_name_prefix="scratch_conv")
+                self.size = helpers
+            return [self.executor.submit(work, *args) for _ in range(helpers)]
+
+    def close(self) -> None:
+        if self.executor is not None:
+            self.executor.shutdown(wait=False)
+        self.executor, self.size = None, 0
+
+    @contextmanager
+    def single_threaded_blas(self) -> Iterator[None]:
+        """Hold NumPy's BLAS to one thread; of several holders the last restores what was there."""
+        with self.lock:
+            if self.blas is None:
+                self.blas = ThreadpoolController().select(user_api="blas")
+            if self.blas_holders == 0:
+                self.blas_limit = self.blas.limit(limits=1)
+            self.blas_holders += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.blas_holders -= 1
+                if self.blas_holders == 0:
+                    self.blas_limit.restore_original_limits()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _start_anew() -> None:
+    global _pool
+    _pool = _Pool()
+
+
+_num_threads = _cores()
+_pool = _Pool()
+_local = threading.local()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_anew)
