@@ -1,0 +1,21 @@
+"""Hypothesis profiles of the suite: quick (the default), thorough and nightly.
+
+Choose one with `--hypothesis-profile thorough` or the environment variable SCRATCH_CONV_PROFILE. The quick
+one draws the same cases each time, so that a red test is red for everyone.
+"""
+
+import os
+
+import torch
+from hypothesis import HealthCheck, settings
+
+_SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
+
+settings.register_profile(
+    "quick", max_examples=150, derandomize=True, database=None, deadline=None, suppress_health_check=_SLOW
+)
+settings.register_profile("thorough", max_examples=2_000, deadline=None, suppress_health_check=_SLOW)
+settings.register_profile("nightly", max_examples=100_000, deadline=None, suppress_health_check=_SLOW)
+settings.load_profile(os.environ.get("SCRATCH_CONV_PROFILE", "quick"))
+
+torch.set_num_threads(1)  # the tensors are small, and each worker of pytest-xdist has one core

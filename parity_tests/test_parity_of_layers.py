@@ -1,0 +1,68 @@
+"""Our own operators and layers against torch's, on drawn configurations."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+import scratch_conv as sc
+from scratch_conv.parity import Case, Supports, assert_parity, cases
+
+REAL = ("float32", "float64")
+REDUCED = ("float16", "bfloat16")
+COMPLEX = ("complex64", "complex128")
+
+FUNCTIONS = {"conv2d": sc.functional.conv2d, "max_pool2d": sc.functional.max_pool2d}
+MODULES = {"conv2d": sc.nn.Conv2d, "max_pool2d": sc.nn.MaxPool2d}
+
+
+def known(failure: str) -> list[Any]:
+    """Return the names of the functions, the one that is known to fail marked so."""
+    name, _, reason = failure.partition(": ")
+    mark = pytest.mark.xfail(reason=reason, raises=AssertionError)
+    return [pytest.param(each, marks=mark) if each == name else each for each in FUNCTIONS]
+
+
+def parity(candidate: Any, like: str, supports: Supports, *, invalid: bool = False) -> None:
+    """Draw cases and compare."""
+
+    @given(case=cases(like, supports, invalid=invalid))
+    def compare(case: Case) -> None:
+        assert_parity(candidate, case, supports)
+
+    compare()
+
+
+@pytest.mark.parametrize("like", FUNCTIONS)
+def test_function_gives_torch_values_and_gradients(like: str) -> None:
+    parity(FUNCTIONS[like], like, Supports(dtypes=REAL))
+
+
+@pytest.mark.parametrize("like", known("max_pool2d: a batch of zero fails in the second derivative"))
+def test_function_gives_torch_second_derivatives(like: str) -> None:
+    parity(FUNCTIONS[like], like, Supports(dtypes=REAL, second_derivatives=True))
+
+
+@pytest.mark.parametrize("like", FUNCTIONS)
+def test_function_gives_torch_values_in_reduced_precision(like: str) -> None:
+    parity(FUNCTIONS[like], like, Supports(dtypes=REDUCED))
+
+
+@pytest.mark.parametrize("like", ["conv2d"])
+def test_function_gives_torch_values_for_complex_numbers(like: str) -> None:
+    parity(FUNCTIONS[like], like, Supports(dtypes=COMPLEX, second_derivatives=True))
+
+
+@pytest.mark.parametrize("like", known("conv2d: padding='same' loses channels_last"))
+def test_function_keeps_the_memory_format_as_torch_does(like: str) -> None:
+    parity(FUNCTIONS[like], like, Supports(dtypes=REAL, gradients=False, memory_format=True))
+
+
+@pytest.mark.parametrize("like", known("conv2d: a width of zero is computed, a 3-d weight is an IndexError"))
+def test_function_refuses_what_torch_refuses(like: str) -> None:
+    parity(FUNCTIONS[like], like, Supports(dtypes=REAL, errors=True), invalid=True)
+
+
+@pytest.mark.parametrize("like", MODULES)
+def test_module_gives_torch_values_and_gradients(like: str) -> None:
+    parity(MODULES[like], like, Supports(dtypes=REAL))

@@ -1,0 +1,181 @@
+"""The tensors of a case: described by a few words, made from a seed, and written as code."""
+
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+Kind: TypeAlias = Literal["counting", "integers", "normal", "graded", "special", "classes"]
+Layout: TypeAlias = Literal["contiguous", "channels_last", "transposed", "sliced", "expanded"]
+
+INTEGER_KINDS = frozenset({"counting", "integers"})
+_INLINE = 64  # a tensor of more elements is written as a call of torch's generator
+
+
+@dataclass(frozen=True, repr=False)
+class Array:
+    """One tensor of a case.
+
+    Attributes:
+        shape: its shape.
+        kind: its values. counting: 1 to 9, over and over; integers: -3 to 3, so that every sum is exact and
+            ties abound; normal; graded: normal numbers times powers of two from 2**-20 to 2**20; special:
+            integers among which one in eight is NaN, infinite, -0.0, subnormal or the largest number;
+            classes: 0 to high - 1.
+        layout: its strides. expanded: the first axis has stride 0.
+        seed: where the values come from.
+        dtype: name of the dtype where it differs from the case's.
+        high: the number of classes.
+        positive: whether the absolute values are taken (a variance).
+    """
+
+    shape: tuple[int, ...]
+    kind: Kind = "counting"
+    layout: Layout = "contiguous"
+    seed: int = 0
+    dtype: str | None = None
+    high: int = 1
+    positive: bool = False
+
+    def __repr__(self) -> str:
+        """Return the constructor's call, without what is at its default."""
+        return short_repr(self)
+
+    def make(self, dtype: torch.dtype) -> Tensor:
+        """Return the tensor, of `dtype` unless the array names its own."""
+        dtype = dtype if self.dtype is None else getattr(torch, self.dtype)
+        shape = self.shape
+        if self.layout == "expanded" and shape and shape[0] > 1:
+            shape = (1, *shape[1:])
+        values = _VALUES[self.kind](self, shape, dtype).to(dtype)
+        if self.positive:
+            values = values.abs()
+        return _arrange(values, self.layout, self.shape)
+
+    def code(self, dtype: torch.dtype) -> str:
+        """Return an expression that makes the tensor with nothing but torch."""
+        tensor = self.make(dtype)
+        if self.layout == "expanded" and self.shape and self.shape[0] > 1:
+            tensor = tensor[:1]
+        values = f"torch.tensor({_literal(tensor)}, dtype={tensor.dtype})"
+        if tensor.numel() == 0:
+            values = f"torch.zeros({tuple(tensor.shape)}, dtype={tensor.dtype})"
+        elif tensor.numel() > _INLINE and self.kind in _CODE:
+            values = _CODE[self.kind].format(
+                shape=tuple(tensor.shape), n=tensor.numel(), seed=self.seed, high=self.high
+            )
+            values = f"{values}.to({tensor.dtype})" + (".abs()" if self.positive else "")
+        return values + _arrange_code(tensor, self.layout, self.shape)
+
+
+def short_repr(instance: Any) -> str:
+    """Return a dataclass instance as a call of its constructor that leaves out what is at its default."""
+    given = []
+    for each in fields(instance):
+        default = each.default if each.default_factory is MISSING else each.default_factory()
+        value = getattr(instance, each.name)
+        if value != default:
+            given.append(f"{each.name}={value!r}")
+    return f"{type(instance).__name__}({', '.join(given)})"
+
+
+def _literal(tensor: Tensor) -> str:
+    """Return the nested list of a tensor's values, NaN and infinities as float(...)."""
+    text = str(tensor.tolist())
+    return text.replace("nan", "float('nan')").replace("inf", "float('inf')")
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _counting(array: Array, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    return (torch.arange(torch.Size(shape).numel()) % 9 + 1).reshape(shape)
+
+
+def _integers(array: Array, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    values = torch.randint(-3, 4, shape, generator=_generator(array.seed))
+    if dtype.is_complex:
+        return torch.complex(values.double(), values.double().flatten().flip(0).reshape(shape))
+    return values
+
+
+def _normal(array: Array, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    kind = torch.complex128 if dtype.is_complex else torch.float64
+    return torch.randn(shape, generator=_generator(array.seed), dtype=kind)
+
+
+def _graded(array: Array, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    exponents = torch.randint(-20, 21, shape, generator=_generator(array.seed + 1))
+    if dtype == torch.float16:
+        exponents = exponents // 5
+    return _normal(array, shape, dtype) * 2.0**exponents
+
+
+def _special(array: Array, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    finfo = torch.finfo(dtype)
+    inf, nan = torch.inf, torch.nan
+    words = [
+        nan,
+        inf,
+        -inf,
+        -0.0,
+        finfo.smallest_normal * finfo.eps,
+        finfo.smallest_normal,
+        finfo.max,
+        finfo.min,
+    ]
+    generator = _generator(array.seed)
+    values = torch.randint(-3, 4, shape, generator=generator).double()
+    chosen = torch.tensor(words, dtype=torch.float64)[
+        torch.randint(0, len(words), shape, generator=generator)
+    ]
+    return torch.where(torch.randint(0, 8, shape, generator=generator) == 0, chosen, values)
+
+
+def _classes(array: Array, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    return torch.randint(0, array.high, shape, generator=_generator(array.seed))
+
+
+_VALUES = {
+    "counting": _counting,
+    "integers": _integers,
+    "normal": _normal,
+    "graded": _graded,
+    "special": _special,
+    "classes": _classes,
+}
+
+_CODE = {
+    "counting": "(torch.arange({n}) % 9 + 1).reshape({shape})",
+    "integers": "torch.randint(-3, 4, {shape}, generator=torch.Generator().manual_seed({seed}))",
+    "normal": "torch.randn({shape}, generator=torch.Generator().manual_seed({seed}), dtype=torch.float64)",
+    "classes": "torch.randint(0, {high}, {shape}, generator=torch.Generator().manual_seed({seed}))",
+}
+
+
+def _arrange(values: Tensor, layout: Layout, shape: tuple[int, ...]) -> Tensor:
+    """Give the values the strides of `layout`; the values stay."""
+    if layout == "channels_last" and values.ndim == 4:
+        return values.contiguous(memory_format=torch.channels_last)
+    if layout == "transposed" and values.ndim >= 2:
+        return values.transpose(-1, -2).contiguous().transpose(-1, -2)
+    if layout == "sliced" and values.ndim >= 1:
+        return torch.stack([values, values], -1)[..., 0]
+    if layout == "expanded":
+        return values.expand(shape)
+    return values.contiguous()
+
+
+def _arrange_code(tensor: Tensor, layout: Layout, shape: tuple[int, ...]) -> str:
+    """Return what is appended to an expression of the values to give them the strides of `layout`."""
+    if layout == "channels_last" and tensor.ndim == 4:
+        return ".contiguous(memory_format=torch.channels_last)"
+    if layout == "transposed" and tensor.ndim >= 2:
+        return ".mT.contiguous().mT"
+    if layout == "sliced" and tensor.ndim >= 1:
+        return ".repeat_interleave(2, -1)[..., ::2]"
+    if layout == "expanded" and tuple(tensor.shape) != shape:
+        return f".expand({shape})"
+    return ""

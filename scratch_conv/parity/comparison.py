@@ -1,0 +1,183 @@
+"""Judging a candidate on a case.
+
+Exact mode: where a case holds small integers, every sum is exactly representable, so every order of summation
+gives the same values, and a candidate's have to be equal (the sign of a zero is not compared). Bounded mode:
+elsewhere, each element may lie as far from torch's float64 result as `scratch_conv.parity.rounding` derives,
+and no farther. Where infinities, NaNs or overflow are in play, what any of torch's own paths gives is right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from scratch_conv.parity.case import Case
+from scratch_conv.parity.expectation import Expectation, Expected, expect
+from scratch_conv.parity.observation import Observation, observe
+from scratch_conv.parity.operators import find_operator
+from scratch_conv.parity.operators.base import Operator
+from scratch_conv.parity.running import Call
+from scratch_conv.parity.supports import Supports
+
+
+@dataclass
+class Difference:
+    """One way in which a candidate is not torch.
+
+    Attributes:
+        what: the name of the result, or what else differs (an exception, a changed input, ...).
+        message: one line that says how.
+        got: the candidate's values, where values differ.
+        expected: torch's in float64.
+        wrong: where they differ too much.
+    """
+
+    what: str
+    message: str
+    got: Tensor | None = None
+    expected: Tensor | None = None
+    wrong: Tensor | None = None
+
+
+@dataclass
+class Verdict:
+    """The outcome of one case.
+
+    Attributes:
+        differences: what is not torch; empty for a candidate that is right.
+        share: the worst error as a share of the bound, over the elements that have one.
+    """
+
+    differences: list[Difference] = field(default_factory=list)
+    share: float = 0.0
+
+
+def compare(candidate: Call, case: Case, supports: Supports | None = None) -> Verdict:
+    """Call a candidate on a case and judge what it does.
+
+    Arguments:
+        candidate: a function with the signature of torch's.
+        case: the call.
+        supports: says whether memory format and exceptions are compared.
+    """
+    operator = find_operator(case.like)
+    supports = supports or Supports()
+    expectation = expect(operator, case)
+    observation = observe(candidate, case, expectation.values, operator.signature)
+    if expectation.error is not None:
+        return Verdict(_compare_errors(expectation.error, observation))
+    return judge(operator, expectation, observation, supports)
+
+
+def judge(
+    operator: Operator, expectation: Expectation, observation: Observation, supports: Supports
+) -> Verdict:
+    """Compare what was observed with what torch says."""
+    if observation.error is not None:
+        error = observation.error
+        raised = f"raised {type(error).__name__}: {error}, where torch computes a result"
+        return Verdict([Difference("exception", raised)])
+    verdict = Verdict()
+    for name, expected in expectation.results.items():
+        if name not in observation.results:
+            if not verdict.differences:
+                verdict.differences.append(Difference(name, f"{name} was not returned"))
+            continue
+        got = observation.results[name]
+        difference = compare_values(name, got, expected)
+        if difference is not None:
+            verdict.differences.append(difference)
+        else:
+            verdict.share = max(verdict.share, share_of_bound(got, expected))
+    verdict.differences += _compare_conduct(operator, observation)
+    if supports.memory_format and not verdict.differences:
+        verdict.differences += _compare_strides(observation.results["output"], expectation.results["output"])
+    return verdict
+
+
+def compare_values(name: str, got: Tensor, expected: Expected) -> Difference | None:
+    """Compare shape, dtype and elements of one result."""
+    value = expected.value
+    if got.shape != value.shape:
+        return Difference(name, f"{name} has shape {tuple(got.shape)}, expected {tuple(value.shape)}")
+    if got.dtype != expected.dtype:
+        return Difference(name, f"{name} has dtype {got.dtype}, expected {expected.dtype}")
+    wrong = wrong_elements(got, expected)
+    if not wrong.any():
+        return None
+    return Difference(name, _measure(name, got, value, wrong), got, value, wrong)
+
+
+def wrong_elements(got: Tensor, expected: Expected) -> Tensor:
+    """Return where a result of the right shape is not one that a correct computation can give."""
+    value = expected.value
+    wide = got.to(value.dtype)
+    right = (wide - value).abs() <= expected.allowed
+    for path in [value, *expected.paths]:
+        path = path.to(value.dtype)
+        right |= (wide == path) | (wide.isnan() & path.isnan())
+    if value.is_complex():  # a complex infinity has no one representation (C11, annex G)
+        right |= ~wide.isfinite() & ~value.isfinite()
+    right |= expected.overflow & (~wide.isfinite() | ~value.isfinite())
+    return ~right
+
+
+def share_of_bound(got: Tensor, expected: Expected) -> float:
+    """Return the greatest error as a share of what is allowed, over the elements that are allowed to err."""
+    error = (got.to(expected.value.dtype) - expected.value).abs()
+    judged = (expected.allowed > 0) & (error <= expected.allowed) & expected.allowed.isfinite()
+    return float((error[judged] / expected.allowed[judged]).max()) if judged.any() else 0.0
+
+
+def _measure(name: str, got: Tensor, value: Tensor, wrong: Tensor) -> str:
+    """Say how much differs and where, in the manner of torch.testing."""
+    error = (got.to(value.dtype) - value).abs()
+    finite = torch.where(wrong & error.isfinite(), error.to(torch.float64), -1.0)
+    text = f"{name} differs in {int(wrong.sum())} of {wrong.numel()} elements"
+    place = torch.unravel_index(finite.argmax(), finite.shape)
+    if float(finite.max()) < 0:
+        place = torch.unravel_index(wrong.to(torch.uint8).argmax(), wrong.shape)
+    index = tuple(int(each) for each in place)
+    relative = float(error[index]) / float(value[index].abs()) if value[index] != 0 else torch.inf
+    return (
+        f"{text}; greatest difference {float(error[index]):.6g} (relative {relative:.3g}) at index {index}: "
+        f"expected {value[index].item()!r}, got {got[index].item()!r}"
+    )
+
+
+def _compare_errors(error: Exception, observation: Observation) -> list[Difference]:
+    reason = str(error).partition("\n")[0]
+    refused = f"torch refuses this call with {type(error).__name__}: {reason}"
+    if observation.error is None:
+        return [Difference("exception", f"computed a result; {refused}")]
+    if isinstance(observation.error, type(error)):
+        return []
+    raised = f"raised {type(observation.error).__name__}: {observation.error}"
+    return [Difference("exception", f"{raised}; {refused}")]
+
+
+def _compare_conduct(operator: Operator, observation: Observation) -> list[Difference]:
+    found = [Difference(f"changed {name}", f"{name} was written into") for name in observation.changed]
+    found += [
+        Difference("shared memory", f"the output shares memory with {name}")
+        for name in observation.shared
+        if not operator.may_alias
+    ]
+    if observation.reused:
+        found.append(
+            Difference("shared memory", "a second call writes into the memory of the first call's result")
+        )
+    found += [
+        Difference(f"unrepeated {name}", f"{name} has other bits when the call is repeated")
+        for name in observation.unrepeated
+    ]
+    return found
+
+
+def _compare_strides(got: Tensor, expected: Expected) -> list[Difference]:
+    significant = [axis for axis, size in enumerate(got.shape) if size > 1]
+    if got.numel() == 0 or all(got.stride(axis) == expected.strides[axis] for axis in significant):
+        return []
+    return [Difference("strides", f"the output's strides are {got.stride()}, torch's are {expected.strides}")]

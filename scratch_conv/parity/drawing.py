@@ -1,0 +1,81 @@
+"""Pieces of which the operators' case strategies are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar
+
+from hypothesis import strategies as st
+
+from scratch_conv.parity.arrays import Array, Kind, Layout
+from scratch_conv.parity.supports import Supports
+
+T = TypeVar("T")
+Draw: TypeAlias = Callable[[st.SearchStrategy[Any]], Any]
+
+_KINDS: tuple[Kind, ...] = ("counting", "integers", "normal", "integers", "normal", "graded")
+_LAYOUTS: tuple[Layout, ...] = ("contiguous", "channels_last", "transposed", "sliced", "expanded")
+_SEEDS = st.integers(0, 2**16 - 1)
+
+
+def draw_kind(draw: Draw, supports: Supports) -> Kind:
+    """Draw what the tensors hold; one case in seven holds special values, where they are supported."""
+    kind: Kind = draw(st.sampled_from((*_KINDS, "special") if supports.special_values else _KINDS))
+    return kind
+
+
+def draw_pair(draw: Draw, supports: Supports, low: int, high: int) -> int | tuple[int, int]:
+    """Draw an argument for height and width: one int for both, or a pair."""
+    value: int = draw(st.integers(low, high))
+    if supports.rectangular and draw(st.booleans()):
+        return value, draw(st.integers(low, high))
+    return value
+
+
+def as_pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    """Return (height, width)."""
+    return value if isinstance(value, tuple) else (value, value)
+
+
+def draw_length(draw: Draw, least: int, most: int = 7) -> int:
+    """Draw a height or width: `least`, which is at least 1, and `most` more at most."""
+    return max(1, least) + int(draw(st.integers(0, most)))
+
+
+def draw_batch(draw: Draw, supports: Supports) -> tuple[int, ...]:
+    """Draw the batch axis: one size, none for an unbatched input."""
+    sizes: list[tuple[int, ...]] = [(1,), (2,), (3,), (5,)]
+    sizes += [()] if supports.unbatched else []
+    sizes += [(0,)] if supports.empty else []
+    batch: tuple[int, ...] = draw(st.sampled_from(sizes))
+    return batch
+
+
+def draw_arrays(
+    draw: Draw, supports: Supports, shapes: dict[str, tuple[int, ...]], kind: Kind
+) -> tuple[tuple[tuple[str, Array], ...], Array]:
+    """Draw the layouts and the seed of a case's tensors and of the gradient that comes in."""
+    seed = draw(_SEEDS)
+    names = [*shapes, "grad_output"]
+    layouts: dict[str, Layout] = dict.fromkeys(names, "contiguous")
+    if supports.layouts and draw(st.booleans()):
+        layouts = {name: draw(st.sampled_from(_LAYOUTS)) for name in names}
+    arrays = {
+        name: Array(shapes.get(name, ()), kind, layouts[name], seed + i) for i, name in enumerate(names)
+    }
+    incoming = arrays.pop("grad_output")
+    return tuple(arrays.items()), incoming
+
+
+def draw_wanted(draw: Draw, supports: Supports, names: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
+    """Draw which gradients are wanted, and whether their derivatives are."""
+    if not supports.gradients:
+        return (), 1
+    wanted = tuple(name for name in names if draw(st.booleans()))
+    second = supports.second_derivatives and wanted and draw(st.booleans())
+    return wanted, 2 if second else 1
+
+
+def given_arguments(arguments: dict[str, Any], defaults: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """Return the arguments that differ from torch's defaults."""
+    return tuple((name, value) for name, value in arguments.items() if value != defaults.get(name, ...))

@@ -1,0 +1,132 @@
+"""What torch says of a case: its results in float64 and how far others may lie, or its refusal."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from scratch_conv.parity.case import Case
+from scratch_conv.parity.operators.base import Bound, Operator
+from scratch_conv.parity.running import Values, make_values, positional, run, with_gradients
+
+
+@dataclass
+class Expected:
+    """One result that torch computes.
+
+    Attributes:
+        value: the result in float64 (complex128; integers as they are).
+        allowed: how far a correct result may lie from it, elementwise.
+        overflow: where a partial sum may overflow in one order and not in another.
+        paths: the result in the case's dtype by each of torch's own paths, where some of it is not finite.
+        dtype: the dtype of torch's result.
+        strides: the strides of torch's output; empty for gradients.
+    """
+
+    value: Tensor
+    allowed: Tensor
+    overflow: Tensor
+    paths: list[Tensor] = field(default_factory=list)
+    dtype: torch.dtype = torch.float32
+    strides: tuple[int, ...] = ()
+
+
+@dataclass
+class Expectation:
+    """All that torch says of a case.
+
+    Attributes:
+        values: the tensors that a candidate is called with.
+        results: torch's results by name; empty where it refuses.
+        error: what torch raises, or None.
+    """
+
+    values: Values
+    results: dict[str, Expected] = field(default_factory=dict)
+    error: Exception | None = None
+
+
+def expect(operator: Operator, case: Case) -> Expectation:
+    """Return what torch says of a case. Torch's warnings are left out: they are not what is compared."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _expect(operator, case)
+
+
+def _expect(operator: Operator, case: Case) -> Expectation:
+    values = make_values(case)
+    try:
+        native = operator.reference(*positional(values.tensors, operator.signature), **case.keywords)
+    except Exception as error:  # torch refuses in many types; the candidate is asked for the same
+        return Expectation(values, error=error)
+    native = native[0] if isinstance(native, tuple) else native
+    values = with_gradients(case, values, native)
+    precise = values.map(_widen)
+    results = run(operator.reference, case, precise, operator.signature)
+    bounds = operator.bounds(case, precise, results)
+    paths = _paths(operator, case, values) if _exceptional(case, results, bounds) else []
+    expected = {}
+    for name, value in results.items():
+        bound, ways = bounds[name], [path[name] for path in paths]
+        if case.dtype == "float16":
+            _widen_to_torch(bound, value, ways)
+        dtype = values.named()[name.partition("_")[2]].dtype if "_" in name else _dtype(value, native)
+        expected[name] = Expected(value, bound.allowed, bound.overflow, ways, dtype)
+    expected["output"].strides = native.stride()
+    return Expectation(values, expected)
+
+
+def _dtype(value: Tensor, native: Tensor) -> torch.dtype:
+    return native.dtype if value.is_floating_point() or value.is_complex() else value.dtype
+
+
+def _widen_to_torch(bound: Bound, value: Tensor, ways: list[Tensor]) -> None:
+    """Allow what torch itself needs: in float16 it accumulates some gradients in float16."""
+    for way in ways:
+        share = (way.to(value.dtype) - value).abs() / bound.allowed
+        share = share[share.isfinite()]
+        if share.numel():
+            bound.allowed *= max(1.0, float(share.max()))
+
+
+def _widen(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
+
+
+def _exceptional(case: Case, results: dict[str, Tensor], bounds: dict[str, Bound]) -> bool:
+    """Tell whether torch's own paths may disagree by more than rounding."""
+    if case.dtype == "float16":
+        return True
+    finite = all(bool(value.isfinite().all()) for value in results.values())
+    return not finite or any(bool(bound.overflow.any()) for bound in bounds.values())
+
+
+def _paths(operator: Operator, case: Case, values: Values) -> list[dict[str, Tensor]]:
+    """Run each of torch's own paths: oneDNN on and off, input contiguous and channels_last."""
+    ways = []
+    for onednn, memory_format in itertools.product((True, False), (None, torch.channels_last)):
+        changed = Values(dict(values.tensors), values.grad_output, values.directions)
+        if memory_format is not None:
+            if values.tensors["input"].ndim != 4:
+                continue
+            changed.tensors["input"] = values.tensors["input"].contiguous(memory_format=memory_format)
+        with _onednn(onednn):
+            ways.append(run(operator.reference, case, changed, operator.signature))
+    return ways
+
+
+@contextmanager
+def _onednn(enabled: bool) -> Iterator[None]:
+    """Switch oneDNN on or off for the block."""
+    before = torch.backends.mkldnn.enabled
+    torch.backends.mkldnn.enabled = enabled
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.enabled = before

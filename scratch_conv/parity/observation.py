@@ -1,0 +1,79 @@
+"""What a candidate does with a case, besides its results: what it changes, keeps and repeats."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from scratch_conv.parity.case import Case
+from scratch_conv.parity.running import Call, Values, run
+
+
+@dataclass
+class Observation:
+    """Everything seen of a candidate on one case.
+
+    Attributes:
+        results: what it computed, by name.
+        error: what it raised, or None.
+        changed: names of the tensors that it wrote into.
+        shared: names of the tensors whose memory its output shares.
+        unrepeated: names of the results that were different bits when called again.
+        reused: whether the second call wrote into the memory of the first call's results.
+    """
+
+    results: dict[str, Tensor] = field(default_factory=dict)
+    error: Exception | None = None
+    changed: list[str] = field(default_factory=list)
+    shared: list[str] = field(default_factory=list)
+    unrepeated: list[str] = field(default_factory=list)
+    reused: bool = False
+
+
+def observe(call: Call, case: Case, values: Values, signature: tuple[str, ...]) -> Observation:
+    """Run a candidate twice and record what it does. Never raises what the candidate raises."""
+    before = {name: tensor.clone() for name, tensor in values.named().items()}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            first = run(call, case, values, signature)
+            kept = {name: value.clone() for name, value in first.items()}
+            second = run(call, case, values, signature)
+    except Exception as error:  # whatever a candidate raises is a finding
+        return Observation(error=error, changed=_changed(before, values))
+    return Observation(
+        results=kept,
+        changed=_changed(before, values),
+        shared=[name for name, tensor in values.named().items() if _share(first["output"], tensor)],
+        unrepeated=[name for name in kept if not same_bits(kept[name], second[name])],
+        reused=any(_reused(first[name], second[name], values) for name in kept if name in second),
+    )
+
+
+def _changed(before: dict[str, Tensor], values: Values) -> list[str]:
+    return [name for name, tensor in values.named().items() if not same_bits(before[name], tensor)]
+
+
+def same_bits(a: Tensor, b: Tensor) -> bool:
+    """Tell whether two tensors have the same shape, dtype and bits (a NaN equals itself, -0.0 is not 0.0)."""
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    return torch.equal(_bytes(a), _bytes(b))
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone(memory_format=torch.contiguous_format).reshape(-1).view(torch.uint8)
+
+
+def _reused(first: Tensor, second: Tensor, values: Values) -> bool:
+    """Tell whether two calls' results are one memory, and not that of a tensor both were given."""
+    given = [*values.named().values(), *values.directions.values()]
+    return _share(first, second) and not any(_share(first, tensor) for tensor in given)
+
+
+def _share(a: Tensor, b: Tensor) -> bool:
+    where = a.untyped_storage().data_ptr()
+    return where != 0 and where == b.untyped_storage().data_ptr()

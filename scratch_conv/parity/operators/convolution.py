@@ -1,0 +1,127 @@
+"""conv2d: how its cases are drawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import assume
+from hypothesis import strategies as st
+from torch import Tensor
+
+from scratch_conv.parity.case import Case
+from scratch_conv.parity.drawing import (
+    Draw,
+    as_pair,
+    draw_arrays,
+    draw_batch,
+    draw_kind,
+    draw_length,
+    draw_pair,
+    draw_wanted,
+    given_arguments,
+)
+from scratch_conv.parity.operators.base import Operator
+from scratch_conv.parity.supports import Supports
+
+_DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+
+
+class Convolution(Operator):
+    """torch.nn.functional.conv2d, judged as a sum of products."""
+
+    name = "conv2d"
+    signature = ("input", "weight", "bias")
+    arguments = ("bias", "stride", "padding", "dilation", "groups")
+    linear = frozenset(signature)
+
+    def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
+        """Draw calls that torch accepts."""
+        return _cases(supports)
+
+    def invalid_cases(self, supports: Supports) -> st.SearchStrategy[Case]:
+        """Draw calls that differ from an accepted one in one argument."""
+        return _invalid_cases(supports)
+
+    def constructor(self, tensors: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments of torch.nn.Conv2d."""
+        out_channels, in_channels, *kernel_size = tensors["weight"].shape
+        sizes = {"in_channels": in_channels * arguments.get("groups", 1), "out_channels": out_channels}
+        bias = {} if "bias" in tensors else {"bias": False}
+        return {**sizes, "kernel_size": tuple(kernel_size), **arguments, **bias}
+
+
+@st.composite
+def _cases(draw: Draw, supports: Supports) -> Case:
+    dtype = draw(st.sampled_from(supports.dtypes))
+    groups = draw(st.integers(1, 3)) if supports.takes("groups") else 1
+    in_channels, out_channels = (groups * draw(st.integers(1, 3)) for _ in range(2))
+    kernel_size = as_pair(draw_pair(draw, supports, 1, 5))
+    dilation = draw_pair(draw, supports, 1, 3) if supports.takes("dilation") else 1
+    padding = _draw_padding(draw, supports)
+    stride = draw_pair(draw, supports, 1, 4) if supports.takes("stride") and padding != "same" else 1
+    windows = [d * (k - 1) + 1 for k, d in zip(kernel_size, as_pair(dilation), strict=True)]
+    margins = windows if padding == "same" else as_pair(0 if isinstance(padding, str) else padding)
+    lengths = tuple(draw_length(draw, w - 2 * p) for w, p in zip(windows, margins, strict=True))
+    shapes = {"input": (*draw_batch(draw, supports), in_channels, *lengths)}
+    shapes["weight"] = (out_channels, in_channels // groups, *kernel_size)
+    if supports.takes("bias") and draw(st.booleans()):
+        shapes["bias"] = (out_channels,)
+    arrays, grad_output = draw_arrays(draw, supports, shapes, draw_kind(draw, supports))
+    wanted, order = draw_wanted(draw, supports, tuple(shapes))
+    arguments = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    return Case("conv2d", arrays, given_arguments(arguments, _DEFAULTS), dtype, wanted, grad_output, order)
+
+
+def _draw_padding(draw: Draw, supports: Supports) -> int | tuple[int, int] | str:
+    if not supports.takes("padding"):
+        return 0
+    words = (
+        ["number", "number", "number", "number", "same", "valid"] if supports.string_padding else ["number"]
+    )
+    word: str = draw(st.sampled_from(words))
+    return draw_pair(draw, supports, 0, 4) if word == "number" else word
+
+
+_BAD_ARGUMENTS: tuple[dict[str, Any], ...] = (
+    {"stride": 0},
+    {"stride": -1},
+    {"stride": (1, 0)},
+    {"stride": (1, 1, 1)},
+    {"padding": -1},
+    {"padding": (1, 2, 3)},
+    {"padding": "sames"},
+    {"padding": "same", "stride": 2},
+    {"dilation": 0},
+    {"dilation": -2},
+    {"groups": 0},
+    {"groups": -1},
+    {"groups": 7},
+    {"stride": 1.5},
+    {"padding": 0.5},
+)
+
+
+@st.composite
+def _invalid_cases(draw: Draw, supports: Supports) -> Case:
+    case: Case = draw(_cases(supports))
+    shapes = {name: array.shape for name, array in case.arrays}
+    changes: list[Case] = [case.changed(**bad) for bad in _BAD_ARGUMENTS]
+    tall = (*shapes["weight"][:2], 99, shapes["weight"][3])
+    changes += [
+        case.reshaped("input", (1, 1, *shapes["input"])),
+        case.reshaped("input", shapes["input"][-2:]),
+        case.reshaped("input", (*shapes["input"][:-3], shapes["input"][-3] + 1, *shapes["input"][-2:])),
+        case.reshaped("input", (*shapes["input"][:-1], 0)),
+        case.reshaped("weight", shapes["weight"][1:]),
+        case.reshaped("weight", tall),
+        case.retyped("weight", "float64" if case.dtype == "float32" else "float32"),
+    ]
+    if "bias" in shapes:
+        changes += [
+            case.reshaped("bias", (shapes["bias"][0] + 1,)),
+            case.reshaped("bias", (1, *shapes["bias"])),
+        ]
+    invalid: Case = draw(st.sampled_from(changes))
+    # Torch 2.14 takes a dilation of zero or less where the batch is empty, and there only.
+    assume(0 not in shapes["input"][:-3] or invalid.keywords.get("dilation") not in (0, -2))
+    return invalid

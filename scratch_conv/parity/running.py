@@ -1,0 +1,116 @@
+"""Running an implementation on a case: its output, its gradients, their derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from scratch_conv.parity.case import Case
+
+Call: TypeAlias = Callable[..., Any]
+"""Takes the tensors by position, the rest by torch's keyword names; returns a tensor or a tuple of them."""
+
+_SECOND = 101  # added to a tensor's seed for the direction along which its gradient is differentiated
+
+
+@dataclass
+class Values:
+    """The tensors of a case.
+
+    Attributes:
+        tensors: what the operator is called with, by name.
+        grad_output: the gradient that comes in; None where no gradient is wanted.
+        directions: for second derivatives, what the gradient of each wanted tensor is multiplied by.
+    """
+
+    tensors: dict[str, Tensor]
+    grad_output: Tensor | None = None
+    directions: dict[str, Tensor] = field(default_factory=dict)
+
+    def map(self, change: Callable[[Tensor], Tensor], keep: frozenset[str] = frozenset()) -> Values:
+        """Return the values with `change` done to each floating-point tensor that is not named in `keep`."""
+
+        def changed(tensor: Tensor) -> Tensor:
+            return change(tensor) if tensor.is_floating_point() or tensor.is_complex() else tensor
+
+        tensors = {name: value if name in keep else changed(value) for name, value in self.tensors.items()}
+        grad_output = None if self.grad_output is None else changed(self.grad_output)
+        return Values(tensors, grad_output, {name: changed(value) for name, value in self.directions.items()})
+
+    def named(self) -> dict[str, Tensor]:
+        """Return the tensors that a candidate sees and must leave alone."""
+        incoming = {} if self.grad_output is None else {"grad_output": self.grad_output}
+        return {**self.tensors, **incoming}
+
+
+def make_values(case: Case) -> Values:
+    """Return the tensors of a case, without the gradient that comes in (see `with_gradients`)."""
+    return Values({name: array.make(case.torch_dtype) for name, array in case.arrays})
+
+
+def with_gradients(case: Case, values: Values, output: Tensor) -> Values:
+    """Add the gradient that comes in, shaped like `output`, and the directions of second derivatives."""
+    if not case.wanted:
+        return values
+    shaped = replace(case.grad_output, shape=tuple(output.shape))
+    directions = {}
+    if case.order == 2:
+        for name in case.wanted:
+            array = case.tensors[name]
+            direction = replace(array, layout="contiguous", seed=array.seed + _SECOND)
+            directions[name] = direction.make(case.torch_dtype)
+    return Values(values.tensors, shaped.make(case.torch_dtype), directions)
+
+
+def run(call: Call, case: Case, values: Values, signature: tuple[str, ...]) -> dict[str, Tensor]:
+    """Call an implementation and differentiate it.
+
+    Arguments:
+        call: the implementation.
+        case: the arguments, and which gradients are wanted.
+        values: the tensors.
+        signature: the names of the operator's tensors, in torch's order.
+
+    Returns:
+        `output` (and `indices`, where asked for), `grad_<name>` for each wanted gradient, and for second
+        derivatives `second_<name>`, that of Σ grad · direction. An output of another shape or dtype than
+        `grad_output` ends the run there.
+
+    Raises:
+        TypeError: where something else than tensors is returned. Whatever the implementation raises.
+    """
+    leaves = {name: t.detach().requires_grad_(name in case.wanted) for name, t in values.tensors.items()}
+    results = _named(call(*positional(leaves, signature), **case.keywords))
+    output, incoming = results["output"], values.grad_output
+    if incoming is None or output.shape != incoming.shape or output.dtype != incoming.dtype:
+        return {name: value.detach() for name, value in results.items()}
+    incoming = incoming.detach().requires_grad_(case.order == 2)
+    sources = [leaves[name] for name in case.wanted]
+    grads = torch.autograd.grad(output, sources, incoming, create_graph=case.order == 2)
+    results |= {f"grad_{name}": grad for name, grad in zip(case.wanted, grads, strict=True)}
+    if case.order == 2:
+        directions = [values.directions[name] for name in case.wanted]
+        seconds = torch.autograd.grad(grads, [*sources, incoming], directions, materialize_grads=True)
+        names = [*case.wanted, "grad_output"]
+        results |= {f"second_{name}": second for name, second in zip(names, seconds, strict=True)}
+    return {name: value.detach() for name, value in results.items()}
+
+
+def positional(tensors: dict[str, Tensor], signature: tuple[str, ...]) -> list[Tensor | None]:
+    """Return the tensors in torch's order, None for one that is absent between others."""
+    listed = [tensors.get(name) for name in signature]
+    while listed and listed[-1] is None:
+        listed.pop()
+    return listed
+
+
+def _named(outputs: Any) -> dict[str, Tensor]:
+    listed = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
+    for each in listed:
+        if not isinstance(each, Tensor):
+            raise TypeError(f"expected a tensor to be returned, got {type(each).__name__}")
+    return dict(zip(("output", "indices"), listed, strict=False))
