@@ -124,9 +124,9 @@ def _paths(operator: Operator, case: Case, values: Values) -> list[dict[str, Ten
 @contextmanager
 def _onednn(enabled: bool) -> Iterator[None]:
     """Switch oneDNN on or off for the block."""
-    before = torch.backends.mkldnn.enabled
-    torch.backends.mkldnn.enabled = enabled
+    before: bool = torch.backends.mkldnn.enabled  # type: ignore[assignment]
+    torch.backends.mkldnn.enabled = enabled  # type: ignore[assignment]  # a property at run time
     try:
         yield
     finally:
-        torch.backends.mkldnn.enabled = before
+        torch.backends.mkldnn.enabled = before  # type: ignore[assignment]
