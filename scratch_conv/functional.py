@@ -62,6 +62,7 @@ def conv2d(
         RuntimeError: shapes, dtypes or numbers do not fit; or a tensor is not on the CPU.
     """
     arguments.tensors("conv2d", input=input, weight=weight, **({} if bias is None else {"bias": bias}))
+    _check_conv2d_dimensions(input, weight)
     groups = arguments.integer("conv2d", "groups", groups)
     stride = arguments.pair("conv2d", "stride", stride)
     dilation = arguments.pair("conv2d", "dilation", dilation)
@@ -135,6 +136,20 @@ def _conv2d_padding(padding: Any, weight: Tensor, stride: Pair, dilation: Pair) 
     return same_padding(kernel_size[0], dilation[0]), same_padding(kernel_size[1], dilation[1])
 
 
+def _check_conv2d_dimensions(input: Tensor, weight: Tensor) -> None:
+    if input.dim() not in (3, 4):
+        raise RuntimeError(
+            f"Expected 3D (unbatched) or 4D (batched) input to conv2d, but got input of size: {_size(input)}"
+        )
+    if weight.dim() != 4:
+        raise RuntimeError(f"Expected 4D weight to conv2d, but got weight of size: {_size(weight)}")
+    if 0 in input.shape[-2:]:
+        raise RuntimeError(
+            f"conv2d: Only zero batch or zero channel inputs are supported, "
+            f"but got input of size: {_size(input)}"
+        )
+
+
 def _check_conv2d(
     input: Tensor,
     weight: Tensor,
@@ -144,12 +159,6 @@ def _check_conv2d(
     dilation: Pair,
     groups: int,
 ) -> None:
-    if input.dim() not in (3, 4):
-        raise RuntimeError(
-            f"Expected 3D (unbatched) or 4D (batched) input to conv2d, but got input of size: {_size(input)}"
-        )
-    if weight.dim() != 4:
-        raise RuntimeError(f"Expected 4D weight to conv2d, but got weight of size: {_size(weight)}")
     _check_conv2d_numbers(weight, stride, padding, dilation, groups)
     _check_conv2d_channels(input, weight, bias, groups)
     _check_conv2d_dtypes(input, weight, bias)

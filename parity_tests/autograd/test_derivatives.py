@@ -1,0 +1,166 @@
+"""Derivatives of every order and mode, against finite differences and against torch's own."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+import scratch_conv as sc
+
+SMALL = st.integers(1, 2)
+CONVOLUTIONS = st.fixed_dictionaries(
+    {
+        "stride": st.tuples(SMALL, SMALL),
+        "padding": st.tuples(st.integers(0, 2), st.integers(0, 2)),
+        "dilation": st.tuples(SMALL, SMALL),
+        "groups": SMALL,
+    }
+)
+POOLINGS = st.fixed_dictionaries(
+    {
+        "kernel_size": st.sampled_from([2, 3, (2, 3)]),
+        "stride": st.tuples(SMALL, SMALL),
+        "padding": st.integers(0, 1),
+        "dilation": SMALL,
+        "ceil_mode": st.booleans(),
+    }
+)
+
+
+def operands(groups: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
+    torch.manual_seed(0)
+    shapes = (2, 2 * groups, 5, 4), (3 * groups, 2, 3, 2), (3 * groups,)
+    x, w, b = (torch.randn(shape, dtype=dtype, requires_grad=True) for shape in shapes)
+    return x, w, b
+
+
+def distinct(*shape: int) -> Tensor:
+    """Numbers far enough from each other that a finite difference meets no tie."""
+    torch.manual_seed(0)
+    count = int(torch.tensor(shape).prod())
+    return torch.randperm(count).to(torch.float64).reshape(shape).requires_grad_()
+
+
+def check_both_orders(function: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> None:
+    assert torch.autograd.gradcheck(
+        function, inputs, check_forward_ad=True, check_batched_grad=True, check_batched_forward_grad=True
+    )
+    assert torch.autograd.gradgradcheck(function, inputs, check_fwd_over_rev=True, check_batched_grad=True)
+
+
+@settings(max_examples=5, deadline=None)
+@given(CONVOLUTIONS, st.booleans())
+def test_conv2d_passes_gradcheck_in_every_mode(arguments: dict[str, Any], with_bias: bool) -> None:
+    x, w, b = operands(arguments["groups"])
+    inputs = (x, w, b) if with_bias else (x, w)
+    check_both_orders(lambda x, w, b=None: sc.functional.conv2d(x, w, b, **arguments), inputs)
+
+
+def test_complex_conv2d_passes_gradcheck() -> None:
+    x, w, b = operands(1, torch.complex128)
+    torch.testing.assert_close(sc.functional.conv2d(x, w, b), F.conv2d(x, w, b), rtol=1e-13, atol=1e-13)
+    assert torch.autograd.gradcheck(sc.functional.conv2d, (x, w, b))
+    assert torch.autograd.gradgradcheck(sc.functional.conv2d, (x, w, b))
+
+
+@settings(max_examples=5, deadline=None)
+@given(POOLINGS)
+def test_max_pool2d_passes_gradcheck_in_every_mode(arguments: dict[str, Any]) -> None:
+    check_both_orders(lambda x: sc.functional.max_pool2d(x, **arguments), (distinct(2, 2, 6, 6),))
+
+
+@settings(max_examples=25, deadline=None)
+@given(CONVOLUTIONS, st.tuples(*[st.sampled_from([None, 0, 1, -1])] * 3).filter(any))
+def test_vmap_over_any_operands_and_dimensions(arguments: dict[str, Any], in_dims: tuple[Any, ...]) -> None:
+    def batched(tensor: Tensor, dim: int | None) -> Tensor:
+        return tensor if dim is None else torch.stack([tensor, -tensor, 2 * tensor], dim)
+
+    inputs = [batched(t.detach(), dim) for t, dim in zip(operands(arguments["groups"]), in_dims, strict=True)]
+    ours = torch.func.vmap(lambda *a: sc.functional.conv2d(*a, **arguments), in_dims)(*inputs)
+    torchs = torch.func.vmap(lambda *a: F.conv2d(*a, **arguments), in_dims)(*inputs)
+    torch.testing.assert_close(ours, torchs, rtol=1e-13, atol=1e-13)
+
+
+@settings(max_examples=10, deadline=None)
+@given(POOLINGS, st.sampled_from([0, 1, 2, -1]))
+def test_vmap_of_max_pool2d(arguments: dict[str, Any], in_dim: int) -> None:
+    def pool(function: Callable[..., Any]) -> Any:
+        called = torch.func.vmap(lambda x: function(x, **arguments, return_indices=True), in_dim)
+        return called(torch.stack([distinct(1, 2, 7, 7).detach()] * 3, in_dim))
+
+    for ours, torchs in zip(pool(sc.functional.max_pool2d), pool(F.max_pool2d), strict=True):
+        assert torch.equal(ours, torchs)
+
+
+def test_per_sample_gradients() -> None:
+    x, w, b = (t.detach() for t in operands(1))
+
+    def loss(function: Callable[..., Tensor], w: Tensor, b: Tensor, picture: Tensor) -> Tensor:
+        return F.max_pool2d(function(picture[None], w, b), 2).pow(2).sum()
+
+    def gradients(function: Callable[..., Tensor]) -> Any:
+        one = torch.func.grad(lambda w, b, p: loss(function, w, b, p), argnums=(0, 1))
+        return torch.func.vmap(one, (None, None, 0))(w, b, x)
+
+    torch.testing.assert_close(gradients(sc.functional.conv2d), gradients(F.conv2d), rtol=1e-12, atol=1e-12)
+
+
+def test_hessian_and_jacobians() -> None:
+    x, w, _ = (t.detach() for t in operands(1))
+
+    def energy(function: Callable[..., Tensor]) -> Callable[[Tensor], Tensor]:
+        return lambda x: function(x, w).pow(3).sum()
+
+    for transform in (torch.func.hessian, torch.func.jacrev, torch.func.jacfwd):
+        ours, torchs = (transform(energy(f))(x) for f in (sc.functional.conv2d, F.conv2d))
+        torch.testing.assert_close(ours, torchs, rtol=1e-11, atol=1e-11)
+
+
+def test_only_wanted_gradients_are_computed() -> None:
+    x, w, b = operands(1)
+    for wanted in ((x,), (w,), (b,), (x, b)):
+        for tensor in (x, w, b):
+            tensor.requires_grad_(any(tensor is one for one in wanted))
+        with torch.profiler.profile() as profile:
+            sc.functional.conv2d(x, w, b).sum().backward()
+        ran = {event.key for event in profile.key_averages() if event.key.startswith("Conv2dGrad")}
+        names = {id(x): "Conv2dGradInput", id(w): "Conv2dGradWeight", id(b): "Conv2dGradBias"}
+        assert ran == {names[id(one)] for one in wanted}
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # of opcheck's own making
+@pytest.mark.parametrize("name", ["conv2d", "conv2d_grad_input", "conv2d_grad_weight", "conv2d_grad_bias"])
+def test_operators_of_convolution_pass_opcheck(name: str) -> None:
+    x, w, b = operands(2)
+    geometry = ([2, 1], [1, 1, 0, 2], [1, 2], 2)
+    y = torch.ops.scratch_conv.conv2d(x, w, b, *geometry).detach().requires_grad_()
+    inputs = {
+        "conv2d": (x, w, b, *geometry),
+        "conv2d_grad_input": (y, w, [5, 4], *geometry),
+        "conv2d_grad_weight": (y, x, [3, 2], *geometry),
+        "conv2d_grad_bias": (y,),
+    }[name]
+    torch.library.opcheck(getattr(torch.ops.scratch_conv, name).default, inputs)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")
+@pytest.mark.parametrize("kernel_size", [[3, 3], [17, 17]])
+@pytest.mark.parametrize(
+    "name", ["max_pool2d", "max_pool2d_scatter", "max_pool2d_gather", "max_pool2d_indices"]
+)
+def test_operators_of_max_pooling_pass_opcheck(name: str, kernel_size: list[int]) -> None:
+    x = distinct(1, 2, 18, 18)
+    window = (kernel_size, [2, 2], [1, 1, 1, 1], [1, 1])
+    y, taps = torch.ops.scratch_conv.max_pool2d(x, True, *window)
+    inputs = {
+        "max_pool2d": (x, True, *window),
+        "max_pool2d_scatter": (y.detach().requires_grad_(), taps, [18, 18], *window),
+        "max_pool2d_gather": (x, taps, *window),
+        "max_pool2d_indices": (taps, 18, *window),
+    }[name]
+    torch.library.opcheck(getattr(torch.ops.scratch_conv, name).default, inputs)

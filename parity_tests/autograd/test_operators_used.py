@@ -1,0 +1,40 @@
+"""No convolution, pooling, unfold or matrix product of torch runs inside these layers, in any direction."""
+
+import re
+
+import torch
+from torch import nn
+
+import scratch_conv as sc
+
+TORCHS_OWN = re.compile(
+    r"conv|pool|unfold|im2col|col2im|mm$|bmm|matmul|mv$|dot$|einsum|linear|mkldnn|onednn", re.IGNORECASE
+)
+
+
+def network() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding="same", bias=False),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(4, 6, (3, 2), stride=2, padding=1, dilation=2, groups=2),
+        nn.MaxPool2d(3, stride=1, padding=1, ceil_mode=True),
+    )
+
+
+def operators_used(model: nn.Module) -> set[str]:
+    x = torch.randn(4, 2, 16, 16, requires_grad=True)
+    with torch.profiler.profile() as profile:
+        gradients = torch.autograd.grad(model(x).sum(), [x, *model.parameters()], create_graph=True)
+        sum(g.pow(2).sum() for g in gradients).backward()  # type: ignore[union-attr]  # second order too
+    return {event.key for event in profile.key_averages()}
+
+
+def test_torch_computes_nothing_in_a_swapped_model() -> None:
+    model = network()
+    assert any(TORCHS_OWN.search(name) for name in operators_used(model)), "the profiler sees torch's own"
+    sc.swap(model)
+    used = operators_used(model)
+    assert "scratch_conv::conv2d_grad_weight" in used
+    torchs = {name for name in used if not re.match(r"scratch_conv::|autograd::|Conv2d|MaxPool2d", name)}
+    assert not {name for name in torchs if TORCHS_OWN.search(name)}

@@ -1,0 +1,67 @@
+"""Compilation, export, tracing and shape propagation see the operators and compute the same."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+import scratch_conv as sc
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 4, 3, padding="same"), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True))
+    return model.double()
+
+
+def loss_and_gradients(model: nn.Module, forward: nn.Module, x: Tensor) -> list[Tensor]:
+    x = x.clone().requires_grad_()
+    loss = forward(x).pow(2).sum()
+    return [loss, *torch.autograd.grad(loss, [x, *model.parameters()])]
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own, of its deprecated parts and of the C++ compiler
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("backend", ["eager", "aot_eager", "inductor"])
+def test_compile_gives_one_graph_and_the_same_results(backend: str, dynamic: bool) -> None:
+    torch._dynamo.reset()
+    model = network()
+    sc.swap(model)
+    compiled = torch.compile(model, fullgraph=True, backend=backend, dynamic=dynamic)
+    for height, width in [(6, 5), (9, 8)]:
+        x = torch.randn(2, 2, height, width, dtype=torch.float64)
+        ours = loss_and_gradients(model, compiled, x)
+        torch.testing.assert_close(ours, loss_and_gradients(model, model, x), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_export_sees_one_node_a_layer() -> None:
+    model = network()
+    expected = model(torch.ones(1, 2, 6, 6, dtype=torch.float64))
+    sc.swap(model)
+    program = torch.export.export(model, (torch.ones(1, 2, 6, 6, dtype=torch.float64),))
+    nodes = [str(node.target) for node in program.graph.nodes if "scratch_conv" in str(node.target)]
+    assert nodes == ["scratch_conv.conv2d.default", "scratch_conv.max_pool2d.default"]
+    torch.testing.assert_close(program.module()(torch.ones(1, 2, 6, 6, dtype=torch.float64)), expected)
+
+
+def test_fx_sees_one_call_a_layer() -> None:
+    class Model(nn.Module):
+        def forward(self, x: Tensor, w: Tensor) -> Tensor:
+            return sc.functional.max_pool2d(sc.functional.conv2d(x, w, padding=1), 2)
+
+    graph = torch.fx.symbolic_trace(Model()).graph
+    calls = [node.target for node in graph.nodes if node.op == "call_function"]
+    assert calls == [sc.functional.conv2d, sc.functional.max_pool2d]
+
+
+def test_shapes_propagate_without_data() -> None:
+    model = network()
+    x = torch.empty(2, 2, 7, 5, dtype=torch.float64)
+    expected = model(x)
+    sc.swap(model)
+    on_meta = model.to("meta")(x.to("meta"))
+    assert (on_meta.shape, on_meta.dtype) == (expected.shape, expected.dtype)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        fake = sc.nn.MaxPool2d(3)(sc.nn.Conv2d(2, 4, 3)(torch.empty(1, 2, 9, 9)))
+    assert fake.shape == (1, 4, 2, 2)

@@ -1,0 +1,149 @@
+"""The kernels against their definitions, written as plain loops over one picture element at a time.
+
+The data are small integers held as floats, so every sum is exact and the results must be equal.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scratch_conv import kernels
+from scratch_conv.kernels import Window
+from scratch_conv.kernels.geometry import Array, Pair, reach
+
+SMALL = st.integers(1, 3)
+PAIRS = st.tuples(SMALL, SMALL)
+PADS = st.tuples(st.integers(0, 3), st.integers(0, 3))
+
+
+@st.composite
+def windows(draw: st.DrawFn, pooling: bool = False) -> tuple[Window, Pair]:
+    """Draw a window, and a picture size on which it has at least one position."""
+    kernel_size, stride, dilation = draw(PAIRS), draw(PAIRS), draw(PAIRS)
+    if pooling:
+        rows, columns = (draw(st.integers(0, size // 2)) for size in kernel_size)
+        padding = ((rows, rows), (columns, columns))
+    else:
+        padding = (draw(PADS), draw(PADS))
+    height, width = (
+        max(1, reach(kernel_size[axis], dilation[axis]) - sum(padding[axis])) + draw(st.integers(0, 4))
+        for axis in (0, 1)
+    )
+    return Window(kernel_size, stride, padding, dilation), (height, width)
+
+
+def integers(rng: np.random.Generator, *shape: int) -> Array:
+    return rng.integers(-4, 5, shape).astype(np.float64)
+
+
+def convolve_by_loops(x: Array, w: Array, window: Window, groups: int) -> Array:
+    (top, bottom), (left, right) = window.padding
+    x = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
+    n, out_channels, channels = x.shape[0], w.shape[0], w.shape[1]
+    height = (x.shape[2] - reach(w.shape[2], window.dilation[0])) // window.stride[0] + 1
+    width = (x.shape[3] - reach(w.shape[3], window.dilation[1])) // window.stride[1] + 1
+    y = np.zeros((n, out_channels, height, width))
+    for b, o, p, q in np.ndindex(y.shape):
+        for c, i, j in np.ndindex(w.shape[1:]):
+            row = p * window.stride[0] + i * window.dilation[0]
+            column = q * window.stride[1] + j * window.dilation[1]
+            y[b, o, p, q] += w[o, c, i, j] * x[b, o // (out_channels // groups) * channels + c, row, column]
+    return y
+
+
+@given(windows(), SMALL, SMALL, SMALL, st.integers(0, 2), st.integers(0, 2**32 - 1))
+def test_conv2d_is_its_definition(
+    drawn: tuple[Window, Pair], groups: int, ins: int, outs: int, n: int, seed: int
+) -> None:
+    window, size = drawn
+    rng = np.random.default_rng(seed)
+    x = integers(rng, n, groups * ins, *size)
+    w = integers(rng, groups * outs, ins, *window.kernel_size)
+    bias = integers(rng, groups * outs)
+    expected = convolve_by_loops(x, w, window, groups) + bias[:, None, None]
+    np.testing.assert_array_equal(kernels.conv2d(x, w, bias, window, groups), expected)
+
+
+@given(windows(), SMALL, SMALL, SMALL, st.integers(0, 2), st.integers(0, 2**32 - 1))
+def test_conv2d_gradients_are_its_transposes(
+    drawn: tuple[Window, Pair], groups: int, ins: int, outs: int, n: int, seed: int
+) -> None:
+    """<dy, f(x)> = <fᵀ(dy), x> for every x says what the gradient is, however it is computed."""
+    window, size = drawn
+    rng = np.random.default_rng(seed)
+    x = integers(rng, n, groups * ins, *size)
+    w = integers(rng, groups * outs, ins, *window.kernel_size)
+    y = convolve_by_loops(x, w, window, groups)
+    grad_output = integers(rng, *y.shape)
+    grad_input = kernels.conv2d_grad_input(grad_output, w, size, window, groups)
+    grad_weight = kernels.conv2d_grad_weight(grad_output, x, window, groups)
+    assert grad_input.shape == x.shape
+    assert grad_weight.shape == w.shape
+    assert np.vdot(grad_input, x) == np.vdot(grad_output, y) == np.vdot(grad_weight, w)
+    np.testing.assert_array_equal(kernels.conv2d_grad_bias(grad_output), grad_output.sum((0, 2, 3)))
+
+
+def pool_by_loops(x: Array, window: Window, size: Pair) -> tuple[Array, Array]:
+    (top, _), (left, _) = window.padding
+    y = np.full((*x.shape[:2], *size), -np.inf)
+    places = np.full(y.shape, -1)
+    for b, c, p, q in np.ndindex(y.shape):
+        for i, j in np.ndindex(window.kernel_size):
+            row = p * window.stride[0] + i * window.dilation[0] - top
+            column = q * window.stride[1] + j * window.dilation[1] - left
+            if not (0 <= row < x.shape[2] and 0 <= column < x.shape[3]):
+                continue
+            pixel = x[b, c, row, column]
+            if places[b, c, p, q] < 0 or pixel > y[b, c, p, q] or np.isnan(pixel):
+                y[b, c, p, q], places[b, c, p, q] = pixel, row * x.shape[3] + column
+    return y, places
+
+
+@given(windows(pooling=True), st.booleans(), st.integers(0, 2), SMALL, st.integers(0, 2**32 - 1))
+def test_max_pool2d_is_its_definition(
+    drawn: tuple[Window, Pair], ceil_mode: bool, n: int, channels: int, seed: int
+) -> None:
+    """Few distinct values make many ties; infinities and NaN are among them."""
+    window, size = drawn
+    rng = np.random.default_rng(seed)
+    x = rng.choice([-np.inf, -1.0, 0.0, 1.0, np.inf, np.nan], (n, channels, *size), p=[0.4, *[0.12] * 5])
+    y, taps = kernels.max_pool2d(x, window, ceil_mode)
+    expected, places = pool_by_loops(x, window, y.shape[2:])
+    np.testing.assert_array_equal(y, expected)
+    inside = places >= 0
+    indices = kernels.max_pool2d_indices(taps, size[1], window)
+    np.testing.assert_array_equal(indices[inside], places[inside])
+
+
+@given(windows(pooling=True), st.booleans(), SMALL, st.integers(0, 2**32 - 1))
+def test_max_pool2d_derivatives_follow_the_indices(
+    drawn: tuple[Window, Pair], ceil_mode: bool, channels: int, seed: int
+) -> None:
+    window, size = drawn
+    rng = np.random.default_rng(seed)
+    x = integers(rng, 2, channels, *size)
+    y, taps = kernels.max_pool2d(x, window, ceil_mode)
+    _, places = pool_by_loops(x, window, y.shape[2:])
+    inside = places >= 0
+    grad_output = np.where(inside, integers(rng, *y.shape), 0)
+    grad_output.flat[: 1 if inside.flat[0] else 0] = np.inf  # an infinity must stay in its place
+    expected = np.zeros((2 * channels, size[0] * size[1]))
+    for plane, place, value in zip(
+        np.repeat(np.arange(2 * channels), y[0, 0].size), places.ravel(), grad_output.ravel(), strict=True
+    ):
+        expected[plane, place] += value
+    grad_input = kernels.max_pool2d_scatter(grad_output, taps, size, window)
+    np.testing.assert_array_equal(grad_input, expected.reshape(x.shape))
+    gathered = kernels.max_pool2d_gather(x, taps, window)
+    np.testing.assert_array_equal(gathered[inside], y[inside])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_window_of_many_taps_numbers_them_in_more_than_a_byte(dtype: type) -> None:
+    x = np.zeros((1, 1, 20, 20), dtype=dtype)
+    x[0, 0, 18, 19] = 1
+    window = Window((19, 20), (1, 1), ((0, 0), (0, 0)), (1, 1))
+    _, taps = kernels.max_pool2d(x, window, ceil_mode=False)
+    assert kernels.max_pool2d_indices(taps, 20, window).tolist() == [[[[379], [379]]]]
+    assert taps.dtype == np.int32

@@ -1,0 +1,69 @@
+"""Modules that can't be told from torch's, except by reading the class's module."""
+
+import copy
+import io
+import pickle
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import scratch_conv as sc
+
+LAYERS: list[tuple[str, dict[str, Any]]] = [
+    ("Conv2d", {"in_channels": 3, "out_channels": 4, "kernel_size": 3, "padding": 1}),
+    ("Conv2d", {"in_channels": 4, "out_channels": 4, "kernel_size": (2, 3), "groups": 2, "bias": False}),
+    (
+        "Conv2d",
+        {"in_channels": 3, "out_channels": 2, "kernel_size": 3, "padding": 2, "padding_mode": "reflect"},
+    ),
+    (
+        "Conv2d",
+        {"in_channels": 3, "out_channels": 2, "kernel_size": 2, "padding": "same", "dtype": torch.float64},
+    ),
+    ("MaxPool2d", {"kernel_size": 2}),
+    ("MaxPool2d", {"kernel_size": 3, "stride": 1, "padding": 1, "ceil_mode": True, "return_indices": True}),
+]
+
+
+def pair(name: str, arguments: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
+    torch.manual_seed(0)
+    torchs = getattr(nn, name)(**arguments)
+    torch.manual_seed(0)
+    return torchs, getattr(sc.nn, name)(**arguments)
+
+
+@pytest.mark.parametrize(("name", "arguments"), LAYERS)
+def test_constructor_initialisation_repr_and_state_are_torchs(name: str, arguments: dict[str, Any]) -> None:
+    torchs, ours = pair(name, arguments)
+    assert isinstance(ours, type(torchs))
+    assert type(ours).__name__ == name
+    assert repr(ours) == repr(torchs)
+    assert ours.state_dict().keys() == torchs.state_dict().keys()
+    for key, value in torchs.state_dict().items():
+        assert torch.equal(ours.state_dict()[key], value)
+
+
+@pytest.mark.parametrize(("name", "arguments"), LAYERS)
+def test_outputs_are_torchs(name: str, arguments: dict[str, Any]) -> None:
+    torchs, ours = pair(name, arguments)
+    dtype = arguments.get("dtype", torch.float32)
+    for shape in ((2, arguments.get("in_channels", 3), 7, 6), (arguments.get("in_channels", 3), 7, 6)):
+        for integers in (torchs, ours):  # whole numbers, so that every order of summation gives the same
+            for parameter in integers.parameters():
+                parameter.data.mul_(8).round_()
+        x = torch.randint(-3, 4, shape).to(dtype)
+        torch.testing.assert_close(ours(x), torchs(x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("name", "arguments"), LAYERS)
+def test_copies_pickles_and_files(name: str, arguments: dict[str, Any]) -> None:
+    torchs, ours = pair(name, arguments)
+    for copied in (copy.deepcopy(ours), pickle.loads(pickle.dumps(ours))):
+        assert type(copied) is type(ours)
+        assert repr(copied) == repr(ours)
+    file = io.BytesIO()
+    torch.save(ours.state_dict(), file)
+    file.seek(0)
+    torchs.load_state_dict(torch.load(file, weights_only=True))

@@ -1,0 +1,71 @@
+"""The directions of the imports, and what each part of the package needs."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import scratch_conv
+
+PACKAGE = Path(scratch_conv.__file__).parent
+
+MAY_IMPORT = {
+    "kernels": {"kernels"},
+    "autograd": {"autograd", "kernels"},
+    "arguments.py": {"kernels"},
+    "functional.py": {"arguments", "autograd", "kernels"},
+    "nn": {"functional", "nn"},
+    "swapping.py": {"functional", "nn"},
+}
+
+
+def run(code: str) -> None:
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_kernels_work_where_torch_cannot_be_imported() -> None:
+    run(
+        "import sys; sys.modules['torch'] = None\n"
+        "import numpy as np\n"
+        "from scratch_conv import kernels\n"
+        "window = kernels.Window((2, 2), (1, 1), ((0, 0), (0, 0)), (1, 1))\n"
+        "kernels.conv2d(np.ones((1, 1, 3, 3)), np.ones((1, 1, 2, 2)), None, window, 1)\n"
+    )
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    run("import sys, scratch_conv; assert 'torch' not in sys.modules; assert 'numpy' not in sys.modules")
+
+
+def test_the_core_needs_no_extra() -> None:
+    extras = ["hypothesis", "lightning", "matplotlib", "torchvision", "typer", "rich", "jinja2"]
+    block = "".join(f"sys.modules[{name!r}] = None\n" for name in extras)
+    names = "sc.swap, sc.restore, sc.override, sc.nn, sc.functional"
+    run(f"import sys\n{block}import scratch_conv as sc\n{names}")
+
+
+def test_unknown_names_raise_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no_such_name"):
+        scratch_conv.no_such_name  # noqa: B018
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_imports_point_one_way(room: str) -> None:
+    place = PACKAGE / room
+    for file in place.rglob("*.py") if place.is_dir() else [place]:
+        assert imported_rooms(file) <= MAY_IMPORT[room], file
+
+
+def imported_rooms(file: Path) -> set[str]:
+    rooms = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "scratch_conv":
+            rooms |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("scratch_conv."):
+            rooms.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            rooms |= {a.name.split(".")[1] for a in node.names if a.name.startswith("scratch_conv.")}
+    return rooms
