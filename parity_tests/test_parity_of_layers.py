@@ -16,13 +16,6 @@ FUNCTIONS = {"conv2d": sc.functional.conv2d, "max_pool2d": sc.functional.max_poo
 MODULES = {"conv2d": sc.nn.Conv2d, "max_pool2d": sc.nn.MaxPool2d}
 
 
-def known(failure: str) -> list[Any]:
-    """Return the names of the functions, the one that is known to fail marked so."""
-    name, _, reason = failure.partition(": ")
-    mark = pytest.mark.xfail(reason=reason, raises=AssertionError)
-    return [pytest.param(each, marks=mark) if each == name else each for each in FUNCTIONS]
-
-
 def parity(candidate: Any, like: str, supports: Supports, *, invalid: bool = False) -> None:
     """Draw cases and compare."""
 
@@ -38,7 +31,7 @@ def test_function_gives_torch_values_and_gradients(like: str) -> None:
     parity(FUNCTIONS[like], like, Supports(dtypes=REAL))
 
 
-@pytest.mark.parametrize("like", known("max_pool2d: a batch of zero fails in the second derivative"))
+@pytest.mark.parametrize("like", FUNCTIONS)
 def test_function_gives_torch_second_derivatives(like: str) -> None:
     parity(FUNCTIONS[like], like, Supports(dtypes=REAL, second_derivatives=True))
 
@@ -53,12 +46,12 @@ def test_function_gives_torch_values_for_complex_numbers(like: str) -> None:
     parity(FUNCTIONS[like], like, Supports(dtypes=COMPLEX, second_derivatives=True))
 
 
-@pytest.mark.parametrize("like", known("conv2d: padding='same' loses channels_last"))
+@pytest.mark.parametrize("like", FUNCTIONS)
 def test_function_keeps_the_memory_format_as_torch_does(like: str) -> None:
     parity(FUNCTIONS[like], like, Supports(dtypes=REAL, gradients=False, memory_format=True))
 
 
-@pytest.mark.parametrize("like", known("conv2d: a width of zero is computed, a 3-d weight is an IndexError"))
+@pytest.mark.parametrize("like", FUNCTIONS)
 def test_function_refuses_what_torch_refuses(like: str) -> None:
     parity(FUNCTIONS[like], like, Supports(dtypes=REAL, errors=True), invalid=True)
 

@@ -45,7 +45,7 @@ def test_swap_keeps_everything_but_the_class() -> None:
     calls: list[str] = []
     model[0].register_forward_hook(lambda *_: calls.append("hook"))
     model.eval()
-    model[1][0].weight.requires_grad_(False)
+    model.get_parameter("1.0.weight").requires_grad_(False)
     parameters = {name: id(parameter) for name, parameter in model.named_parameters()}
     before, keys, text = classes(model), list(model.state_dict()), repr(model)
     x = torch.randn(2, 3, 9, 9, dtype=torch.float64)
@@ -113,9 +113,10 @@ def test_what_is_not_a_module_is_refused(function: Any) -> None:
 @pytest.mark.parametrize("argument", ["only", "exclude"])
 def test_a_selector_of_another_type_is_refused_before_anything_is_swapped(argument: str) -> None:
     model = network()
+    selector: Any = [nn.Conv2d, 3]
     before = classes(model)
     with pytest.raises(TypeError, match=argument):
-        sc.swap(model, **{argument: [nn.Conv2d, 3]})
+        sc.swap(model, **{argument: selector})
     assert classes(model) == before
 
 
@@ -136,10 +137,10 @@ CALLS: list[Any] = [
     lambda x, w: torch.conv2d(x, w, stride=2),
     lambda x, w: F.max_pool2d(x, 2),
     lambda x, w: F.max_pool2d(x, 2, return_indices=True)[1],
-    lambda x, w: F.max_pool2d_with_indices(x, 2)[1],
+    lambda x, w: F.max_pool2d_with_indices(x, (2, 2))[1],
     lambda x, w: torch.max_pool2d(x, 3, 1, 1),
     lambda x, w: nn.MaxPool2d(2)(x),
-    lambda x, w: nn.utils.skip_init(nn.Conv2d, 3, 1, 1)(x) * 0,
+    lambda x, w: nn.Conv2d(3, 1, 1, bias=False)(x) * 0,
 ]
 
 

@@ -1,5 +1,7 @@
 """Compilation, export, tracing and shape propagation see the operators and compute the same."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,7 +16,7 @@ def network() -> nn.Sequential:
     return model.double()
 
 
-def loss_and_gradients(model: nn.Module, forward: nn.Module, x: Tensor) -> list[Tensor]:
+def loss_and_gradients(model: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> list[Tensor]:
     x = x.clone().requires_grad_()
     loss = forward(x).pow(2).sum()
     return [loss, *torch.autograd.grad(loss, [x, *model.parameters()])]
@@ -65,3 +67,16 @@ def test_shapes_propagate_without_data() -> None:
     with FakeTensorMode(allow_non_fake_inputs=True):
         fake = sc.nn.MaxPool2d(3)(sc.nn.Conv2d(2, 4, 3)(torch.empty(1, 2, 9, 9)))
     assert fake.shape == (1, 4, 2, 2)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_operators_traced_on_channels_last_pass_opcheck(channels: int) -> None:
+    x = torch.randn(2, channels, 6, 5, dtype=torch.float64).to(memory_format=torch.channels_last)
+    w = torch.randn(3, channels, 3, 3, dtype=torch.float64)
+    torch.library.opcheck(
+        torch.ops.scratch_conv.conv2d.default, (x, w, None, [1, 1], [1, 1, 0, 2], [1, 1], 1)
+    )
+    window = ([2, 3], [2, 1], [1, 1, 1, 1], [1, 1])
+    torch.library.opcheck(torch.ops.scratch_conv.max_pool2d.default, (x, True, *window))
+    _, taps = torch.ops.scratch_conv.max_pool2d(x, True, *window)
+    torch.library.opcheck(torch.ops.scratch_conv.max_pool2d_indices.default, (taps, 5, *window))

@@ -141,7 +141,7 @@ def test_max_pool2d_derivatives_follow_the_indices(
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_window_of_many_taps_numbers_them_in_more_than_a_byte(dtype: type) -> None:
-    x = np.zeros((1, 1, 20, 20), dtype=dtype)
+    x: Array = np.zeros((1, 1, 20, 20), dtype=dtype)
     x[0, 0, 18, 19] = 1
     window = Window((19, 20), (1, 1), ((0, 0), (0, 0)), (1, 1))
     _, taps = kernels.max_pool2d(x, window, ceil_mode=False)

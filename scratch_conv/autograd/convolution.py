@@ -22,7 +22,7 @@ from scratch_conv.autograd.operators import (
     unfold,
     window_of,
 )
-from scratch_conv.autograd.tensors import to_array, to_tensor
+from scratch_conv.autograd.tensors import common_memory_format, to_array, to_tensor
 
 
 @operator
@@ -37,7 +37,8 @@ def conv2d(
 ) -> Tensor:
     window = window_of(weight.shape[2:], stride, padding, dilation)
     bias_array = None if bias is None else to_array(bias)
-    return to_tensor(kernels.conv2d(to_array(input), to_array(weight), bias_array, window, groups), input)
+    output = kernels.conv2d(to_array(input), to_array(weight), bias_array, window, groups)
+    return to_tensor(output, input, common_memory_format(input, weight))
 
 
 @operator
@@ -79,7 +80,8 @@ def conv2d_grad_bias(grad_output: Tensor) -> Tensor:
 @conv2d.register_fake
 def _(input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Tensor:
     window = window_of(weight.shape[2:], stride, padding, dilation)
-    return input.new_empty(input.shape[0], weight.shape[0], *window.output_size(input.shape[2:]))
+    output = input.new_empty(input.shape[0], weight.shape[0], *window.output_size(input.shape[2:]))
+    return output.contiguous(memory_format=common_memory_format(input, weight))
 
 
 @conv2d_grad_input.register_fake

@@ -13,7 +13,7 @@ from torch.autograd import Function
 
 from scratch_conv import kernels
 from scratch_conv.autograd.operators import call, fold, operator, register_derivatives, unfold, window_of
-from scratch_conv.autograd.tensors import to_array, to_tensor
+from scratch_conv.autograd.tensors import common_memory_format, to_array, to_tensor
 
 
 @operator
@@ -27,7 +27,10 @@ def max_pool2d(
 ) -> tuple[Tensor, Tensor]:
     window = window_of(kernel_size, stride, padding, dilation)
     output, taps = kernels.max_pool2d(to_array(input), window, ceil_mode)
-    return to_tensor(output, input), torch.from_numpy(taps)
+    memory_format = common_memory_format(input)
+    return to_tensor(output, input, memory_format), torch.from_numpy(taps).contiguous(
+        memory_format=memory_format
+    )
 
 
 @operator
@@ -70,13 +73,15 @@ def max_pool2d_indices(
     dilation: Sequence[int],
 ) -> Tensor:
     window = window_of(kernel_size, stride, padding, dilation)
-    return torch.from_numpy(kernels.max_pool2d_indices(to_array(taps), input_width, window))
+    indices = torch.from_numpy(kernels.max_pool2d_indices(to_array(taps), input_width, window))
+    return indices.contiguous(memory_format=common_memory_format(taps))
 
 
 @max_pool2d.register_fake
 def _(input: Any, ceil_mode: bool, *window: Any) -> tuple[Tensor, Tensor]:
     described = window_of(*window)
     output = input.new_empty(*input.shape[:2], *described.output_size(input.shape[2:], ceil_mode))
+    output = output.contiguous(memory_format=common_memory_format(input))
     kernel_height, kernel_width = described.kernel_size
     few = kernel_height * kernel_width <= kernels.MOST_TAPS_IN_A_BYTE
     return output, torch.empty_like(output, dtype=torch.uint8 if few else torch.int32)
@@ -94,7 +99,8 @@ def _(input: Any, taps: Any, *window: Any) -> Tensor:
 
 @max_pool2d_indices.register_fake
 def _(taps: Any, *window: Any) -> Tensor:
-    return torch.empty_like(taps, dtype=torch.int64)
+    indices = taps.new_empty(taps.shape, dtype=torch.int64)
+    return indices.contiguous(memory_format=common_memory_format(taps))
 
 
 @max_pool2d_indices.register_vmap

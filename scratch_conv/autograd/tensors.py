@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch._prims_common import suggest_memory_format
 
 from scratch_conv.kernels.geometry import Array
 
@@ -17,6 +18,14 @@ def to_array(tensor: Tensor) -> Array:
     return array
 
 
-def to_tensor(array: Array, like: Tensor) -> Tensor:
-    """Wrap an array as a contiguous tensor, rounded to the dtype of `like` if that is narrower."""
-    return torch.from_numpy(array).contiguous().to(like.dtype)
+def to_tensor(
+    array: Array, like: Tensor, memory_format: torch.memory_format = torch.contiguous_format
+) -> Tensor:
+    """Wrap an array as a tensor, rounded to the dtype of `like` if that is narrower."""
+    return torch.from_numpy(array).contiguous(memory_format=memory_format).to(like.dtype)
+
+
+def common_memory_format(*operands: Tensor) -> torch.memory_format:
+    """Give the format of torch's outputs: channels_last if any operand's strides suggest it."""
+    suggested = {suggest_memory_format(operand) for operand in operands}
+    return torch.channels_last if torch.channels_last in suggested else torch.contiguous_format
