@@ -1,0 +1,1 @@
+"""The trainer: data sets, models, the experiment that compares torch's layers with ours, and its report."""

@@ -1,0 +1,109 @@
+"""A built-in set of pictures of CIFAR-10's form: ten shapes in any colour, moved, scaled and tilted.
+
+Nothing needs to be downloaded for it. A linear classifier cannot learn it, since a shape is as often lighter than
+its background as darker; a small convolutional network can.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+
+SIZE = 32  # pixels, as in CIFAR-10
+TRAIN_COUNT, TEST_COUNT = 50_000, 10_000
+TILT = 0.35  # radians either way; with `reach` and `radius` it sets how much a network has to learn
+CHUNK = 500  # pictures drawn at once: few enough that the intermediate arrays stay in cache
+
+
+def _triangle(u: Floats, v: Floats) -> Floats:
+    return np.maximum(np.abs(u) * np.float32(0.866) + v * np.float32(0.5), -v) - np.float32(0.55)
+
+
+def _cross(u: Floats, v: Floats) -> Floats:
+    across, along = np.abs(u), np.abs(v)
+    return np.minimum(np.maximum(across - 1, along - 0.3), np.maximum(along - 1, across - 0.3))
+
+
+def _star(u: Floats, v: Floats) -> Floats:
+    # Five times the same point: fold the plane onto half a point, bounded by one straight line.
+    folded = np.abs((np.arctan2(u, v) / (2 * np.pi / 5) + 0.5) % 1 - 0.5) * (2 * np.pi / 5)
+    return np.hypot(u, v) * np.cos(folded - np.float32(0.3 * np.pi)) / np.cos(np.float32(0.3 * np.pi)) * 0.6 - 0.66
+
+
+def _stripes(u: Floats, v: Floats) -> Floats:
+    return np.maximum(np.maximum(np.abs(u), np.abs(v)) - 0.95, np.abs((v / 0.7 + 0.5) % 1 - 0.5) * 0.7 - 0.18)
+
+
+# How far a point of the shape's own plane lies outside of it (negative: inside), where 1 is the shape's radius.
+SHAPES: dict[str, Callable[[Floats, Floats], Floats]] = {
+    "cross": _cross,
+    "crescent": lambda u, v: np.maximum(np.hypot(u, v) - 0.95, 0.8 - np.hypot(u - 0.55, v)),
+    "disc": lambda u, v: np.hypot(u, v) - 0.85,
+    "dots": lambda u, v: np.hypot(np.abs(u) - 0.6, np.abs(v) - 0.6) - 0.36,
+    "hourglass": lambda u, v: np.maximum(np.abs(v) - 0.9, (np.abs(u) - np.abs(v)) * 0.707 - 0.06),
+    "ring": lambda u, v: np.abs(np.hypot(u, v) - 0.74) - 0.2,
+    "square": lambda u, v: np.maximum(np.abs(u), np.abs(v)) - 0.78,
+    "star": _star,
+    "stripes": _stripes,
+    "triangle": _triangle,
+}
+
+
+def draw_shapes(count: int, seed: int, *, test: bool = False) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Draw the first `count` pictures of the training set, or of the test set, that belongs to a seed.
+
+    Returns:
+        Pictures (count, 3, 32, 32) of 0..255, and labels (count,): places in `SHAPES`. A smaller set is the
+        beginning of a larger one.
+    """
+    chunks = [_draw_chunk(np.random.default_rng([seed, int(test), i])) for i in range(-(-count // CHUNK))]
+    images = np.concatenate([images for images, _ in chunks])[:count]
+    return images, np.concatenate([labels for _, labels in chunks])[:count]
+
+
+def _draw_chunk(rng: np.random.Generator) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    labels = rng.permutation(np.arange(CHUNK) % len(SHAPES))
+    canvas, ink = _background(rng)
+    for _ in range(3):  # specks, too small to be a shape, under it
+        speck = _outside("disc", rng, CHUNK, radius=(1.2, 2.0), reach=15)
+        canvas = _paint(canvas, speck, rng.integers(0, 256, (CHUNK, 3, 1, 1)).astype(np.float32))
+    shape = np.empty((CHUNK, 1, SIZE, SIZE), np.float32)
+    for label, name in enumerate(SHAPES):
+        shape[labels == label] = _outside(name, rng, int(np.sum(labels == label)), radius=(9, 13), reach=2)
+    canvas = _paint(canvas, shape, ink)
+    canvas += rng.normal(0, 10, canvas.shape).astype(np.float32)
+    return np.clip(canvas, 0, 255).astype(np.uint8), labels
+
+
+def _background(rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """A colour fading across each picture (n, 3, 32, 32), and a colour (n, 3, 1, 1) that stands out from it."""
+    colour = rng.uniform(90, 166, (CHUNK, 3, 1, 1)).astype(np.float32)
+    lighter = rng.choice(np.array([-1, 1], np.float32), (CHUNK, 1, 1, 1))
+    ink = colour + lighter * rng.uniform(60, 90, colour.shape).astype(np.float32)
+    slope_y, slope_x = rng.uniform(-20, 20, (2, CHUNK, 3, 1, 1)).astype(np.float32)
+    ramp = np.linspace(-1, 1, SIZE, dtype=np.float32)
+    return colour + slope_y * ramp[:, None] + slope_x * ramp, ink
+
+
+def _outside(
+    name: str, rng: np.random.Generator, count: int, radius: tuple[float, float], reach: float
+) -> Floats:
+    """How many pixels each point lies outside of a shape placed at random, (count, 1, 32, 32).
+
+    The centre lies up to `reach` pixels off the middle in both directions.
+    """
+    size, angle, shift_y, shift_x = (
+        rng.uniform(low, high, (count, 1, 1, 1)).astype(np.float32)
+        for low, high in (radius, (-TILT, TILT), (-reach, reach), (-reach, reach))
+    )
+    grid = np.arange(SIZE, dtype=np.float32) - (SIZE - 1) / 2
+    y, x = (grid[:, None] - shift_y) / size, (grid - shift_x) / size
+    u, v = x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)
+    return SHAPES[name](u, v) * size
+
+
+def _paint(canvas: Floats, outside: Floats, colour: Floats) -> Floats:
+    """Cover what lies inside with a colour; a pixel on the edge, by the part of it that lies inside."""
+    return canvas + (colour - canvas) * np.clip(0.5 - outside, 0, 1)
