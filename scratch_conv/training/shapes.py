@@ -29,7 +29,10 @@ def _cross(u: Floats, v: Floats) -> Floats:
 def _star(u: Floats, v: Floats) -> Floats:
     # Five times the same point: fold the plane onto half a point, bounded by one straight line.
     folded = np.abs((np.arctan2(u, v) / (2 * np.pi / 5) + 0.5) % 1 - 0.5) * (2 * np.pi / 5)
-    return np.hypot(u, v) * np.cos(folded - np.float32(0.3 * np.pi)) / np.cos(np.float32(0.3 * np.pi)) * 0.6 - 0.66
+    return (
+        np.hypot(u, v) * np.cos(folded - np.float32(0.3 * np.pi)) / np.cos(np.float32(0.3 * np.pi)) * 0.6
+        - 0.66
+    )
 
 
 def _stripes(u: Floats, v: Floats) -> Floats:
@@ -51,7 +54,9 @@ SHAPES: dict[str, Callable[[Floats, Floats], Floats]] = {
 }
 
 
-def draw_shapes(count: int, seed: int, *, test: bool = False) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+def draw_shapes(
+    count: int, seed: int, *, test: bool = False
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Draw the first `count` pictures of the training set, or of the test set, that belongs to a seed.
 
     Returns:

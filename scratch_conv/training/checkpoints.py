@@ -1,0 +1,43 @@
+"""Checkpoints that survive a process killed at any moment, in the middle of writing one included."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from scratch_conv.training.job import read_saved
+from scratch_conv.training.writing import replacing
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and then renames it (Lightning's own may copy, and stop half-way)."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Save `checkpoint` at `path`, in full or not at all."""
+        with replacing(Path(path)) as file:
+            torch.save(checkpoint, file)
+
+
+def each_epoch(folder: Path) -> ModelCheckpoint:
+    """Keep a checkpoint of each of the last two epochs: should the last be unreadable, one epoch is lost."""
+    return ModelCheckpoint(
+        folder,
+        filename="{epoch}",
+        monitor="epoch",
+        mode="max",
+        save_top_k=2,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,  # an unreadable file is overwritten
+    )
+
+
+def last_readable(folder: Path) -> Path | None:
+    """The checkpoint of the latest epoch that can be read, or None."""
+    for path in sorted(
+        folder.glob("epoch=*.ckpt"), key=lambda path: int(path.stem.split("=")[1]), reverse=True
+    ):
+        if read_saved(path) is not None:
+            return path
+    return None

@@ -1,0 +1,165 @@
+"""The commands `compare` and `train`. What they need is imported when one of them runs."""
+
+import shlex
+import sys
+from dataclasses import dataclass, replace
+from datetime import datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from scratch_conv.training.settings import (
+    BACKENDS,
+    DATASETS,
+    Settings,
+    choose,
+    default_batch_size,
+    default_model,
+)
+
+if TYPE_CHECKING:
+    from scratch_conv.training.pictures import Pictures
+
+DataSet = Annotated[str, typer.Option(help="cifar10, mnist, fashion-mnist, folder or shapes (built in).")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="A folder with train/<class>/ and test/<class>/, or in torchvision's layout.",
+        show_default="download",
+    ),
+]
+Model = Annotated[str | None, typer.Option(help="simple-cnn or mnist-cnn.", show_default="by data set")]
+Epochs = Annotated[int, typer.Option(help="How often each training picture is seen.")]
+BatchSize = Annotated[
+    int | None, typer.Option(help="Pictures a step.", show_default="128; mnist, fashion-mnist: 64")
+]
+LearningRate = Annotated[float, typer.Option(help="Adam's learning rate.")]
+Seed = Annotated[int, typer.Option(help="Decides the first weights, the batches and the augmentation.")]
+Precision = Annotated[str, typer.Option(help="32 or 64-true.")]
+Limit = Annotated[int | None, typer.Option(help="Use so many training pictures.", show_default="all")]
+Out = Annotated[Path | None, typer.Option(help="The folder for the results.", show_default="runs/<time>")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last good checkpoint in --out.")]
+
+
+@dataclass(frozen=True)
+class Given:
+    """The options of a command, as given."""
+
+    dataset: str
+    data_dir: Path | None
+    model: str | None
+    epochs: int
+    batch_size: int | None
+    lr: float
+    seed: int
+    precision: str
+    limit: int | None
+    out: Path | None
+    resume: bool
+
+
+def compare(
+    dataset: DataSet = "cifar10",
+    data_dir: DataDir = None,
+    model: Model = None,
+    epochs: Epochs = 15,
+    batch_size: BatchSize = None,
+    lr: LearningRate = 1e-3,
+    seed: Seed = 0,
+    precision: Precision = "32",
+    limit: Limit = None,
+    out: Out = None,
+    resume: Resume = False,
+) -> None:
+    """Train one network twice, with torch's layers and with ours, and compare."""
+    given = Given(dataset, data_dir, model, epochs, batch_size, lr, seed, precision, limit, out, resume)
+    _train(BACKENDS, given)
+
+
+def train(
+    backend: Annotated[str, typer.Option(help=f"{BACKENDS}")] = "scratch",
+    dataset: DataSet = "cifar10",
+    data_dir: DataDir = None,
+    model: Model = None,
+    epochs: Epochs = 15,
+    batch_size: BatchSize = None,
+    lr: LearningRate = 1e-3,
+    seed: Seed = 0,
+    precision: Precision = "32",
+    limit: Limit = None,
+    out: Out = None,
+    resume: Resume = False,
+) -> None:
+    """Train a network with one backend."""
+    choose("--backend", backend, BACKENDS)
+    given = Given(dataset, data_dir, model, epochs, batch_size, lr, seed, precision, limit, out, resume)
+    _train((backend,), given)
+
+
+def _train(backends: tuple[str, ...], given: Given) -> None:
+    # Only the training processes import lightning, but its lack should show before any work.
+    if find_spec("lightning") is None:
+        raise ModuleNotFoundError(name="lightning")
+    from rich.console import Console
+
+    from scratch_conv.training.comparison import train_backends
+    from scratch_conv.training.report import print_tables, write_report
+    from scratch_conv.training.writing import check_writable
+
+    settings = _settings(given)
+    out = given.out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}"
+    check_writable(out)
+    pictures = _open_pictures(settings, given.data_dir)
+    settings = replace(settings, dataset=pictures.dataset)
+    console = Console(highlight=False)
+    console.print(f"{settings.model} on {pictures.describe()}", soft_wrap=True, markup=False)
+    try:
+        outcomes, drift = train_backends(backends, settings, pictures, out, resume=given.resume)
+    except KeyboardInterrupt:
+        command = [
+            *sys.argv[1:],
+            *([] if given.out else ["--out", str(out)]),
+            *([] if given.resume else ["--resume"]),
+        ]
+        console.print(f"Stopped. To go on: scratch-conv {shlex.join(command)}", soft_wrap=True, markup=False)
+        raise typer.Exit(130) from None
+    write_report(out, settings, pictures, outcomes, drift)
+    print_tables(console, outcomes, drift)
+    console.print(f"The report is {out / 'report.html'}", soft_wrap=True, markup=False)
+
+
+def _settings(given: Given) -> Settings:
+    """Fill in what follows from the data set, and check everything that can be checked without opening it."""
+    from scratch_conv.training.data import resolve_dataset
+    from scratch_conv.training.models import MODELS
+
+    choose("--dataset", given.dataset, DATASETS)
+    dataset = resolve_dataset(given.dataset, given.data_dir)
+    settings = Settings(
+        dataset=dataset,
+        model=default_model(dataset) if given.model is None else given.model,
+        epochs=given.epochs,
+        batch_size=default_batch_size(dataset) if given.batch_size is None else given.batch_size,
+        lr=given.lr,
+        seed=given.seed,
+        precision=given.precision,
+        limit=given.limit,
+    )
+    choose("--model", settings.model, MODELS)
+    settings.check()
+    return settings
+
+
+def _open_pictures(settings: Settings, data_dir: Path | None) -> "Pictures":
+    from scratch_conv.training.data import open_pictures
+    from scratch_conv.training.downloads import DownloadError
+
+    try:
+        return open_pictures(settings.dataset, data_dir, settings.limit, settings.seed)
+    except DownloadError as error:
+        if settings.dataset != "cifar10":
+            raise
+        print(f"{error}; going on with the built-in shapes")
+        return open_pictures("shapes", None, settings.limit, settings.seed)

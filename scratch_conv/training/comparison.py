@@ -1,0 +1,111 @@
+"""The same training once with each backend, and how far apart their losses drift."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from scratch_conv.training.job import Job, Outcome
+from scratch_conv.training.pictures import Pictures
+from scratch_conv.training.processes import run_apart
+from scratch_conv.training.settings import InputError, Settings
+from scratch_conv.training.writing import replacing
+
+DRIFT_STEPS = 50
+FLOAT64_BOUND = (
+    1e-8  # training amplifies the 1e-15 of a reordered sum, but not as far as this in so few steps
+)
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Relative loss differences to torch, |other - torch| / |torch|, one number for each of the first steps."""
+
+    backend: Sequence[float]
+    yardsticks: Mapping[str, Sequence[float]]  # torch itself, computing in another order
+    bound: float | None  # judged in float64 only: in float32, torch does not keep to itself either
+
+    @property
+    def within_bound(self) -> bool | None:
+        """Whether the backends agree; None where that is not judged."""
+        return None if self.bound is None else max(self.backend) <= self.bound
+
+
+def train_backends(
+    backends: Sequence[str], settings: Settings, pictures: Pictures, out: Path, *, resume: bool
+) -> tuple[dict[str, Outcome], Drift | None]:
+    """Train a network once with each backend, each run in a process of its own.
+
+    Returns:
+        What came of each backend; and, where there are two of them, how far apart their losses drifted.
+
+    Raises:
+        InputError: what is to be resumed was begun with other settings or other pictures.
+        RunError: a training process failed.
+    """
+    folder = out / "checkpoints"
+    _begin(folder, settings, pictures, resume=resume)
+    handed_over = folder / "pictures.npz"  # so that they are decoded or drawn once
+    pictures.save(handed_over)
+    try:
+        jobs = [Job(name, name, settings, handed_over, folder / name) for name in backends]
+        outcomes = {job.backend: _finish(job, pictures) for job in jobs}
+        drift = _drift(outcomes, jobs, pictures) if len(backends) == 2 else None
+    finally:
+        handed_over.unlink()
+    return outcomes, drift
+
+
+def _begin(folder: Path, settings: Settings, pictures: Pictures, *, resume: bool) -> None:
+    """Clear a folder of an earlier run's checkpoints or, to resume, see that they fit."""
+    begun_with = folder / "settings.json"
+    present = {**settings.options(), "pictures": pictures.digest()}
+    if resume and begun_with.exists():
+        before = json.loads(begun_with.read_text())
+        for name, value in present.items():
+            more_epochs = name == "--epochs" and settings.epochs > before[name]
+            if value != before[name] and not more_epochs:
+                difference = "other pictures" if name == "pictures" else f"{name} {before[name]}, not {value}"
+                raise InputError(f"--resume: the run in {folder.parent} was begun with {difference}")
+    else:
+        for path in (*folder.glob("*/epoch=*.ckpt"), *folder.glob("*/result.pt")):
+            path.unlink()
+    with replacing(begun_with) as file:
+        file.write(json.dumps(present, indent=2).encode())
+
+
+def _finish(job: Job, pictures: Pictures) -> Outcome:
+    """Do a job, unless a run that is resumed had done it."""
+    steps = job.settings.epochs * math.ceil(len(pictures.train[1]) / job.settings.batch_size)
+    finished = Outcome.load(job.result)
+    if finished and len(finished.step_losses) == min(steps, job.steps or steps):
+        return finished
+    return run_apart(job)
+
+
+def _drift(outcomes: Mapping[str, Outcome], jobs: Sequence[Job], pictures: Pictures) -> Drift:
+    torchs, folder = jobs[0], jobs[0].folder.parent
+    threads = 1 if torch.get_num_threads() > 1 else 2
+    variations = (
+        replace(torchs, title=f"torch, threads: {threads}", threads=threads, folder=folder / "threads"),
+        replace(torchs, title="torch without oneDNN", onednn=False, folder=folder / "without-onednn"),
+    )
+    yardsticks = {job.title: _finish(replace(job, steps=DRIFT_STEPS), pictures) for job in variations}
+    expected, actual = outcomes.values()
+    return Drift(
+        backend=relative_differences(expected.step_losses, actual.step_losses),
+        yardsticks={
+            title: relative_differences(expected.step_losses, outcome.step_losses)
+            for title, outcome in yardsticks.items()
+        },
+        bound=FLOAT64_BOUND if torchs.settings.precision == "64-true" else None,
+    )
+
+
+def relative_differences(expected: Sequence[float], actual: Sequence[float]) -> list[float]:
+    """|a - e| / |e| for the losses of the first steps."""
+    first = zip(expected[:DRIFT_STEPS], actual[:DRIFT_STEPS], strict=True)
+    return [abs(a - e) / abs(e) for e, a in first]

@@ -1,0 +1,121 @@
+"""The pictures of a report, as PNG."""
+
+import io
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from scratch_conv.training.comparison import Drift
+from scratch_conv.training.job import Outcome
+from scratch_conv.training.pictures import Pictures
+
+COLOURS = {"torch": "#d1495b", "scratch": "#00798c"}
+RIGHT, WRONG = "#2a7f3f", "#c0392b"
+
+
+def curves(outcomes: Mapping[str, Outcome]) -> bytes:
+    """Loss and accuracy after each epoch."""
+    figure = Figure((10, 4), layout="constrained")
+    losses, accuracies = figure.subplots(1, 2)
+    for name, outcome in outcomes.items():
+        epochs = range(1, len(outcome.train_loss) + 1)
+        style = {"color": COLOURS[name], "marker": ".", "alpha": 0.8}
+        losses.plot(epochs, outcome.train_loss, label=f"{name}, training", **style)
+        losses.plot(epochs, outcome.test_loss, label=f"{name}, test", linestyle="--", **style)
+        accuracies.plot(epochs, outcome.test_accuracy, label=name, **style)
+    losses.set(xlabel="epoch", title="cross-entropy loss")
+    accuracies.set(xlabel="epoch", title="test accuracy")
+    accuracies.yaxis.set_major_formatter(PercentFormatter(1))
+    for axes in (losses, accuracies):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        axes.legend()
+    return _png(figure)
+
+
+def drift(differences: Drift) -> bytes:
+    """Relative loss differences to torch in the first steps."""
+    figure = Figure((10, 3.5), layout="constrained")
+    axes = figure.subplots()
+    steps = range(1, len(differences.backend) + 1)
+    axes.semilogy(
+        steps, _positive(differences.backend), color=COLOURS["scratch"], label="scratch", linewidth=2
+    )
+    for (title, values), style in zip(differences.yardsticks.items(), ("--", ":"), strict=True):
+        axes.semilogy(steps, _positive(values), color="#666666", linestyle=style, label=title)
+    axes.set(xlabel="step", title="relative loss difference to torch")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return _png(figure)
+
+
+def _positive(values: object) -> npt.NDArray[np.float64]:
+    """Gaps instead of zeros, which have no place on a logarithmic axis."""
+    array = np.asarray(values, np.float64)
+    return np.where(array > 0, array, np.nan)
+
+
+def filters(outcomes: Mapping[str, Outcome]) -> bytes:
+    """What the first layer has learned: a row of blocks a backend, each filter stretched to the full range."""
+    figure = Figure((10, 2.6 * len(outcomes)), layout="constrained")
+    for axes, (name, outcome) in zip(
+        np.atleast_1d(figure.subplots(len(outcomes), 1)), outcomes.items(), strict=True
+    ):
+        axes.imshow(
+            _tiled(next(weight for weight in outcome.weights.values() if weight.ndim == 4).numpy()),
+            cmap="gray",
+        )
+        axes.set_title(name)
+        axes.axis("off")
+    return _png(figure)
+
+
+def _tiled(weight: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """Filters (n, C, h, w) side by side, sixteen a row with a white line between, as one picture (H, W, 3 or 1)."""
+    low, high = (bound(weight, axis=(1, 2, 3), keepdims=True) for bound in (np.min, np.max))
+    scaled = (weight - low) / np.maximum(high - low, np.finfo(weight.dtype).tiny)
+    if scaled.shape[1] not in (1, 3):
+        scaled = scaled.mean(axis=1, keepdims=True)
+    scaled = np.pad(scaled, ((0, -len(scaled) % 16), (0, 0), (0, 0), (0, 0)), constant_values=1)
+    framed = np.repeat(np.repeat(scaled, 8, axis=2), 8, axis=3)
+    framed = np.pad(framed, ((0, 0), (0, 0), (2, 2), (2, 2)), constant_values=1)
+    rows, (_, channels, height, width) = len(framed) // 16, framed.shape
+    grid = framed.reshape(rows, 16, channels, height, width).transpose(0, 3, 1, 4, 2)
+    return grid.reshape(rows * height, 16 * width, channels)
+
+
+def predictions(pictures: Pictures, outcomes: Mapping[str, Outcome]) -> bytes:
+    """Some test pictures with their class, and what each backend takes them for."""
+    samples = pictures.samples()
+    figure = Figure((10, (1.4 + 0.2 * len(outcomes)) * -(-len(samples) // 10)), layout="constrained")
+    grid = figure.subplots(-(-len(samples) // 10), 10, squeeze=False).ravel()
+    for axes in grid:
+        axes.axis("off")
+    for place, (axes, index) in enumerate(zip(grid, samples, strict=False)):
+        image, label = pictures.test[0][index], pictures.test[1][index]
+        axes.imshow(image.transpose(1, 2, 0), cmap="gray")
+        axes.set_title(pictures.classes[label], fontsize=8)
+        for line, (name, outcome) in enumerate(outcomes.items()):
+            guess = int(outcome.predictions[place].argmax())
+            text = f"{name}: {pictures.classes[guess]} {outcome.predictions[place, guess]:.0%}"
+            colour = RIGHT if guess == label else WRONG
+            axes.text(
+                0.5,
+                -0.06 - 0.15 * line,
+                text,
+                color=colour,
+                fontsize=6,
+                ha="center",
+                va="top",
+                transform=axes.transAxes,
+            )
+    return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=150)
+    return file.getvalue()

@@ -1,0 +1,147 @@
+"""What a finished run leaves in its folder and on the screen."""
+
+import base64
+import csv
+import io
+import json
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from rich.console import Console
+from rich.table import Table
+
+from scratch_conv.training import figures
+from scratch_conv.training.comparison import Drift
+from scratch_conv.training.job import Outcome
+from scratch_conv.training.pictures import Pictures
+from scratch_conv.training.settings import Settings
+from scratch_conv.training.writing import replacing
+
+Row = tuple[str, ...]  # what is measured, the figure of each backend, and with two backends how they compare
+
+
+def write_report(
+    out: Path, settings: Settings, pictures: Pictures, outcomes: Mapping[str, Outcome], drift: Drift | None
+) -> None:
+    """Write summary.json, metrics.csv, the figures as PNG, and report.html, which shows all of them."""
+    _write(out / "summary.json", json.dumps(_summary(settings, pictures, outcomes, drift), indent=2) + "\n")
+    _write(out / "metrics.csv", _metrics(outcomes))
+    drawings = {"curves": figures.curves(outcomes), "filters": figures.filters(outcomes)}
+    drawings["predictions"] = figures.predictions(pictures, outcomes)
+    if drift:
+        drawings["drift"] = figures.drift(drift)
+    for name, png in drawings.items():
+        with replacing(out / f"{name}.png") as file:
+            file.write(png)
+    templates = Environment(
+        loader=PackageLoader("scratch_conv.training", "."), autoescape=True, undefined=StrictUndefined
+    )
+    page = templates.get_template("report.html.jinja").render(
+        options=settings.options(),
+        pictures=pictures,
+        names=list(outcomes),
+        rows=_rows(outcomes),
+        drift=drift,
+        drift_rows=_drift_rows(drift) if drift else [],
+        figures={name: base64.b64encode(png).decode() for name, png in drawings.items()},
+        versions=_versions(),
+        written=f"{datetime.now():%Y-%m-%d %H:%M}",
+    )
+    _write(out / "report.html", page)
+
+
+def print_tables(console: Console, outcomes: Mapping[str, Outcome], drift: Drift | None) -> None:
+    """Show the figures of each backend and, where there are two, how they compare."""
+    table = Table("", *outcomes, *(["scratch / torch"] if len(outcomes) == 2 else []))
+    for row in _rows(outcomes):
+        table.add_row(*row)
+    console.print(table)
+    if drift:
+        table = Table(f"largest relative loss difference to torch, first {len(drift.backend)} steps", "")
+        for row in _drift_rows(drift):
+            table.add_row(*row)
+        console.print(table)
+
+
+def _rows(outcomes: Mapping[str, Outcome]) -> list[Row]:
+    """One row for each figure: its name, its value for each backend, and their ratio where there are two."""
+    measures: list[tuple[str, Callable[[Outcome], float], str]] = [
+        ("test accuracy", lambda outcome: outcome.test_accuracy[-1], ".2%"),
+        ("test loss", lambda outcome: outcome.test_loss[-1], ".4f"),
+        ("training loss", lambda outcome: outcome.train_loss[-1], ".4f"),
+        ("seconds an epoch", lambda outcome: mean(outcome.seconds_per_epoch), ".2f"),
+        ("peak memory, MB", lambda outcome: outcome.peak_memory_bytes / 1e6, ",.0f"),
+        ("parameters", lambda outcome: outcome.parameters, ","),
+    ]
+    rows = []
+    for name, measure, form in measures:
+        values = [measure(outcome) for outcome in outcomes.values()]
+        ratio = [f"{values[1] / values[0]:.3f}" if values[0] else "-"] if len(values) == 2 else []
+        rows.append((name, *(format(value, form) for value in values), *ratio))
+    return rows
+
+
+def _drift_rows(drift: Drift) -> list[Row]:
+    verdict = {None: "", True: f" (within {drift.bound:g})", False: f" (NOT within {drift.bound:g})"}
+    rows = [("scratch", f"{max(drift.backend):.1e}{verdict[drift.within_bound]}")]
+    return rows + [(title, f"{max(differences):.1e}") for title, differences in drift.yardsticks.items()]
+
+
+def _summary(
+    settings: Settings, pictures: Pictures, outcomes: Mapping[str, Outcome], drift: Drift | None
+) -> dict[str, Any]:
+    shown = (
+        "test_accuracy",
+        "test_loss",
+        "train_loss",
+        "seconds_per_epoch",
+        "peak_memory_bytes",
+        "parameters",
+    )
+    return {
+        "dataset": settings.dataset,
+        "model": settings.model,
+        "epochs": settings.epochs,
+        "seed": settings.seed,
+        "backends": {
+            name: {key: getattr(outcome, key) for key in shown} for name, outcome in outcomes.items()
+        },
+        "data": {
+            "source": pictures.source,
+            "classes": pictures.classes,
+            "train": len(pictures.train[1]),
+            "test": len(pictures.test[1]),
+        },
+        "settings": asdict(settings),
+        "drift": drift and {**asdict(drift), "within_bound": drift.within_bound},
+        "versions": _versions(),
+    }
+
+
+def _metrics(outcomes: Mapping[str, Outcome]) -> str:
+    """A line for each backend and epoch."""
+    columns = ("train_loss", "test_loss", "test_accuracy", "seconds_per_epoch")
+    lines = io.StringIO()
+    writer = csv.writer(lines)
+    writer.writerow(["backend", "epoch", *columns])
+    for name, outcome in outcomes.items():
+        figures_by_epoch = zip(*(getattr(outcome, column) for column in columns), strict=True)
+        writer.writerows([name, epoch, *values] for epoch, values in enumerate(figures_by_epoch, 1))
+    return lines.getvalue()
+
+
+def _versions() -> dict[str, str]:
+    packages = ("scratch-conv", "numpy", "torch", "torchvision", "lightning")
+    return {"python": platform.python_version(), **{package: version(package) for package in packages}}
+
+
+def _write(path: Path, text: str) -> None:
+    with replacing(path) as file:
+        file.write(text.encode())

@@ -1,0 +1,65 @@
+"""What a run is told to do, and the checks that stop a wrong one before any work."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+DATASETS = ("cifar10", "mnist", "fashion-mnist", "folder", "shapes")
+BACKENDS = ("torch", "scratch")
+PRECISIONS = ("32", "64-true")
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be worked with; the message is one line that says what and why."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides, together with the pictures, every number of a run."""
+
+    dataset: str
+    model: str
+    epochs: int
+    batch_size: int
+    lr: float
+    seed: int
+    precision: str  # Lightning's name for it: "32" or "64-true"
+    limit: int | None  # training pictures used; None: all
+
+    def check(self) -> None:
+        """Raise InputError for the first value that no run can use."""
+        choose("--dataset", self.dataset, DATASETS)
+        choose("--precision", self.precision, PRECISIONS)
+        _at_least("--epochs", self.epochs, 1)
+        _at_least("--batch-size", self.batch_size, 1)
+        _at_least("--seed", self.seed, 0)
+        if self.limit is not None:
+            _at_least("--limit", self.limit, 1)
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise InputError(f"--lr {self.lr}: must be a positive number")
+
+    def options(self) -> dict[str, Any]:
+        """The settings by the names of their command-line options."""
+        return {"--" + name.replace("_", "-"): value for name, value in asdict(self).items()}
+
+
+def default_model(dataset: str) -> str:
+    """The network a data set is trained with unless another is named."""
+    return "mnist-cnn" if dataset in ("mnist", "fashion-mnist") else "simple-cnn"
+
+
+def default_batch_size(dataset: str) -> int:
+    """The batch size a data set is trained with unless another is given."""
+    return 64 if dataset in ("mnist", "fashion-mnist") else 128
+
+
+def choose(option: str, value: str, choices: Iterable[str]) -> None:
+    """Raise InputError unless a value is one of the choices."""
+    if value not in choices:
+        raise InputError(f"{option} {value}: unknown, choose from {', '.join(choices)}")
+
+
+def _at_least(option: str, value: int, least: int) -> None:
+    if value < least:
+        raise InputError(f"{option} {value}: must be at least {least}")
