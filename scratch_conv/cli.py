@@ -16,8 +16,8 @@ EXTRAS = {
 
 def main() -> int:
     """Run the command that the arguments name, and return its exit status."""
-    # torch's idle threads would spin for milliseconds and take the cores from NumPy's: 122 ms a training step
-    # instead of 81. It counts only if it is set before torch is loaded; processes started from here inherit it.
+    # torch's idle threads would spin for milliseconds and keep the cores from NumPy's: 122 ms a training step
+    # instead of 81. It counts only before torch is loaded; processes started from here inherit it.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         return _run()
@@ -36,7 +36,9 @@ def _run() -> int:
     from scratch_conv.training import commands as training
     from scratch_conv.training.settings import InputError
 
-    app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
+    app = typer.Typer(
+        add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
+    )
     app.command()(training.compare)
     app.command()(training.train)
     try:

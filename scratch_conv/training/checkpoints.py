@@ -12,7 +12,7 @@ from scratch_conv.training.writing import replacing
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and then renames it (Lightning's own may copy, and stop half-way)."""
+    """Writes a checkpoint beside its place, then renames it; Lightning's own may be stopped half-way."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Save `checkpoint` at `path`, in full or not at all."""
@@ -34,10 +34,6 @@ def each_epoch(folder: Path) -> ModelCheckpoint:
 
 
 def last_readable(folder: Path) -> Path | None:
-    """The checkpoint of the latest epoch that can be read, or None."""
-    for path in sorted(
-        folder.glob("epoch=*.ckpt"), key=lambda path: int(path.stem.split("=")[1]), reverse=True
-    ):
-        if read_saved(path) is not None:
-            return path
-    return None
+    """Find the checkpoint of the latest epoch that can be read, or None."""
+    by_epoch = sorted(folder.glob("epoch=*.ckpt"), key=lambda path: int(path.stem.split("=")[1]))
+    return next((path for path in reversed(by_epoch) if read_saved(path) is not None), None)

@@ -105,6 +105,7 @@ def _train(backends: tuple[str, ...], given: Given) -> None:
     from rich.console import Console
 
     from scratch_conv.training.comparison import train_backends
+    from scratch_conv.training.processes import RunError
     from scratch_conv.training.report import print_tables, write_report
     from scratch_conv.training.writing import check_writable
 
@@ -125,6 +126,9 @@ def _train(backends: tuple[str, ...], given: Given) -> None:
         ]
         console.print(f"Stopped. To go on: scratch-conv {shlex.join(command)}", soft_wrap=True, markup=False)
         raise typer.Exit(130) from None
+    except RunError as error:
+        print(f"scratch-conv: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
     write_report(out, settings, pictures, outcomes, drift)
     print_tables(console, outcomes, drift)
     console.print(f"The report is {out / 'report.html'}", soft_wrap=True, markup=False)

@@ -22,7 +22,7 @@ FLOAT64_BOUND = (
 
 @dataclass(frozen=True)
 class Drift:
-    """Relative loss differences to torch, |other - torch| / |torch|, one number for each of the first steps."""
+    """Relative loss differences to torch, one number for each of the first steps."""
 
     backend: Sequence[float]
     yardsticks: Mapping[str, Sequence[float]]  # torch itself, computing in another order
@@ -106,6 +106,6 @@ def _drift(outcomes: Mapping[str, Outcome], jobs: Sequence[Job], pictures: Pictu
 
 
 def relative_differences(expected: Sequence[float], actual: Sequence[float]) -> list[float]:
-    """|a - e| / |e| for the losses of the first steps."""
+    """Compare the losses of the first steps: |actual - expected| / |expected|, one number a step."""
     first = zip(expected[:DRIFT_STEPS], actual[:DRIFT_STEPS], strict=True)
     return [abs(a - e) / abs(e) for e, a in first]

@@ -10,7 +10,7 @@ from scratch_conv.training.shapes import SHAPES, TEST_COUNT, TRAIN_COUNT, draw_s
 
 
 def resolve_dataset(dataset: str, data_dir: Path | None) -> str:
-    """The data set that a name and a folder stand for together: folders of pictures are "folder" by any name.
+    """Name the data set that is meant: folders of pictures are "folder", by any other name as well.
 
     Raises:
         InputError: the two do not go together, or nothing lies there.
@@ -35,7 +35,7 @@ def resolve_dataset(dataset: str, data_dir: Path | None) -> str:
 
 
 def open_pictures(dataset: str, data_dir: Path | None, limit: int | None, seed: int) -> Pictures:
-    """Open a data set; with a limit, keep so many of its training pictures, and as large a part of the test's.
+    """Open a data set; with a limit, keep so many training pictures, and as many in proportion to test.
 
     Raises:
         InputError: nothing usable lies there; the message names the folder or the picture.

@@ -29,7 +29,7 @@ class DownloadError(InputError):
 
 
 def cache_folder() -> Path:
-    """Where downloads and decoded pictures are kept: XDG_CACHE_HOME/scratch_conv, or ~/.cache/scratch_conv."""
+    """Name the folder for downloads and decoded pictures: scratch_conv in XDG_CACHE_HOME or ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scratch_conv"
 
 

@@ -40,7 +40,9 @@ class Batches(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         """Training batches in the order of the seed and the epoch, which Lightning tells the sampler."""
         data = TensorDataset(*map(torch.from_numpy, self.pictures.train))
-        sampler = DistributedSampler(data, num_replicas=1, rank=0, seed=self.seed)
+        sampler: DistributedSampler[tuple[Tensor, ...]] = DistributedSampler(
+            data, num_replicas=1, rank=0, seed=self.seed
+        )
         return DataLoader(data, self.batch_size, sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
@@ -73,14 +75,14 @@ class Classifier(pl.LightningModule):
         self.network, self.lr = network, lr
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of one batch."""
+        """Compute the loss of one batch."""
         images, labels = batch
         loss = F.cross_entropy(self.network(images), labels)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(labels))
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Loss and accuracy on test pictures."""
+        """Measure loss and accuracy on test pictures."""
         images, labels = batch
         scores = self.network(images)
         metrics = {
@@ -103,21 +105,21 @@ def run(job: Job) -> None:
         swap(network)
     batches = Batches(pictures, settings.batch_size, settings.seed)
     classifier, record = Classifier(network, settings.lr), Record()
-    with _quiet_lightning(), torch.backends.mkldnn.flags(enabled=job.onednn):  # type: ignore[no-untyped-call]
-        if job.threads:
-            torch.set_num_threads(job.threads)
+    torch.backends.mkldnn.set_flags(job.onednn)  # type: ignore[no-untyped-call]
+    if job.threads:
+        torch.set_num_threads(job.threads)
+    with _quiet_lightning():
         _trainer(job, record).fit(classifier, batches, ckpt_path=last_readable(job.folder))
     samples = torch.from_numpy(pictures.test[0][pictures.samples()])
     with torch.no_grad():
         predictions = network.eval()(batches.normalise(samples, classifier.dtype)).softmax(1)
     weights = {name: value.detach() for name, value in network.state_dict().items()}
-    Outcome(**record.state_dict(), parameters=parameters, predictions=predictions, weights=weights).save(
-        job.result
-    )
+    outcome = Outcome(**record.state_dict(), parameters=parameters, predictions=predictions, weights=weights)
+    outcome.save(job.result)
 
 
 def initial_network(settings: Settings, pictures: Pictures) -> nn.Module:
-    """The untrained network: the same weights for the same seed, whatever backend is to train it."""
+    """Build the untrained network: the same weights for the same seed, whatever backend is to train it."""
     torch.manual_seed(settings.seed)
     _, channels, size, _ = pictures.train[0].shape
     return MODELS[settings.model](channels, size, len(pictures.classes))
@@ -128,7 +130,7 @@ def _trainer(job: Job, record: Record) -> pl.Trainer:
     return pl.Trainer(
         accelerator="cpu",
         devices=1,
-        precision=job.settings.precision,
+        precision=job.settings.precision,  # type: ignore[arg-type]
         max_epochs=job.settings.epochs,
         max_steps=-1 if job.steps is None else job.steps,
         limit_val_batches=None if whole else 0,
@@ -149,4 +151,6 @@ def _quiet_lightning() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers")
         warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+        # Lightning's, on a name in torch that torch is about to drop.
+        warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
         yield

@@ -17,7 +17,7 @@ RIGHT, WRONG = "#2a7f3f", "#c0392b"
 
 
 def curves(outcomes: Mapping[str, Outcome]) -> bytes:
-    """Loss and accuracy after each epoch."""
+    """Draw loss and accuracy after each epoch."""
     figure = Figure((10, 4), layout="constrained")
     losses, accuracies = figure.subplots(1, 2)
     for name, outcome in outcomes.items():
@@ -37,7 +37,7 @@ def curves(outcomes: Mapping[str, Outcome]) -> bytes:
 
 
 def drift(differences: Drift) -> bytes:
-    """Relative loss differences to torch in the first steps."""
+    """Draw the relative loss differences to torch in the first steps."""
     figure = Figure((10, 3.5), layout="constrained")
     axes = figure.subplots()
     steps = range(1, len(differences.backend) + 1)
@@ -53,13 +53,13 @@ def drift(differences: Drift) -> bytes:
 
 
 def _positive(values: object) -> npt.NDArray[np.float64]:
-    """Gaps instead of zeros, which have no place on a logarithmic axis."""
+    """Leave gaps instead of zeros, which have no place on a logarithmic axis."""
     array = np.asarray(values, np.float64)
     return np.where(array > 0, array, np.nan)
 
 
 def filters(outcomes: Mapping[str, Outcome]) -> bytes:
-    """What the first layer has learned: a row of blocks a backend, each filter stretched to the full range."""
+    """Draw what the first layer has learned: each backend's filters, each stretched to the full range."""
     figure = Figure((10, 2.6 * len(outcomes)), layout="constrained")
     for axes, (name, outcome) in zip(
         np.atleast_1d(figure.subplots(len(outcomes), 1)), outcomes.items(), strict=True
@@ -74,7 +74,7 @@ def filters(outcomes: Mapping[str, Outcome]) -> bytes:
 
 
 def _tiled(weight: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    """Filters (n, C, h, w) side by side, sixteen a row with a white line between, as one picture (H, W, 3 or 1)."""
+    """Put filters (n, C, h, w) side by side, sixteen a row, into one picture (H, W, 3 or 1)."""
     low, high = (bound(weight, axis=(1, 2, 3), keepdims=True) for bound in (np.min, np.max))
     scaled = (weight - low) / np.maximum(high - low, np.finfo(weight.dtype).tiny)
     if scaled.shape[1] not in (1, 3):
@@ -88,7 +88,7 @@ def _tiled(weight: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
 
 
 def predictions(pictures: Pictures, outcomes: Mapping[str, Outcome]) -> bytes:
-    """Some test pictures with their class, and what each backend takes them for."""
+    """Show some test pictures with their class, and what each backend takes them for."""
     samples = pictures.samples()
     figure = Figure((10, (1.4 + 0.2 * len(outcomes)) * -(-len(samples) // 10)), layout="constrained")
     grid = figure.subplots(-(-len(samples) // 10), 10, squeeze=False).ravel()

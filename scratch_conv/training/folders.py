@@ -60,7 +60,7 @@ def _listed(root: Path, split: str) -> ImageFolder:
 
 
 def _state(root: Path, *listings: ImageFolder) -> str:
-    """What changes when a picture is added, removed, renamed or written again."""
+    """Digest what changes when a picture is added, removed, renamed or written again."""
     digest = hashlib.sha256()
     for path in (Path(path) for listing in listings for path, _ in listing.samples):
         status = path.stat()
@@ -69,7 +69,7 @@ def _state(root: Path, *listings: ImageFolder) -> str:
 
 
 def _kept(path: Path, state: str) -> tuple[Split, Split] | None:
-    """What was decoded before, if it is there, whole and still true."""
+    """Find what was decoded before, if it is there, whole and still true."""
     with (
         contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile),
         np.load(path) as kept,

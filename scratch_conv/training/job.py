@@ -65,11 +65,11 @@ class Outcome:
     def load(cls, path: Path) -> "Outcome | None":
         """Read what `save` wrote, or None where nothing readable lies."""
         saved = read_saved(path)
-        return saved and cls(**saved)
+        return None if saved is None else cls(**saved)
 
 
 def read_saved(path: Path) -> dict[str, Any] | None:
-    """What was saved at `path`, or None where nothing readable lies."""
+    """Read what torch saved at `path`, or None where nothing readable lies."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # torch.load has no error of its own: a torn file can raise nearly anything

@@ -6,7 +6,7 @@ from torch import nn
 
 
 def simple_cnn(channels: int, size: int, classes: int) -> nn.Module:
-    """Three convolutions with pooling, two dense layers: 620,362 parameters for (3, 32, 32) and ten classes."""
+    """Three convolutions with pooling, two dense layers: 620,362 parameters for 3x32x32, ten classes."""
     return nn.Sequential(
         nn.Conv2d(channels, 32, 3, padding=1),
         nn.ReLU(),
@@ -25,7 +25,7 @@ def simple_cnn(channels: int, size: int, classes: int) -> nn.Module:
 
 
 def mnist_cnn(channels: int, size: int, classes: int) -> nn.Module:
-    """Two convolutions without padding, two dense layers: 225,034 parameters for (1, 28, 28) and ten classes."""
+    """Two convolutions without padding, two dense layers: 225,034 parameters for 1x28x28, ten classes."""
     pooled = ((size - 2) // 2 - 2) // 2
     return nn.Sequential(
         nn.Conv2d(channels, 32, 3),

@@ -35,19 +35,19 @@ class Pictures:
         return f"{self.source}; {train:,} training and {test:,} test pictures of {len(self.classes)} classes"
 
     def digest(self) -> str:
-        """A fingerprint of every pixel and label."""
+        """Fingerprint every pixel and label."""
         whole = hashlib.sha256()
         for array in (*self.train, *self.test):
-            whole.update(np.ascontiguousarray(array))
+            whole.update(array.tobytes())
         return whole.hexdigest()
 
     def samples(self, count: int = 20) -> npt.NDArray[np.intp]:
-        """The test pictures that a report shows: spread evenly, since a folder's come class by class."""
+        """Choose test pictures for a report: spread evenly, since a folder's come class by class."""
         tests = len(self.test[1])
         return np.linspace(0, tests - 1, min(count, tests)).astype(np.intp)
 
     def limited(self, limit: int | None, seed: int) -> "Pictures":
-        """Keep `limit` of the training pictures and as large a part of the test's, drawn at random by class."""
+        """Keep so many training pictures, and as many in proportion to test: at random, but balanced."""
         available = len(self.train[1])
         if limit is None or limit >= available:
             return self
@@ -65,9 +65,12 @@ class Pictures:
         """Read what `save` wrote."""
         with np.load(path) as saved:
             arrays = {name: saved[name] for name in saved.files}
-        splits = {name: (arrays.pop(name), arrays.pop(f"{name}_labels")) for name in ("train", "test")}
+        splits: dict[str, Any] = {
+            name: (arrays.pop(name), arrays.pop(f"{name}_labels")) for name in ("train", "test")
+        }
         fields: dict[str, Any] = {name: array.tolist() for name, array in arrays.items()}
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}, **splits)
+        fields = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+        return cls(**fields, **splits)
 
 
 def test_share(train: int, train_available: int, test_available: int, classes: int) -> int:

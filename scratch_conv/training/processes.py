@@ -42,7 +42,9 @@ def main() -> None:
 
 
 def _stop_with_parent() -> None:
-    sys.stdin.buffer.read()
+    os.read(
+        sys.stdin.fileno(), 1
+    )  # unbuffered: a buffer locked by this thread would trip the interpreter's exit
     if sys.stdout.isatty():
         sys.stdout.write("\x1b[?25h\n")  # the live bar hides the cursor
         sys.stdout.flush()

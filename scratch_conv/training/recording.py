@@ -1,6 +1,7 @@
-"""What a run tells while it goes on: the record that ends up in the report, and the live line on the screen."""
+"""What a run tells while it goes on: its history, for the report, and the live line on the screen."""
 
 import time
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,48 +10,57 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 
+@dataclass
+class History:
+    """The figures of a run; losses and accuracies are means over an epoch, one number each."""
+
+    train_loss: list[float] = field(default_factory=list)
+    test_loss: list[float] = field(default_factory=list)
+    test_accuracy: list[float] = field(default_factory=list)  # 0..1
+    seconds_per_epoch: list[float] = field(default_factory=list)  # of training, without the test after it
+    step_losses: list[float] = field(default_factory=list)  # one number a step
+    peak_memory_bytes: int = 0
+
+
 class Record(pl.Callback):
-    """Losses, accuracies and times of a run; it travels in the checkpoints."""
+    """Keeps the history of a run, which travels in its checkpoints."""
 
     def __init__(self) -> None:
-        self.train_loss: list[float] = []  # one number an epoch, as the next three
-        self.test_loss: list[float] = []
-        self.test_accuracy: list[float] = []
-        self.seconds_per_epoch: list[float] = []  # of training, without the test after it
-        self.step_losses: list[float] = []  # one number a step
-        self.peak_memory_bytes = 0
-        self._began = self._ended = 0.0
+        self.history = History()
+        self.began = self.ended = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock: for the first epoch after a resume, Lightning calls no on_train_epoch_start."""
-        self._began = time.perf_counter()
+        self.began = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
-        self._began = time.perf_counter()
+        self.began = time.perf_counter()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Note a step's loss; should it be the last one of the epoch, stop the clock."""
-        self.step_losses.append(outputs["loss"].item())
-        self._ended = time.perf_counter()
+        self.history.step_losses.append(outputs["loss"].item())
+        self.ended = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note an epoch's figures."""
-        for name in ("train_loss", "test_loss", "test_accuracy"):
-            if name in trainer.callback_metrics:
-                getattr(self, name).append(trainer.callback_metrics[name].item())
-        self.seconds_per_epoch.append(self._ended - self._began)
-        self.peak_memory_bytes = max(self.peak_memory_bytes, peak_memory_bytes())
+        history, metrics = self.history, trainer.callback_metrics
+        history.train_loss.append(metrics["train_loss"].item())
+        if "test_loss" in metrics:
+            history.test_loss.append(metrics["test_loss"].item())
+            history.test_accuracy.append(metrics["test_accuracy"].item())
+        history.seconds_per_epoch.append(self.ended - self.began)
+        history.peak_memory_bytes = max(history.peak_memory_bytes, peak_memory_bytes())
 
     def state_dict(self) -> dict[str, Any]:
-        """All figures, for a checkpoint."""
-        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
+        """Hand the history to a checkpoint."""
+        return asdict(self.history)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint's figures."""
-        vars(self).update(state_dict)
+        """Go on with the history of a checkpoint."""
+        self.history = History(**state_dict)
 
 
 class LiveProgress(pl.Callback):
@@ -58,14 +68,16 @@ class LiveProgress(pl.Callback):
 
     def __init__(self, title: str, record: Record) -> None:
         self.title, self.record = title, record
+        console = Console(highlight=False)
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             TextColumn("step {task.completed}/{task.total}  loss {task.fields[loss]}"),
             TimeRemainingColumn(),
             TextColumn("left"),
-            console=Console(highlight=False),
+            console=console,
             transient=True,
+            disable=not console.is_terminal,
         )
         self.task = self.progress.add_task(title, total=None, loss="-")
 
@@ -84,12 +96,12 @@ class LiveProgress(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the epoch's line."""
-        record = self.record
-        if record.test_accuracy:
+        history = self.record.history
+        if history.test_accuracy:
             self.progress.console.print(
                 f"{self.title}  epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-                f"  loss {record.train_loss[-1]:.4f}  test accuracy {record.test_accuracy[-1]:.2%}"
-                f"  {record.seconds_per_epoch[-1]:.1f} s"
+                f"  loss {history.train_loss[-1]:.4f}  test accuracy {history.test_accuracy[-1]:.2%}"
+                f"  {history.seconds_per_epoch[-1]:.1f} s"
             )
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -104,7 +116,7 @@ class LiveProgress(pl.Callback):
 
 
 def peak_memory_bytes() -> int:
-    """The most memory this process has had resident so far, in bytes."""
+    """Return the most memory that this process has had resident so far, in bytes."""
     status = Path("/proc/self/status")
     if status.exists():
         # Not ru_maxrss: on Linux it begins with what the parent had resident when it started this process.

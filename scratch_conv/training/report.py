@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Console
 from rich.table import Table
 
+from scratch_conv import __version__
 from scratch_conv.training import figures
 from scratch_conv.training.comparison import Drift
 from scratch_conv.training.job import Outcome
@@ -89,8 +90,10 @@ def _rows(outcomes: Mapping[str, Outcome]) -> list[Row]:
 
 
 def _drift_rows(drift: Drift) -> list[Row]:
-    verdict = {None: "", True: f" (within {drift.bound:g})", False: f" (NOT within {drift.bound:g})"}
-    rows = [("scratch", f"{max(drift.backend):.1e}{verdict[drift.within_bound]}")]
+    verdict = ""
+    if drift.bound is not None:
+        verdict = f", {'within' if drift.within_bound else 'NOT within'} the bound of {drift.bound:.0e}"
+    rows: list[Row] = [("scratch", f"{max(drift.backend):.1e}{verdict}")]
     return rows + [(title, f"{max(differences):.1e}") for title, differences in drift.yardsticks.items()]
 
 
@@ -126,7 +129,7 @@ def _summary(
 
 
 def _metrics(outcomes: Mapping[str, Outcome]) -> str:
-    """A line for each backend and epoch."""
+    """Make the table of all epochs: a line for each backend and epoch."""
     columns = ("train_loss", "test_loss", "test_accuracy", "seconds_per_epoch")
     lines = io.StringIO()
     writer = csv.writer(lines)
@@ -138,8 +141,9 @@ def _metrics(outcomes: Mapping[str, Outcome]) -> str:
 
 
 def _versions() -> dict[str, str]:
-    packages = ("scratch-conv", "numpy", "torch", "torchvision", "lightning")
-    return {"python": platform.python_version(), **{package: version(package) for package in packages}}
+    packages = ("numpy", "torch", "torchvision", "lightning")
+    ours = {"scratch_conv": __version__, "python": platform.python_version()}
+    return ours | {package: version(package) for package in packages}
 
 
 def _write(path: Path, text: str) -> None:

@@ -40,17 +40,17 @@ class Settings:
             raise InputError(f"--lr {self.lr}: must be a positive number")
 
     def options(self) -> dict[str, Any]:
-        """The settings by the names of their command-line options."""
+        """Name the settings as the command line does."""
         return {"--" + name.replace("_", "-"): value for name, value in asdict(self).items()}
 
 
 def default_model(dataset: str) -> str:
-    """The network a data set is trained with unless another is named."""
+    """Name the network that a data set is trained with unless another is given."""
     return "mnist-cnn" if dataset in ("mnist", "fashion-mnist") else "simple-cnn"
 
 
 def default_batch_size(dataset: str) -> int:
-    """The batch size a data set is trained with unless another is given."""
+    """Return the batch size that a data set is trained with unless another is given."""
     return 64 if dataset in ("mnist", "fashion-mnist") else 128
 
 

@@ -1,7 +1,7 @@
 """A built-in set of pictures of CIFAR-10's form: ten shapes in any colour, moved, scaled and tilted.
 
-Nothing needs to be downloaded for it. A linear classifier cannot learn it, since a shape is as often lighter than
-its background as darker; a small convolutional network can.
+Nothing needs to be downloaded for it. A linear classifier cannot learn it, since a shape is as often lighter
+than its background as darker; a small convolutional network can.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating]
 
 SIZE = 32  # pixels, as in CIFAR-10
 TRAIN_COUNT, TEST_COUNT = 50_000, 10_000
@@ -39,7 +39,7 @@ def _stripes(u: Floats, v: Floats) -> Floats:
     return np.maximum(np.maximum(np.abs(u), np.abs(v)) - 0.95, np.abs((v / 0.7 + 0.5) % 1 - 0.5) * 0.7 - 0.18)
 
 
-# How far a point of the shape's own plane lies outside of it (negative: inside), where 1 is the shape's radius.
+# How far a point of a shape's own plane lies outside of it; negative: inside. The shape's radius is 1.
 SHAPES: dict[str, Callable[[Floats, Floats], Floats]] = {
     "cross": _cross,
     "crescent": lambda u, v: np.maximum(np.hypot(u, v) - 0.95, 0.8 - np.hypot(u - 0.55, v)),
@@ -83,7 +83,7 @@ def _draw_chunk(rng: np.random.Generator) -> tuple[npt.NDArray[np.uint8], npt.ND
 
 
 def _background(rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """A colour fading across each picture (n, 3, 32, 32), and a colour (n, 3, 1, 1) that stands out from it."""
+    """Draw a colour fading across each picture (n, 3, 32, 32); choose one that stands out (n, 3, 1, 1)."""
     colour = rng.uniform(90, 166, (CHUNK, 3, 1, 1)).astype(np.float32)
     lighter = rng.choice(np.array([-1, 1], np.float32), (CHUNK, 1, 1, 1))
     ink = colour + lighter * rng.uniform(60, 90, colour.shape).astype(np.float32)

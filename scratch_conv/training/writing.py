@@ -12,7 +12,7 @@ from scratch_conv.training.settings import InputError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file, open for writing, that takes the place of `path` once the block ends without an error.
+    """Open a file that takes the place of `path` once the block ends without an error.
 
     A process killed in the block leaves `path` as it was.
     """
