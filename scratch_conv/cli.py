@@ -36,9 +36,7 @@ def _run() -> int:
     from scratch_conv.training import commands as training
     from scratch_conv.training.settings import InputError
 
-    app = typer.Typer(
-        add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
-    )
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(training.compare)
     app.command()(training.train)
     try:

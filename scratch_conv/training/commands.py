@@ -119,12 +119,9 @@ def _train(backends: tuple[str, ...], given: Given) -> None:
     try:
         outcomes, drift = train_backends(backends, settings, pictures, out, resume=given.resume)
     except KeyboardInterrupt:
-        command = [
-            *sys.argv[1:],
-            *([] if given.out else ["--out", str(out)]),
-            *([] if given.resume else ["--resume"]),
-        ]
-        console.print(f"Stopped. To go on: scratch-conv {shlex.join(command)}", soft_wrap=True, markup=False)
+        added = (["--out", str(out)] if given.out is None else []) + ([] if given.resume else ["--resume"])
+        command = shlex.join(["scratch-conv", *sys.argv[1:], *added])
+        console.print(f"Stopped. To go on: {command}", soft_wrap=True, markup=False)
         raise typer.Exit(130) from None
     except RunError as error:
         print(f"scratch-conv: {error}", file=sys.stderr)

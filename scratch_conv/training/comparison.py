@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from scratch_conv.training.job import Job, Outcome
@@ -55,7 +56,7 @@ def train_backends(
         outcomes = {job.backend: _finish(job, pictures) for job in jobs}
         drift = _drift(outcomes, jobs, pictures) if len(backends) == 2 else None
     finally:
-        handed_over.unlink()
+        handed_over.unlink(missing_ok=True)
     return outcomes, drift
 
 
@@ -66,13 +67,17 @@ def _begin(folder: Path, settings: Settings, pictures: Pictures, *, resume: bool
     if resume and begun_with.exists():
         before = json.loads(begun_with.read_text())
         for name, value in present.items():
-            more_epochs = name == "--epochs" and settings.epochs > before[name]
-            if value != before[name] and not more_epochs:
-                difference = "other pictures" if name == "pictures" else f"{name} {before[name]}, not {value}"
+            more_epochs = name == "--epochs" and settings.epochs > before.get(name, 0)
+            if value != before.get(name) and not more_epochs:
+                difference = (
+                    "other pictures" if name == "pictures" else f"{name} {before.get(name)}, not {value}"
+                )
                 raise InputError(f"--resume: the run in {folder.parent} was begun with {difference}")
     else:
         for path in (*folder.glob("*/epoch=*.ckpt"), *folder.glob("*/result.pt")):
             path.unlink()
+    for half_written in folder.glob("*/.epoch=*"):  # by a process that was killed
+        half_written.unlink()
     with replacing(begun_with) as file:
         file.write(json.dumps(present, indent=2).encode())
 
@@ -90,7 +95,12 @@ def _drift(outcomes: Mapping[str, Outcome], jobs: Sequence[Job], pictures: Pictu
     torchs, folder = jobs[0], jobs[0].folder.parent
     threads = 1 if torch.get_num_threads() > 1 else 2
     variations = (
-        replace(torchs, title=f"torch, threads: {threads}", threads=threads, folder=folder / "threads"),
+        replace(
+            torchs,
+            title=f"torch on {threads} thread{'s'[: threads - 1]}",
+            threads=threads,
+            folder=folder / "threads",
+        ),
         replace(torchs, title="torch without oneDNN", onednn=False, folder=folder / "without-onednn"),
     )
     yardsticks = {job.title: _finish(replace(job, steps=DRIFT_STEPS), pictures) for job in variations}
@@ -107,5 +117,7 @@ def _drift(outcomes: Mapping[str, Outcome], jobs: Sequence[Job], pictures: Pictu
 
 def relative_differences(expected: Sequence[float], actual: Sequence[float]) -> list[float]:
     """Compare the losses of the first steps: |actual - expected| / |expected|, one number a step."""
-    first = zip(expected[:DRIFT_STEPS], actual[:DRIFT_STEPS], strict=True)
-    return [abs(a - e) / abs(e) for e, a in first]
+    e, a = np.array(expected[:DRIFT_STEPS]), np.array(actual[:DRIFT_STEPS])
+    with np.errstate(divide="ignore", invalid="ignore"):  # a run that diverged is compared to the end as well
+        differences: list[float] = np.where(a == e, 0, np.abs(a - e) / np.abs(e)).tolist()
+    return differences

@@ -45,17 +45,21 @@ def read_published(dataset: str, root: Path, *, download: bool) -> tuple[tuple[s
     """
     reader = READERS[dataset]
     try:
-        train, test = reader(root, train=True), reader(root, train=False)
+        return _read(reader, root)
     except RuntimeError as error:  # torchvision's way to say that a file is missing or not what it should be
         if not download:
             raise InputError(
                 f"--data-dir {root}: holds neither train/ and test/ folders nor a whole {dataset}"
                 " in torchvision's layout"
             ) from error
-        _download(dataset, root)
-        train, test = reader(root, train=True), reader(root, train=False)
     except Exception as error:  # a damaged file can fail in any way
         raise InputError(f"{dataset} in {root} cannot be read: {type(error).__name__}: {error}") from error
+    _download(dataset, root)
+    return _read(reader, root)
+
+
+def _read(reader: Any, root: Path) -> tuple[tuple[str, ...], Split, Split]:
+    train, test = reader(root, train=True), reader(root, train=False)
     return tuple(train.classes), _split(train), _split(test)
 
 
@@ -68,13 +72,13 @@ def _split(source: Any) -> Split:
 def _download(dataset: str, root: Path) -> None:
     reader = READERS[dataset]
     if not _answers(reader.url if dataset == "cifar10" else reader.mirrors[0]):
-        raise DownloadError(f"{dataset} cannot be downloaded: its server is out of reach")
+        raise DownloadError(f"{dataset} cannot be downloaded (its server is out of reach)")
     # torchvision prints what it downloads from where; its progress bar goes to stderr, and stays.
     with contextlib.redirect_stdout(io.StringIO()), _socket_timeout(PATIENCE):
         try:
             reader(root, train=True, download=True)
         except (OSError, RuntimeError) as error:
-            raise DownloadError(f"{dataset} cannot be downloaded: {error}") from error
+            raise DownloadError(f"{dataset} cannot be downloaded ({error})") from error
 
 
 def _answers(url: str) -> bool:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from torchvision.utils import make_grid
 
 from scratch_conv.training.comparison import Drift
 from scratch_conv.training.job import Outcome
@@ -60,58 +61,38 @@ def _positive(values: object) -> npt.NDArray[np.float64]:
 
 def filters(outcomes: Mapping[str, Outcome]) -> bytes:
     """Draw what the first layer has learned: each backend's filters, each stretched to the full range."""
-    figure = Figure((10, 2.6 * len(outcomes)), layout="constrained")
-    for axes, (name, outcome) in zip(
-        np.atleast_1d(figure.subplots(len(outcomes), 1)), outcomes.items(), strict=True
-    ):
-        axes.imshow(
-            _tiled(next(weight for weight in outcome.weights.values() if weight.ndim == 4).numpy()),
-            cmap="gray",
-        )
+    figure = Figure((10, 1.7 * len(outcomes)), layout="constrained")
+    rows = figure.subplots(len(outcomes), 1, squeeze=False).ravel()
+    for axes, (name, outcome) in zip(rows, outcomes.items(), strict=True):
+        weight = next(weight for weight in outcome.weights.values() if weight.ndim == 4)
+        if weight.shape[1] not in (1, 3):  # neither grey nor in colours
+            weight = weight.mean(1, keepdim=True)
+        large = weight.repeat_interleave(8, dim=2).repeat_interleave(8, dim=3)
+        grid = make_grid(large, nrow=16, padding=3, normalize=True, scale_each=True, pad_value=1)
+        axes.imshow(grid.permute(1, 2, 0))
         axes.set_title(name)
         axes.axis("off")
     return _png(figure)
 
 
-def _tiled(weight: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    """Put filters (n, C, h, w) side by side, sixteen a row, into one picture (H, W, 3 or 1)."""
-    low, high = (bound(weight, axis=(1, 2, 3), keepdims=True) for bound in (np.min, np.max))
-    scaled = (weight - low) / np.maximum(high - low, np.finfo(weight.dtype).tiny)
-    if scaled.shape[1] not in (1, 3):
-        scaled = scaled.mean(axis=1, keepdims=True)
-    scaled = np.pad(scaled, ((0, -len(scaled) % 16), (0, 0), (0, 0), (0, 0)), constant_values=1)
-    framed = np.repeat(np.repeat(scaled, 8, axis=2), 8, axis=3)
-    framed = np.pad(framed, ((0, 0), (0, 0), (2, 2), (2, 2)), constant_values=1)
-    rows, (_, channels, height, width) = len(framed) // 16, framed.shape
-    grid = framed.reshape(rows, 16, channels, height, width).transpose(0, 3, 1, 4, 2)
-    return grid.reshape(rows * height, 16 * width, channels)
-
-
 def predictions(pictures: Pictures, outcomes: Mapping[str, Outcome]) -> bytes:
     """Show some test pictures with their class, and what each backend takes them for."""
     samples = pictures.samples()
-    figure = Figure((10, (1.4 + 0.2 * len(outcomes)) * -(-len(samples) // 10)), layout="constrained")
-    grid = figure.subplots(-(-len(samples) // 10), 10, squeeze=False).ravel()
+    lines = -(-len(samples) // 8)
+    figure = Figure((10, (1.45 + 0.2 * len(outcomes)) * lines), layout="constrained")
+    grid = figure.subplots(lines, 8, squeeze=False).ravel()
     for axes in grid:
         axes.axis("off")
     for place, (axes, index) in enumerate(zip(grid, samples, strict=False)):
-        image, label = pictures.test[0][index], pictures.test[1][index]
-        axes.imshow(image.transpose(1, 2, 0), cmap="gray")
-        axes.set_title(pictures.classes[label], fontsize=8)
+        label = pictures.test[1][index]
+        axes.imshow(pictures.test[0][index].transpose(1, 2, 0), cmap="gray")
+        axes.set_title(pictures.classes[label], fontsize=9)
         for line, (name, outcome) in enumerate(outcomes.items()):
-            guess = int(outcome.predictions[place].argmax())
-            text = f"{name}: {pictures.classes[guess]} {outcome.predictions[place, guess]:.0%}"
+            probability, guess = outcome.predictions[place].max(0)
+            text = f"{name}: {pictures.classes[guess]} {probability:.0%}"
             colour = RIGHT if guess == label else WRONG
-            axes.text(
-                0.5,
-                -0.06 - 0.15 * line,
-                text,
-                color=colour,
-                fontsize=6,
-                ha="center",
-                va="top",
-                transform=axes.transAxes,
-            )
+            below = {"xytext": (0.5, -0.06 - 0.15 * line), "textcoords": "axes fraction"}
+            axes.annotate(text, (0, 0), **below, color=colour, fontsize=6.5, ha="center", va="top")
     return _png(figure)
 
 

@@ -41,7 +41,7 @@ class Pictures:
             whole.update(array.tobytes())
         return whole.hexdigest()
 
-    def samples(self, count: int = 20) -> npt.NDArray[np.intp]:
+    def samples(self, count: int = 16) -> npt.NDArray[np.intp]:
         """Choose test pictures for a report: spread evenly, since a folder's come class by class."""
         tests = len(self.test[1])
         return np.linspace(0, tests - 1, min(count, tests)).astype(np.intp)

@@ -60,12 +60,14 @@ def write_report(
 
 def print_tables(console: Console, outcomes: Mapping[str, Outcome], drift: Drift | None) -> None:
     """Show the figures of each backend and, where there are two, how they compare."""
-    table = Table("", *outcomes, *(["scratch / torch"] if len(outcomes) == 2 else []))
+    table = Table("")
+    for heading in (*outcomes, *(["scratch / torch"] if len(outcomes) == 2 else [])):
+        table.add_column(heading, justify="right")
     for row in _rows(outcomes):
         table.add_row(*row)
     console.print(table)
     if drift:
-        table = Table(f"largest relative loss difference to torch, first {len(drift.backend)} steps", "")
+        table = Table("", f"largest relative loss difference to torch in {len(drift.backend)} steps")
         for row in _drift_rows(drift):
             table.add_row(*row)
         console.print(table)
