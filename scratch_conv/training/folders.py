@@ -72,7 +72,8 @@ def _kept(path: Path, state: str) -> tuple[Split, Split] | None:
     """Find what was decoded before, if it is there, whole and still true."""
     with (
         contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile),
-        np.load(path) as kept,
+        path.open("rb") as file,
+        np.load(file) as kept,
     ):
         if kept["arr_0"].item() == state:
             return (kept["arr_1"], kept["arr_2"]), (kept["arr_3"], kept["arr_4"])

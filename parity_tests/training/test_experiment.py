@@ -1,0 +1,155 @@
+"""One run: its numbers depend on seed, epoch and step alone, and it goes on where it stopped."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from scratch_conv.training.checkpoints import last_readable
+from scratch_conv.training.comparison import FLOAT64_BOUND, relative_differences, train_backends
+from scratch_conv.training.data import open_pictures
+from scratch_conv.training.experiment import initial_network, run
+from scratch_conv.training.job import Job, Outcome
+from scratch_conv.training.models import MODELS
+from scratch_conv.training.settings import InputError, Settings
+
+SETTINGS = Settings("shapes", "simple-cnn", 3, 16, 1e-3, 0, "32", 48)  # three steps an epoch
+PICTURES = open_pictures("shapes", None, SETTINGS.limit, SETTINGS.seed)
+
+RunJob = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run_job(tmp_path: Path) -> RunJob:
+    """Run a job in this process, in a folder of the given name."""
+    PICTURES.save(tmp_path / "pictures.npz")
+
+    def run_here(folder: str, backend: str = "torch", settings: Settings = SETTINGS) -> Outcome:
+        job = Job(backend, backend, settings, tmp_path / "pictures.npz", tmp_path / folder)
+        run(job)
+        outcome = Outcome.load(job.result)
+        assert outcome is not None
+        return outcome
+
+    return run_here
+
+
+def assert_same(one: Outcome, other: Outcome) -> None:
+    """Compare bit for bit."""
+    assert one.step_losses == other.step_losses
+    assert one.test_accuracy == other.test_accuracy
+    for name, weight in one.weights.items():
+        torch.testing.assert_close(other.weights[name], weight, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("model", "size", "channels"), [("simple-cnn", 32, 3), ("mnist-cnn", 28, 1)])
+def test_the_networks_have_the_parameters_they_should(model: str, size: int, channels: int) -> None:
+    expected = {"simple-cnn": 620_362, "mnist-cnn": 225_034}
+    network = MODELS[model](channels, size, 10)
+    assert sum(parameter.numel() for parameter in network.parameters()) == expected[model]
+    assert network(torch.zeros(2, channels, size, size)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(("size", "channels"), [(32, 3), (28, 1)])
+def test_every_network_takes_every_size(model: str, size: int, channels: int) -> None:
+    assert MODELS[model](channels, size, 7)(torch.zeros(1, channels, size, size)).shape == (1, 7)
+
+
+def test_the_seed_decides_the_initial_weights() -> None:
+    one, again = (initial_network(SETTINGS, PICTURES).state_dict() for _ in range(2))
+    other = initial_network(replace(SETTINGS, seed=1), PICTURES).state_dict()
+    assert all(torch.equal(one[name], again[name]) for name in one)
+    assert not torch.equal(one["0.weight"], other["0.weight"])
+
+
+def test_a_run_keeps_a_number_for_each_epoch_and_step(run_job: RunJob) -> None:
+    outcome = run_job("one")
+    for figures in (outcome.train_loss, outcome.test_loss, outcome.test_accuracy, outcome.seconds_per_epoch):
+        assert len(figures) == 3
+    assert len(outcome.step_losses) == 9
+    assert outcome.train_loss[0] == pytest.approx(sum(outcome.step_losses[:3]) / 3)
+    assert all(0 <= accuracy <= 1 for accuracy in outcome.test_accuracy)
+    assert outcome.parameters == 620_362
+    assert outcome.peak_memory_bytes > 50e6
+    torch.testing.assert_close(outcome.predictions.sum(1), torch.ones(10))
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(run_job: RunJob) -> None:
+    one = run_job("one")
+    assert_same(one, run_job("again"))
+    assert run_job("other", settings=replace(SETTINGS, seed=1)).step_losses != one.step_losses
+
+
+def test_both_backends_agree_in_float64(run_job: RunJob) -> None:
+    settings = replace(SETTINGS, precision="64-true", epochs=17)
+    torchs, ours = (run_job(backend, backend, settings) for backend in ("torch", "scratch"))
+    differences = relative_differences(torchs.step_losses, ours.step_losses)
+    assert len(differences) == 50
+    assert max(differences) <= FLOAT64_BOUND
+    assert torchs.weights["0.weight"].dtype == torch.float64
+
+
+@pytest.mark.parametrize("backend", ["torch", "scratch"])
+def test_a_run_in_two_parts_is_the_run_in_one(run_job: RunJob, backend: str) -> None:
+    run_job("parts", backend, replace(SETTINGS, epochs=1))
+    assert_same(run_job("whole", backend), run_job("parts", backend))
+
+
+def test_a_torn_checkpoint_costs_an_epoch_and_no_more(run_job: RunJob, tmp_path: Path) -> None:
+    run_job("torn", settings=replace(SETTINGS, epochs=2))
+    latest = tmp_path / "torn/epoch=1.ckpt"
+    latest.write_bytes(latest.read_bytes()[:10_000])
+    assert last_readable(tmp_path / "torn") == tmp_path / "torn/epoch=0.ckpt"
+    assert_same(run_job("whole"), run_job("torn"))
+
+
+def test_checkpoints_of_the_last_two_epochs_are_kept(run_job: RunJob, tmp_path: Path) -> None:
+    run_job("one")
+    kept = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert kept == ["epoch=1.ckpt", "epoch=2.ckpt", "result.pt"]
+
+
+def test_without_checkpoints_there_is_none_to_go_on_from(tmp_path: Path) -> None:
+    assert last_readable(tmp_path / "nowhere") is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 1}, "--seed 0, not 1"),
+        ({"model": "mnist-cnn"}, "--model simple-cnn, not mnist-cnn"),
+        ({"precision": "64-true"}, "--precision 32, not 64-true"),
+        ({"batch_size": 8}, "--batch-size 16, not 8"),
+        ({"epochs": 2}, "--epochs 3, not 2"),
+    ],
+)
+def test_a_run_is_not_resumed_with_other_settings(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    train_backends((), SETTINGS, PICTURES, tmp_path, resume=False)
+    with pytest.raises(InputError, match=message):
+        train_backends((), replace(SETTINGS, **change), PICTURES, tmp_path, resume=True)
+
+
+def test_a_run_is_not_resumed_with_other_pictures(tmp_path: Path) -> None:
+    train_backends((), SETTINGS, PICTURES, tmp_path, resume=False)
+    with pytest.raises(InputError, match="other pictures"):
+        train_backends((), SETTINGS, open_pictures("shapes", None, 48, seed=9), tmp_path, resume=True)
+
+
+def test_a_run_is_resumed_for_more_epochs(tmp_path: Path) -> None:
+    train_backends((), SETTINGS, PICTURES, tmp_path, resume=False)
+    train_backends((), replace(SETTINGS, epochs=5), PICTURES, tmp_path, resume=True)
+
+
+def test_a_new_run_leaves_other_peoples_files_alone(tmp_path: Path) -> None:
+    for name in ("checkpoints/torch/epoch=0.ckpt", "checkpoints/theirs/model.ckpt", "checkpoints/notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    train_backends((), SETTINGS, PICTURES, tmp_path, resume=False)
+    assert not (tmp_path / "checkpoints/torch/epoch=0.ckpt").exists()
+    assert (tmp_path / "checkpoints/theirs/model.ckpt").exists()
+    assert (tmp_path / "checkpoints/notes.txt").exists()
