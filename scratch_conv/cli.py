@@ -22,10 +22,10 @@ def main() -> int:
     try:
         return _run()
     except ModuleNotFoundError as error:
-        extra = EXTRAS.get((error.name or "").partition(".")[0])
-        if extra is None:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
             raise
-        return _fail(f"{error.name} is not installed: pip install 'scratch-conv[{extra}]'", 2)
+        return _fail(f"{package} is not installed: pip install 'scratch-conv[{EXTRAS[package]}]'", 2)
     except KeyboardInterrupt:
         return 130
 
@@ -41,11 +41,10 @@ def _run() -> int:
     app.command()(training.train)
     try:
         return app(prog_name="scratch-conv", standalone_mode=False) or 0
-    except (
-        InputError,
-        typer.TyperException,
-    ) as error:  # typer's own: an option that is unknown, or no number
+    except InputError as error:
         return _fail(str(error), 2)
+    except typer.TyperException as error:  # an unknown option, or a word where a number should stand
+        return _fail(error.format_message(), 2)
 
 
 def _fail(message: str, status: int) -> int:

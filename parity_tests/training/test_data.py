@@ -83,7 +83,9 @@ def test_a_damaged_cache_is_decoded_again(folder: Path, own_cache: Path) -> None
     np.testing.assert_array_equal(again, images)
 
 
-def test_without_a_place_for_the_cache_pictures_are_decoded_all_the_same(folder: Path, own_cache: Path) -> None:
+def test_without_a_place_for_the_cache_pictures_are_decoded_all_the_same(
+    folder: Path, own_cache: Path
+) -> None:
     own_cache.write_text("a file where the cache's folder would be")
     assert len(read_folders(folder)[1][1]) == 6
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -127,7 +128,7 @@ def test_without_checkpoints_there_is_none_to_go_on_from(tmp_path: Path) -> None
     ],
 )
 def test_a_run_is_not_resumed_with_other_settings(
-    tmp_path: Path, change: dict[str, object], message: str
+    tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     train_backends((), SETTINGS, PICTURES, tmp_path, resume=False)
     with pytest.raises(InputError, match=message):

@@ -79,7 +79,7 @@ def compare(
 
 
 def train(
-    backend: Annotated[str, typer.Option(help=f"{BACKENDS}")] = "scratch",
+    backend: Annotated[str, typer.Option(help="torch or scratch (ours).")] = "scratch",
     dataset: DataSet = "cifar10",
     data_dir: DataDir = None,
     model: Model = None,

@@ -83,7 +83,9 @@ def _kept(path: Path, state: str) -> tuple[Split, Split] | None:
 def _decoded(listing: ImageFolder, folder: Path) -> Split:
     images = np.empty((len(listing), 3, SIZE, SIZE), np.uint8)
     labels = np.array(listing.targets, np.int64)
-    for i in track(range(len(listing)), f"decoding {folder}", console=Console(stderr=True), transient=True):
+    console, title = Console(stderr=True), f"decoding {folder}"
+    hidden = not console.is_terminal
+    for i in track(range(len(listing)), title, console=console, transient=True, disable=hidden):
         try:
             images[i], _ = listing[i]
         except Exception as error:  # a damaged file can fail in any way

@@ -1,0 +1,242 @@
+"""The `scratch-conv` command, as it is typed."""
+
+import csv
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from scratch_conv.cli import main
+
+EPOCHS = 3
+COMPARE = f"compare --precision 64-true --limit 200 --epochs {EPOCHS} --batch-size 10 --out".split()
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished command: what it printed and what it left."""
+
+    out: Path
+    status: int
+    stdout: str
+    stderr: str
+
+
+def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a fresh interpreter."""
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, env={**os.environ, **environment}
+    )
+
+
+@pytest.fixture(scope="module")
+def offline(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Set an environment in which nothing was downloaded before, and no server can be reached."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed = f"http://127.0.0.1:{server.getsockname()[1]}"
+    return {
+        "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")),
+        "https_proxy": closed,
+        "http_proxy": closed,
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory, offline: dict[str, str]) -> Run:
+    """Compare the backends on what there is without a network."""
+    out = tmp_path_factory.mktemp("compare") / "new" / "run"
+    process = run_python("-m", "scratch_conv.cli", *COMPARE, str(out), **offline)
+    return Run(out, process.returncode, process.stdout, process.stderr)
+
+
+def test_without_network_compare_goes_on_with_shapes(compared: Run) -> None:
+    assert compared.status == 0, compared.stderr
+    assert compared.stderr == ""
+    first, second, *_ = compared.stdout.splitlines()
+    assert (
+        first
+        == "cifar10 cannot be downloaded (its server is out of reach); going on with the built-in shapes"
+    )
+    assert "200 training and 40 test pictures of 10 classes" in second
+
+
+def test_compare_prints_a_line_an_epoch_and_the_tables(compared: Run) -> None:
+    for backend in ("torch", "scratch"):
+        assert f"{backend}  epoch {EPOCHS}/{EPOCHS}  loss " in compared.stdout
+    for name in ("test accuracy", "training loss", "seconds an epoch", "peak memory", "scratch / torch"):
+        assert name in compared.stdout
+    for name in ("in 50 steps", "torch on 2 threads", "torch without oneDNN", "within the bound of 1e-08"):
+        assert name in compared.stdout
+    assert "NOT within" not in compared.stdout
+
+
+def test_summary(compared: Run) -> None:
+    summary = json.loads((compared.out / "summary.json").read_text())
+    assert (summary["dataset"], summary["model"]) == ("shapes", "simple-cnn")
+    assert (summary["epochs"], summary["seed"]) == (EPOCHS, 0)
+    assert (summary["data"]["train"], summary["data"]["test"]) == (200, 40)
+    assert list(summary["backends"]) == ["torch", "scratch"]
+    for figures in summary["backends"].values():
+        for name in ("test_accuracy", "train_loss", "seconds_per_epoch"):
+            assert len(figures[name]) == EPOCHS
+        assert all(0 <= accuracy <= 1 for accuracy in figures["test_accuracy"])
+        assert figures["parameters"] == 620_362
+        assert 100e6 < figures["peak_memory_bytes"] < 10e9
+    assert len(summary["drift"]["backend"]) == 50
+    assert summary["drift"]["within_bound"] is True
+    assert max(summary["drift"]["backend"]) <= 1e-8
+
+
+def test_metrics(compared: Run) -> None:
+    with (compared.out / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["backend"], row["epoch"]) for row in rows] == [
+        (backend, str(epoch)) for backend in ("torch", "scratch") for epoch in range(1, EPOCHS + 1)
+    ]
+    summary = json.loads((compared.out / "summary.json").read_text())
+    assert [float(row["train_loss"]) for row in rows[:EPOCHS]] == summary["backends"]["torch"]["train_loss"]
+
+
+def test_the_report_needs_no_other_file(compared: Run) -> None:
+    page = (compared.out / "report.html").read_text()
+    assert page.count('src="data:image/png;base64,') == 4
+    assert page.count("src=") == 4
+    assert "http" not in page
+    assert "200 training and 40 test pictures" in page
+    for name in ("curves", "drift", "filters", "predictions"):
+        Image.open(compared.out / f"{name}.png").verify()
+
+
+def test_a_finished_comparison_is_resumed_without_training(compared: Run, offline: dict[str, str]) -> None:
+    results = {path: path.stat().st_mtime_ns for path in compared.out.rglob("result.pt")}
+    assert len(results) == 4
+    again = run_python("-m", "scratch_conv.cli", *COMPARE, str(compared.out), "--resume", **offline)
+    assert again.returncode == 0, again.stderr
+    assert "epoch 1/" not in again.stdout
+    assert {path: path.stat().st_mtime_ns for path in compared.out.rglob("result.pt")} == results
+    tables = compared.stdout[compared.stdout.index("┏") :]
+    assert tables in again.stdout
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    offline: dict[str, str],
+    tmp_path: Path,
+) -> Command:
+    """Call the command in this process, from an empty folder, and return its status and what it printed."""
+    for name, value in {**offline, "OMP_WAIT_POLICY": "PASSIVE"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["scratch-conv", *map(str, arguments)])
+        return main(), *capsys.readouterr()
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("compare --epochs 0", "--epochs 0: must be at least 1"),
+        ("compare --epochs three", "Invalid value for '--epochs'"),
+        ("compare --batch-size 0", "--batch-size 0: must be at least 1"),
+        ("compare --lr 0", "--lr 0.0: must be a positive number"),
+        ("compare --lr nan", "--lr nan: must be a positive number"),
+        ("compare --seed -1", "--seed -1: must be at least 0"),
+        ("compare --limit 0", "--limit 0: must be at least 1"),
+        ("compare --precision 16", "--precision 16: unknown, choose from 32, 64-true"),
+        ("compare --model resnet-9000", "--model resnet-9000: unknown, choose from simple-cnn, mnist-cnn"),
+        ("compare --dataset imagenet", "--dataset imagenet: unknown, choose from cifar10, mnist"),
+        ("compare --dataset folder", "--dataset folder: needs --data-dir"),
+        ("compare --data-dir nowhere", "--data-dir nowhere: no such folder"),
+        ("compare --data-dir empty", "--data-dir empty: the folder is empty"),
+        ("compare --data-dir file", "--data-dir file: not a folder"),
+        (
+            "compare --data-dir other",
+            "--data-dir other: holds neither train/ and test/ folders nor a whole cifar10",
+        ),
+        ("compare --data-dir half", "--data-dir half: has no folder test/"),
+        ("compare --data-dir damaged", "damaged/test/b/0.png: not a picture that can be read"),
+        ("compare --data-dir unequal", "different classes, see: c"),
+        ("compare --data-dir other --dataset shapes", "--dataset shapes is drawn, not read"),
+        ("compare --dataset mnist", "mnist cannot be downloaded"),
+        ("compare --dataset shapes --out file", "--out file: file is a file, not a folder"),
+        ("compare --dataset shapes --out file/run", "--out file/run: "),
+        ("compare --dataset shapes --out /proc/run", "--out /proc/run: cannot be written"),
+        ("compare --colour blue", "--colour"),
+        ("train --backend jax", "--backend jax: unknown, choose from torch, scratch"),
+        ("paint", "paint"),
+        ("", "command"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(
+    command: Command, tmp_path: Path, arguments: str, message: str
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/notes.txt").touch()
+    for path in (
+        *(f"damaged/{split}/{label}" for split in ("train", "test") for label in "ab"),
+        *("half/train/a", "half/train/b", "unequal/train/a", "unequal/train/b"),
+        *("unequal/test/a", "unequal/test/b", "unequal/test/c"),
+    ):
+        (tmp_path / path).mkdir(parents=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / path / "0.png")
+    (tmp_path / "damaged/test/b/0.png").write_bytes(b"\x89PNG")
+    before = sorted(tmp_path.rglob("*"))
+
+    status, stdout, stderr = command(*arguments.split())
+
+    assert status == 2
+    assert stderr.startswith("scratch-conv: ")
+    assert stderr.count("\n") == 1, stderr
+    assert message in stderr
+    assert stdout == ""
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_bad_input_ends_a_real_process_with_status_2(tmp_path: Path) -> None:
+    process = run_python("-m", "scratch_conv.cli", "train", "--data-dir", str(tmp_path / "nowhere"))
+    assert process.returncode == 2
+    assert process.stderr == f"scratch-conv: --data-dir {tmp_path / 'nowhere'}: no such folder\n"
+
+
+@pytest.mark.parametrize("module", ["typer", "rich", "lightning", "torchvision", "matplotlib", "jinja2"])
+def test_a_missing_extra_is_named(module: str) -> None:
+    code = f"import sys; sys.modules['{module}'] = None; from scratch_conv.cli import main; sys.exit(main())"
+    process = run_python("-c", code, "compare", "--dataset", "shapes")
+    assert process.returncode == 2
+    assert process.stderr == f"scratch-conv: {module} is not installed: pip install 'scratch-conv[train]'\n"
+
+
+def test_help_loads_no_torch_and_the_wait_policy_is_set_before_it() -> None:
+    code = (
+        "import os, sys; os.environ.pop('OMP_WAIT_POLICY', None); from scratch_conv.cli import main; main();"
+        "print('torch' in sys.modules, os.environ['OMP_WAIT_POLICY'])"
+    )
+    process = run_python("-c", code, "compare", "--help")
+    assert process.stdout.splitlines()[-1] == "False PASSIVE"
+    for option in ("--dataset", "--data-dir", "--model", "--epochs", "--batch-size", "--lr", "--seed"):
+        assert option in process.stdout
+    for option in ("--precision", "--limit", "--out", "--resume"):
+        assert option in process.stdout
+
+
+def test_a_wait_policy_of_the_users_own_is_kept() -> None:
+    code = "import os; from scratch_conv.cli import main; main(); print(os.environ['OMP_WAIT_POLICY'])"
+    process = run_python("-c", code, "--help", OMP_WAIT_POLICY="ACTIVE")
+    assert process.stdout.splitlines()[-1] == "ACTIVE"
