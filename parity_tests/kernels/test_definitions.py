@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from scratch_conv import kernels
 from scratch_conv.kernels import Window
+from scratch_conv.kernels.convolution.choosing import ALGORITHMS
 from scratch_conv.kernels.geometry import Array, Pair, reach
 
 SMALL = st.integers(1, 3)
@@ -52,9 +53,10 @@ def convolve_by_loops(x: Array, w: Array, window: Window, groups: int) -> Array:
     return y
 
 
-@given(windows(), SMALL, SMALL, SMALL, st.integers(0, 2), st.integers(0, 2**32 - 1))
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@given(windows(), SMALL, SMALL, SMALL, st.integers(0, 5), st.integers(0, 2**32 - 1))
 def test_conv2d_is_its_definition(
-    drawn: tuple[Window, Pair], groups: int, ins: int, outs: int, n: int, seed: int
+    algorithm: str, drawn: tuple[Window, Pair], groups: int, ins: int, outs: int, n: int, seed: int
 ) -> None:
     window, size = drawn
     rng = np.random.default_rng(seed)
@@ -62,12 +64,14 @@ def test_conv2d_is_its_definition(
     w = integers(rng, groups * outs, ins, *window.kernel_size)
     bias = integers(rng, groups * outs)
     expected = convolve_by_loops(x, w, window, groups) + bias[:, None, None]
-    np.testing.assert_array_equal(kernels.conv2d(x, w, bias, window, groups), expected)
+    with kernels.convolution_algorithm(algorithm):
+        np.testing.assert_array_equal(kernels.conv2d(x, w, bias, window, groups), expected)
 
 
-@given(windows(), SMALL, SMALL, SMALL, st.integers(0, 2), st.integers(0, 2**32 - 1))
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@given(windows(), SMALL, SMALL, SMALL, st.integers(0, 5), st.integers(0, 2**32 - 1))
 def test_conv2d_gradients_are_its_transposes(
-    drawn: tuple[Window, Pair], groups: int, ins: int, outs: int, n: int, seed: int
+    algorithm: str, drawn: tuple[Window, Pair], groups: int, ins: int, outs: int, n: int, seed: int
 ) -> None:
     """<dy, f(x)> = <fᵀ(dy), x> for every x says what the gradient is, however it is computed."""
     window, size = drawn
@@ -76,8 +80,9 @@ def test_conv2d_gradients_are_its_transposes(
     w = integers(rng, groups * outs, ins, *window.kernel_size)
     y = convolve_by_loops(x, w, window, groups)
     grad_output = integers(rng, *y.shape)
-    grad_input = kernels.conv2d_grad_input(grad_output, w, size, window, groups)
-    grad_weight = kernels.conv2d_grad_weight(grad_output, x, window, groups)
+    with kernels.convolution_algorithm(algorithm):
+        grad_input = kernels.conv2d_grad_input(grad_output, w, size, window, groups)
+        grad_weight = kernels.conv2d_grad_weight(grad_output, x, window, groups)
     assert grad_input.shape == x.shape
     assert grad_weight.shape == w.shape
     assert np.vdot(grad_input, x) == np.vdot(grad_output, y) == np.vdot(grad_weight, w)

@@ -5,6 +5,7 @@ from scratch_conv.kernels.convolution import (
     conv2d_grad_bias,
     conv2d_grad_input,
     conv2d_grad_weight,
+    convolution_algorithm,
 )
 from scratch_conv.kernels.geometry import Window
 from scratch_conv.kernels.max_pooling import (
@@ -23,6 +24,7 @@ __all__ = [
     "conv2d_grad_bias",
     "conv2d_grad_input",
     "conv2d_grad_weight",
+    "convolution_algorithm",
     "free_scratch",
     "get_num_threads",
     "max_pool2d",

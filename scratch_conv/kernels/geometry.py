@@ -56,11 +56,11 @@ class Window(NamedTuple):
     def taps(self, input_size: Pair, output_size: Pair) -> Iterator["Tap"]:
         """List the window's taps in reading order, each with what it meets inside the picture."""
         for number, (i, j) in enumerate(np.ndindex(*self.kernel_size)):
-            rows = self._inside(0, i, input_size[0], output_size[0])
-            columns = self._inside(1, j, input_size[1], output_size[1])
+            rows = self.inside(0, i, input_size[0], output_size[0])
+            columns = self.inside(1, j, input_size[1], output_size[1])
             yield Tap(number, (..., rows[0], columns[0]), (..., rows[1], columns[1]))
 
-    def _inside(self, axis: int, tap: int, size: int, count: int) -> tuple[slice, slice]:
+    def inside(self, axis: int, tap: int, size: int, count: int) -> tuple[slice, slice]:
         """Give the window positions at which a tap lies inside an axis, and the pixels it then meets."""
         stride = self.stride[axis]
         offset = tap * self.dilation[axis] - self.padding[axis][0]

@@ -1,0 +1,11 @@
+"""Two-dimensional convolution: one file an algorithm, `im2col` the plain one, and one that chooses."""
+
+from scratch_conv.kernels.convolution.choosing import (
+    conv2d,
+    conv2d_grad_input,
+    conv2d_grad_weight,
+    convolution_algorithm,
+)
+from scratch_conv.kernels.convolution.im2col import conv2d_grad_bias
+
+__all__ = ["conv2d", "conv2d_grad_bias", "conv2d_grad_input", "conv2d_grad_weight", "convolution_algorithm"]
