@@ -156,6 +156,7 @@ def command(
         ("compare --lr 0", "--lr 0.0: must be a positive number"),
         ("compare --lr nan", "--lr nan: must be a positive number"),
         ("compare --seed -1", "--seed -1: must be at least 0"),
+        ("compare --seed 4294967296", "--seed 4294967296: must be at least 0 and less than 2**32"),
         ("compare --limit 0", "--limit 0: must be at least 1"),
         ("compare --precision 16", "--precision 16: unknown, choose from 32, 64-true"),
         ("compare --model resnet-9000", "--model resnet-9000: unknown, choose from simple-cnn, mnist-cnn"),

@@ -16,9 +16,8 @@ from scratch_conv.training.settings import InputError, Settings
 from scratch_conv.training.writing import replacing
 
 DRIFT_STEPS = 50
-FLOAT64_BOUND = (
-    1e-8  # training amplifies the 1e-15 of a reordered sum, but not as far as this in so few steps
-)
+# Training amplifies the 1e-15 of a sum in another order, but not as far as this in so few steps.
+FLOAT64_BOUND = 1e-8
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Drift:
     @property
     def within_bound(self) -> bool | None:
         """Whether the backends agree; None where that is not judged."""
-        return None if self.bound is None else max(self.backend) <= self.bound
+        return None if self.bound is None else all(value <= self.bound for value in self.backend)
 
 
 def train_backends(
@@ -69,10 +68,8 @@ def _begin(folder: Path, settings: Settings, pictures: Pictures, *, resume: bool
         for name, value in present.items():
             more_epochs = name == "--epochs" and settings.epochs > before.get(name, 0)
             if value != before.get(name) and not more_epochs:
-                difference = (
-                    "other pictures" if name == "pictures" else f"{name} {before.get(name)}, not {value}"
-                )
-                raise InputError(f"--resume: the run in {folder.parent} was begun with {difference}")
+                other = "other pictures" if name == "pictures" else f"{name} {before.get(name)}, not {value}"
+                raise InputError(f"--resume: the run in {folder.parent} was begun with {other}")
     else:
         for path in (*folder.glob("*/epoch=*.ckpt"), *folder.glob("*/result.pt")):
             path.unlink()
@@ -93,14 +90,9 @@ def _finish(job: Job, pictures: Pictures) -> Outcome:
 
 def _drift(outcomes: Mapping[str, Outcome], jobs: Sequence[Job], pictures: Pictures) -> Drift:
     torchs, folder = jobs[0], jobs[0].folder.parent
-    threads = 1 if torch.get_num_threads() > 1 else 2
+    threads, title = (1, "torch on 1 thread") if torch.get_num_threads() > 1 else (2, "torch on 2 threads")
     variations = (
-        replace(
-            torchs,
-            title=f"torch on {threads} thread{'s'[: threads - 1]}",
-            threads=threads,
-            folder=folder / "threads",
-        ),
+        replace(torchs, title=title, threads=threads, folder=folder / "threads"),
         replace(torchs, title="torch without oneDNN", onednn=False, folder=folder / "without-onednn"),
     )
     yardsticks = {job.title: _finish(replace(job, steps=DRIFT_STEPS), pictures) for job in variations}

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
+from torch.utils.data import DataLoader, DistributedSampler, Sampler, TensorDataset
 from torchvision.transforms import v2
 
 from scratch_conv.swapping import swap
@@ -38,15 +38,13 @@ class Batches(pl.LightningDataModule):
         self.augment = v2.Compose([crop, v2.RandomHorizontalFlip()]) if pictures.flip else crop
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
-        """Training batches in the order of the seed and the epoch, which Lightning tells the sampler."""
+        """Shuffle by the seed and the epoch, which Lightning tells the sampler."""
         data = TensorDataset(*map(torch.from_numpy, self.pictures.train))
-        sampler: DistributedSampler[tuple[Tensor, ...]] = DistributedSampler(
-            data, num_replicas=1, rank=0, seed=self.seed
-        )
+        sampler: Sampler[int] = DistributedSampler(data, num_replicas=1, rank=0, seed=self.seed)
         return DataLoader(data, self.batch_size, sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
-        """Test batches, in order."""
+        """Keep the test pictures in order."""
         return DataLoader(TensorDataset(*map(torch.from_numpy, self.pictures.test)), self.batch_size)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
@@ -54,17 +52,20 @@ class Batches(pl.LightningDataModule):
         images, labels = batch
         assert self.trainer is not None
         if self.trainer.training:
-            # Covers dropout as well, which comes after it in the step.
-            torch.manual_seed(
-                int(np.random.SeedSequence([self.seed, self.trainer.global_step]).generate_state(1)[0])
-            )
+            # For dropout as well, which draws later in the step.
+            torch.manual_seed(_mixed(self.seed, self.trainer.global_step))
             images = torch.stack([self.augment(image) for image in images])
         return self.normalise(images, self.trainer.lightning_module.dtype), labels
 
     def normalise(self, images: Tensor, dtype: torch.dtype | str) -> Tensor:
-        """Images of 0..255 as a network wants them: mean 0, standard deviation 1."""
+        """Bring images of 0..255 to mean 0 and standard deviation 1."""
         scaled = v2.functional.to_dtype(images, dtype, scale=True)
         return v2.functional.normalize(scaled, list(self.pictures.mean), list(self.pictures.std))
+
+
+def _mixed(seed: int, step: int) -> int:
+    """Make one seed of two numbers, unlike that of any other two."""
+    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
 
 
 class Classifier(pl.LightningModule):
@@ -92,7 +93,7 @@ class Classifier(pl.LightningModule):
         self.log_dict(metrics, batch_size=len(labels))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam, otherwise as torch sets it."""
+        """Choose Adam, but for the learning rate as torch sets it."""
         return torch.optim.Adam(self.parameters(), self.lr)
 
 

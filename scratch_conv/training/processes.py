@@ -42,9 +42,8 @@ def main() -> None:
 
 
 def _stop_with_parent() -> None:
-    os.read(
-        sys.stdin.fileno(), 1
-    )  # unbuffered: a buffer locked by this thread would trip the interpreter's exit
+    # Not sys.stdin.read(): its buffer, locked by this thread for good, would trip the interpreter's own end.
+    os.read(sys.stdin.fileno(), 1)
     if sys.stdout.isatty():
         sys.stdout.write("\x1b[?25h\n")  # the live bar hides the cursor
         sys.stdout.flush()

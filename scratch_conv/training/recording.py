@@ -29,10 +29,6 @@ class Record(pl.Callback):
         self.history = History()
         self.began = self.ended = 0.0
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock: for the first epoch after a resume, Lightning calls no on_train_epoch_start."""
-        self.began = time.perf_counter()
-
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
         self.began = time.perf_counter()

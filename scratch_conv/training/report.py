@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Console
 from rich.table import Table
@@ -95,8 +96,8 @@ def _drift_rows(drift: Drift) -> list[Row]:
     verdict = ""
     if drift.bound is not None:
         verdict = f", {'within' if drift.within_bound else 'NOT within'} the bound of {drift.bound:.0e}"
-    rows: list[Row] = [("scratch", f"{max(drift.backend):.1e}{verdict}")]
-    return rows + [(title, f"{max(differences):.1e}") for title, differences in drift.yardsticks.items()]
+    rows: list[Row] = [("scratch", f"{np.max(drift.backend):.1e}{verdict}")]
+    return rows + [(title, f"{np.max(differences):.1e}") for title, differences in drift.yardsticks.items()]
 
 
 def _summary(

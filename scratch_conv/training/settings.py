@@ -33,7 +33,8 @@ class Settings:
         choose("--precision", self.precision, PRECISIONS)
         _at_least("--epochs", self.epochs, 1)
         _at_least("--batch-size", self.batch_size, 1)
-        _at_least("--seed", self.seed, 0)
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"--seed {self.seed}: must be at least 0 and less than 2**32")
         if self.limit is not None:
             _at_least("--limit", self.limit, 1)
         if not (math.isfinite(self.lr) and self.lr > 0):
