@@ -53,6 +53,10 @@ class Window(NamedTuple):
         count = -(-room // stride) + 1
         return count - 1 if (count - 1) * stride >= size + before else count
 
+    def positions_are_apart(self) -> bool:
+        """Tell whether no pixel lies under two positions of the window."""
+        return all(self.stride[axis] >= reach(self.kernel_size[axis], self.dilation[axis]) for axis in (0, 1))
+
     def taps(self, input_size: Pair, output_size: Pair) -> Iterator["Tap"]:
         """List the window's taps in reading order, each with what it meets inside the picture."""
         for number, (i, j) in enumerate(np.ndindex(*self.kernel_size)):

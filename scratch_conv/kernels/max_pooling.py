@@ -79,12 +79,17 @@ def max_pool2d_scatter(grad_output: Array, taps: Array, input_size: Pair, window
     """
     grad_input = np.zeros((*grad_output.shape[:2], *input_size), dtype=grad_output.dtype)
 
+    apart = window.positions_are_apart()
     grad_planes, tap_planes, pixel_planes = _planes(grad_output), _planes(taps), _planes(grad_input)
 
     def work(piece: slice) -> None:
         for tap in window.taps(input_size, _size(taps)):
             pixels = pixel_planes[piece][tap.pixels]
-            pixels += _chosen(grad_planes[piece][tap.windows], tap_planes[piece][tap.windows], tap.number)
+            chosen = _chosen(grad_planes[piece][tap.windows], tap_planes[piece][tap.windows], tap.number)
+            if apart:
+                pixels[...] = chosen  # half the time of an addition
+            else:
+                pixels += chosen
 
     parallel(work, _pieces(pixel_planes))
     return grad_input
@@ -125,7 +130,8 @@ def _chosen(values: Array, taps: Array, number: int) -> Array:
     """
     bits = np.dtype(f"i{values.dtype.itemsize}")
     chosen = scratch("chosen", values.shape, bits)
-    np.negative((taps == number).view(np.int8), out=chosen, dtype=bits, casting="unsafe")
+    np.copyto(chosen, taps == number)
+    np.negative(chosen, out=chosen)
     np.bitwise_and(chosen, np.ascontiguousarray(values).view(bits), out=chosen)
     return chosen.view(values.dtype)
 

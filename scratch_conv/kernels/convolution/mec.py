@@ -27,7 +27,7 @@ from scratch_conv.kernels.threads import get_num_threads, parallel, scratch
 _BLOCK_BYTES = 2**21
 """A block of work is lowered into about this much memory, which stays in the core's cache."""
 
-_FEW_COLUMNS = 256
+_FEW_COLUMNS = 512
 """Pictures with fewer windows than this lie side by side: at 49 columns a product ran at 0.6 of its speed."""
 
 
@@ -114,13 +114,17 @@ class Block(NamedTuple):
 
 
 def _blocks(shape: tuple[int, ...], itemsize: int, window: Window, size: Pair) -> list[Block]:
-    """Cut the work on pictures of `shape` (N, C, H, W) into blocks of about `_BLOCK_BYTES`."""
+    """Cut the work on pictures of `shape` (N, C, H, W) into blocks of `_BLOCK_BYTES` at most.
+
+    A batch gives as many blocks to each thread, of the same size.
+    """
     n, channels = shape[:2]
     row_bytes = channels * window.kernel_size[1] * size[1] * itemsize * window.stride[0]
     rows = max(1, min(size[0], max(_BLOCK_BYTES // max(1, row_bytes), -(-_FEW_COLUMNS // size[1]))))
     side = max(1, min(n // get_num_threads(), _FEW_COLUMNS // (size[0] * size[1])))
     many = max(1, _BLOCK_BYTES // max(1, row_bytes * rows * side)) if rows == size[0] else 1
-    step = side * max(1, min(many, n // side // (2 * get_num_threads())))
+    turns = -(-n // (many * side * get_num_threads()))
+    step = -(-n // (turns * get_num_threads() * side)) * side if n else 1
     blocks = []
     for first in range(0, n, step):
         whole = min(step, (n - first) // side * side)
