@@ -12,6 +12,8 @@ if importlib.util.find_spec("hypothesis") is None:
 
 from scratch_conv.parity.asserting import assert_parity, cases
 from scratch_conv.parity.case import Case
+from scratch_conv.parity.checking import check
+from scratch_conv.parity.report import Report
 from scratch_conv.parity.supports import Supports
 
-__all__ = ["Case", "Supports", "assert_parity", "cases"]
+__all__ = ["Case", "Report", "Supports", "assert_parity", "cases", "check"]

@@ -1,6 +1,8 @@
 """The tensors of a case: described by a few words, made from a seed, and written as code."""
 
-from dataclasses import MISSING, dataclass, fields
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -10,6 +12,7 @@ Kind: TypeAlias = Literal["counting", "integers", "normal", "graded", "special",
 Layout: TypeAlias = Literal["contiguous", "channels_last", "transposed", "sliced", "expanded"]
 
 INTEGER_KINDS = frozenset({"counting", "integers"})
+_SECOND = 101  # added to the seed of the direction of a second derivative
 _INLINE = 64  # a tensor of more elements is written as a call of torch's generator
 
 
@@ -41,6 +44,18 @@ class Array:
     def __repr__(self) -> str:
         """Return the constructor's call, without what is at its default."""
         return short_repr(self)
+
+    def reshaped(self, shape: tuple[int, ...]) -> Array:
+        """Return the array with another shape."""
+        return replace(self, shape=shape)
+
+    def made_positive(self) -> Array:
+        """Return the array of the absolute values."""
+        return replace(self, positive=True)
+
+    def directed(self) -> Array:
+        """Return the array along which the gradient of this one is differentiated."""
+        return replace(self, layout="contiguous", seed=self.seed + _SECOND)
 
     def make(self, dtype: torch.dtype) -> Tensor:
         """Return the tensor, of `dtype` unless the array names its own."""

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scratch_conv.parity.case import Case
+from scratch_conv.parity.numpy_layers import NumpyCall, is_numpy_layer, numpy_code
 from scratch_conv.parity.operators.base import Operator
 from scratch_conv.parity.running import Call
 
@@ -16,19 +18,26 @@ def as_call(candidate: Any, operator: Operator) -> Call:
     """Return a candidate as a function that is called as `Call` says.
 
     Arguments:
-        candidate: a function with the signature of the operator in torch.nn.functional, or an nn.Module class
-            with the constructor of its namesake in torch.nn.
+        candidate: a function with the signature of the operator in torch.nn.functional, an nn.Module class
+            with the constructor of its namesake in torch.nn, or a class of a layer in NumPy.
         operator: what it is compared with.
 
     Raises:
         TypeError: for anything else.
     """
-    if inspect.isclass(candidate) and issubclass(candidate, torch.nn.Module):
+    if _is_module(candidate):
         return _ModuleCall(candidate, operator)
+    if is_numpy_layer(candidate):
+        return NumpyCall(candidate, operator)
     if callable(candidate):
         call: Call = candidate
         return call
-    raise TypeError(f"candidate must be a function or an nn.Module class, got {type(candidate).__name__}")
+    kind = type(candidate).__name__
+    raise TypeError(f"candidate must be a function, an nn.Module class or a NumPy layer's class, got {kind}")
+
+
+def _is_module(candidate: Any) -> bool:
+    return inspect.isclass(candidate) and issubclass(candidate, torch.nn.Module)
 
 
 class _ModuleCall:
@@ -42,6 +51,34 @@ class _ModuleCall:
         named = dict(zip(self.operator.signature, tensors, strict=False))
         present = {name: tensor for name, tensor in named.items() if tensor is not None}
         module = self.module(**self.operator.constructor(present, arguments))
+        module.train(bool(arguments.get("training", True)))
         state = {name: tensor for name, tensor in present.items() if name not in self.operator.inputs}
         inputs = tuple(present[name] for name in self.operator.inputs)
-        return torch.func.functional_call(module, state, inputs, strict=False)
+        return torch.func.functional_call(module, state, inputs)
+
+
+def name_of(candidate: object) -> str:
+    """Return the name under which a candidate is reported."""
+    return str(getattr(candidate, "__qualname__", type(candidate).__qualname__))
+
+
+def import_code(candidate: object) -> str:
+    """Return the line that brings the candidate into pasted code, a comment where it cannot be imported."""
+    name, module = name_of(candidate), getattr(candidate, "__module__", None)
+    if module in (None, "__main__") or "." in name or "<" in name:
+        return f"# candidate = {name}"
+    return f"from {module} import {name} as candidate"
+
+
+def call_code(candidate: object, operator: Operator, case: Case, call: str) -> list[str]:
+    """Return the lines that compute `got`."""
+    if not (_is_module(candidate) or is_numpy_layer(candidate)):
+        return [f"got = candidate({call})"]
+    tensors = {name: array.make(case.torch_dtype) for name, array in case.arrays}
+    constructed = operator.constructor(tensors, case.keywords)
+    layer = f"layer = candidate({', '.join(f'{name}={value!r}' for name, value in constructed.items())})"
+    if is_numpy_layer(candidate):
+        return [layer, *numpy_code(operator, case)]
+    state = ", ".join(f"'{name}': {name}" for name in case.tensors if name not in operator.inputs)
+    inputs = ", ".join(operator.inputs)
+    return [layer, f"got = torch.func.functional_call(layer, {{{state}}}, ({inputs},))"]

@@ -58,7 +58,7 @@ class Case:
 
     def reshaped(self, name: str, shape: tuple[int, ...]) -> Case:
         """Return the case with another shape for one tensor."""
-        arrays = {**self.tensors, name: replace(self.tensors[name], shape=shape)}
+        arrays = {**self.tensors, name: self.tensors[name].reshaped(shape)}
         return replace(self, arrays=tuple(arrays.items()))
 
     def retyped(self, name: str, dtype: str) -> Case:

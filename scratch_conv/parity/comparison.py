@@ -32,6 +32,7 @@ class Difference:
         got: the candidate's values, where values differ.
         expected: torch's in float64.
         wrong: where they differ too much.
+        allowed: how far they may lie apart.
     """
 
     what: str
@@ -39,6 +40,7 @@ class Difference:
     got: Tensor | None = None
     expected: Tensor | None = None
     wrong: Tensor | None = None
+    allowed: Tensor | None = None
 
 
 @dataclass
@@ -68,7 +70,10 @@ def compare(candidate: Call, case: Case, supports: Supports | None = None) -> Ve
     observation = observe(candidate, case, expectation.values, operator.signature)
     if expectation.error is not None:
         return Verdict(_compare_errors(expectation.error, observation))
-    return judge(operator, expectation, observation, supports)
+    try:
+        return judge(operator, expectation, observation, supports)
+    except Exception as error:  # a result so odd (sparse, quantized, ...) that it cannot be compared
+        return Verdict([Difference("result", f"cannot be compared: {type(error).__name__}: {error}")])
 
 
 def judge(
@@ -107,7 +112,7 @@ def compare_values(name: str, got: Tensor, expected: Expected) -> Difference | N
     wrong = wrong_elements(got, expected)
     if not wrong.any():
         return None
-    return Difference(name, _measure(name, got, value, wrong), got, value, wrong)
+    return Difference(name, _measure(name, got, value, wrong), got, value, wrong, expected.allowed)
 
 
 def wrong_elements(got: Tensor, expected: Expected) -> Tensor:

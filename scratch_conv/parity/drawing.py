@@ -51,6 +51,15 @@ def draw_batch(draw: Draw, supports: Supports) -> tuple[int, ...]:
     return batch
 
 
+def draw_pool_padding(draw: Draw, supports: Supports, kernel_size: tuple[int, int]) -> int | tuple[int, int]:
+    """Draw a padding; torch allows half of the kernel at most."""
+    if not supports.takes("padding"):
+        return 0
+    if kernel_size[0] == kernel_size[1]:
+        return draw_pair(draw, supports, 0, kernel_size[0] // 2)
+    return draw(st.integers(0, kernel_size[0] // 2)), draw(st.integers(0, kernel_size[1] // 2))
+
+
 def draw_arrays(
     draw: Draw, supports: Supports, shapes: dict[str, tuple[int, ...]], kind: Kind
 ) -> tuple[tuple[tuple[str, Array], ...], Array]:

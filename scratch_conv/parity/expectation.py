@@ -70,24 +70,30 @@ def _expect(operator: Operator, case: Case) -> Expectation:
     precise = values.map(_widen)
     results = run(operator.reference, case, precise, operator.signature)
     bounds = operator.bounds(case, precise, results)
-    paths = _paths(operator, case, values) if _exceptional(case, results, bounds) else []
+    paths = _paths(operator, case, values) if _exceptional(operator, case, results, bounds) else []
     expected = {}
     for name, value in results.items():
         bound, ways = bounds[name], [path[name] for path in paths]
-        if case.dtype == "float16":
+        if case.dtype in operator.narrow:
             _widen_to_torch(bound, value, ways)
-        dtype = values.named()[name.partition("_")[2]].dtype if "_" in name else _dtype(value, native)
+        dtype = _dtype(name, value, values, native)
         expected[name] = Expected(value, bound.allowed, bound.overflow, ways, dtype)
     expected["output"].strides = native.stride()
     return Expectation(values, expected)
 
 
-def _dtype(value: Tensor, native: Tensor) -> torch.dtype:
+def _dtype(name: str, value: Tensor, values: Values, native: Tensor) -> torch.dtype:
+    """Return the dtype of one of torch's results: that of the tensor it belongs to."""
+    source = values.named().get(name.removeprefix("grad_").removeprefix("second_"))
+    if name == "second_grad_output" and values.grad_output is not None:
+        return values.grad_output.dtype
+    if source is not None:
+        return source.dtype
     return native.dtype if value.is_floating_point() or value.is_complex() else value.dtype
 
 
 def _widen_to_torch(bound: Bound, value: Tensor, ways: list[Tensor]) -> None:
-    """Allow what torch itself needs: in float16 it accumulates some gradients in float16."""
+    """Allow what torch itself needs where it accumulates in the narrow dtype."""
     for way in ways:
         share = (way.to(value.dtype) - value).abs() / bound.allowed
         share = share[share.isfinite()]
@@ -99,9 +105,11 @@ def _widen(tensor: Tensor) -> Tensor:
     return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
 
 
-def _exceptional(case: Case, results: dict[str, Tensor], bounds: dict[str, Bound]) -> bool:
+def _exceptional(
+    operator: Operator, case: Case, results: dict[str, Tensor], bounds: dict[str, Bound]
+) -> bool:
     """Tell whether torch's own paths may disagree by more than rounding."""
-    if case.dtype == "float16":
+    if case.dtype in operator.narrow:
         return True
     finite = all(bool(value.isfinite().all()) for value in results.values())
     return not finite or any(bool(bound.overflow.any()) for bound in bounds.values())

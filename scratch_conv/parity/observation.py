@@ -42,15 +42,15 @@ def observe(call: Call, case: Case, values: Values, signature: tuple[str, ...]) 
             first = run(call, case, values, signature)
             kept = {name: value.clone() for name, value in first.items()}
             second = run(call, case, values, signature)
+            return Observation(
+                results=kept,
+                changed=_changed(before, values),
+                shared=[name for name, tensor in values.named().items() if _share(first["output"], tensor)],
+                unrepeated=[name for name in kept if not same_bits(kept[name], second[name])],
+                reused=any(_reused(first[name], second[name], values) for name in kept),
+            )
     except Exception as error:  # whatever a candidate raises is a finding
         return Observation(error=error, changed=_changed(before, values))
-    return Observation(
-        results=kept,
-        changed=_changed(before, values),
-        shared=[name for name, tensor in values.named().items() if _share(first["output"], tensor)],
-        unrepeated=[name for name in kept if not same_bits(kept[name], second[name])],
-        reused=any(_reused(first[name], second[name], values) for name in kept if name in second),
-    )
 
 
 def _changed(before: dict[str, Tensor], values: Values) -> list[str]:

@@ -26,6 +26,11 @@ from torch import Tensor
 _ACCUMULATOR = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
 
 
+def accumulator_of(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype in which a result of `dtype` is computed: float32 for narrower ones."""
+    return _ACCUMULATOR.get(dtype, dtype)
+
+
 def unit_roundoff(dtype: torch.dtype) -> float:
     """Return u, the greatest relative error of rounding to nearest: 2**-24 for float32."""
     return torch.finfo(dtype).eps / 2
@@ -65,7 +70,7 @@ def sum_bound(
     of the two parts.
     """
     precision: torch.dtype = getattr(torch, torch.finfo(dtype).dtype)
-    accumulator = _ACCUMULATOR.get(precision, precision)
+    accumulator = accumulator_of(precision)
     if dtype.is_complex:
         magnitude, roundings = magnitude * (3 * math.sqrt(2)), torch.where(roundings > 0, roundings + 4, 0)
     own = gamma(roundings, unit_roundoff(torch.float64))
@@ -86,3 +91,23 @@ def exactly_summable(magnitude: Tensor, dtype: torch.dtype) -> bool:
     p bits.
     """
     return bool((magnitude <= 1 / unit_roundoff(dtype)).all()) if magnitude.numel() else True
+
+
+def relative(n: float, u: float) -> float:
+    """Return gamma_n for one count n, infinite where n u >= 1."""
+    return n * u / (1 - n * u) if n * u < 1 else float("inf")
+
+
+def stored_bound(value: Tensor, own: Tensor, reference: Tensor, dtype: torch.dtype) -> Tensor:
+    """Bound the distance between a result computed in `dtype` and `value`, computed in float64.
+
+    Arguments:
+        value: the result as float64 computed it.
+        own: the bound of the error of a computation in `accumulator_of(dtype)`.
+        reference: the bound of the error of `value` itself.
+        dtype: where the result is stored, which rounds once more if it is narrower.
+    """
+    bound = own + reference
+    if accumulator_of(dtype) != dtype:
+        bound = bound + unit_roundoff(dtype) * (value.abs() + bound) + smallest_subnormal(dtype)
+    return bound

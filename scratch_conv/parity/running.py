@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import torch
@@ -14,7 +14,8 @@ from scratch_conv.parity.case import Case
 Call: TypeAlias = Callable[..., Any]
 """Takes the tensors by position, the rest by torch's keyword names; returns a tensor or a tuple of them."""
 
-_SECOND = 101  # added to a tensor's seed for the direction along which its gradient is differentiated
+UPDATED = ("running_mean", "running_var")
+"""The tensors that batch_norm updates in place: a call gets copies of them, which are results."""
 
 
 @dataclass
@@ -56,13 +57,11 @@ def with_gradients(case: Case, values: Values, output: Tensor) -> Values:
     """Add the gradient that comes in, shaped like `output`, and the directions of second derivatives."""
     if not case.wanted:
         return values
-    shaped = replace(case.grad_output, shape=tuple(output.shape))
+    shaped = case.grad_output.reshaped(tuple(output.shape))
     directions = {}
     if case.order == 2:
         for name in case.wanted:
-            array = case.tensors[name]
-            direction = replace(array, layout="contiguous", seed=array.seed + _SECOND)
-            directions[name] = direction.make(case.torch_dtype)
+            directions[name] = case.tensors[name].directed().make(case.torch_dtype)
     return Values(values.tensors, shaped.make(case.torch_dtype), directions)
 
 
@@ -76,15 +75,17 @@ def run(call: Call, case: Case, values: Values, signature: tuple[str, ...]) -> d
         signature: the names of the operator's tensors, in torch's order.
 
     Returns:
-        `output` (and `indices`, where asked for), `grad_<name>` for each wanted gradient, and for second
-        derivatives `second_<name>`, that of Σ grad · direction. An output of another shape or dtype than
-        `grad_output` ends the run there.
+        `output` (and `indices`, where asked for), `running_mean` and `running_var` as the call leaves them,
+        `grad_<name>` for each wanted gradient, and for second derivatives `second_<name>`, that of Σ grad ·
+        direction. An output of another shape or dtype than `grad_output` ends the run there.
 
     Raises:
         TypeError: where something else than tensors is returned. Whatever the implementation raises.
     """
-    leaves = {name: t.detach().requires_grad_(name in case.wanted) for name, t in values.tensors.items()}
+    tensors = {name: t.clone() if name in UPDATED else t for name, t in values.tensors.items()}
+    leaves = {name: t.detach().requires_grad_(name in case.wanted) for name, t in tensors.items()}
     results = _named(call(*positional(leaves, signature), **case.keywords))
+    results |= {name: leaves[name] for name in UPDATED if name in leaves}
     output, incoming = results["output"], values.grad_output
     if incoming is None or output.shape != incoming.shape or output.dtype != incoming.dtype:
         return {name: value.detach() for name, value in results.items()}

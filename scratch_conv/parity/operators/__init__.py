@@ -1,10 +1,26 @@
 """The operators that can be compared with torch, by their names in torch.nn.functional."""
 
+from scratch_conv.parity.operators.average_pooling import AveragePooling
 from scratch_conv.parity.operators.base import Operator
+from scratch_conv.parity.operators.batch_normalization import BatchNormalization
 from scratch_conv.parity.operators.convolution import Convolution
+from scratch_conv.parity.operators.cross_entropies import CrossEntropy
+from scratch_conv.parity.operators.linear_map import LinearMap
 from scratch_conv.parity.operators.max_pooling import MaxPooling
+from scratch_conv.parity.operators.rectifier import Rectifier
+from scratch_conv.parity.operators.transposed_convolution import TransposedConvolution
 
-OPERATORS: dict[str, Operator] = {each.name: each for each in (Convolution(), MaxPooling())}
+_ALL: tuple[Operator, ...] = (
+    Convolution(),
+    MaxPooling(),
+    AveragePooling(),
+    TransposedConvolution(),
+    BatchNormalization(),
+    LinearMap(),
+    Rectifier(),
+    CrossEntropy(),
+)
+OPERATORS: dict[str, Operator] = {each.name: each for each in _ALL}
 
 
 def find_operator(like: str) -> Operator:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,10 +11,9 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from scratch_conv.parity.arrays import INTEGER_KINDS
 from scratch_conv.parity.case import Case
-from scratch_conv.parity.rounding import exactly_summable, sum_bound
-from scratch_conv.parity.running import Call, Values, run
+from scratch_conv.parity.rounding import accumulator_of, stored_bound, unit_roundoff
+from scratch_conv.parity.running import Call, Values
 from scratch_conv.parity.supports import Supports
 
 
@@ -33,25 +33,22 @@ class Bound:
 class Operator(ABC):
     """An operator of torch.nn.functional.
 
-    As it stands, the class judges results that are sums of products, linear in each of the tensors named in
-    `linear`: convolutions, pooling, linear layers, and their gradients. Σ|x||w| is the same operator on
-    absolute values, and the number of products is the same operator on ones.
-
     Attributes:
         name: its name in torch.nn.functional.
         signature: the names of its tensors, in torch's order.
         arguments: the names of its other arguments.
-        linear: the names of the tensors in which it is linear.
         inputs: the names of the tensors that a layer is called with; it holds the others.
+        narrow: the dtypes in which torch itself accumulates without widening them first; a candidate that is
+            no worse than torch passes there.
         may_alias: whether torch itself may return the memory it was given.
     """
 
     name: ClassVar[str]
     signature: ClassVar[tuple[str, ...]]
     arguments: ClassVar[tuple[str, ...]]
-    linear: ClassVar[frozenset[str]]
     inputs: ClassVar[tuple[str, ...]] = ("input",)
     may_alias: ClassVar[bool] = False
+    narrow: ClassVar[frozenset[str]] = frozenset({"float16", "bfloat16"})
 
     @property
     def reference(self) -> Call:
@@ -71,14 +68,7 @@ class Operator(ABC):
     def constructor(self, tensors: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Any]:
         """Return the keyword arguments that construct the layer of torch.nn for a call with these."""
 
-    def roundings(self, result: str, count: Tensor, case: Case) -> Tensor:
-        """Return how many roundings a product goes through, given how many are summed."""
-        return count
-
-    def divides(self, case: Case) -> bool:
-        """Tell whether a result is divided on the way by what is not a power of two."""
-        return False
-
+    @abstractmethod
     def bounds(self, case: Case, values: Values, results: dict[str, Tensor]) -> dict[str, Bound]:
         """Return how far each of a candidate's results may lie from the reference's.
 
@@ -87,28 +77,26 @@ class Operator(ABC):
             values: its tensors in float64 or complex128.
             results: the reference's results in that precision.
         """
-        nonlinear = frozenset(values.tensors) - self.linear
-        absolute = values.map(lambda t: t.abs().nan_to_num(0.0, 0.0), nonlinear)
-        ones = values.map(lambda t: torch.ones_like(t.abs()), nonlinear)
-        magnitudes = run(self.reference, case, absolute, self.signature)
-        counts = run(self.reference, case, ones, self.signature)
-        integers = case.kinds() <= INTEGER_KINDS and not self.divides(case)
-        bounds = {}
-        for name, value in results.items():
-            magnitude = magnitudes[name]
-            if name == "indices":
-                bounds[name] = exact(value)
-                continue
-            count = self.roundings(name, counts[name], case)
-            if integers and exactly_summable(magnitude, case.torch_dtype):
-                bounds[name] = exact(value)
-                continue
-            stored = 3 if name.startswith("second_") else 1
-            allowed = sum_bound(value, magnitude, count, case.torch_dtype, stored)
-            bounds[name] = Bound(allowed, (magnitude > torch.finfo(case.torch_dtype).max) & (count > 0))
-        return bounds
 
 
 def exact(value: Tensor) -> Bound:
     """Return the bound of a result that has to be equal."""
     return Bound(torch.zeros(value.shape, dtype=torch.float64), torch.zeros(value.shape, dtype=torch.bool))
+
+
+def derived_bounds(
+    results: dict[str, Tensor], dtype: torch.dtype, errors: Callable[[float], dict[str, Tensor]]
+) -> dict[str, Bound]:
+    """Return the bounds of results whose errors are known as a function of the unit roundoff.
+
+    Arguments:
+        results: the reference's results, in float64.
+        dtype: the precision of the computation that is judged.
+        errors: returns the bound of each result's error, given the unit roundoff of the computation.
+    """
+    own, reference = errors(unit_roundoff(accumulator_of(dtype))), errors(unit_roundoff(torch.float64))
+    bounds = {}
+    for name, value in results.items():
+        allowed = stored_bound(value, own[name], reference[name], dtype)
+        bounds[name] = Bound(allowed, torch.zeros_like(value, dtype=torch.bool))
+    return bounds

@@ -20,19 +20,20 @@ from scratch_conv.parity.drawing import (
     draw_wanted,
     given_arguments,
 )
-from scratch_conv.parity.operators.base import Operator
+from scratch_conv.parity.operators.sums import SumOfProducts
 from scratch_conv.parity.supports import Supports
 
 _DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
 
 
-class Convolution(Operator):
+class Convolution(SumOfProducts):
     """torch.nn.functional.conv2d, judged as a sum of products."""
 
     name = "conv2d"
     signature = ("input", "weight", "bias")
     arguments = ("bias", "stride", "padding", "dilation", "groups")
     linear = frozenset(signature)
+    narrow = frozenset({"float16"})
 
     def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
         """Draw calls that torch accepts."""

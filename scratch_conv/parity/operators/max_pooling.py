@@ -17,16 +17,17 @@ from scratch_conv.parity.drawing import (
     draw_kind,
     draw_length,
     draw_pair,
+    draw_pool_padding,
     draw_wanted,
     given_arguments,
 )
-from scratch_conv.parity.operators.base import Operator
+from scratch_conv.parity.operators.sums import SumOfProducts
 from scratch_conv.parity.supports import Supports
 
 _DEFAULTS = {"stride": None, "padding": 0, "dilation": 1, "ceil_mode": False, "return_indices": False}
 
 
-class MaxPooling(Operator):
+class MaxPooling(SumOfProducts):
     """torch.nn.functional.max_pool2d: its output is picked, hence exact; its gradient is a sum."""
 
     name = "max_pool2d"
@@ -56,7 +57,7 @@ def _cases(draw: Draw, supports: Supports) -> Case:
     dtype = draw(st.sampled_from([name for name in supports.dtypes if not name.startswith("complex")]))
     kernel_size = draw_pair(draw, supports, 1, 5)
     dilation = draw_pair(draw, supports, 1, 3) if supports.takes("dilation") else 1
-    padding = _draw_padding(draw, supports, as_pair(kernel_size))
+    padding = draw_pool_padding(draw, supports, as_pair(kernel_size))
     stride = draw_pair(draw, supports, 1, 4) if supports.takes("stride") and draw(st.booleans()) else None
     windows = [d * (k - 1) + 1 for k, d in zip(as_pair(kernel_size), as_pair(dilation), strict=True)]
     margins = as_pair(padding)
@@ -73,15 +74,6 @@ def _cases(draw: Draw, supports: Supports) -> Case:
     return Case(
         "max_pool2d", arrays, given_arguments(arguments, _DEFAULTS), dtype, wanted, grad_output, order
     )
-
-
-def _draw_padding(draw: Draw, supports: Supports, kernel_size: tuple[int, int]) -> int | tuple[int, int]:
-    """Draw a padding; torch allows half of the kernel at most."""
-    if not supports.takes("padding"):
-        return 0
-    if kernel_size[0] == kernel_size[1]:
-        return draw_pair(draw, supports, 0, kernel_size[0] // 2)
-    return draw(st.integers(0, kernel_size[0] // 2)), draw(st.integers(0, kernel_size[1] // 2))
 
 
 _BAD_ARGUMENTS: tuple[dict[str, Any], ...] = (

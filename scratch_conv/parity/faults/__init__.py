@@ -1,0 +1,5 @@
+"""Classic faults."""
+
+from typing import Any
+
+FAULTS: tuple[Any, ...] = ()

@@ -1,0 +1,108 @@
+"""A candidate in a process of its own, so that one that hangs or dies takes nothing with it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import signal
+import warnings
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from types import TracebackType
+
+import torch
+
+from scratch_conv.parity.case import Case
+from scratch_conv.parity.comparison import Difference, Verdict
+
+Judge = Callable[[Case], Verdict]
+
+
+class Isolated:
+    """Judges cases in a forked child, which is started anew when it dies or takes too long.
+
+    The child is forked, not spawned, since a candidate may be a closure that cannot be pickled. It computes
+    on one thread: torch's other threads do not survive a fork, and waiting for them would hang.
+
+    Arguments:
+        judge: what the child does with a case.
+        time_limit: seconds that a case may take.
+    """
+
+    def __init__(self, judge: Judge, time_limit: float) -> None:
+        self.judge = judge
+        self.time_limit = time_limit
+        self.hangs = 0
+        self._context = multiprocessing.get_context("fork")
+        self._child: tuple[multiprocessing.process.BaseProcess, Connection] | None = None
+
+    def __enter__(self) -> Isolated:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def __call__(self, case: Case) -> Verdict:
+        """Judge a case; a hang and a death are differences too.
+
+        Raises:
+            RuntimeError: where the comparison itself, not the candidate, fails.
+        """
+        _, pipe = self._child or self._start()
+        pipe.send_bytes(pickle.dumps(case))
+        if not pipe.poll(self.time_limit):
+            self.hangs += 1
+            self._stop()
+            return Verdict([Difference("time", f"took longer than {self.time_limit:g} s")])
+        try:
+            answer = pickle.loads(pipe.recv_bytes())
+        except (EOFError, ConnectionError):
+            return Verdict([Difference("process", f"ended its process: {self._stop()}")])
+        if isinstance(answer, str):
+            raise RuntimeError(f"the comparison failed on {case!r}: {answer}")
+        verdict: Verdict = answer
+        return verdict
+
+    def _start(self) -> tuple[multiprocessing.process.BaseProcess, Connection]:
+        here, there = self._context.Pipe()
+        process = self._context.Process(target=_serve, args=(self.judge, there, here), daemon=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads; see the class
+            process.start()
+        there.close()
+        self._child = process, here
+        return self._child
+
+    def _stop(self) -> str:
+        """End the child; return how it ended, if by itself."""
+        if self._child is None:
+            return ""
+        process, pipe = self._child
+        self._child = None
+        pipe.close()
+        process.join(0.2)
+        ended = process.exitcode
+        process.kill()
+        process.join()
+        process.close()
+        if ended is not None and ended < 0:
+            return signal.Signals(-ended).name
+        return f"exit status {ended}"
+
+
+def _serve(judge: Judge, pipe: Connection, other_end: Connection) -> None:
+    """Answer cases until the other end closes."""
+    other_end.close()
+    torch.set_num_threads(1)
+    while True:
+        try:
+            case = pickle.loads(pipe.recv_bytes())
+        except EOFError:
+            return
+        try:
+            answer: Verdict | str = judge(case)
+        except Exception as error:  # sent to the parent, which raises
+            answer = f"{type(error).__name__}: {error}"
+        pipe.send_bytes(pickle.dumps(answer))

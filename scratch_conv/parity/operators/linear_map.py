@@ -1,0 +1,65 @@
+"""linear: how its cases are drawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+from torch import Tensor
+
+from scratch_conv.parity.case import Case
+from scratch_conv.parity.drawing import Draw, draw_arrays, draw_kind, draw_wanted
+from scratch_conv.parity.operators.sums import SumOfProducts
+from scratch_conv.parity.supports import Supports
+
+
+class LinearMap(SumOfProducts):
+    """torch.nn.functional.linear, judged as a sum of products."""
+
+    name = "linear"
+    signature = ("input", "weight", "bias")
+    arguments = ("bias",)
+    linear = frozenset(signature)
+
+    def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
+        """Draw calls that torch accepts."""
+        return _cases(supports)
+
+    def invalid_cases(self, supports: Supports) -> st.SearchStrategy[Case]:
+        """Draw calls that differ from an accepted one in one shape."""
+        return _invalid_cases(supports)
+
+    def constructor(self, tensors: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments of torch.nn.Linear."""
+        out_features, in_features = tensors["weight"].shape
+        bias = {} if "bias" in tensors else {"bias": False}
+        return {"in_features": in_features, "out_features": out_features, **bias}
+
+
+@st.composite
+def _cases(draw: Draw, supports: Supports) -> Case:
+    dtype = draw(st.sampled_from(supports.dtypes))
+    in_features, out_features = draw(st.integers(1, 9)), draw(st.integers(1, 9))
+    smallest = 0 if supports.empty else 1
+    batches = st.lists(st.integers(smallest, 5), min_size=0 if supports.unbatched else 1, max_size=3)
+    shapes: dict[str, tuple[int, ...]] = {"input": (*draw(batches), in_features)}
+    shapes["weight"] = (out_features, in_features)
+    if supports.takes("bias") and draw(st.booleans()):
+        shapes["bias"] = (out_features,)
+    arrays, grad_output = draw_arrays(draw, supports, shapes, draw_kind(draw, supports))
+    wanted, order = draw_wanted(draw, supports, tuple(shapes))
+    return Case("linear", arrays, (), dtype, wanted, grad_output, order)
+
+
+@st.composite
+def _invalid_cases(draw: Draw, supports: Supports) -> Case:
+    case: Case = draw(_cases(supports))
+    shapes = {name: array.shape for name, array in case.arrays}
+    changes = [
+        case.reshaped("input", (*shapes["input"][:-1], shapes["input"][-1] + 1)),
+        case.reshaped("weight", (1, *shapes["weight"])),
+    ]
+    if "bias" in shapes:
+        changes.append(case.reshaped("bias", (shapes["bias"][0] + 2,)))
+    invalid: Case = draw(st.sampled_from(changes))
+    return invalid

@@ -1,0 +1,69 @@
+"""Operators whose results are sums of products, and how far these may lie from torch's."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from scratch_conv.parity.arrays import INTEGER_KINDS
+from scratch_conv.parity.case import Case
+from scratch_conv.parity.operators.base import Bound, Operator, exact
+from scratch_conv.parity.rounding import exactly_summable, sum_bound
+from scratch_conv.parity.running import Values, run
+
+
+class SumOfProducts(Operator):
+    """An operator that is linear in each of the tensors named in `linear`: convolution, pooling, linear
+    layers.
+
+    Its gradients, and theirs, are sums of products too. Σ|x||w| is the same operator on absolute values, and
+    the number of products is the same operator on ones.
+
+    Attributes:
+        linear: the names of the tensors in which it is linear.
+    """
+
+    linear: ClassVar[frozenset[str]]
+
+    def counting(self, case: Case) -> Case:
+        """Return the call that, on ones, counts the products."""
+        return case
+
+    def roundings(self, result: str, count: Tensor, case: Case) -> Tensor:
+        """Return how many roundings a product goes through, given how many are summed."""
+        return count
+
+    def divides(self, case: Case) -> bool:
+        """Tell whether a result is divided on the way by what is not a power of two."""
+        return False
+
+    def bounds(self, case: Case, values: Values, results: dict[str, Tensor]) -> dict[str, Bound]:
+        """Return how far each of a candidate's results may lie from the reference's.
+
+        Arguments:
+            case: the call.
+            values: its tensors in float64 or complex128.
+            results: the reference's results in that precision.
+        """
+        nonlinear = frozenset(values.tensors) - self.linear
+        absolute = values.map(lambda t: t.abs().nan_to_num(0.0, 0.0), nonlinear)
+        ones = values.map(lambda t: torch.ones_like(t.abs()), nonlinear)
+        magnitudes = run(self.reference, case, absolute, self.signature)
+        counts = run(self.reference, self.counting(case), ones, self.signature)
+        integers = case.kinds() <= INTEGER_KINDS and not self.divides(case)
+        bounds = {}
+        for name, value in results.items():
+            magnitude = magnitudes[name]
+            if name == "indices":
+                bounds[name] = exact(value)
+                continue
+            count = self.roundings(name, counts[name], case)
+            if integers and exactly_summable(magnitude, case.torch_dtype):
+                bounds[name] = exact(value)
+                continue
+            stored = 3 if name.startswith("second_") else 1
+            allowed = sum_bound(value, magnitude, count, case.torch_dtype, stored)
+            bounds[name] = Bound(allowed, (magnitude > torch.finfo(case.torch_dtype).max) & (count > 0))
+        return bounds

@@ -1,0 +1,103 @@
+"""Drawing cases until one fails, and making that one as small as it gets."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import hypothesis
+from hypothesis import HealthCheck, Phase, Verbosity, given, settings
+from hypothesis import strategies as st
+
+from scratch_conv.parity.case import Case
+from scratch_conv.parity.comparison import Verdict
+
+_FAILURES = 6  # how many are kept for the diagnosis
+
+
+class _FailureError(Exception):
+    """Tells Hypothesis that a case failed."""
+
+
+@dataclass
+class Search:
+    """What a search has come to.
+
+    Attributes:
+        examples: how many cases were drawn before and with the first failure.
+        share: the worst error as a share of the bound, over the cases that passed.
+        case: the smallest failing case, or None.
+        verdict: what differs on it.
+        failures: the failing cases met first, which are larger and say more.
+    """
+
+    examples: int = 0
+    share: float = 0.0
+    case: Case | None = None
+    verdict: Verdict | None = None
+    failures: list[tuple[Case, Verdict]] = field(default_factory=list)
+
+
+def search(
+    strategy: st.SearchStrategy[Case],
+    judge: Callable[[Case], Verdict],
+    examples: int,
+    seed: int,
+    shrink_seconds: float = 30.0,
+    progress: Callable[[int], None] | None = None,
+) -> Search:
+    """Draw cases until one fails, then shrink it.
+
+    Arguments:
+        strategy: draws the cases.
+        judge: compares a candidate on a case.
+        examples: how many cases to draw at most.
+        seed: the same seed draws the same cases.
+        shrink_seconds: after so long a smaller failure is no longer looked for.
+        progress: called with the number of cases drawn so far.
+
+    Returns:
+        The search's outcome. Nothing is written to Hypothesis's database.
+    """
+    found = Search()
+    verdicts: dict[Case, Verdict] = {}
+    deadline = float("inf")
+
+    @hypothesis.seed(seed)
+    @settings(
+        max_examples=examples,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+        verbosity=Verbosity.quiet,
+        derandomize=False,
+    )
+    @given(strategy)
+    def attempt(case: Case) -> None:
+        nonlocal deadline
+        if found.case is None:
+            found.examples += 1
+            if progress is not None:
+                progress(found.examples)
+        if case not in verdicts:
+            if time.monotonic() > deadline:
+                return
+            verdicts[case] = judge(case)
+        verdict = verdicts[case]
+        if not verdict.differences:
+            found.share = max(found.share, verdict.share)
+            return
+        if found.case is None:
+            deadline = time.monotonic() + shrink_seconds
+        if len(found.failures) < _FAILURES:
+            found.failures.append((case, verdict))
+        found.case, found.verdict = case, verdict
+        raise _FailureError
+
+    with contextlib.suppress(_FailureError):
+        attempt()
+    return found
