@@ -8,10 +8,10 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-Kind: TypeAlias = Literal["counting", "integers", "normal", "graded", "special", "classes"]
+Kind: TypeAlias = Literal["counting", "integers", "normal", "graded", "special", "zeros", "offset", "classes"]
 Layout: TypeAlias = Literal["contiguous", "channels_last", "transposed", "sliced", "expanded"]
 
-INTEGER_KINDS = frozenset({"counting", "integers"})
+INTEGER_KINDS = frozenset({"counting", "integers", "zeros"})
 _SECOND = 101  # added to the seed of the direction of a second derivative
 _INLINE = 64  # a tensor of more elements is written as a call of torch's generator
 
@@ -24,7 +24,8 @@ class Array:
         shape: its shape.
         kind: its values. counting: 1 to 9, over and over; integers: -3 to 3, so that every sum is exact and
             ties abound; normal; graded: normal numbers times powers of two from 2**-20 to 2**20; special:
-            integers among which one in eight is NaN, infinite, -0.0, subnormal or the largest number;
+            integers, one in eight replaced by a NaN, an infinity, a subnormal or the largest number, and no
+            zeros, since a BLAS may skip 0 · inf; zeros: 0.0, -0.0, 1 and -1; offset: normal about 1000;
             classes: 0 to high - 1.
         layout: its strides. expanded: the first axis has stride 0.
         seed: where the values come from.
@@ -131,22 +132,23 @@ def _graded(array: Array, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
 def _special(array: Array, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     finfo = torch.finfo(dtype)
     inf, nan = torch.inf, torch.nan
-    words = [
-        nan,
-        inf,
-        -inf,
-        -0.0,
-        finfo.smallest_normal * finfo.eps,
-        finfo.smallest_normal,
-        finfo.max,
-        finfo.min,
-    ]
+    words = [nan, inf, -inf, finfo.smallest_normal * finfo.eps, finfo.smallest_normal, finfo.max, finfo.min]
     generator = _generator(array.seed)
-    values = torch.randint(-3, 4, shape, generator=generator).double()
+    sizes = torch.randint(1, 4, shape, generator=generator).double()
+    values = sizes * (2 * torch.randint(0, 2, shape, generator=generator) - 1)
     chosen = torch.tensor(words, dtype=torch.float64)[
         torch.randint(0, len(words), shape, generator=generator)
     ]
     return torch.where(torch.randint(0, 8, shape, generator=generator) == 0, chosen, values)
+
+
+def _offset(array: Array, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    return _normal(array, shape, dtype) + 1000
+
+
+def _zeros(array: Array, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    words = torch.tensor([0.0, -0.0, 1.0, -1.0], dtype=torch.float64)
+    return words[torch.randint(0, len(words), shape, generator=_generator(array.seed))]
 
 
 def _classes(array: Array, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -159,6 +161,8 @@ _VALUES = {
     "normal": _normal,
     "graded": _graded,
     "special": _special,
+    "zeros": _zeros,
+    "offset": _offset,
     "classes": _classes,
 }
 

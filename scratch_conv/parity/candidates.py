@@ -51,7 +51,8 @@ class _ModuleCall:
         named = dict(zip(self.operator.signature, tensors, strict=False))
         present = {name: tensor for name, tensor in named.items() if tensor is not None}
         module = self.module(**self.operator.constructor(present, arguments))
-        module.train(bool(arguments.get("training", True)))
+        if "training" in self.operator.arguments:
+            module.train(bool(arguments.get("training", False)))
         state = {name: tensor for name, tensor in present.items() if name not in self.operator.inputs}
         inputs = tuple(present[name] for name in self.operator.inputs)
         return torch.func.functional_call(module, state, inputs)

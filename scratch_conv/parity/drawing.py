@@ -19,8 +19,8 @@ _SEEDS = st.integers(0, 2**16 - 1)
 
 
 def draw_kind(draw: Draw, supports: Supports) -> Kind:
-    """Draw what the tensors hold; one case in seven holds special values, where they are supported."""
-    kind: Kind = draw(st.sampled_from((*_KINDS, "special") if supports.special_values else _KINDS))
+    """Draw what the tensors hold; one case in eight holds special values, where they are supported."""
+    kind: Kind = draw(st.sampled_from((*_KINDS, "zeros", "special") if supports.special_values else _KINDS))
     return kind
 
 

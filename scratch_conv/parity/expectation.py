@@ -102,7 +102,8 @@ def _widen_to_torch(bound: Bound, value: Tensor, ways: list[Tensor]) -> None:
 
 
 def _widen(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
+    """Return the tensor in double precision and contiguous: torch is right there, whatever the strides."""
+    return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64).contiguous()
 
 
 def _exceptional(

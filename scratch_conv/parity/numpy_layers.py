@@ -53,7 +53,8 @@ class NumpyCall:
             if name in present:
                 set_parameter(layer, name, present[name].detach().numpy())
             elif name in self.operator.signature and find_parameter(layer, name) is not None:
-                set_parameter(layer, name, np.zeros_like(find_parameter(layer, name)))
+                absent = np.zeros_like(find_parameter(layer, name), present["input"].detach().numpy().dtype)
+                set_parameter(layer, name, absent)
         return _Joined.apply(layer, names, present["input"], *(present[name] for name in names))
 
 

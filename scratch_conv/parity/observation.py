@@ -40,11 +40,12 @@ def observe(call: Call, case: Case, values: Values, signature: tuple[str, ...]) 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             first = run(call, case, values, signature)
+            changed = _changed(before, values)
             kept = {name: value.clone() for name, value in first.items()}
             second = run(call, case, values, signature)
             return Observation(
                 results=kept,
-                changed=_changed(before, values),
+                changed=changed,
                 shared=[name for name, tensor in values.named().items() if _share(first["output"], tensor)],
                 unrepeated=[name for name in kept if not same_bits(kept[name], second[name])],
                 reused=any(_reused(first[name], second[name], values) for name in kept),

@@ -102,11 +102,14 @@ def run(call: Call, case: Case, values: Values, signature: tuple[str, ...]) -> d
 
 
 def positional(tensors: dict[str, Tensor], signature: tuple[str, ...]) -> list[Tensor | None]:
-    """Return the tensors in torch's order, None for one that is absent between others."""
-    listed = [tensors.get(name) for name in signature]
-    while listed and listed[-1] is None:
-        listed.pop()
-    return listed
+    """Return the tensors in torch's order, None for one that is absent between others.
+
+    Those absent at the end are left out, but for the running statistics, for which torch has no default.
+    """
+    names = list(signature)
+    while names and names[-1] not in tensors and names[-1] not in UPDATED:
+        names.pop()
+    return [tensors.get(name) for name in names]
 
 
 def _named(outputs: Any) -> dict[str, Tensor]:

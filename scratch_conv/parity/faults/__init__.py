@@ -1,5 +1,26 @@
-"""Classic faults."""
+"""Classic faults: wrong implementations that the suite has to find, and by which it names a bug."""
 
-from typing import Any
+from scratch_conv.parity.faults.average_pooling import AVERAGE_POOLING
+from scratch_conv.parity.faults.batch_normalization import BATCH_NORMALIZATION
+from scratch_conv.parity.faults.convolution import CONVOLUTION
+from scratch_conv.parity.faults.convolution_gradients import CONVOLUTION_GRADIENTS
+from scratch_conv.parity.faults.cross_entropies import CROSS_ENTROPY
+from scratch_conv.parity.faults.dense import LINEAR, RELU
+from scratch_conv.parity.faults.fault import Fault
+from scratch_conv.parity.faults.max_pooling import MAX_POOLING
+from scratch_conv.parity.faults.transposed_convolution import TRANSPOSED_CONVOLUTION
 
-FAULTS: tuple[Any, ...] = ()
+__all__ = ["FAULTS", "Fault"]
+
+_COLLECTIONS = (
+    CONVOLUTION,
+    CONVOLUTION_GRADIENTS,
+    MAX_POOLING,
+    AVERAGE_POOLING,
+    TRANSPOSED_CONVOLUTION,
+    BATCH_NORMALIZATION,
+    LINEAR,
+    RELU,
+    CROSS_ENTROPY,
+)
+FAULTS: tuple[Fault, ...] = tuple(fault for collection in _COLLECTIONS for fault in collection.faults)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from scratch_conv.parity.case import Case
-from scratch_conv.parity.rounding import accumulator_of, stored_bound, unit_roundoff
+from scratch_conv.parity.rounding import accumulator_of, stored_bound
 from scratch_conv.parity.running import Call, Values
 from scratch_conv.parity.supports import Supports
 
@@ -85,16 +85,16 @@ def exact(value: Tensor) -> Bound:
 
 
 def derived_bounds(
-    results: dict[str, Tensor], dtype: torch.dtype, errors: Callable[[float], dict[str, Tensor]]
+    results: dict[str, Tensor], dtype: torch.dtype, errors: Callable[[torch.dtype], dict[str, Tensor]]
 ) -> dict[str, Bound]:
-    """Return the bounds of results whose errors are known as a function of the unit roundoff.
+    """Return the bounds of results whose errors are known as a function of the precision.
 
     Arguments:
         results: the reference's results, in float64.
         dtype: the precision of the computation that is judged.
-        errors: returns the bound of each result's error, given the unit roundoff of the computation.
+        errors: returns the bound of each result's error, given the dtype of the computation.
     """
-    own, reference = errors(unit_roundoff(accumulator_of(dtype))), errors(unit_roundoff(torch.float64))
+    own, reference = errors(accumulator_of(dtype)), errors(torch.float64)
     bounds = {}
     for name, value in results.items():
         allowed = stored_bound(value, own[name], reference[name], dtype)

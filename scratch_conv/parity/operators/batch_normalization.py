@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from scratch_conv.parity.case import Case
 from scratch_conv.parity.drawing import Draw, draw_arrays, draw_kind, draw_wanted, given_arguments
 from scratch_conv.parity.operators.base import Bound, Operator, derived_bounds
-from scratch_conv.parity.rounding import relative
+from scratch_conv.parity.rounding import relative, unit_roundoff
 from scratch_conv.parity.running import Values
 from scratch_conv.parity.supports import Supports
 
@@ -67,7 +67,7 @@ class BatchNormalization(Operator):
 
     def bounds(self, case: Case, values: Values, results: dict[str, Tensor]) -> dict[str, Bound]:
         """Return the bounds that the class derives."""
-        return derived_bounds(results, case.torch_dtype, lambda u: _errors(case, values, u))
+        return derived_bounds(results, case.torch_dtype, lambda dtype: _errors(case, values, dtype))
 
 
 @dataclass
@@ -106,8 +106,9 @@ def _steps(case: Case, values: Values, u: float) -> _Steps:
     return _Steps(n, mean, mean_error, variance, variance_error, scale, scale_error, normal, normal_error)
 
 
-def _errors(case: Case, values: Values, u: float) -> dict[str, Tensor]:
-    """Return the bound of each result in precision u."""
+def _errors(case: Case, values: Values, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Return the bound of the error of each result that is computed in `dtype`."""
+    u = unit_roundoff(dtype)
     steps, x = _steps(case, values, u), values.tensors["input"]
     channels = (1, -1, 1, 1)
     gain = values.tensors.get("weight", torch.ones(1, dtype=torch.float64)).view(channels).abs()
@@ -168,16 +169,25 @@ def _cases(draw: Draw, supports: Supports) -> Case:
     if supports.takes("weight") and draw(st.booleans()):
         shapes |= {"weight": (channels,), "bias": (channels,)}
     kind = draw_kind(draw, supports)
-    arrays, grad_output = draw_arrays(draw, supports, shapes, "normal" if kind == "special" else kind)
+    arrays, grad_output = draw_arrays(draw, supports, shapes, "offset" if kind == "special" else kind)
+    tensors = dict(arrays)
     if "running_var" in shapes:
-        tensors = dict(arrays)
-        arrays = tuple({**tensors, "running_var": tensors["running_var"].made_positive()}.items())
+        tensors["running_var"] = tensors["running_var"].made_positive()
+    # Torch 2.14 reads the memory of a strided weight as if it were contiguous in the input's gradient.
+    tensors |= {name: replace(each, layout="contiguous") for name, each in tensors.items() if name != "input"}
     differentiable = tuple(each for each in ("input", "weight", "bias") if each in shapes)
     wanted, _ = draw_wanted(draw, supports, differentiable)
     arguments = {"training": training}
     for name, choices in (("momentum", (0.1, 0.5, 0.25, 0.0, 1.0)), ("eps", (1e-5, 1e-3, 0.1))):
         arguments[name] = draw(st.sampled_from(choices)) if supports.takes(name) else _DEFAULTS[name]
-    return Case("batch_norm", arrays, given_arguments(arguments, _DEFAULTS), dtype, wanted, grad_output)
+    return Case(
+        "batch_norm",
+        tuple(tensors.items()),
+        given_arguments(arguments, _DEFAULTS),
+        dtype,
+        wanted,
+        grad_output,
+    )
 
 
 @st.composite

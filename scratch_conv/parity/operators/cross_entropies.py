@@ -12,7 +12,7 @@ from torch import Tensor
 from scratch_conv.parity.case import Case
 from scratch_conv.parity.drawing import Draw, draw_arrays, draw_kind, draw_wanted, given_arguments
 from scratch_conv.parity.operators.base import Bound, Operator, derived_bounds
-from scratch_conv.parity.rounding import relative
+from scratch_conv.parity.rounding import relative, unit_roundoff
 from scratch_conv.parity.running import Values
 from scratch_conv.parity.supports import Supports
 
@@ -54,11 +54,12 @@ class CrossEntropy(Operator):
 
     def bounds(self, case: Case, values: Values, results: dict[str, Tensor]) -> dict[str, Bound]:
         """Return the bounds that the class derives."""
-        return derived_bounds(results, case.torch_dtype, lambda u: _errors(case, values, u))
+        return derived_bounds(results, case.torch_dtype, lambda dtype: _errors(case, values, dtype))
 
 
-def _errors(case: Case, values: Values, u: float) -> dict[str, Tensor]:
-    """Return the bound of each result in precision u."""
+def _errors(case: Case, values: Values, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Return the bound of the error of each result that is computed in `dtype`."""
+    u = unit_roundoff(dtype)
     logits = values.tensors["input"]
     x = logits.movedim(0 if logits.ndim == 1 else 1, -1)
     classes = x.shape[-1]
@@ -77,7 +78,8 @@ def _errors(case: Case, values: Values, u: float) -> dict[str, Tensor]:
         incoming = values.grad_output.abs()
         incoming = incoming.unsqueeze(-1) if reduction == "none" else incoming / divisor
         rounding = relative(count + 16, u)
-        slopes = p * q.sum(-1, keepdim=True) * (error.expm1() + rounding) + rounding * q
+        flushed = torch.finfo(dtype).smallest_normal
+        slopes = (p * (error.expm1() + rounding) + flushed) * q.sum(-1, keepdim=True) + rounding * q
         errors["grad_input"] = (slopes * incoming).movedim(-1, 0 if logits.ndim == 1 else 1)
     return errors
 

@@ -1,0 +1,95 @@
+"""Faults in cross_entropy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from scratch_conv.parity.faults.fault import Collection
+from scratch_conv.parity.faults.gradients import Backward, Gradients, with_gradients
+
+_cross_entropy: Callable[..., Tensor] = F.cross_entropy
+
+CROSS_ENTROPY = Collection("cross_entropy")
+_add = CROSS_ENTROPY.add
+_GITHUB = "https://github.com/"
+_backward = partial(with_gradients, _cross_entropy)
+
+
+def _class_axis(input: Tensor) -> int:
+    return 0 if input.ndim == 1 else 1
+
+
+def _from_logarithms(logarithms: Any) -> Any:
+    """Return a cross entropy that takes the logarithm of the softmax in its own way."""
+
+    def candidate(input: Tensor, target: Tensor, weight: Tensor | None = None, **arguments: Any) -> Tensor:
+        if arguments.get("label_smoothing"):
+            return _cross_entropy(input, target, weight, **arguments)
+        return F.nll_loss(logarithms(input, _class_axis(input)), target, weight, **arguments)
+
+    return candidate
+
+
+_add(
+    "softmax-unstable",
+    "takes the exponential of the logits without subtracting the greatest",
+    _GITHUB + "FluxML/NNlib.jl/issues/68",
+)(_from_logarithms(lambda x, axis: (x.exp() / x.exp().sum(axis, keepdim=True)).log()))
+_add("logarithm-of-shifted-softmax", "adds 1e-8 to the softmax before the logarithm")(
+    _from_logarithms(lambda x, axis: (x.softmax(axis) + 1e-8).log())
+)
+_add("softmax-over-the-wrong-axis", "normalises over the last axis instead of the classes")(
+    _from_logarithms(lambda x, axis: x.log_softmax(-1))
+)
+
+
+@_add(
+    "ignored-samples-counted",
+    "divides the sum by all samples, the ignored ones included",
+    _GITHUB + "open-mmlab/mmsegmentation/issues/886",
+)
+def _ignored_samples_counted(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, **arguments: Any
+) -> Tensor:
+    if arguments.get("reduction", "mean") != "mean" or weight is not None:
+        return _cross_entropy(input, target, weight, **arguments)
+    return _cross_entropy(input, target, weight, **{**arguments, "reduction": "none"}).mean()
+
+
+@_add("mean-unweighted", "divides the weighted sum by the number of samples, not by their weights")
+def _mean_unweighted(input: Tensor, target: Tensor, weight: Tensor | None = None, **arguments: Any) -> Tensor:
+    if arguments.get("reduction", "mean") != "mean" or weight is None:
+        return _cross_entropy(input, target, weight, **arguments)
+    total = _cross_entropy(input, target, weight, **{**arguments, "reduction": "sum"})
+    return total / (target != arguments.get("ignore_index", -100)).sum()
+
+
+@_add("smoothing-over-the-others", "spreads the smoothed label over the other classes only")
+def _smoothing_over_the_others(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, **arguments: Any
+) -> Tensor:
+    classes = input.shape[_class_axis(input)]
+    smoothing = arguments.get("label_smoothing", 0.0)
+    if classes > 1:
+        arguments["label_smoothing"] = min(1.0, smoothing * classes / (classes - 1))
+    return _cross_entropy(input, target, weight, **arguments)
+
+
+@_add("gradient-of-the-sum", "the gradient forgets to divide by the number of samples")
+@_backward
+def _gradient_of_the_sum(b: Backward) -> Gradients:
+    if b.arguments.get("reduction", "mean") != "mean":
+        return b.right
+    return [b.right[0] * max(1, b.tensors[1].numel()), *b.right[1:]]
+
+
+@_add("reduction-ignored", "takes the mean whatever the reduction")
+def _reduction_ignored(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, **arguments: Any
+) -> Tensor:
+    return _cross_entropy(input, target, weight, **{**arguments, "reduction": "mean"})
