@@ -11,6 +11,7 @@ EXTRAS = {
     "torchvision": "train",
     "matplotlib": "train",
     "jinja2": "train",
+    "hypothesis": "parity",
 }
 
 
@@ -33,12 +34,14 @@ def main() -> int:
 def _run() -> int:
     import typer
 
+    from scratch_conv.parity import commands as parity
     from scratch_conv.training import commands as training
     from scratch_conv.training.settings import InputError
 
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(training.compare)
     app.command()(training.train)
+    app.command()(parity.parity)
     try:
         return app(prog_name="scratch-conv", standalone_mode=False) or 0
     except InputError as error:

@@ -1,19 +1,44 @@
 """Tell whether an implementation equals PyTorch's, and if not, where the bug is.
 
 `check` draws whole configurations of an operator, compares output and gradients with torch without a
-tolerance that anybody had to choose, and shrinks a failure to the smallest one. It needs `pip install
-'scratch-conv[parity]'`.
+tolerance that anybody had to choose, and shrinks a failure to the smallest one. It needs
+`pip install 'scratch-conv[parity]'`. Names are loaded when they are first used.
 """
 
-import importlib.util
+import importlib
+from typing import TYPE_CHECKING, Any
 
-if importlib.util.find_spec("hypothesis") is None:
-    raise ImportError("scratch_conv.parity needs Hypothesis: pip install 'scratch-conv[parity]'")
-
-from scratch_conv.parity.asserting import assert_parity, cases
-from scratch_conv.parity.case import Case
-from scratch_conv.parity.checking import check
-from scratch_conv.parity.report import Report
-from scratch_conv.parity.supports import Supports
+if TYPE_CHECKING:
+    from scratch_conv.parity.asserting import assert_parity, cases
+    from scratch_conv.parity.case import Case
+    from scratch_conv.parity.checking import check
+    from scratch_conv.parity.report import Report
+    from scratch_conv.parity.supports import Supports
 
 __all__ = ["Case", "Report", "Supports", "assert_parity", "cases", "check"]
+
+_MODULES = {
+    "Case": "case",
+    "Report": "report",
+    "Supports": "supports",
+    "assert_parity": "asserting",
+    "cases": "asserting",
+    "check": "checking",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
+    except ModuleNotFoundError as error:
+        if error.name != "hypothesis":
+            raise
+        needed = "scratch_conv.parity needs Hypothesis: pip install 'scratch-conv[parity]'"
+        raise ModuleNotFoundError(needed, name="hypothesis") from None
+    return getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

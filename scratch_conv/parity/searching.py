@@ -45,7 +45,7 @@ def search(
     judge: Callable[[Case], Verdict],
     examples: int,
     seed: int,
-    shrink_seconds: float = 30.0,
+    shrink_seconds: float = 15.0,
     progress: Callable[[int], None] | None = None,
 ) -> Search:
     """Draw cases until one fails, then shrink it.

@@ -76,9 +76,7 @@ def _cases(draw: Draw, supports: Supports) -> Case:
 def _draw_padding(draw: Draw, supports: Supports) -> int | tuple[int, int] | str:
     if not supports.takes("padding"):
         return 0
-    words = (
-        ["number", "number", "number", "number", "same", "valid"] if supports.string_padding else ["number"]
-    )
+    words = ["number", "number", "same", "number", "valid"] if supports.string_padding else ["number"]
     word: str = draw(st.sampled_from(words))
     return draw_pair(draw, supports, 0, 4) if word == "number" else word
 

@@ -1,0 +1,153 @@
+"""`check`: what it reports, and what it survives."""
+
+import os
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from scratch_conv.parity import check
+from scratch_conv.parity.sound import NumpyConvolution
+
+EXAMPLES = 60
+
+
+def flipped(input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any) -> Tensor:
+    """Convolve with the kernel flipped."""
+    return F.conv2d(input, weight.flip(-1), bias, **arguments)
+
+
+def test_a_right_candidate_passes() -> None:
+    report = check(F.conv2d, like="conv2d", examples=EXAMPLES, seed=3)
+    assert report.passed
+    assert report.examples == EXAMPLES
+    assert report.counterexample is None
+    assert 0 < report.share <= 1
+    assert "equal to torch" in str(report)
+
+
+def test_a_wrong_candidate_is_reported_by_its_smallest_case() -> None:
+    report = check(flipped, like="conv2d", examples=EXAMPLES)
+    assert not report.passed
+    assert report.counterexample is not None
+    assert report.counterexample.tensors["input"].shape == (1, 1, 1, 2)
+    assert report.counterexample.tensors["weight"].shape == (1, 1, 1, 2)
+
+
+def test_the_report_holds_code_that_shows_the_difference(capsys: pytest.CaptureFixture[str]) -> None:
+    report = check(flipped, like="conv2d", examples=EXAMPLES)
+    exec(report.code, {"candidate": flipped})
+    expected, got = capsys.readouterr().out.splitlines()
+    assert expected != got
+    assert report.code in str(report)
+
+
+def test_the_same_seed_gives_the_same_report() -> None:
+    first, second = (check(flipped, like="conv2d", examples=EXAMPLES, seed=5) for _ in range(2))
+    assert first.counterexample == second.counterexample
+    assert first.examples == second.examples
+
+
+def test_a_candidate_that_hangs_is_reported() -> None:
+    def hanging(input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any) -> Tensor:
+        while "stride" in arguments:
+            time.sleep(0.01)
+        return F.conv2d(input, weight, bias, **arguments)
+
+    report = check(hanging, like="conv2d", examples=EXAMPLES, time_limit=1.0)
+    assert report.counterexample is not None
+    assert "stride" in report.counterexample.keywords
+    assert "took longer than 1 s" in str(report)
+
+
+def test_a_candidate_that_ends_its_process_is_reported() -> None:
+    def deadly(input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any) -> Tensor:
+        if bias is not None:
+            os.abort()
+        return F.conv2d(input, weight, bias, **arguments)
+
+    report = check(deadly, like="conv2d", examples=EXAMPLES)
+    assert report.counterexample is not None
+    assert "bias" in report.counterexample.tensors
+    assert "SIGABRT" in str(report)
+
+
+def test_a_candidate_that_exits_is_reported() -> None:
+    def leaving(*tensors: Tensor, **arguments: Any) -> Tensor:
+        raise SystemExit(3)
+
+    assert "exit status" in str(check(leaving, like="conv2d", examples=EXAMPLES))
+
+
+def test_a_candidate_that_always_raises_is_reported() -> None:
+    def angry(*tensors: Tensor, **arguments: Any) -> Tensor:
+        raise ZeroDivisionError("again")
+
+    assert "ZeroDivisionError: again" in str(check(angry, like="max_pool2d", examples=EXAMPLES))
+
+
+def test_torch_works_in_this_process_afterwards() -> None:
+    threads = torch.get_num_threads()
+    x = torch.randn(2, 3, 16, 16, requires_grad=True)
+    F.conv2d(x, torch.randn(4, 3, 3, 3)).sum().backward()
+    assert check(F.conv2d, like="conv2d", examples=5).passed
+    F.conv2d(x, torch.randn(4, 3, 3, 3)).sum().backward()
+    assert torch.get_num_threads() == threads
+
+
+def test_a_module_is_checked_by_its_class() -> None:
+    class Shifted(torch.nn.Conv2d):
+        def forward(self, input: Tensor) -> Tensor:
+            return super().forward(input) + 1
+
+    assert check(torch.nn.Conv2d, like="conv2d", examples=EXAMPLES).passed
+    report = check(Shifted, like="conv2d", examples=EXAMPLES)
+    assert "output differs" in str(report)
+    assert "functional_call" in report.code
+
+
+SIMPLE = {"dilation": False, "groups": False, "string_padding": False, "unbatched": False}
+
+
+def test_a_layer_in_numpy_is_checked_by_its_class() -> None:
+    class Forgetful(NumpyConvolution):
+        def backward(self, dy: NDArray[Any]) -> NDArray[Any]:
+            grad = super().backward(dy)
+            self.grad_weight = self.grad_weight / np.maximum(1, len(dy))
+            return grad
+
+    assert check(NumpyConvolution, like="conv2d", examples=EXAMPLES, supports=SIMPLE).passed
+    report = check(Forgetful, like="conv2d", examples=EXAMPLES, supports=SIMPLE)
+    assert [each.what for each in report.differences] == ["grad_weight"]
+    assert any("weight-gradient-averaged" in line for line in report.diagnosis)
+
+
+def test_claims_are_kept() -> None:
+    def plain(
+        input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0
+    ) -> Tensor:
+        return F.conv2d(input, weight, bias, stride, padding)
+
+    assert not check(plain, like="conv2d", examples=EXAMPLES).passed
+    assert check(
+        plain, like="conv2d", examples=EXAMPLES, supports={"dilation": False, "groups": False}
+    ).passed
+
+
+@pytest.mark.parametrize(
+    ("candidate", "keywords", "error"),
+    [
+        (3, {"like": "conv2d"}, TypeError),
+        (F.conv2d, {"like": "conv7d"}, ValueError),
+        (F.conv2d, {"like": "conv2d", "supports": {"speed": True}}, ValueError),
+        (F.conv2d, {"like": "conv2d", "examples": 0}, ValueError),
+    ],
+)
+def test_a_wrong_call_of_check_raises(candidate: Any, keywords: Any, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        check(candidate, **keywords)

@@ -1,0 +1,123 @@
+"""`scratch-conv parity` and the pytest plugin, as they are typed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import scratch_conv
+
+ROOT = Path(scratch_conv.__file__).parent.parent
+CANDIDATES = """
+import torch.nn.functional as F
+
+def right(input, weight, bias=None, **arguments):
+    return F.conv2d(input, weight, bias, **arguments)
+
+def wrong(input, weight, bias=None, **arguments):
+    return F.conv2d(input, weight.flip(-1), bias, **arguments)
+
+def batched(input, weight, bias=None, **arguments):
+    return F.conv2d(input if input.ndim == 4 else input[None], weight, bias, **arguments)
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Return a folder that holds candidates."""
+    (tmp_path / "candidates.py").write_text(CANDIDATES, encoding="utf-8")
+    return tmp_path
+
+
+def run(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a module of Python in a folder."""
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
+    return subprocess.run(
+        [sys.executable, "-m", *words],
+        cwd=place,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def parity(place: Path, words: str) -> subprocess.CompletedProcess[str]:
+    """Run `scratch-conv parity`."""
+    return run(place, "scratch_conv.cli", "parity", *words.split())
+
+
+def test_a_right_target_ends_with_status_0(place: Path) -> None:
+    ended = parity(place, "--target candidates:right --like conv2d --examples 30")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "equal to torch" in ended.stdout
+
+
+def test_a_wrong_target_ends_with_status_1_and_leaves_pictures(place: Path) -> None:
+    ended = parity(place, "--target candidates:wrong --like conv2d --out out")
+    assert ended.returncode == 1
+    assert "kernel" in ended.stdout
+    assert (place / "out" / "conv2d.txt").read_text(encoding="utf-8").strip() == ended.stdout.strip()
+    assert (place / "out" / "conv2d-output.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--target candidates:absent --like conv2d", "absent"),
+        ("--target candidates --like conv2d", "package.module:Name"),
+        ("--target candidates:right", "--like"),
+        ("--target candidates:right --like conv7d", "conv7d"),
+        ("--examples 0", "examples"),
+    ],
+)
+def test_what_cannot_run_ends_with_status_2(place: Path, words: str, said: str) -> None:
+    ended = parity(place, words)
+    assert ended.returncode == 2
+    assert said in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_our_own_layers_are_listed(place: Path) -> None:
+    ended = parity(place, "--examples 20")
+    assert ended.returncode == 0, ended.stdout
+    assert "conv2d" in ended.stdout
+    assert "max_pool2d" in ended.stdout
+
+
+PLUGIN = "pytest -q -p scratch_conv.parity.plugin -p no:cacheprovider --like conv2d --max-examples 40"
+
+
+def test_the_plugin_tests_each_aspect(place: Path) -> None:
+    ended = run(place, *PLUGIN.split(), "--parity-target", "candidates:right")
+    assert ended.returncode == 0, ended.stdout
+    assert "8 passed" in ended.stdout
+
+
+def test_the_plugin_knows_what_is_listed(place: Path) -> None:
+    (place / "known").write_text(
+        "parity::conv2d::unbatched\nparity::conv2d::together # as well\nparity::conv2d::values\n",
+        encoding="utf-8",
+    )
+    words = ("--parity-target", "candidates:batched", "--xfails-file", "known")
+    ended = run(place, *PLUGIN.split(), *words)
+    assert ended.returncode == 1
+    assert "1 failed, 5 passed, 2 xfailed" in ended.stdout
+    assert "parity::conv2d::values" in ended.stdout
+
+
+def test_the_plugin_refuses_what_it_cannot_load(place: Path) -> None:
+    ended = run(place, *PLUGIN.split(), "--parity-target", "candidates:absent")
+    assert ended.returncode == 4
+    assert "absent" in ended.stderr
+
+
+def test_a_missing_extra_is_named() -> None:
+    code = "import sys; sys.modules['hypothesis'] = None\nfrom scratch_conv.parity import check"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert "pip install 'scratch-conv[parity]'" in ended.stderr.splitlines()[-1]

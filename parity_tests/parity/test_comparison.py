@@ -1,0 +1,105 @@
+"""What is told apart, and what is not."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scratch_conv.parity import Case, Supports
+from scratch_conv.parity.arrays import Array, Kind
+from scratch_conv.parity.comparison import compare
+
+
+def conv_case(
+    kind: Kind = "integers", wanted: tuple[str, ...] = ("input", "weight", "bias"), **keys: Any
+) -> Case:
+    """Return a convolution of a 2 x 3 x 6 x 5 input."""
+    shapes = {"input": (2, 3, 6, 5), "weight": (4, 3, 3, 2), "bias": (4,)}
+    arrays = tuple((name, Array(shape, kind, seed=i)) for i, (name, shape) in enumerate(shapes.items()))
+    return Case("conv2d", arrays, wanted=wanted, grad_output=Array((), kind, seed=9), **keys)
+
+
+def found(candidate: Any, case: Case, **claims: Any) -> list[str]:
+    """Return the names of what differs."""
+    return [each.what for each in compare(candidate, case, Supports(**claims)).differences]
+
+
+def changed(change: Any) -> Any:
+    """Return a convolution whose output is changed."""
+
+    def candidate(input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any) -> Tensor:
+        output: Tensor = change(F.conv2d(input, weight, bias, **arguments))
+        return output
+
+    return candidate
+
+
+def test_one_wrong_element_of_integers_is_told() -> None:
+    def one_off(output: Tensor) -> Tensor:
+        bump = torch.zeros_like(output)
+        bump[1, 2, 3, 1] = 1e-6 * output.detach().abs().max()
+        return output + bump
+
+    verdict = compare(changed(one_off), conv_case(wanted=()))
+    assert [each.what for each in verdict.differences] == ["output"]
+    assert "1 of 128 elements" in verdict.differences[0].message
+    assert "(1, 2, 3, 1)" in verdict.differences[0].message
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_one_part_in_ten_thousand_is_told_on_normal_numbers(dtype: str) -> None:
+    names = ["output", "grad_input", "grad_weight", "grad_bias"]
+    assert found(changed(lambda y: y * (1 + 1e-4)), conv_case("normal", dtype=dtype)) == names
+
+
+def test_float32_in_float64_is_told() -> None:
+    assert "output" in found(changed(lambda y: y.float().double()), conv_case("normal", (), dtype="float64"))
+
+
+def test_the_sign_of_a_zero_is_not_compared() -> None:
+    assert not found(changed(lambda y: torch.where(y == 0, -0.0, y)), conv_case(wanted=()))
+
+
+@pytest.mark.parametrize("number", [torch.nan, torch.inf])
+def test_a_number_that_is_not_finite_is_told(number: float) -> None:
+    assert found(changed(lambda y: y + number), conv_case("normal", ())) == ["output"]
+
+
+def test_shape_dtype_and_strides_are_told() -> None:
+    case = conv_case(wanted=())
+    assert "shape" in compare(changed(lambda y: y[..., :-1]), case).differences[0].message
+    assert "dtype" in compare(changed(Tensor.double), case).differences[0].message
+    strided = changed(lambda y: y.contiguous(memory_format=torch.channels_last))
+    assert not found(strided, case)
+    assert found(strided, case, memory_format=True) == ["strides"]
+
+
+def test_what_is_not_a_tensor_is_told() -> None:
+    assert found(changed(lambda y: y.detach().numpy()), conv_case(wanted=())) == ["exception"]
+    assert found(changed(lambda y: y.to_sparse()), conv_case(wanted=())) in (["result"], ["exception"])
+
+
+def test_a_missing_gradient_is_told() -> None:
+    assert found(changed(Tensor.detach), conv_case()) == ["exception"]
+
+
+def test_a_state_between_calls_is_told() -> None:
+    calls: list[int] = []
+
+    def counting(output: Tensor) -> Tensor:
+        calls.append(1)
+        return output + (len(calls) - 1)
+
+    assert "unrepeated output" in found(changed(counting), conv_case(wanted=()))
+
+
+def test_another_exception_is_told() -> None:
+    def angry(*tensors: Tensor, **arguments: Any) -> Tensor:
+        raise KeyError("no")
+
+    case = conv_case(wanted=()).changed(stride=0)
+    assert found(angry, case) == ["exception"]
+    assert found(F.conv2d, case) == []
+    assert found(lambda *tensors, **arguments: tensors[0], case) == ["exception"]

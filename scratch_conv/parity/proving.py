@@ -1,0 +1,43 @@
+"""The suite, proved by faults that it has to find and right implementations that it must not refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from scratch_conv.parity.checking import check
+from scratch_conv.parity.faults import FAULTS
+from scratch_conv.parity.report import Report
+from scratch_conv.parity.sound import SOUND
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One implementation of known worth, and what `check` said.
+
+    Attributes:
+        name: the fault's or the variant's.
+        sound: whether it is right.
+        wrong: what it gets wrong; empty for a right one.
+        report: what `check` said.
+    """
+
+    name: str
+    sound: bool
+    wrong: str
+    report: Report
+
+    @property
+    def as_it_should(self) -> bool:
+        """Whether a fault was found or a right implementation passed."""
+        return self.report.passed == self.sound
+
+
+def self_test(examples: int = 500, seed: int = 0) -> Iterator[Trial]:
+    """Check every fault of the catalogue and every sound variant, one after the other."""
+    for fault in FAULTS:
+        report = check(fault.candidate, fault.like, examples, seed)
+        yield Trial(f"{fault.like}: {fault.name}", False, fault.wrong, report)
+    for variant in SOUND:
+        report = check(variant.candidate, variant.like, examples, seed, variant.supports)
+        yield Trial(f"{variant.like}: {variant.name}", True, "", report)

@@ -1,0 +1,27 @@
+"""Finding an implementation by its name on the command line."""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def load_target(target: str) -> Any:
+    """Return the object named by `package.module:Name`, looked for in the working directory too.
+
+    Raises:
+        ValueError: says why there is none.
+    """
+    module_name, _, name = target.partition(":")
+    if not module_name or not name:
+        raise ValueError(f"a target is written package.module:Name, got {target!r}")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except Exception as error:  # whatever their module raises when it is imported
+        raise ValueError(f"cannot load {target}: {type(error).__name__}: {error}") from error
+    return found
