@@ -7,8 +7,8 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -16,19 +16,8 @@ from PIL import Image
 from scratch_conv.cli import main
 
 EPOCHS = 3
-COMPARE = f"compare --precision 64-true --limit 200 --epochs {EPOCHS} --batch-size 10 --out".split()
 
 Command = Callable[..., tuple[int, str, str]]
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished command: what it printed and what it left."""
-
-    out: Path
-    status: int
-    stdout: str
-    stderr: str
 
 
 def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -38,94 +27,13 @@ def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProce
     )
 
 
-@pytest.fixture(scope="module")
-def offline(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+@pytest.fixture
+def offline(tmp_path: Path) -> dict[str, str]:
     """Set an environment in which nothing was downloaded before, and no server can be reached."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         closed = f"http://127.0.0.1:{server.getsockname()[1]}"
-    return {
-        "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")),
-        "https_proxy": closed,
-        "http_proxy": closed,
-        "OMP_NUM_THREADS": "1",
-    }
-
-
-@pytest.fixture(scope="module")
-def compared(tmp_path_factory: pytest.TempPathFactory, offline: dict[str, str]) -> Run:
-    """Compare the backends on what there is without a network."""
-    out = tmp_path_factory.mktemp("compare") / "new" / "run"
-    process = run_python("-m", "scratch_conv.cli", *COMPARE, str(out), **offline)
-    return Run(out, process.returncode, process.stdout, process.stderr)
-
-
-def test_without_network_compare_goes_on_with_shapes(compared: Run) -> None:
-    assert compared.status == 0, compared.stderr
-    assert compared.stderr == ""
-    first, second, *_ = compared.stdout.splitlines()
-    assert (
-        first
-        == "cifar10 cannot be downloaded (its server is out of reach); going on with the built-in shapes"
-    )
-    assert "200 training and 40 test pictures of 10 classes" in second
-
-
-def test_compare_prints_a_line_an_epoch_and_the_tables(compared: Run) -> None:
-    for backend in ("torch", "scratch"):
-        assert f"{backend}  epoch {EPOCHS}/{EPOCHS}  loss " in compared.stdout
-    for name in ("test accuracy", "training loss", "seconds an epoch", "peak memory", "scratch / torch"):
-        assert name in compared.stdout
-    for name in ("in 50 steps", "torch on 2 threads", "torch without oneDNN", "within the bound of 1e-08"):
-        assert name in compared.stdout
-    assert "NOT within" not in compared.stdout
-
-
-def test_summary(compared: Run) -> None:
-    summary = json.loads((compared.out / "summary.json").read_text())
-    assert (summary["dataset"], summary["model"]) == ("shapes", "simple-cnn")
-    assert (summary["epochs"], summary["seed"]) == (EPOCHS, 0)
-    assert (summary["data"]["train"], summary["data"]["test"]) == (200, 40)
-    assert list(summary["backends"]) == ["torch", "scratch"]
-    for figures in summary["backends"].values():
-        for name in ("test_accuracy", "train_loss", "seconds_per_epoch"):
-            assert len(figures[name]) == EPOCHS
-        assert all(0 <= accuracy <= 1 for accuracy in figures["test_accuracy"])
-        assert figures["parameters"] == 620_362
-        assert 100e6 < figures["peak_memory_bytes"] < 10e9
-    assert len(summary["drift"]["backend"]) == 50
-    assert summary["drift"]["within_bound"] is True
-    assert max(summary["drift"]["backend"]) <= 1e-8
-
-
-def test_metrics(compared: Run) -> None:
-    with (compared.out / "metrics.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["backend"], row["epoch"]) for row in rows] == [
-        (backend, str(epoch)) for backend in ("torch", "scratch") for epoch in range(1, EPOCHS + 1)
-    ]
-    summary = json.loads((compared.out / "summary.json").read_text())
-    assert [float(row["train_loss"]) for row in rows[:EPOCHS]] == summary["backends"]["torch"]["train_loss"]
-
-
-def test_the_report_needs_no_other_file(compared: Run) -> None:
-    page = (compared.out / "report.html").read_text()
-    assert page.count('src="data:image/png;base64,') == 4
-    assert page.count("src=") == 4
-    assert "http" not in page
-    assert "200 training and 40 test pictures" in page
-    for name in ("curves", "drift", "filters", "predictions"):
-        Image.open(compared.out / f"{name}.png").verify()
-
-
-def test_a_finished_comparison_is_resumed_without_training(compared: Run, offline: dict[str, str]) -> None:
-    results = {path: path.stat().st_mtime_ns for path in compared.out.rglob("result.pt")}
-    assert len(results) == 4
-    again = run_python("-m", "scratch_conv.cli", *COMPARE, str(compared.out), "--resume", **offline)
-    assert again.returncode == 0, again.stderr
-    assert "epoch 1/" not in again.stdout
-    assert {path: path.stat().st_mtime_ns for path in compared.out.rglob("result.pt")} == results
-    tables = compared.stdout[compared.stdout.index("┏") :]
-    assert tables in again.stdout
+    cache = str(tmp_path / "cache")
+    return {"XDG_CACHE_HOME": cache, "https_proxy": closed, "http_proxy": closed, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture
@@ -145,6 +53,81 @@ def command(
         return main(), *capsys.readouterr()
 
     return call
+
+
+def test_compare_from_start_to_report_and_resumed(
+    tmp_path: Path, offline: dict[str, str], command: Command
+) -> None:
+    out = tmp_path / "new" / "run"
+    options = f"--precision 64-true --limit 200 --epochs {EPOCHS} --batch-size 10 --out".split()
+    process = run_python("-m", "scratch_conv.cli", "compare", *options, str(out), **offline)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert_printed(process.stdout)
+    assert_summary(json.loads((out / "summary.json").read_text()))
+    assert_metrics(out)
+    assert_report(out)
+
+    results = {path: path.stat().st_mtime_ns for path in out.rglob("result.pt")}
+    assert len(results) == 4
+    status, stdout, _ = command("compare", *options, out, "--resume")
+    assert status == 0
+    assert "epoch 1/" not in stdout
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("result.pt")} == results
+    assert process.stdout[process.stdout.index("┏") :] in stdout  # the same tables
+
+
+def assert_printed(stdout: str) -> None:
+    """Look for what happened to the data set, a line an epoch, and the tables."""
+    first, second, *_ = stdout.splitlines()
+    assert first.startswith("cifar10 cannot be downloaded (")
+    assert first.endswith("); going on with the built-in shapes")
+    assert "200 training and 40 test pictures of 10 classes" in second
+    for backend in ("torch", "scratch"):
+        assert f"{backend}  epoch {EPOCHS}/{EPOCHS}  loss " in stdout
+    for name in ("test accuracy", "training loss", "seconds an epoch", "peak memory", "scratch / torch"):
+        assert name in stdout
+    for name in ("in 50 steps", "torch on 2 threads", "torch without oneDNN", "within the bound of 1e-08"):
+        assert name in stdout
+    assert "NOT within" not in stdout
+
+
+def assert_summary(summary: dict[str, Any]) -> None:
+    """Check every key that is promised."""
+    assert (summary["dataset"], summary["model"]) == ("shapes", "simple-cnn")
+    assert (summary["epochs"], summary["seed"]) == (EPOCHS, 0)
+    assert (summary["data"]["train"], summary["data"]["test"]) == (200, 40)
+    assert list(summary["backends"]) == ["torch", "scratch"]
+    for figures in summary["backends"].values():
+        for name in ("test_accuracy", "train_loss", "seconds_per_epoch"):
+            assert len(figures[name]) == EPOCHS
+        assert all(0 <= accuracy <= 1 for accuracy in figures["test_accuracy"])
+        assert figures["parameters"] == 620_362
+        assert 100e6 < figures["peak_memory_bytes"] < 10e9
+    assert len(summary["drift"]["backend"]) == 50
+    assert summary["drift"]["within_bound"] is True
+    assert max(summary["drift"]["backend"]) <= 1e-8
+
+
+def assert_metrics(out: Path) -> None:
+    """Compare metrics.csv with summary.json."""
+    with (out / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["backend"], row["epoch"]) for row in rows] == [
+        (backend, str(epoch)) for backend in ("torch", "scratch") for epoch in range(1, EPOCHS + 1)
+    ]
+    summary = json.loads((out / "summary.json").read_text())
+    assert [float(row["train_loss"]) for row in rows[:EPOCHS]] == summary["backends"]["torch"]["train_loss"]
+
+
+def assert_report(out: Path) -> None:
+    """See that the page needs no other file, and that the pictures are whole."""
+    page = (out / "report.html").read_text()
+    assert page.count('src="data:image/png;base64,') == 4
+    assert page.count("src=") == 4
+    assert "http" not in page
+    assert "200 training and 40 test pictures" in page
+    for name in ("curves", "drift", "filters", "predictions"):
+        Image.open(out / f"{name}.png").verify()
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def filters(outcomes: Mapping[str, Outcome]) -> bytes:
             weight = weight.mean(1, keepdim=True)
         large = weight.repeat_interleave(8, dim=2).repeat_interleave(8, dim=3)
         grid = make_grid(large, nrow=16, padding=3, normalize=True, scale_each=True, pad_value=1)
-        axes.imshow(grid.permute(1, 2, 0))
+        axes.imshow(grid.permute(1, 2, 0).numpy())
         axes.set_title(name)
         axes.axis("off")
     return _png(figure)
