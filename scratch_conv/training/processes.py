@@ -27,6 +27,7 @@ def run_apart(job: Job) -> Outcome:
             status = child.wait()
         finally:
             child.stdin.close()
+            child.wait()  # after a Ctrl-C, so that its last words come before ours
     outcome = Outcome.load(job.result) if status == 0 else None
     if outcome is None:
         raise RunError(f"{job.title}: the training process ended with status {status}, without a result")
@@ -44,9 +45,8 @@ def main() -> None:
 def _stop_with_parent() -> None:
     # Not sys.stdin.read(): its buffer, locked by this thread for good, would trip the interpreter's own end.
     os.read(sys.stdin.fileno(), 1)
-    if sys.stdout.isatty():
-        sys.stdout.write("\x1b[?25h\n")  # the live bar hides the cursor
-        sys.stdout.flush()
+    if os.isatty(1):
+        os.write(1, b"\r\x1b[2K\x1b[?25h")  # erase the live bar, which hides the cursor, and show it again
     os._exit(1)
 
 
