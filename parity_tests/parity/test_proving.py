@@ -11,6 +11,10 @@ from scratch_conv.parity.faults import FAULTS, Fault
 from scratch_conv.parity.faults.fault import TEXTBOOK
 from scratch_conv.parity.sound import SOUND, Variant
 
+UNNAMED = {
+    "same-dilation-reversed",  # raises, as three others do on the same calls
+    "weight-gradient-never-reset",  # its values depend on the calls before
+}
 QUICK = settings.get_current_profile_name() == "quick"
 
 
@@ -19,7 +23,8 @@ QUICK = settings.get_current_profile_name() == "quick"
 def test_every_fault_is_found_and_named(fault: Fault, seed: int) -> None:
     report = check(fault.candidate, fault.like, examples=500, seed=seed)
     assert not report.passed
-    assert report.diagnosis or "unrepeated" in report.differences[0].what
+    if fault.name not in UNNAMED:
+        assert any(f", {fault.name}: " in line for line in report.diagnosis), report.diagnosis
 
 
 @pytest.mark.parametrize("seed", range(1 if QUICK else 10))

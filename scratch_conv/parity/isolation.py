@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import pickle
 import signal
@@ -95,6 +96,7 @@ class Isolated:
 def _serve(judge: Judge, pipe: Connection, other_end: Connection) -> None:
     """Answer cases until the other end closes."""
     other_end.close()
+    faulthandler.disable()  # a crash is reported by the parent, once
     torch.set_num_threads(1)
     while True:
         try:

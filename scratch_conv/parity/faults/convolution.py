@@ -237,10 +237,8 @@ def _scaled(input: Tensor, weight: Tensor, bias: Tensor | None = None, **argumen
 @_add("input-changed", "flips the kernel in place and does not flip it back")
 def _input_changed(input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any) -> Tensor:
     output = _conv2d(input, weight, bias, **arguments)
-    with torch.no_grad():
-        turned = weight.detach().flip(-2, -1)
-        if 0 not in weight.stride():
-            weight.detach().copy_(turned)
+    if 0 not in weight.stride():
+        weight.data.copy_(weight.detach().flip(-2, -1))  # .data: autograd does not notice
     return output
 
 

@@ -30,9 +30,14 @@ class CrossEntropy(Operator):
         e = gamma_(C+8) + 2 u Σ p|z| + gamma_8 (|x| + |m| + |log S|)
 
     (Blanchard, Higham and Higham, Accurately computing the log-sum-exp and softmax functions, 2021, section
-    4). The loss is Σ q (-log p) / D with weights q >= 0, over at most K terms: Σ q e / D + gamma_(K+8) Σ q
-    |log p| / D. The gradient of a logit is (p Σq - q) g / D: (p Σq (exp(e) - 1 + gamma_(K+16)) + gamma_(K+16)
-    q) |g| / D.
+    4). The loss is Σ q (-log p) / D with weights q >= 0, over at most K terms:
+
+        Σ q e / D + gamma_(K+8) Σ q |log p| / D.
+
+    The gradient of a logit is (p Σq - q) g / D, where an exponential below the smallest normal number ν may
+    be flushed to zero:
+
+        ((p (exp(e) - 1 + gamma_(K+16)) + ν) Σq + gamma_(K+16) q) |g| / D.
     """
 
     name = "cross_entropy"
