@@ -114,7 +114,7 @@ def test_a_module_is_checked_by_its_class() -> None:
 SIMPLE = {"dilation": False, "groups": False, "string_padding": False, "unbatched": False}
 
 
-def test_a_layer_in_numpy_is_checked_by_its_class() -> None:
+def test_a_layer_in_numpy_is_checked_by_its_class(capsys: pytest.CaptureFixture[str]) -> None:
     class Forgetful(NumpyConvolution):
         def backward(self, dy: NDArray[Any]) -> NDArray[Any]:
             grad = super().backward(dy)
@@ -125,6 +125,9 @@ def test_a_layer_in_numpy_is_checked_by_its_class() -> None:
     report = check(Forgetful, like="conv2d", examples=EXAMPLES, supports=SIMPLE)
     assert [each.what for each in report.differences] == ["grad_weight"]
     assert any("weight-gradient-averaged" in line for line in report.diagnosis)
+    exec(report.code, {"candidate": Forgetful})
+    *_, expected, got = capsys.readouterr().out.splitlines()
+    assert expected != got
 
 
 def test_claims_are_kept() -> None:

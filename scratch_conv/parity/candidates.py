@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from scratch_conv.parity.case import Case
-from scratch_conv.parity.numpy_layers import NumpyCall, is_numpy_layer, numpy_code
+from scratch_conv.parity.numpy_layers import NumpyCall, is_numpy_layer
 from scratch_conv.parity.operators.base import Operator
 from scratch_conv.parity.running import Call
 
@@ -73,13 +73,17 @@ def import_code(candidate: object) -> str:
 
 def call_code(candidate: object, operator: Operator, case: Case, call: str) -> list[str]:
     """Return the lines that compute `got`."""
-    if not (_is_module(candidate) or is_numpy_layer(candidate)):
+    if is_numpy_layer(candidate):
+        return [
+            "from scratch_conv.parity.numpy_layers import NumpyCall",
+            "from scratch_conv.parity.operators import find_operator",
+            f"got = NumpyCall(candidate, find_operator({case.like!r}))({call})",
+        ]
+    if not _is_module(candidate):
         return [f"got = candidate({call})"]
     tensors = {name: array.make(case.torch_dtype) for name, array in case.arrays}
     constructed = operator.constructor(tensors, case.keywords)
     layer = f"layer = candidate({', '.join(f'{name}={value!r}' for name, value in constructed.items())})"
-    if is_numpy_layer(candidate):
-        return [layer, *numpy_code(operator, case)]
     state = ", ".join(f"'{name}': {name}" for name in case.tensors if name not in operator.inputs)
     inputs = ", ".join(operator.inputs)
     return [layer, f"got = torch.func.functional_call(layer, {{{state}}}, ({inputs},))"]

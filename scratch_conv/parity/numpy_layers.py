@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scratch_conv.parity.case import Case
 from scratch_conv.parity.operators.base import Operator
 
 _NAMES = {
@@ -128,11 +127,3 @@ def find_gradient(layer: Any, name: str) -> NDArray[Any]:
             if isinstance(found, np.ndarray):
                 return found
     raise AttributeError(f"the layer holds no gradient of {name}, such as grad_{name} or d{name}")
-
-
-def numpy_code(operator: Operator, case: Case) -> list[str]:
-    """Return the lines of a reproduction that compute `got` by a NumPy layer."""
-    tensors = [name for name in operator.signature if name in case.tensors and name not in operator.inputs]
-    lines = ["from scratch_conv.parity.numpy_layers import set_parameter"]
-    lines += [f"set_parameter(layer, '{name}', {name}.detach().numpy())" for name in tensors]
-    return [*lines, "got = torch.from_numpy(layer.forward(input.detach().numpy()))  # then layer.backward"]
