@@ -120,6 +120,13 @@ def test_a_selector_of_another_type_is_refused_before_anything_is_swapped(argume
     assert classes(model) == before
 
 
+def test_a_lazy_layer_is_left_alone_and_reported() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.LazyConv2d(4, 3))
+    report = sc.swap(model)
+    assert report.swapped == ("0",)
+    assert "LazyConv2d" in str(report)
+
+
 def test_a_swapped_copy_is_swapped() -> None:
     model = network()
     sc.swap(model)

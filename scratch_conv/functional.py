@@ -105,7 +105,7 @@ def max_pool2d(
     """
     arguments.tensors("max_pool2d", input=input)
     kernel_size = arguments.pair("max_pool2d", "kernel_size", kernel_size)
-    if stride is None or stride in ((), []):
+    if stride is None or (isinstance(stride, (tuple, list)) and not stride):
         stride = kernel_size
     stride = arguments.pair("max_pool2d", "stride", stride)
     padding = arguments.pair("max_pool2d", "padding", padding)

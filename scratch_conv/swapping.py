@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
 import scratch_conv.nn
@@ -81,16 +82,17 @@ def swap(model: nn.Module, only: Selector | None = None, exclude: Selector | Non
         raise TypeError(f"swap() expects a torch.nn.Module, not {type(model).__name__}")
     wanted = _selection(only, "only") if only is not None else _everything
     unwanted = _selection(exclude, "exclude") if exclude is not None else _nothing
-    rows = []
-    for name, module in model.named_modules():
-        if not isinstance(module, _SWAPPABLE):
-            continue
-        reason = _why_not(name, module, wanted, unwanted)
+    layers = [(name, module) for name, module in model.named_modules() if isinstance(module, _SWAPPABLE)]
+    reasons = [_why_not(name, module, wanted, unwanted) for name, module in layers]
+    for (_, module), reason in zip(layers, reasons, strict=True):
         if not reason:
             module.__class__ = _OURS[type(module)]
-        parameters = sum(parameter.numel() for parameter in module.parameters())
-        rows.append(Row(name, type(module).__name__, parameters, reason))
-    return SwapReport(tuple(rows))
+    return SwapReport(
+        tuple(
+            Row(name, type(module).__name__, _count_parameters(module), reason)
+            for (name, module), reason in zip(layers, reasons, strict=True)
+        )
+    )
 
 
 def restore(model: nn.Module) -> None:
@@ -107,11 +109,11 @@ def restore(model: nn.Module) -> None:
 
 
 def override() -> AbstractContextManager[Any]:
-    """Let NumPy compute every torch convolution and pooling called inside a `with` block.
+    """Let NumPy compute torch's `conv2d` and `max_pool2d` wherever they are called inside a `with` block.
 
     Layers of `torch.nn`, and calls of `torch.nn.functional` and of `torch` itself in code that is not yours,
-    are all reached, in this thread only. Not reached are TorchScript, and calls that torch makes inside its
-    own composite functions. A checkpointed region must run its backward inside the block too.
+    are reached, in this thread only. Not reached are TorchScript, `torch.ops`, and calls that torch makes
+    inside its own composite functions. A checkpointed region must run its backward inside the block too.
     """
     return _Override()
 
@@ -134,6 +136,11 @@ _REPLACEMENTS: dict[Any, Callable[..., Any]] = {
     F.max_pool2d_with_indices: _max_pool2d_with_indices,
     torch._C._nn.max_pool2d_with_indices: _max_pool2d_with_indices,
 }
+
+
+def _count_parameters(module: nn.Module) -> int:
+    """Count what is there already: a lazy layer has its parameters from its first input on."""
+    return sum(0 if is_lazy(parameter) else parameter.numel() for parameter in module.parameters())
 
 
 def _why_not(

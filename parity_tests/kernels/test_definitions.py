@@ -3,6 +3,9 @@
 The data are small integers held as floats, so every sum is exact and the results must be equal.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 
 from scratch_conv import kernels
 from scratch_conv.kernels import Window
+from scratch_conv.kernels.convolution import im2col, mec
 from scratch_conv.kernels.convolution.choosing import ALGORITHMS
 from scratch_conv.kernels.geometry import Array, Pair, reach
 
@@ -53,40 +57,96 @@ def convolve_by_loops(x: Array, w: Array, window: Window, groups: int) -> Array:
     return y
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-@given(windows(), SMALL, SMALL, SMALL, st.integers(0, 5), st.integers(0, 2**32 - 1))
-def test_conv2d_is_its_definition(
-    algorithm: str, drawn: tuple[Window, Pair], groups: int, ins: int, outs: int, n: int, seed: int
-) -> None:
-    window, size = drawn
-    rng = np.random.default_rng(seed)
+@st.composite
+def convolutions(draw: st.DrawFn) -> tuple[Window, int, Array, Array]:
+    """Draw a window, groups, pictures and weights; a batch of none and groups without channels included."""
+    window, size = draw(windows())
+    groups, ins, outs, n = draw(SMALL), draw(st.integers(0, 3)), draw(SMALL), draw(st.integers(0, 5))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     x = integers(rng, n, groups * ins, *size)
-    w = integers(rng, groups * outs, ins, *window.kernel_size)
-    bias = integers(rng, groups * outs)
+    return window, groups, x, integers(rng, groups * outs, ins, *window.kernel_size)
+
+
+@contextmanager
+def cut_up(algorithm: str, piece_bytes: int, few_columns: int, num_threads: int) -> Iterator[None]:
+    """Compute by one algorithm, in pieces so small that each of its ways to cut the work is taken."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        kernels.convolution_algorithm(algorithm),
+        kernels.using_num_threads(num_threads),
+    ):
+        patch.setattr(im2col, "_PIECE_BYTES", piece_bytes)
+        patch.setattr(mec, "_BLOCK_BYTES", piece_bytes)
+        patch.setattr(mec, "_FEW_COLUMNS", few_columns)
+        yield
+
+
+CUTS = st.tuples(st.sampled_from([1, 300, 2000, 2**22]), st.sampled_from([1, 16, 512]), SMALL)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@given(convolutions(), CUTS)
+def test_conv2d_is_its_definition(
+    algorithm: str, drawn: tuple[Window, int, Array, Array], cuts: tuple[int, int, int]
+) -> None:
+    window, groups, x, w = drawn
+    bias = np.arange(len(w), dtype=np.float64)
     expected = convolve_by_loops(x, w, window, groups) + bias[:, None, None]
-    with kernels.convolution_algorithm(algorithm):
+    with cut_up(algorithm, *cuts):
         np.testing.assert_array_equal(kernels.conv2d(x, w, bias, window, groups), expected)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-@given(windows(), SMALL, SMALL, SMALL, st.integers(0, 5), st.integers(0, 2**32 - 1))
+@given(convolutions(), CUTS, st.integers(0, 2**32 - 1))
 def test_conv2d_gradients_are_its_transposes(
-    algorithm: str, drawn: tuple[Window, Pair], groups: int, ins: int, outs: int, n: int, seed: int
+    algorithm: str, drawn: tuple[Window, int, Array, Array], cuts: tuple[int, int, int], seed: int
 ) -> None:
-    """<dy, f(x)> = <fᵀ(dy), x> for every x says what the gradient is, however it is computed."""
-    window, size = drawn
-    rng = np.random.default_rng(seed)
-    x = integers(rng, n, groups * ins, *size)
-    w = integers(rng, groups * outs, ins, *window.kernel_size)
-    y = convolve_by_loops(x, w, window, groups)
-    grad_output = integers(rng, *y.shape)
-    with kernels.convolution_algorithm(algorithm):
-        grad_input = kernels.conv2d_grad_input(grad_output, w, size, window, groups)
+    """<dy, f(x)> = <fᵀ(dy), x> says what the gradient is; x = each unit vector in turn gives its elements."""
+    window, groups, x, w = drawn
+    grad_output = integers(np.random.default_rng(seed), *convolve_by_loops(x, w, window, groups).shape)
+    with cut_up(algorithm, *cuts):
+        grad_input = kernels.conv2d_grad_input(grad_output, w, x.shape[2:], window, groups)
         grad_weight = kernels.conv2d_grad_weight(grad_output, x, window, groups)
-    assert grad_input.shape == x.shape
-    assert grad_weight.shape == w.shape
-    assert np.vdot(grad_input, x) == np.vdot(grad_output, y) == np.vdot(grad_weight, w)
+    expected_input, expected_weight = gradients_by_loops(grad_output, x, w, window, groups)
+    np.testing.assert_array_equal(grad_input, expected_input)
+    np.testing.assert_array_equal(grad_weight, expected_weight)
     np.testing.assert_array_equal(kernels.conv2d_grad_bias(grad_output), grad_output.sum((0, 2, 3)))
+
+
+def gradients_by_loops(
+    grad_output: Array, x: Array, w: Array, window: Window, groups: int
+) -> tuple[Array, Array]:
+    (top, bottom), (left, right) = window.padding
+    padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
+    grad_padded, grad_weight = np.zeros_like(padded), np.zeros_like(w)
+    outs, channels = w.shape[0] // groups, w.shape[1]
+    for b, o, p, q in np.ndindex(grad_output.shape):
+        for c, i, j in np.ndindex(w.shape[1:]):
+            row = p * window.stride[0] + i * window.dilation[0]
+            column = q * window.stride[1] + j * window.dilation[1]
+            place = b, o // outs * channels + c, row, column
+            grad_padded[place] += w[o, c, i, j] * grad_output[b, o, p, q]
+            grad_weight[o, c, i, j] += padded[place] * grad_output[b, o, p, q]
+    return grad_padded[:, :, top : top + x.shape[2], left : left + x.shape[3]], grad_weight
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_an_infinite_weight_stays_off_pixels_that_it_does_not_meet(algorithm: str) -> None:
+    """Zeros that an algorithm puts around the outputs would turn it into NaN."""
+    w = np.ones((1, 1, 3, 3))
+    w[0, 0, 0, 0] = np.inf
+    window = Window((3, 3), (1, 1), ((0, 0), (0, 0)), (1, 1))
+    with kernels.convolution_algorithm(algorithm):
+        grad_input = kernels.conv2d_grad_input(np.ones((1, 1, 3, 3)), w, (5, 5), window, 1)
+    assert np.isinf(grad_input[0, 0, :3, :3]).all()
+    assert np.isfinite(grad_input[0, 0, 3:]).all()
+    assert np.isfinite(grad_input[0, 0, :, 3:]).all()
+
+
+def test_work_grows_with_the_taps_not_with_the_stride() -> None:
+    x, w = np.ones((1, 1, 3, 2)), np.ones((1, 1, 2, 1))
+    window = Window((2, 1), (10**9, 1), ((0, 0), (0, 0)), (1, 1))
+    np.testing.assert_array_equal(kernels.conv2d(x, w, None, window, 1), [[[[2.0, 2.0]]]])
 
 
 def pool_by_loops(x: Array, window: Window, size: Pair) -> tuple[Array, Array]:

@@ -1,6 +1,7 @@
 """The thread pool: results don't depend on it, and it leaves the process as it was."""
 
 import multiprocessing
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -97,3 +98,28 @@ def test_scratch_memory_is_used_again_until_it_is_freed() -> None:
 def test_a_number_of_threads_that_is_not_positive_is_refused(num_threads: int) -> None:
     with pytest.raises(ValueError, match=str(num_threads)):
         kernels.set_num_threads(num_threads)
+
+
+def test_a_number_of_threads_for_one_caller_is_not_another_callers() -> None:
+    kernels.set_num_threads(3)
+    with kernels.using_num_threads(5):
+        assert kernels.get_num_threads() == 5
+        other: list[int] = []
+        thread = threading.Thread(target=lambda: other.append(kernels.get_num_threads()))
+        thread.start()
+        thread.join()
+        assert other == [3]
+    assert kernels.get_num_threads() == 3
+
+
+def test_pieces_after_a_failed_one_are_not_begun() -> None:
+    kernels.set_num_threads(2)
+    begun: list[int] = []
+
+    def fail(piece: int) -> None:
+        begun.append(piece)
+        raise ArithmeticError
+
+    with pytest.raises(ArithmeticError):
+        parallel(fail, range(50))
+    assert len(begun) <= 2

@@ -147,10 +147,14 @@ def test_a_run_is_resumed_for_more_epochs(tmp_path: Path) -> None:
 
 
 def test_a_new_run_leaves_other_peoples_files_alone(tmp_path: Path) -> None:
-    for name in ("checkpoints/torch/epoch=0.ckpt", "checkpoints/theirs/model.ckpt", "checkpoints/notes.txt"):
+    for name in (
+        "checkpoints/torch/epoch=0.ckpt",
+        "checkpoints/theirs/epoch=3-step=9.ckpt",
+        "checkpoints/notes.txt",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     train_backends((), SETTINGS, PICTURES, tmp_path, resume=False)
     assert not (tmp_path / "checkpoints/torch/epoch=0.ckpt").exists()
-    assert (tmp_path / "checkpoints/theirs/model.ckpt").exists()
+    assert (tmp_path / "checkpoints/theirs/epoch=3-step=9.ckpt").exists()
     assert (tmp_path / "checkpoints/notes.txt").exists()

@@ -21,8 +21,8 @@ def operator(compute: Callable[..., Any]) -> Any:
 
     @wraps(compute)
     def on_torchs_threads(*args: Any, **kwargs: Any) -> Any:
-        kernels.set_num_threads(torch.get_num_threads())
-        return compute(*args, **kwargs)
+        with kernels.using_num_threads(torch.get_num_threads()):
+            return compute(*args, **kwargs)
 
     return torch.library.custom_op(f"scratch_conv::{compute.__name__}", on_torchs_threads, mutates_args=())
 

@@ -15,7 +15,7 @@ from scratch_conv.kernels.max_pooling import (
     max_pool2d_indices,
     max_pool2d_scatter,
 )
-from scratch_conv.kernels.threads import free_scratch, get_num_threads, set_num_threads
+from scratch_conv.kernels.threads import free_scratch, get_num_threads, set_num_threads, using_num_threads
 
 __all__ = [
     "MOST_TAPS_IN_A_BYTE",
@@ -32,4 +32,5 @@ __all__ = [
     "max_pool2d_indices",
     "max_pool2d_scatter",
     "set_num_threads",
+    "using_num_threads",
 ]

@@ -30,24 +30,27 @@ def parallel(work: Callable[[_Piece], object], pieces: Iterable[_Piece]) -> None
     A single piece runs without the pool. The first exception of a piece is raised here.
     """
     queue = deque(pieces)
-    helpers = min(_num_threads, len(queue)) - 1
+    helpers = min(get_num_threads(), len(queue)) - 1
     with _pool.single_threaded_blas():
         futures = _pool.submit(helpers, _drain, work, queue) if helpers > 0 else []
         try:
             _drain(work, queue)
         finally:
-            wait(futures)
-        for future in futures:
+            queue.clear()
+            # Helpers that the pool has not begun, busy with another caller's pieces, have nothing left to do.
+            begun = [future for future in futures if not future.cancel()]
+            wait(begun)
+        for future in begun:
             future.result()
 
 
 def get_num_threads() -> int:
-    """Give the number of threads that the kernels use."""
-    return _num_threads
+    """Give the number of threads that the kernels use when they are called from this thread."""
+    return getattr(_local, "num_threads", None) or _num_threads
 
 
 def set_num_threads(num_threads: int) -> None:
-    """Let the kernels use this many threads, in the whole process.
+    """Let the kernels use this many threads, in the whole process; see also `using_num_threads`.
 
     Raises:
         ValueError: the number is not positive.
@@ -56,6 +59,17 @@ def set_num_threads(num_threads: int) -> None:
         raise ValueError(f"expected a positive number of threads, got {num_threads}")
     global _num_threads
     _num_threads = num_threads
+
+
+@contextmanager
+def using_num_threads(num_threads: int) -> Iterator[None]:
+    """Let the kernels use this many threads within the block, when they are called from this thread."""
+    before = getattr(_local, "num_threads", None)
+    _local.num_threads = num_threads
+    try:
+        yield
+    finally:
+        _local.num_threads = before
 
 
 def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -72,7 +86,7 @@ def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
 
 def free_scratch() -> None:
     """Give back all scratch memory: this thread's own, and the pool's threads with theirs."""
-    _local.__dict__.clear()
+    _local.__dict__.pop("buffers", None)
     with _pool.lock:
         _pool.close()
 
@@ -112,7 +126,7 @@ class _Pool:
 
     @contextmanager
     def single_threaded_blas(self) -> Iterator[None]:
-        """Hold NumPy's BLAS to one thread; of several holders the last restores what was there."""
+        """Hold every BLAS of the process to one thread; the last of several holders restores what was."""
         with self.lock:
             if self.blas is None:
                 self.blas = ThreadpoolController().select(user_api="blas")

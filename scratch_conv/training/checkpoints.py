@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from scratch_conv.training.job import read_saved
+from scratch_conv.training.job import epochs, read_saved
 from scratch_conv.training.writing import replacing
 
 
@@ -35,5 +35,4 @@ def each_epoch(folder: Path) -> ModelCheckpoint:
 
 def last_readable(folder: Path) -> Path | None:
     """Find the checkpoint of the latest epoch that can be read, or None."""
-    by_epoch = sorted(folder.glob("epoch=*.ckpt"), key=lambda path: int(path.stem.split("=")[1]))
-    return next((path for path in reversed(by_epoch) if read_saved(path) is not None), None)
+    return next((path for path in reversed(epochs(folder)) if read_saved(path) is not None), None)

@@ -112,6 +112,7 @@ def _train(backends: tuple[str, ...], given: Given) -> None:
     settings = _settings(given)
     out = given.out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}"
     check_writable(out)
+    check_writable(out / "checkpoints")
     pictures = _open_pictures(settings, given.data_dir)
     settings = replace(settings, dataset=pictures.dataset)
     console = Console(highlight=False)

@@ -5,17 +5,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from scratch_conv.training.job import Job, Outcome
+from scratch_conv.training.job import Job, Outcome, epochs
 from scratch_conv.training.pictures import Pictures
 from scratch_conv.training.processes import run_apart
-from scratch_conv.training.settings import InputError, Settings
+from scratch_conv.training.settings import BACKENDS, InputError, Settings
 from scratch_conv.training.writing import replacing
 
 DRIFT_STEPS = 50
+JOB_FOLDERS = (*BACKENDS, "threads", "without-onednn")
 # Training amplifies the 1e-15 of a sum in another order, but not as far as this in so few steps.
 FLOAT64_BOUND = 1e-8
 
@@ -64,19 +66,29 @@ def _begin(folder: Path, settings: Settings, pictures: Pictures, *, resume: bool
     begun_with = folder / "settings.json"
     present = {**settings.options(), "pictures": pictures.digest()}
     if resume and begun_with.exists():
-        before = json.loads(begun_with.read_text())
+        before = _read_settings(begun_with)
         for name, value in present.items():
             more_epochs = name == "--epochs" and settings.epochs > before.get(name, 0)
             if value != before.get(name) and not more_epochs:
                 other = "other pictures" if name == "pictures" else f"{name} {before.get(name)}, not {value}"
                 raise InputError(f"--resume: the run in {folder.parent} was begun with {other}")
     else:
-        for path in (*folder.glob("*/epoch=*.ckpt"), *folder.glob("*/result.pt")):
-            path.unlink()
-    for half_written in folder.glob("*/.epoch=*"):  # by a process that was killed
-        half_written.unlink()
+        for name in JOB_FOLDERS:
+            for path in (*epochs(folder / name), folder / name / "result.pt"):
+                path.unlink(missing_ok=True)
+    for name in JOB_FOLDERS:
+        for half_written in (folder / name).glob(".*.[0-9]*"):  # by a process that was killed
+            half_written.unlink()
     with replacing(begun_with) as file:
         file.write(json.dumps(present, indent=2).encode())
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"--resume: {path} is damaged; without --resume the run starts anew") from error
+    return settings
 
 
 def _finish(job: Job, pictures: Pictures) -> Outcome:

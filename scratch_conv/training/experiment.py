@@ -64,7 +64,7 @@ class Batches(pl.LightningDataModule):
 
 
 def _mixed(seed: int, step: int) -> int:
-    """Make one seed of two numbers, unlike that of any other two."""
+    """Make one seed of two numbers, in practice unlike that of any other two."""
     return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
 
 

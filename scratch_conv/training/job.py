@@ -1,6 +1,7 @@
 """What a process of its own is told to do, and what it hands back."""
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -74,3 +75,9 @@ def read_saved(path: Path) -> dict[str, Any] | None:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # torch.load has no error of its own: a torn file can raise nearly anything
         return None
+
+
+def epochs(folder: Path) -> list[Path]:
+    """List the checkpoints that a run left in a folder, the earliest first, and no other files."""
+    numbered = {path: re.fullmatch(r"epoch=(\d+)\.ckpt", path.name) for path in folder.glob("epoch=*.ckpt")}
+    return sorted((path for path, match in numbered.items() if match), key=lambda path: int(path.stem[6:]))

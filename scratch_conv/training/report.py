@@ -33,7 +33,7 @@ def write_report(
     out: Path, settings: Settings, pictures: Pictures, outcomes: Mapping[str, Outcome], drift: Drift | None
 ) -> None:
     """Write summary.json, metrics.csv, the figures as PNG, and report.html, which shows all of them."""
-    _write(out / "summary.json", json.dumps(_summary(settings, pictures, outcomes, drift), indent=2) + "\n")
+    _write(out / "summary.json", _json(_summary(settings, pictures, outcomes, drift)))
     _write(out / "metrics.csv", _metrics(outcomes))
     drawings = {"curves": figures.curves(outcomes), "filters": figures.filters(outcomes)}
     drawings["predictions"] = figures.predictions(pictures, outcomes)
@@ -57,6 +57,12 @@ def write_report(
         written=f"{datetime.now():%Y-%m-%d %H:%M}",
     )
     _write(out / "report.html", page)
+
+
+def _json(value: Any) -> str:
+    """Write JSON; a number that is none, as a run that diverged leaves it, becomes null."""
+    finite = json.loads(json.dumps(value), parse_constant=lambda _: None)
+    return json.dumps(finite, indent=2) + "\n"
 
 
 def print_tables(console: Console, outcomes: Mapping[str, Outcome], drift: Drift | None) -> None:

@@ -15,6 +15,8 @@ Shapes, for G groups: x (N, C, H, W), w (O, C/G, KH, KW), y (N, O, OH, OW). Arra
 and are never written to; both operands have the same dtype, and the result has it too.
 """
 
+import math
+
 import numpy as np
 
 from scratch_conv.kernels.geometry import Array, Pair, Window, pad, pieces
@@ -28,7 +30,7 @@ def conv2d(x: Array, w: Array, bias: Array | None, window: Window, groups: int) 
     """Convolve x (N, C, H, W) with w (O, C/G, KH, KW) into y (N, O, OH, OW): y = w · columns(x) + bias."""
     size = window.output_size((x.shape[2], x.shape[3]))
     y = np.empty((x.shape[0], w.shape[0], *size), dtype=x.dtype)
-    w_rows = w.reshape(groups, w.shape[0] // groups, -1)
+    w_rows = w.reshape(groups, w.shape[0] // groups, math.prod(w.shape[1:]))
     y_rows = _rows(y, groups)
 
     def work(piece: slice) -> None:
@@ -71,13 +73,13 @@ def conv2d_grad_input(grad_output: Array, w: Array, input_size: Pair, window: Wi
     n, _, *size = grad_output.shape
     channels = groups * w.shape[1]
     grad_input = np.zeros((n, channels, *input_size), dtype=w.dtype)
-    w_columns = w.reshape(groups, w.shape[0] // groups, -1).swapaxes(-1, -2)
+    w_columns = w.reshape(groups, w.shape[0] // groups, math.prod(w.shape[1:])).swapaxes(-1, -2)
     grad_rows = _rows(grad_output, groups)
 
     def work(piece: slice) -> None:
         shape = (piece.stop - piece.start, groups, w_columns.shape[1], size[0] * size[1])
         columns = np.matmul(w_columns, grad_rows[piece], out=scratch("columns", shape, w.dtype))
-        columns = columns.reshape(shape[0], channels, -1, *size)
+        columns = columns.reshape(shape[0], channels, window.kernel_size[0] * window.kernel_size[1], *size)
         for tap in window.taps(input_size, (size[0], size[1])):
             pixels = grad_input[piece][tap.pixels]
             pixels += columns[:, :, tap.number][tap.windows]

@@ -44,7 +44,7 @@ def conv2d(x: Array, w: Array, bias: Array | None, window: Window, groups: int) 
         part = block.of_outputs(y)
         sums = scratch("sums", (len(part), *w_rows.shape[1:3], part[0, 0].size), x.dtype)
         product = scratch("product", sums.shape, x.dtype)
-        for i, pixels in enumerate(_tap_rows(_lower(x, block, size[1], groups), block, groups)):
+        for i, pixels in enumerate(_tap_rows(_lower(x, block, size[1]), block, groups)):
             np.matmul(w_rows[i], pixels, out=product if i else sums)
             if i:
                 sums += product
@@ -62,24 +62,29 @@ def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int
     height, width = window.kernel_size
     size = (grad_output.shape[2], grad_output.shape[3])
     blocks = _blocks(x, outs * groups, window, size)
-    shares = [blocks[first :: get_num_threads()] for first in range(min(get_num_threads(), len(blocks)))]
+    threads = min(get_num_threads(), len(blocks))
+    shares = [blocks[first::threads] for first in range(threads)]
     sums = np.zeros((len(shares), height, groups, channels * width, outs), dtype=x.dtype)
 
     def work(share: int) -> None:
         for block in shares[share]:
             columns = _rows(block.of_outputs(grad_output), groups).swapaxes(-1, -2)
-            for i, pixels in enumerate(_tap_rows(_lower(x, block, size[1], groups), block, groups)):
+            for i, pixels in enumerate(_tap_rows(_lower(x, block, size[1]), block, groups)):
                 product = scratch("product", (len(pixels), *sums.shape[2:]), x.dtype)
                 sums[share, i] += np.matmul(pixels, columns, out=product).sum(axis=0)
 
     parallel(work, range(len(shares)))
     total = sums.sum(axis=0).reshape(height, groups, channels, width, outs)
-    return np.ascontiguousarray(total.transpose(1, 4, 2, 0, 3)).reshape(-1, channels, height, width)
+    return np.ascontiguousarray(total.transpose(1, 4, 2, 0, 3)).reshape(
+        groups * outs, channels, height, width
+    )
 
 
 def conv2d_grad_input(grad_output: Array, w: Array, input_size: Pair, window: Window, groups: int) -> Array:
     """Carry the gradient of y (N, O, OH, OW) back to x (N, C, H, W) of `input_size` (H, W)."""
-    if window.stride == (1, 1) and grad_output.shape[1] <= _MANY_MORE * w.shape[1] * groups:
+    few_outputs = grad_output.shape[1] <= _MANY_MORE * w.shape[1] * groups
+    # Around the outputs stand zeros, which an infinite weight would turn into NaN.
+    if window.stride == (1, 1) and few_outputs and np.isfinite(w).all():
         return _grad_input_by_convolution(grad_output, w, input_size, window, groups)
     grad_input = np.zeros((grad_output.shape[0], groups * w.shape[1], *input_size), dtype=w.dtype)
     size = (grad_output.shape[2], grad_output.shape[3])
@@ -88,7 +93,7 @@ def conv2d_grad_input(grad_output: Array, w: Array, input_size: Pair, window: Wi
     def work(blocks: list[Block]) -> None:
         for block in blocks:
             rows = _rows(block.of_outputs(grad_output), groups)
-            lowered = _empty_lowered(grad_input, block, size[1], groups)
+            lowered = _empty_lowered(grad_input, block, size[1])
             lowered[:] = 0
             for i, pixels in enumerate(_tap_rows(lowered, block, groups)):
                 pixels += np.matmul(w_columns[i], rows, out=scratch("product", pixels.shape, w.dtype))
@@ -129,7 +134,7 @@ class Block(NamedTuple):
     def of_pictures(self, x: Array) -> Array:
         """View the block's pictures of x (N, C, H, W) as (m, C, H, side, W)."""
         part = x[self.pictures]
-        return part.reshape(-1, self.side, *part.shape[1:]).transpose(0, 2, 3, 1, 4)
+        return part.reshape(len(part) // self.side, self.side, *part.shape[1:]).transpose(0, 2, 3, 1, 4)
 
     def of_outputs(self, y: Array) -> Array:
         """View the block's rows of y (N, O, OH, OW) as (m, O, rows, side, OW)."""
@@ -142,13 +147,14 @@ def _blocks(x: Array, out_channels: int, window: Window, size: Pair) -> list[Blo
     A batch gives as many blocks to each thread, of the same size.
     """
     n, channels, *_ = x.shape
-    lowered, sums = channels * window.kernel_size[1] * window.stride[0], 2 * out_channels
+    lowered, sums = channels * window.kernel_size[1] * len(_remainders(window)), 2 * out_channels
     row_bytes = (lowered + sums) * size[1] * x.itemsize
     rows = max(1, min(size[0], max(_BLOCK_BYTES // max(1, row_bytes), -(-_FEW_COLUMNS // size[1]))))
-    side = max(1, min(n // get_num_threads(), _FEW_COLUMNS // (size[0] * size[1])))
+    threads = get_num_threads()
+    side = max(1, min(n // threads, _FEW_COLUMNS // (size[0] * size[1])))
     many = max(1, _BLOCK_BYTES // max(1, row_bytes * rows * side)) if rows == size[0] else 1
-    turns = -(-n // (many * side * get_num_threads()))
-    step = -(-n // (turns * get_num_threads() * side)) * side if n else 1
+    turns = -(-n // (many * side * threads))
+    step = -(-n // (turns * threads * side)) * side if n else 1
     blocks = []
     for first in range(0, n, step):
         whole = min(step, (n - first) // side * side)
@@ -188,18 +194,23 @@ def _rows(outputs: Array, groups: int) -> Array:
     return outputs.reshape(m, groups, channels // groups, rows * side * width)
 
 
-def _empty_lowered(x: Array, block: Block, width: int, groups: int) -> Array:
-    """Give scratch memory (m, C, KW, stride, rows of one remainder, side, OW)."""
-    stride, dilation = block.window.stride[0], block.window.dilation[0]
-    count = block.pictures.stop - block.pictures.start
-    last = (block.window.kernel_size[0] - 1) * dilation // stride
+def _remainders(window: Window) -> list[int]:
+    """Give the remainders modulo the stride of the rows that the tap rows meet."""
+    return sorted({i * window.dilation[0] % window.stride[0] for i in range(window.kernel_size[0])})
+
+
+def _empty_lowered(x: Array, block: Block, width: int) -> Array:
+    """Give scratch memory (m, C, KW, remainders, rows of one remainder, side, OW)."""
+    window = block.window
+    last = (window.kernel_size[0] - 1) * window.dilation[0] // window.stride[0]
     rows = last + block.rows.stop - block.rows.start
-    shape = (count // block.side, x.shape[1], block.window.kernel_size[1], stride, rows, block.side, width)
-    return scratch("lowered", shape, x.dtype)
+    count = (block.pictures.stop - block.pictures.start) // block.side
+    by_tap = (window.kernel_size[1], len(_remainders(window)))
+    return scratch("lowered", (count, x.shape[1], *by_tap, rows, block.side, width), x.dtype)
 
 
-def _lower(x: Array, block: Block, width: int, groups: int) -> Array:
-    lowered = _empty_lowered(x, block, width, groups)
+def _lower(x: Array, block: Block, width: int) -> Array:
+    lowered = _empty_lowered(x, block, width)
     if any(size > 0 for sides in block.window.padding for size in sides):
         lowered[:] = 0
     for taps, pixels in _met(lowered, x, block):
@@ -210,22 +221,22 @@ def _lower(x: Array, block: Block, width: int, groups: int) -> Array:
 def _met(lowered: Array, x: Array, block: Block) -> Iterator[tuple[Array, Array]]:
     """View, for each tap column and remainder of rows, the lowered pixels and where x has them."""
     pictures = block.of_pictures(x)
-    stride, rows = lowered.shape[3:5]
-    (top, _), _ = block.window.padding
-    for j in range(lowered.shape[2]):
-        places, columns = block.window.inside(1, j, x.shape[3], lowered.shape[6])
-        for remainder in range(stride):
-            by_stride = Window((1, 1), (stride, 1), ((top - remainder, 0), (0, 0)), (1, 1))
-            filled, met = by_stride.inside(0, 0, x.shape[2], rows)
-            yield lowered[:, :, j, remainder, filled, :, places], pictures[:, :, met, :, columns]
+    stride, (top, _) = block.window.stride[0], block.window.padding[0]
+    for number, remainder in enumerate(_remainders(block.window)):
+        by_stride = Window((1, 1), (stride, 1), ((top - remainder, 0), (0, 0)), (1, 1))
+        filled, met = by_stride.inside(0, 0, x.shape[2], lowered.shape[4])
+        for j in range(lowered.shape[2]):
+            places, columns = block.window.inside(1, j, x.shape[3], lowered.shape[6])
+            yield lowered[:, :, j, number, filled, :, places], pictures[:, :, met, :, columns]
 
 
 def _tap_rows(lowered: Array, block: Block, groups: int) -> Iterator[Array]:
     """View, for each tap row, the lowered pixels that it meets, as (m, G, C/G·KW, rows·side·OW)."""
     stride, dilation = block.window.stride[0], block.window.dilation[0]
+    remainders = _remainders(block.window)
     rows = block.rows.stop - block.rows.start
     m, channels, taps, *_, side, width = lowered.shape
     for i in range(block.window.kernel_size[0]):
         first, remainder = divmod(i * dilation, stride)
-        met = lowered[:, :, :, remainder, first : first + rows]
+        met = lowered[:, :, :, remainders.index(remainder), first : first + rows]
         yield met.reshape(m, groups, channels // groups * taps, rows * side * width)
