@@ -12,6 +12,11 @@ from torch import Tensor
 
 from scratch_conv.kernels.geometry import Pair
 
+_DTYPES = {
+    *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64, torch.complex128),
+    *(torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.bool),
+}
+
 
 def pair(function: str, name: str, value: Any) -> Pair:
     """Give an int, or a sequence of one or two ints, as two.
@@ -64,11 +69,17 @@ def tensors(function: str, **values: Any) -> None:
 
     Raises:
         TypeError: for anything but a tensor.
-        RuntimeError: for a tensor on a device other than the CPU (or meta, which has no data).
+        RuntimeError: for a tensor on a device other than the CPU (or meta, which has no data), or one that
+            is not strided (sparse, or of oneDNN's own layout).
+        NotImplementedError: for a dtype that NumPy cannot compute with.
     """
     for name, value in values.items():
         if not isinstance(value, Tensor):
             raise TypeError(f"{function}(): argument '{name}' must be Tensor, not {type(value).__name__}")
+        if value.layout != torch.strided:
+            raise RuntimeError(f"{function}: expected {name} to be a strided tensor, but got {value.layout}")
+        if value.dtype not in _DTYPES:
+            raise NotImplementedError(f"{function}: {name} has dtype {value.dtype}, which is not implemented")
         if value.device.type not in ("cpu", "meta"):
             raise RuntimeError(
                 f"{function}: scratch_conv computes on the CPU, but {name} is on {value.device}. "

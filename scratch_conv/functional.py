@@ -63,6 +63,8 @@ def conv2d(
     """
     arguments.tensors("conv2d", input=input, weight=weight, **({} if bias is None else {"bias": bias}))
     _check_conv2d_dimensions(input, weight)
+    if torch.is_autocast_enabled("cpu"):
+        input, weight, bias = (_autocast(tensor) for tensor in (input, weight, bias))
     groups = arguments.integer("conv2d", "groups", groups)
     stride = arguments.pair("conv2d", "stride", stride)
     dilation = arguments.pair("conv2d", "dilation", dilation)
@@ -120,6 +122,12 @@ def max_pool2d(
         return output
     indices = max_pool2d_indices(taps, input.shape[-1], *window)
     return output, indices if input.dim() == 4 else indices.squeeze(0)
+
+
+def _autocast(tensor: Any) -> Any:
+    """Bring a tensor to the dtype of `torch.autocast`, which leaves float64 and whole numbers alone."""
+    narrows = tensor is not None and tensor.dtype.is_floating_point and tensor.dtype != torch.float64
+    return tensor.to(torch.get_autocast_dtype("cpu")) if narrows else tensor
 
 
 def _conv2d_padding(padding: Any, weight: Tensor, stride: Pair, dilation: Pair) -> Padding:

@@ -80,3 +80,22 @@ def test_operators_traced_on_channels_last_pass_opcheck(channels: int) -> None:
     torch.library.opcheck(torch.ops.scratch_conv.max_pool2d.default, (x, True, *window))
     _, taps = torch.ops.scratch_conv.max_pool2d(x, True, *window)
     torch.library.opcheck(torch.ops.scratch_conv.max_pool2d_indices.default, (taps, 5, *window))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("transform", ["grad", "vmap", "jvp"])
+def test_transforms_inside_compile_are_refused_and_never_lose_a_derivative(transform: str) -> None:
+    w = torch.randn(2, 1, 2, 2)
+
+    def program(x: Tensor) -> Tensor:
+        if transform == "jvp":
+            tangent: Tensor = torch.func.jvp(lambda x: sc.functional.conv2d(x, w), (x,), (x,))[1]
+            return tangent
+        if transform == "vmap":
+            return torch.func.vmap(lambda x: sc.functional.conv2d(x, w))(x[None])[0]
+        return torch.func.grad(lambda x: sc.functional.conv2d(x, w).sum())(x)
+
+    torch._dynamo.reset()
+    assert program(torch.ones(1, 1, 3, 3)).abs().max() > 0
+    with pytest.raises(Exception, match=r"torch\.autograd\.Function|AutogradFunctionVariable"):
+        torch.compile(program, backend="eager")(torch.ones(1, 1, 3, 3))

@@ -67,3 +67,37 @@ def test_copies_pickles_and_files(name: str, arguments: dict[str, Any]) -> None:
     torch.save(ours.state_dict(), file)
     file.seek(0)
     torchs.load_state_dict(torch.load(file, weights_only=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_gives_torchs_dtypes(dtype: torch.dtype) -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.Conv2d(3, 4, 3), nn.MaxPool2d(2))
+    x = torch.randn(1, 3, 8, 8)
+    with torch.autocast("cpu", dtype):
+        expected = model(x)
+        sc.swap(model)
+        got = model(x)
+    assert got.dtype == expected.dtype
+    torch.testing.assert_close(got, expected)
+    got.float().sum().backward()
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: x.to_sparse(),
+        lambda x: x.to(torch.float8_e4m3fn),
+        lambda x: x > 0,
+        lambda x: x.to(torch.complex64),
+        lambda x: x.numpy(),
+    ],
+)
+@pytest.mark.parametrize("layer", [nn.Conv2d(1, 1, 1), nn.MaxPool2d(1)])
+def test_what_torch_refuses_is_refused_with_the_same_exception(layer: nn.Module, make: Any) -> None:
+    layer, x = copy.deepcopy(layer), make(torch.ones(1, 1, 2, 2))
+    with pytest.raises((RuntimeError, TypeError)) as torchs:
+        layer(x)
+    sc.swap(layer)
+    with pytest.raises(torchs.type):
+        layer(x)

@@ -5,6 +5,7 @@ from functools import wraps
 from typing import Any
 
 import torch
+import torch.autograd.forward_ad as fwAD
 from torch import Tensor
 from torch.autograd import Function
 
@@ -31,11 +32,17 @@ def call(function: type[Function], *args: Any) -> Any:
     """Run a Function; while dynamo or export traces, its operator alone.
 
     Dynamo refuses to trace a Function that defines `jvp`. The operator carries the same derivative
-    (`register_derivatives`), so the traced program loses nothing but forward mode.
+    (`register_derivatives`), but forward mode and the transforms of `torch.func` do not see through it: where
+    one of these is being traced, the refusal is left to dynamo, lest the derivative be lost without a word.
     """
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() and not _in_transform():
         return function.forward(*args)
     return function.apply(*args)
+
+
+@torch._dynamo.assume_constant_result
+def _in_transform() -> bool:
+    return torch._C._functorch.maybe_current_level() is not None or fwAD._current_level >= 0
 
 
 def register_derivatives(function: Any) -> None:
