@@ -69,15 +69,17 @@ def tensors(function: str, **values: Any) -> None:
 
     Raises:
         TypeError: for anything but a tensor.
-        RuntimeError: for a tensor on a device other than the CPU (or meta, which has no data), or one that
-            is not strided (sparse, or of oneDNN's own layout).
-        NotImplementedError: for a dtype that NumPy cannot compute with.
+        RuntimeError: for a tensor on a device other than the CPU (or meta, which has no data).
+        NotImplementedError: for a tensor that is not strided (sparse, or of oneDNN's own layout), or of a
+            dtype that NumPy cannot compute with.
     """
     for name, value in values.items():
         if not isinstance(value, Tensor):
             raise TypeError(f"{function}(): argument '{name}' must be Tensor, not {type(value).__name__}")
         if value.layout != torch.strided:
-            raise RuntimeError(f"{function}: expected {name} to be a strided tensor, but got {value.layout}")
+            raise NotImplementedError(
+                f"{function}: expected {name} to be a strided tensor, but got {value.layout}"
+            )
         if value.dtype not in _DTYPES:
             raise NotImplementedError(f"{function}: {name} has dtype {value.dtype}, which is not implemented")
         if value.device.type not in ("cpu", "meta"):
