@@ -12,7 +12,7 @@ from torch import Tensor
 from scratch_conv.parity.case import Case
 from scratch_conv.parity.drawing import Draw, draw_arrays, draw_kind, draw_wanted, given_arguments
 from scratch_conv.parity.operators.base import Bound, Operator, derived_bounds
-from scratch_conv.parity.rounding import relative, unit_roundoff
+from scratch_conv.parity.rounding import relative, smallest_subnormal, unit_roundoff
 from scratch_conv.parity.running import Values
 from scratch_conv.parity.supports import Supports
 
@@ -45,6 +45,10 @@ class BatchNormalization(Operator):
         γ        Σ|g| e_x̂ + gamma_(n+2) Σ|g x̂|
         x        |γ| s (1 + r_s) (e_m1 + |x̂| e_m2 + mean|g x̂| e_x̂ + e_x̂ e_m2 + T (3 r_s + gamma_8)),
                  e_m1 = gamma_(n+1) mean|g|,  e_m2 = mean(|g| e_x̂) + gamma_(n+2) mean|g x̂|
+
+    A product that underflows adds half the smallest subnormal η, times the factors that follow, which are
+    among 1, |γ|, s and |g|; there are fewer than 16 n of them: 16 n η (1 + |γ|) (1 + s) (1 + max|g|) for
+    every result.
     """
 
     name = "batch_norm"
@@ -119,7 +123,16 @@ def _errors(case: Case, values: Values, dtype: torch.dtype) -> dict[str, Tensor]
         errors |= _running_errors(case, values, steps, u)
     if values.grad_output is not None:
         errors |= _gradient_errors(case, values.grad_output, steps, gain, u)
-    return errors
+    underflow = _underflow(values, steps, gain, dtype)
+    return {name: error + underflow for name, error in errors.items()}
+
+
+def _underflow(values: Values, steps: _Steps, gain: Tensor, dtype: torch.dtype) -> float:
+    """Return what underflowing products add to any result."""
+    incoming = values.grad_output
+    size = float(incoming.abs().max()) if incoming is not None and incoming.numel() else 0.0
+    factors = (1 + float(gain.max())) * (1 + float(steps.scale.max())) * (1 + size)
+    return 16 * steps.n * smallest_subnormal(dtype) * factors
 
 
 def _running_errors(case: Case, values: Values, steps: _Steps, u: float) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from scratch_conv.parity.case import Case
 from scratch_conv.parity.drawing import Draw, draw_arrays, draw_kind, draw_wanted, given_arguments
 from scratch_conv.parity.operators.base import Bound, Operator, derived_bounds
-from scratch_conv.parity.rounding import relative, unit_roundoff
+from scratch_conv.parity.rounding import relative, smallest_subnormal, unit_roundoff
 from scratch_conv.parity.running import Values
 from scratch_conv.parity.supports import Supports
 
@@ -38,6 +38,9 @@ class CrossEntropy(Operator):
     be flushed to zero:
 
         ((p (exp(e) - 1 + gamma_(K+16)) + ν) Σq + gamma_(K+16) q) |g| / D.
+
+    A product that underflows adds half the smallest subnormal η: K η to the loss, and 4 η to a gradient,
+    whose last factors are p <= 1 and |g| / D (for which ν > η stands above).
     """
 
     name = "cross_entropy"
@@ -76,7 +79,8 @@ def _errors(case: Case, values: Values, dtype: torch.dtype) -> dict[str, Tensor]
     error = error + relative(2 * _FUNCTION, u) * (x.abs() + largest.abs() + log_sum)
     q, divisor = _weights(case, values, x)
     count = q.numel()
-    losses = (q * (error + relative(count + 8, u) * log_p.abs())).sum(-1)
+    tiny = smallest_subnormal(dtype)
+    losses = (q * (error + relative(count + 8, u) * log_p.abs())).sum(-1) + count * tiny
     reduction = case.keywords.get("reduction", "mean")
     errors = {"output": losses if reduction == "none" else losses.sum() / divisor}
     if values.grad_output is not None:
@@ -85,7 +89,7 @@ def _errors(case: Case, values: Values, dtype: torch.dtype) -> dict[str, Tensor]
         rounding = relative(count + 16, u)
         flushed = torch.finfo(dtype).smallest_normal
         slopes = (p * (error.expm1() + rounding) + flushed) * q.sum(-1, keepdim=True) + rounding * q
-        errors["grad_input"] = (slopes * incoming).movedim(-1, 0 if logits.ndim == 1 else 1)
+        errors["grad_input"] = (slopes * incoming + 4 * tiny).movedim(-1, 0 if logits.ndim == 1 else 1)
     return errors
 
 
