@@ -73,10 +73,10 @@ def direct_loop(input: Tensor, weight: Tensor, bias: Tensor | None = None, **arg
 
 
 def one_by_one(input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any) -> Tensor:
-    """Convolve each sample alone."""
+    """Convolve each sample alone, as a batch of one."""
     if input.ndim == 3 or input.shape[0] == 0:
         return F.conv2d(input, weight, bias, **arguments)
-    return torch.stack([F.conv2d(sample, weight, bias, **arguments) for sample in input])
+    return torch.cat([F.conv2d(sample, weight, bias, **arguments) for sample in torch.split(input, 1)])
 
 
 def in_float64(input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any) -> Tensor:
