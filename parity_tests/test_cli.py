@@ -159,6 +159,7 @@ def assert_report(out: Path) -> None:
         ("compare --dataset mnist", "mnist cannot be downloaded"),
         ("compare --dataset shapes --out file", "--out file: file is a file, not a folder"),
         ("compare --dataset shapes --out file/run", "--out file/run: "),
+        ("compare --dataset shapes --out taken", "taken/checkpoints is a file, not a folder"),
         ("compare --dataset shapes --out /proc/run", "--out /proc/run: cannot be written"),
         ("compare --colour blue", "--colour"),
         ("train --backend jax", "--backend jax: unknown, choose from torch, scratch"),
@@ -171,6 +172,8 @@ def test_bad_input_is_one_line_and_status_2(
 ) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "empty").mkdir()
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken/checkpoints").touch()
     (tmp_path / "other").mkdir()
     (tmp_path / "other/notes.txt").touch()
     for path in (

@@ -18,6 +18,9 @@ MAY_IMPORT = {
     "functional.py": {"arguments", "autograd", "kernels"},
     "nn": {"functional", "nn"},
     "swapping.py": {"functional", "nn"},
+    "parity": {"functional", "nn", "parity"},
+    "training": {"__version__", "nn", "swapping", "training"},
+    "cli.py": {"parity", "training"},
 }
 
 

@@ -158,3 +158,10 @@ def test_a_new_run_leaves_other_peoples_files_alone(tmp_path: Path) -> None:
     assert not (tmp_path / "checkpoints/torch/epoch=0.ckpt").exists()
     assert (tmp_path / "checkpoints/theirs/epoch=3-step=9.ckpt").exists()
     assert (tmp_path / "checkpoints/notes.txt").exists()
+
+
+def test_damaged_settings_are_refused_not_resumed(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/settings.json").write_text('{"--epochs": 1')
+    with pytest.raises(InputError, match=r"settings\.json is damaged"):
+        train_backends((), SETTINGS, PICTURES, tmp_path, resume=True)
