@@ -110,10 +110,12 @@ def test_what_is_not_a_module_is_refused(function: Any) -> None:
         function(3)
 
 
+@pytest.mark.parametrize("selector", [3, [nn.Conv2d, 3]])
 @pytest.mark.parametrize("argument", ["only", "exclude"])
-def test_a_selector_of_another_type_is_refused_before_anything_is_swapped(argument: str) -> None:
+def test_a_selector_of_another_type_is_refused_before_anything_is_swapped(
+    argument: str, selector: Any
+) -> None:
     model = network()
-    selector: Any = [nn.Conv2d, 3]
     before = classes(model)
     with pytest.raises(TypeError, match=argument):
         sc.swap(model, **{argument: selector})

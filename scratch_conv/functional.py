@@ -151,7 +151,7 @@ def _check_conv2d_dimensions(input: Tensor, weight: Tensor) -> None:
         )
     if weight.dim() != 4:
         raise RuntimeError(f"Expected 4D weight to conv2d, but got weight of size: {_size(weight)}")
-    if 0 in input.shape[-2:]:
+    if 0 in input.shape[-2:] and 0 not in input.shape[:-2]:
         raise RuntimeError(
             f"conv2d: Only zero batch or zero channel inputs are supported, "
             f"but got input of size: {_size(input)}"

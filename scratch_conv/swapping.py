@@ -166,8 +166,9 @@ def _nothing(name: str, module: nn.Module) -> bool:
     return False
 
 
-def _selection(selector: Selector, argument: str) -> Callable[[str, nn.Module], bool]:
-    selectors = [selector] if isinstance(selector, (str, type)) else list(selector)
+def _selection(selector: Any, argument: str) -> Callable[[str, nn.Module], bool]:
+    single = isinstance(selector, (str, type)) or not isinstance(selector, Iterable)
+    selectors: list[Any] = [selector] if single else list(selector)
     for one in selectors:
         if not isinstance(one, (str, type)):
             raise TypeError(

@@ -37,10 +37,12 @@ def parity(
     from rich.console import Console
 
     console = Console()
+    if self_test and (target or like):
+        raise typer.BadParameter("--self-test goes with neither --target nor --like")
     if self_test:
         return _prove(console, examples, seed)
     if target is None:
-        return _own_layers(console, examples, seed, out)
+        return _own_layers(console, like, examples, seed, out)
     from scratch_conv.parity.targets import load_target
 
     if like is None:
@@ -71,8 +73,8 @@ def _checked(
         return check(candidate, like, examples, seed, claims, progress=advance)
 
 
-def _own_layers(console: Console, examples: int, seed: int, out: Path | None) -> int:
-    """Check our own operators and print a table of them."""
+def _own_layers(console: Console, only: str | None, examples: int, seed: int, out: Path | None) -> int:
+    """Check our own operators, or one of them only, and print a table."""
     from rich.table import Table
 
     from scratch_conv import functional
@@ -82,8 +84,11 @@ def _own_layers(console: Console, examples: int, seed: int, out: Path | None) ->
     claims = Supports(second_derivatives=True, memory_format=True, errors=True)
     table = Table("operator", "examples", "worst error / bound", "seconds", "")
     reports = []
-    for like in OPERATORS:
-        if hasattr(functional, like):
+    ours = [like for like in OPERATORS if hasattr(functional, like)]
+    if only is not None and only not in ours:
+        raise typer.BadParameter(f"--like {only}: choose from {', '.join(ours)}")
+    for like in ours:
+        if only in (None, like):
             report = _checked(console, getattr(functional, like), like, examples, seed, claims)
             reports.append(report)
             verdict = "equal" if report.passed else "differs"
