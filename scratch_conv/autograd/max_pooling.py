@@ -140,16 +140,32 @@ class MaxPool2d(Function):
         return (unfold(output, 0, info.batch_size), unfold(taps, 0, info.batch_size)), (0, 0)
 
 
-class MaxPool2dScatter(Function):
+class _ByTaps(Function):
+    """What the scatter and the gather, linear in their values for given taps, share: all but the backward."""
+
+    @classmethod
+    def setup_context(cls, ctx: Any, inputs: Any, output: Any) -> None:
+        values, taps, *ctx.rest = inputs
+        ctx.values_size = values.shape[2:]
+        ctx.save_for_backward(taps)
+        ctx.save_for_forward(taps)
+
+    @classmethod
+    def jvp(cls, ctx: Any, values_t: Tensor, *_: Any) -> Any:
+        (taps,) = ctx.saved_tensors
+        return call(cls, values_t, taps, *ctx.rest)
+
+    @classmethod
+    def vmap(cls, info: Any, in_dims: Any, values: Tensor, taps: Tensor, *rest: Any) -> Any:
+        size, (values_dim, taps_dim, *_) = info.batch_size, in_dims
+        folded = fold(values, values_dim, 0, size), fold(taps, taps_dim, 0, size)
+        return unfold(call(cls, *folded, *rest), 0, size), 0
+
+
+class MaxPool2dScatter(_ByTaps):
     """dx[pixel of the maximum] += dy: linear in dy; its transpose is the gather."""
 
     forward = staticmethod(torch.ops.scratch_conv.max_pool2d_scatter.default)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        _, taps, *ctx.rest = inputs
-        ctx.save_for_backward(taps)
-        ctx.save_for_forward(taps)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
@@ -157,46 +173,17 @@ class MaxPool2dScatter(Function):
         _, *window = ctx.rest
         return call(MaxPool2dGather, grad, taps, *window), None, None, None, None, None, None
 
-    @staticmethod
-    def jvp(ctx: Any, grad_output_t: Tensor, *_: Any) -> Any:
-        (taps,) = ctx.saved_tensors
-        return call(MaxPool2dScatter, grad_output_t, taps, *ctx.rest)
 
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, grad_output: Tensor, taps: Tensor, *rest: Any) -> Any:
-        size, (grad_dim, taps_dim, *_) = info.batch_size, in_dims
-        folded = fold(grad_output, grad_dim, 0, size), fold(taps, taps_dim, 0, size)
-        return unfold(call(MaxPool2dScatter, *folded, *rest), 0, size), 0
-
-
-class MaxPool2dGather(Function):
+class MaxPool2dGather(_ByTaps):
     """y = x[pixel of the maximum]: linear in x; its transpose is the scatter."""
 
     forward = staticmethod(torch.ops.scratch_conv.max_pool2d_gather.default)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        input, taps, *ctx.window = inputs
-        ctx.input_size = input.shape[2:]
-        ctx.save_for_backward(taps)
-        ctx.save_for_forward(taps)
-
-    @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         (taps,) = ctx.saved_tensors
-        grad_input = call(MaxPool2dScatter, grad, taps, ctx.input_size, *ctx.window)
+        grad_input = call(MaxPool2dScatter, grad, taps, ctx.values_size, *ctx.rest)
         return grad_input, None, None, None, None, None
-
-    @staticmethod
-    def jvp(ctx: Any, input_t: Tensor, *_: Any) -> Any:
-        (taps,) = ctx.saved_tensors
-        return call(MaxPool2dGather, input_t, taps, *ctx.window)
-
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, input: Tensor, taps: Tensor, *window: Any) -> Any:
-        size, (input_dim, taps_dim, *_) = info.batch_size, in_dims
-        folded = fold(input, input_dim, 0, size), fold(taps, taps_dim, 0, size)
-        return unfold(call(MaxPool2dGather, *folded, *window), 0, size), 0
 
 
 for _function in (MaxPool2d, MaxPool2dScatter, MaxPool2dGather):
