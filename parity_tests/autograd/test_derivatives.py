@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import scratch_conv as sc
+import scratch_conv.autograd  # registers the operators
 
 SMALL = st.integers(1, 2)
 CONVOLUTIONS = st.fixed_dictionaries(

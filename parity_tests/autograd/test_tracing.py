@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import scratch_conv as sc
+import scratch_conv.autograd  # registers the operators
 
 
 def network() -> nn.Sequential:
