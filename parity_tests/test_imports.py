@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "kernels": {"kernels"},
     "autograd": {"autograd", "kernels"},
     "arguments.py": {"kernels"},
-    "functional.py": {"arguments", "autograd", "kernels"},
+    "functional": {"arguments", "autograd", "functional", "kernels"},
     "nn": {"functional", "nn"},
     "swapping.py": {"functional", "nn"},
     "parity": {"functional", "nn", "parity"},

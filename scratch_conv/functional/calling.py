@@ -1,0 +1,36 @@
+"""What comes before any arithmetic: who may take a call over, and in which dtype it runs."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+IntOrPair = int | tuple[int, ...]
+
+
+def overridable(function: Function) -> Function:
+    """Let tensor subclasses, modes and FX proxies see the call first, as torch's own functions do."""
+
+    @wraps(function)
+    def dispatch(*args: Any, **kwargs: Any) -> Any:
+        relevant = (*args, *kwargs.values())
+        if has_torch_function(relevant):
+            return handle_torch_function(dispatch, relevant, *args, **kwargs)
+        return function(*args, **kwargs)
+
+    return dispatch  # type: ignore[return-value]
+
+
+def autocast(tensor: Any) -> Any:
+    """Bring a tensor to the dtype of `torch.autocast`, which leaves float64 and whole numbers alone."""
+    narrows = tensor is not None and tensor.dtype.is_floating_point and tensor.dtype != torch.float64
+    return tensor.to(torch.get_autocast_dtype("cpu")) if narrows else tensor
+
+
+def size_of(tensor: Tensor) -> list[int]:
+    """Give a tensor's shape as messages print it."""
+    return list(tensor.shape)
