@@ -20,6 +20,7 @@ from scratch_conv.autograd.operators import (
     operator,
     register_derivatives,
     unfold,
+    wanted,
     window_of,
 )
 from scratch_conv.autograd.tensors import common_memory_format, to_array, to_tensor
@@ -117,13 +118,13 @@ class Conv2d(Bilinear):
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> Any:
         input, weight = ctx.saved_tensors
-        wants_input, wants_weight, wants_bias, *_ = ctx.needs_input_grad
+        wants_input, wants_weight, *wants_bias = wanted(ctx)
         grad_input = grad_weight = grad_bias = None
         if wants_input:
             grad_input = call(Conv2dGradInput, grad_output, weight.conj(), input.shape[2:], *ctx.geometry)
         if wants_weight:
             grad_weight = call(Conv2dGradWeight, grad_output, input.conj(), weight.shape[2:], *ctx.geometry)
-        if wants_bias:
+        if any(wants_bias):
             grad_bias = call(Conv2dGradBias, grad_output)
         return grad_input, grad_weight, grad_bias, None, None, None, None
 
@@ -160,7 +161,7 @@ class Conv2dGradInput(Bilinear):
     def backward(ctx: Any, grad: Tensor) -> Any:
         grad_output, weight = ctx.saved_tensors
         _, *geometry = ctx.rest
-        wants_grad_output, wants_weight, *_ = ctx.needs_input_grad
+        wants_grad_output, wants_weight = wanted(ctx)
         to_grad_output = to_weight = None
         if wants_grad_output:
             to_grad_output = call(Conv2d, grad, weight.conj(), None, *geometry)
@@ -180,7 +181,7 @@ class Conv2dGradWeight(Bilinear):
     def backward(ctx: Any, grad: Tensor) -> Any:
         grad_output, input = ctx.saved_tensors
         _, *geometry = ctx.rest
-        wants_grad_output, wants_input, *_ = ctx.needs_input_grad
+        wants_grad_output, wants_input = wanted(ctx)
         to_grad_output = to_input = None
         if wants_grad_output:
             to_grad_output = call(Conv2d, input.conj(), grad, None, *geometry)

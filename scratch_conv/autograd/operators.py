@@ -37,7 +37,30 @@ def call(function: type[Function], *args: Any) -> Any:
     """
     if torch.compiler.is_compiling() and not _in_transform():
         return function.forward(*args)
-    return function.apply(*args)
+    return function.apply(*map(_no_leaf, args))
+
+
+def _no_leaf(arg: Any) -> Any:
+    """Give a view in place of a leaf: of a leaf, the engine does not say whether its gradient is `wanted`."""
+    leaf = isinstance(arg, Tensor) and arg.requires_grad and arg.is_leaf and torch.is_grad_enabled()
+    return arg.view_as(arg) if leaf else arg
+
+
+def wanted(ctx: Any) -> tuple[bool, ...]:
+    """Tell of a Function's leading tensor arguments which gradients this backward pass has a use for.
+
+    `ctx.needs_input_grad` says only which arguments require one. `torch.autograd.grad(y, [x])` leaves the
+    weight's gradient out, and so do torch's own operators, which ask the engine as is done here.
+    """
+    pairs = zip(ctx.needs_input_grad, ctx.next_functions, strict=False)
+    return tuple(needs and _will_run(node) for needs, (node, _) in pairs)
+
+
+def _will_run(node: Any) -> bool:
+    try:
+        return bool(torch._C._will_engine_execute_node(node))
+    except RuntimeError:  # a leaf of autograd.grad, or no engine at work: it may be
+        return True
 
 
 @torch._dynamo.assume_constant_result
