@@ -12,16 +12,9 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
-import scratch_conv.nn
-from scratch_conv import functional
+from scratch_conv import functional, twins
 
 Selector = type[nn.Module] | str | Iterable[type[nn.Module] | str]
-
-_OURS: dict[type[nn.Module], type[nn.Module]] = {
-    getattr(nn, name): getattr(scratch_conv.nn, name) for name in scratch_conv.nn.__all__
-}
-_TORCHS = {ours: torchs for torchs, ours in _OURS.items()}
-_SWAPPABLE: Any = tuple(_OURS)
 
 
 @dataclass(frozen=True)
@@ -68,7 +61,8 @@ def swap(model: nn.Module, only: Selector | None = None, exclude: Selector | Non
     """Let NumPy compute a model's layers: each `torch.nn` layer that has a twin here becomes it, in place.
 
     Only the class of a layer changes: its parameters, buffers, hooks, flags and state dict keys stay the
-    same objects. Subclasses of torch's layers are left alone, and the report says so.
+    same objects. A subclass of a torch layer becomes a subclass of itself that NumPy computes; with a forward
+    pass of its own it is left alone, and the report says so.
 
     Args:
         model: any module tree, or a single layer.
@@ -82,11 +76,11 @@ def swap(model: nn.Module, only: Selector | None = None, exclude: Selector | Non
         raise TypeError(f"swap() expects a torch.nn.Module, not {type(model).__name__}")
     wanted = _selection(only, "only") if only is not None else _everything
     unwanted = _selection(exclude, "exclude") if exclude is not None else _nothing
-    layers = [(name, module) for name, module in model.named_modules() if isinstance(module, _SWAPPABLE)]
+    layers = [(name, module) for name, module in model.named_modules() if isinstance(module, twins.SWAPPABLE)]
     reasons = [_why_not(name, module, wanted, unwanted) for name, module in layers]
     for (_, module), reason in zip(layers, reasons, strict=True):
         if not reason:
-            module.__class__ = _OURS[type(module)]
+            twins.become_ours(module)
     return SwapReport(
         tuple(
             Row(name, type(module).__name__, _count_parameters(module), reason)
@@ -104,8 +98,7 @@ def restore(model: nn.Module) -> None:
     if not isinstance(model, nn.Module):
         raise TypeError(f"restore() expects a torch.nn.Module, not {type(model).__name__}")
     for module in model.modules():
-        if type(module) in _TORCHS:
-            module.__class__ = _TORCHS[type(module)]
+        twins.become_torchs(module)
 
 
 def override() -> AbstractContextManager[Any]:
@@ -149,10 +142,10 @@ def _why_not(
     wanted: Callable[[str, nn.Module], bool],
     unwanted: Callable[[str, nn.Module], bool],
 ) -> str:
-    if type(module) in _TORCHS:
+    if twins.is_ours(module):
         return "already swapped"
-    if type(module) not in _OURS:
-        return f"subclass {type(module).__module__}.{type(module).__qualname__}"
+    if twins.computes_by_itself(module):
+        return f"{type(module).__module__}.{type(module).__qualname__} has a forward of its own"
     if unwanted(name, module):
         return "excluded"
     return "" if wanted(name, module) else "not selected"

@@ -64,7 +64,7 @@ def _cases(draw: Draw, supports: Supports) -> Case:
     margins = windows if padding == "same" else as_pair(0 if isinstance(padding, str) else padding)
     lengths = tuple(draw_length(draw, w - 2 * p) for w, p in zip(windows, margins, strict=True))
     # Where no tap meets a picture one pixel wide, torch 2.14 crashes (channels_last, with a bias).
-    steps = zip(*map(as_pair, (stride, margins, dilation)), kernel_size, strict=True)
+    steps = zip(as_pair(stride), margins, as_pair(dilation), kernel_size, strict=True)
     assume(all(n > 1 or _some_tap_meets(*numbers) for n, numbers in zip(lengths, steps, strict=True)))
     shapes = {"input": (*draw_batch(draw, supports), in_channels, *lengths)}
     shapes["weight"] = (out_channels, in_channels // groups, *kernel_size)
