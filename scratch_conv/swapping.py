@@ -17,6 +17,9 @@ from scratch_conv import functional, twins
 Selector = type[nn.Module] | str | Iterable[type[nn.Module] | str]
 
 
+_ALREADY = "already swapped"
+
+
 @dataclass(frozen=True)
 class Row:
     """What `swap` did with one layer: `reason` is empty where it was swapped, else says why it was not."""
@@ -33,9 +36,13 @@ class Row:
 
 @dataclass(frozen=True)
 class SwapReport:
-    """One row for each layer that could be swapped, in the model's order; prints as a table."""
+    """One row for each layer that could be swapped, in the model's order; prints as a table.
+
+    `unmatched` are the selectors that no layer of the model fits: a slip of the pen, most likely.
+    """
 
     rows: tuple[Row, ...]
+    unmatched: tuple[str, ...] = ()
 
     @property
     def swapped(self) -> tuple[str, ...]:
@@ -54,7 +61,11 @@ class SwapReport:
             for name, layer, parameters, swapped in table
         ]
         lines.insert(1, "  ".join("-" * width for width in widths))
-        return "\n".join([*lines, f"{len(self.swapped)} of {len(self.rows)} layers swapped"])
+        already = sum(row.reason == _ALREADY for row in self.rows)
+        lines.append(f"{len(self.swapped)} of {len(self.rows)} layers swapped")
+        lines[-1] += f", {already} were already" if already else ""
+        lines += [f"no layer matches {selector}" for selector in self.unmatched]
+        return "\n".join(lines)
 
 
 def swap(model: nn.Module, only: Selector | None = None, exclude: Selector | None = None) -> SwapReport:
@@ -74,8 +85,8 @@ def swap(model: nn.Module, only: Selector | None = None, exclude: Selector | Non
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"swap() expects a torch.nn.Module, not {type(model).__name__}")
-    wanted = _selection(only, "only") if only is not None else _everything
-    unwanted = _selection(exclude, "exclude") if exclude is not None else _nothing
+    wanted = _selectors(only, "only") if only is not None else [nn.Module]
+    unwanted = _selectors(exclude, "exclude") if exclude is not None else []
     layers = [(name, module) for name, module in model.named_modules() if isinstance(module, twins.SWAPPABLE)]
     reasons = [_why_not(name, module, wanted, unwanted) for name, module in layers]
     for (_, module), reason in zip(layers, reasons, strict=True):
@@ -85,7 +96,8 @@ def swap(model: nn.Module, only: Selector | None = None, exclude: Selector | Non
         tuple(
             Row(name, type(module).__name__, _count_parameters(module), reason)
             for (name, module), reason in zip(layers, reasons, strict=True)
-        )
+        ),
+        _unmatched([*wanted, *unwanted], layers),
     )
 
 
@@ -136,41 +148,37 @@ def _count_parameters(module: nn.Module) -> int:
     return sum(0 if is_lazy(parameter) else parameter.numel() for parameter in module.parameters())
 
 
-def _why_not(
-    name: str,
-    module: nn.Module,
-    wanted: Callable[[str, nn.Module], bool],
-    unwanted: Callable[[str, nn.Module], bool],
-) -> str:
+def _why_not(name: str, module: nn.Module, wanted: list[Any], unwanted: list[Any]) -> str:
     if twins.is_ours(module):
-        return "already swapped"
+        return _ALREADY
     if twins.computes_by_itself(module):
         return f"{type(module).__module__}.{type(module).__qualname__} has a forward of its own"
-    if unwanted(name, module):
+    if any(_fits(selector, name, module) for selector in unwanted):
         return "excluded"
-    return "" if wanted(name, module) else "not selected"
+    return "" if any(_fits(selector, name, module) for selector in wanted) else "not selected"
 
 
-def _everything(name: str, module: nn.Module) -> bool:
-    return True
+def _unmatched(selectors: list[Any], layers: list[tuple[str, nn.Module]]) -> tuple[str, ...]:
+    if not layers:
+        return ()
+    return tuple(str(one) for one in selectors if not any(_fits(one, *layer) for layer in layers))
 
 
-def _nothing(name: str, module: nn.Module) -> bool:
-    return False
+def _fits(selector: type[nn.Module] | str, name: str, module: nn.Module) -> bool:
+    return fnmatchcase(name, selector) if isinstance(selector, str) else isinstance(module, selector)
 
 
-def _selection(selector: Any, argument: str) -> Callable[[str, nn.Module], bool]:
-    single = isinstance(selector, (str, type)) or not isinstance(selector, Iterable)
-    selectors: list[Any] = [selector] if single else list(selector)
+def _selectors(given: Any, argument: str) -> list[Any]:
+    """Give what `only` or `exclude` names as a list.
+
+    Raises:
+        TypeError: for anything but types and strings.
+    """
+    single = isinstance(given, (str, type)) or not isinstance(given, Iterable)
+    selectors: list[Any] = [given] if single else list(given)
     for one in selectors:
         if not isinstance(one, (str, type)):
             raise TypeError(
                 f"swap(): '{argument}' takes layer types and name patterns, not {type(one).__name__}"
             )
-
-    def selected(name: str, module: nn.Module) -> bool:
-        return any(
-            fnmatchcase(name, one) if isinstance(one, str) else isinstance(module, one) for one in selectors
-        )
-
-    return selected
+    return selectors
