@@ -1,8 +1,11 @@
 """No convolution, pooling, unfold or matrix product of torch runs inside these layers, in any direction."""
 
 import re
+from typing import Any
 
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 import scratch_conv as sc
@@ -38,3 +41,15 @@ def test_torch_computes_nothing_in_a_swapped_model() -> None:
     assert "scratch_conv::conv2d_grad_weight" in used
     torchs = {name for name in used if not re.match(r"scratch_conv::|autograd::|Conv2d|MaxPool2d", name)}
     assert not {name for name in torchs if TORCHS_OWN.search(name)}
+
+
+@settings(max_examples=14)
+@given(wanted=st.sets(st.sampled_from(["input", "weight", "bias"]), min_size=1), leaf=st.booleans())
+def test_only_the_gradients_that_are_asked_for_are_computed(wanted: set[str], leaf: bool) -> None:
+    layer = sc.nn.Conv2d(2, 3, 3)
+    x = torch.randn(1, 2, 5, 5, requires_grad=True)
+    tensors: dict[str, Any] = {"input": x if leaf else x * 2, "weight": layer.weight, "bias": layer.bias}
+    with torch.profiler.profile() as profile:
+        torch.autograd.grad(layer(tensors["input"]).sum(), [tensors[name] for name in wanted])
+    computed = {event.key for event in profile.key_averages() if event.key.startswith("Conv2dGrad")}
+    assert computed == {f"Conv2dGrad{name.capitalize()}" for name in wanted}
