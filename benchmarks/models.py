@@ -1,0 +1,221 @@
+"""Whole models of torchvision, swapped, against torch in float64: `python -m benchmarks.models`.
+
+Every classification model that contains a convolution, one segmentation and one detection model, with random
+weights, in training mode, forward and backward; each by `swap` and by `override`. Held to: outputs equal to
+1e-8 of the largest output, every parameter's gradient to 1e-6 of that parameter's largest plus 1e-9 of the
+model's largest. Each model runs in a process of its own, as the largest need most of a machine's memory.
+"""
+
+import argparse
+import json
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator
+from fnmatch import fnmatch
+from typing import Any
+
+import torch
+import torchvision
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor, nn
+from torchvision import models
+
+import scratch_conv as sc
+from benchmarks.measuring import RESULTS, keep
+
+OUTPUT_BOUND = 1e-8
+GRADIENT_BOUND, GRADIENT_FLOOR = 1e-6, 1e-9
+OTHERS = ("fcn_resnet50", "ssdlite320_mobilenet_v3_large")
+
+
+def main() -> None:
+    """Compare, print a table and keep the raw figures; the exit status is 1 if a model is off."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="*", help="a pattern of model names")
+    options = parser.parse_args()
+    names = [name for name in (*models.list_models(module=models), *OTHERS) if fnmatch(name, options.only)]
+    rows: dict[str, dict[str, Any]] = {}
+    for name in track(names, "models", transient=True):
+        rows[name] = in_own_process(compare, name)
+        print(json.dumps({name: rows[name]}), flush=True)
+    convolutional = {name: row for name, row in rows.items() if row.get("convolutions") != 0}
+    Console(highlight=False).print(table(convolutional))
+    if options.only == "*":
+        print(f"Raw figures: {keep('models', {'torchvision': torchvision.__version__, 'models': rows})}")
+        (RESULTS / "models.txt").write_text(as_text(table(convolutional)), encoding="utf-8")
+    raise SystemExit(any(not passed(row) for row in convolutional.values()))
+
+
+def compare(name: str) -> dict[str, Any]:
+    """Run one model by torch, by `swap` and by `override`, and measure how far these are from torch."""
+    torch.manual_seed(0)
+    model, inputs = build(name)
+    model = model.double()
+    convolutions = sum(isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) for module in model.modules())
+    row: dict[str, Any] = {"convolutions": convolutions, "parameters": count(model)}
+    if not convolutions:
+        return row
+    start = {key: value.clone() for key, value in model.state_dict().items() if "running" in key}
+    outputs, gradients = run(model, inputs)
+    largest = max(float(gradient.abs().max()) for gradient in gradients)
+
+    def differences() -> dict[str, float]:
+        model.load_state_dict(start, strict=False)
+        got_outputs, got_gradients = run(model, inputs)
+        return {
+            "output": max(map(share, got_outputs, outputs)),
+            "gradient": max(
+                float(
+                    (got - want).abs().max() / (GRADIENT_BOUND * want.abs().max() + GRADIENT_FLOOR * largest)
+                )
+                for got, want in zip(got_gradients, gradients, strict=True)
+                if want.numel()
+            ),
+        }
+
+    with sc.override():
+        row["override"] = differences()
+    row["layers"] = len(sc.swap(model).swapped)
+    row["swap"] = differences()
+    return row
+
+
+def bound(gradient: Tensor, largest: float) -> Tensor:
+    """Give how far the gradient of a parameter may be from torch's."""
+    return GRADIENT_BOUND * gradient.abs().max() + GRADIENT_FLOOR * largest
+
+
+def share(got: Tensor, want: Tensor) -> float:
+    """Give the greatest difference as a share of the largest output."""
+    return float((got - want).abs().max() / want.abs().max()) if want.numel() else 0.0
+
+
+def run(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[list[Tensor], list[Tensor]]:
+    """Give a model's outputs, and the gradients of the mean of their squares."""
+    torch.manual_seed(1)
+    model.zero_grad(set_to_none=True)
+    outputs = [output for output in tensors(model(*inputs)) if output.is_floating_point()]
+    torch.autograd.backward([torch.stack([output.pow(2).mean() for output in outputs]).sum()])
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    for parameter in model.parameters():
+        parameter.grad = None
+    return [output.detach() for output in outputs], gradients
+
+
+def tensors(result: Any) -> Iterator[Tensor]:
+    """List the tensors in a model's result, whatever it packs them into."""
+    if isinstance(result, Tensor):
+        yield result
+    elif result is not None:
+        parts: Iterable[Any] = result.values() if isinstance(result, dict) else result
+        for part in parts:
+            yield from tensors(part)
+
+
+def build(name: str) -> tuple[nn.Module, tuple[Any, ...]]:
+    """Give a model with random weights, and two pictures of the smallest size that suits it."""
+    if name == "fcn_resnet50":
+        return models.segmentation.fcn_resnet50(weights_backbone=None, num_classes=5), (pictures(64),)
+    if name == "ssdlite320_mobilenet_v3_large":
+        box = {"boxes": torch.tensor([[10.0, 20.0, 200.0, 220.0]], dtype=torch.float64)}
+        targets = [{**box, "labels": torch.tensor([label])} for label in (1, 2)]
+        model = models.detection.ssdlite320_mobilenet_v3_large(weights_backbone=None, num_classes=5)
+        return model, (list(pictures(320)), targets)
+    arguments: dict[str, Any] = {"weights": None}
+    size = 64
+    if name.startswith("vit"):
+        size = 56 if name.endswith("14") else 64
+        arguments["image_size"] = size
+    elif name.startswith("maxvit"):
+        size = 224
+    elif name.startswith("inception"):
+        size = 96
+    if name in ("googlenet", "inception_v3"):
+        arguments["init_weights"] = True
+    return models.get_model(name, **arguments), (pictures(size),)
+
+
+def pictures(size: int) -> Tensor:
+    """Draw two pictures."""
+    return torch.rand(2, 3, size, size, dtype=torch.float64)
+
+
+def count(model: nn.Module) -> int:
+    """Count a model's parameters."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def passed(row: dict[str, Any]) -> bool:
+    """Tell whether a model is equal to torch's within the bounds, both ways."""
+    return "failed" not in row and all(
+        row[way]["output"] <= OUTPUT_BOUND and row[way]["gradient"] <= 1 for way in ("swap", "override")
+    )
+
+
+def in_own_process(function: Callable[[str], dict[str, Any]], name: str) -> dict[str, Any]:
+    """Call a function in a fresh process; a process that dies gives a row that says so."""
+    context = multiprocessing.get_context("spawn")
+    receiving, sending = context.Pipe(duplex=False)
+    process = context.Process(target=_call, args=(function, name, sending))
+    process.start()
+    sending.close()
+    try:
+        row: dict[str, Any] = receiving.recv()
+    except EOFError:
+        row = {"failed": "the process died"}
+    process.join()
+    return row
+
+
+def _call(function: Callable[[str], dict[str, Any]], name: str, sending: Any) -> None:
+    try:
+        sending.send(function(name))
+    except Exception as error:
+        sending.send({"failed": f"{type(error).__name__}: {error}"})
+
+
+def table(rows: dict[str, dict[str, Any]]) -> Table:
+    """Lay out what was compared."""
+    shown = Table(title="float64: greatest difference to torch")
+    for column in (
+        "model",
+        "parameters",
+        "layers",
+        "outputs, swap",
+        "override",
+        "gradients, swap",
+        "override",
+    ):
+        shown.add_column(column, justify="left" if column == "model" else "right")
+    shown.add_column("")
+    for name, row in rows.items():
+        if "failed" in row:
+            shown.add_row(name, *[""] * 6, row["failed"])
+            continue
+        shown.add_row(
+            name,
+            f"{row['parameters']:,}",
+            str(row["layers"]),
+            *(f"{row[way]['output']:.0e}" for way in ("swap", "override")),
+            *(f"{row[way]['gradient']:.0e}" for way in ("swap", "override")),
+            "equal" if passed(row) else "OFF",
+        )
+    equal = sum(passed(row) for row in rows.values())
+    shown.caption = (
+        f"{equal} of {len(rows)} equal: outputs as a share of the largest, at most {OUTPUT_BOUND:.0e}; "
+        f"gradients as a share of their bound, {GRADIENT_BOUND:.0e} of the parameter's largest "
+        f"plus {GRADIENT_FLOOR:.0e} of the model's"
+    )
+    return shown
+
+
+def as_text(shown: Table) -> str:
+    """Print a table into a string."""
+    console = Console(record=True, width=120, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console.print(shown)
+    return console.export_text()
+
+
+if __name__ == "__main__":
+    main()
