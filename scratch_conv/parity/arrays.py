@@ -24,9 +24,9 @@ class Array:
         shape: its shape.
         kind: its values. counting: 1 to 9, over and over; integers: -3 to 3, so that every sum is exact and
             ties abound; normal; graded: normal numbers times powers of two from 2**-20 to 2**20; special:
-            integers, one in eight replaced by a NaN, an infinity, a subnormal or the largest number, and no
-            zeros, since a BLAS may skip 0 · inf; zeros: 0.0, -0.0, 1 and -1; offset: normal about 1000;
-            classes: 0 to high - 1.
+            integers, one in eight replaced by a NaN, an infinity, a subnormal or the largest number (in an
+            integer dtype by its least or greatest), and no zeros, since a BLAS may skip 0 · inf; zeros: 0.0,
+            -0.0, 1 and -1; offset: normal about 1000; classes: 0 to high - 1.
         layout: its strides. expanded: the first axis has stride 0.
         seed: where the values come from.
         dtype: name of the dtype where it differs from the case's.
@@ -130,6 +130,8 @@ def _graded(array: Array, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
 
 
 def _special(array: Array, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    if not (dtype.is_floating_point or dtype.is_complex):
+        return _extreme(array, shape, dtype)
     finfo = torch.finfo(dtype)
     inf, nan = torch.inf, torch.nan
     words = [nan, inf, -inf, finfo.smallest_normal * finfo.eps, finfo.smallest_normal, finfo.max, finfo.min]
@@ -142,12 +144,23 @@ def _special(array: Array, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor
     return torch.where(torch.randint(0, 8, shape, generator=generator) == 0, chosen, values)
 
 
+def _extreme(array: Array, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Return integers, one in eight replaced by the least or the greatest one of the dtype."""
+    values = _integers(array, shape, dtype)
+    if dtype == torch.bool:
+        return values
+    info, generator = torch.iinfo(dtype), _generator(array.seed + 1)
+    chosen = torch.tensor([info.min, info.max])[torch.randint(0, 2, shape, generator=generator)]
+    return torch.where(torch.randint(0, 8, shape, generator=generator) == 0, chosen, values)
+
+
 def _offset(array: Array, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     return _normal(array, shape, dtype) + 1000
 
 
 def _zeros(array: Array, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    words = torch.tensor([0.0, -0.0, 1.0, -1.0], dtype=torch.float64)
+    floating = dtype.is_floating_point or dtype.is_complex
+    words = torch.tensor([0.0, -0.0, 1.0, -1.0], dtype=torch.float64 if floating else torch.int64)
     return words[torch.randint(0, len(words), shape, generator=_generator(array.seed))]
 
 
@@ -166,6 +179,8 @@ _VALUES = {
     "classes": _classes,
 }
 
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+
 _CODE = {
     "counting": "(torch.arange({n}) % 9 + 1).reshape({shape})",
     "integers": "torch.randint(-3, 4, {shape}, generator=torch.Generator().manual_seed({seed}))",
@@ -176,8 +191,8 @@ _CODE = {
 
 def _arrange(values: Tensor, layout: Layout, shape: tuple[int, ...]) -> Tensor:
     """Give the values the strides of `layout`; the values stay."""
-    if layout == "channels_last" and values.ndim == 4:
-        return values.contiguous(memory_format=torch.channels_last)
+    if layout == "channels_last" and values.ndim in _CHANNELS_LAST:
+        return values.contiguous(memory_format=_CHANNELS_LAST[values.ndim])
     if layout == "transposed" and values.ndim >= 2:
         return values.transpose(-1, -2).contiguous().transpose(-1, -2)
     if layout == "sliced" and values.ndim >= 1:
@@ -189,8 +204,8 @@ def _arrange(values: Tensor, layout: Layout, shape: tuple[int, ...]) -> Tensor:
 
 def _arrange_code(tensor: Tensor, layout: Layout, shape: tuple[int, ...]) -> str:
     """Return what is appended to an expression of the values to give them the strides of `layout`."""
-    if layout == "channels_last" and tensor.ndim == 4:
-        return ".contiguous(memory_format=torch.channels_last)"
+    if layout == "channels_last" and tensor.ndim in _CHANNELS_LAST:
+        return f".contiguous(memory_format={_CHANNELS_LAST[tensor.ndim]})"
     if layout == "transposed" and tensor.ndim >= 2:
         return ".mT.contiguous().mT"
     if layout == "sliced" and tensor.ndim >= 1:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from scratch_conv.parity.arrays import Array, short_repr
+from scratch_conv.parity.arrays import Array, Layout, short_repr
 
 
 @dataclass(frozen=True, repr=False)
@@ -22,6 +22,7 @@ class Case:
         wanted: names of the tensors whose gradient is wanted.
         grad_output: the gradient that comes in; its shape follows from the call and is left empty here.
         order: 1 for gradients, 2 for their derivatives too.
+        seed: what torch's generator is seeded with before the call; None where the call draws nothing.
     """
 
     like: str
@@ -31,6 +32,7 @@ class Case:
     wanted: tuple[str, ...] = ()
     grad_output: Array = field(default_factory=lambda: Array(()))
     order: int = 1
+    seed: int | None = None
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -59,6 +61,11 @@ class Case:
     def reshaped(self, name: str, shape: tuple[int, ...]) -> Case:
         """Return the case with another shape for one tensor."""
         arrays = {**self.tensors, name: self.tensors[name].reshaped(shape)}
+        return replace(self, arrays=tuple(arrays.items()))
+
+    def arranged(self, name: str, layout: Layout) -> Case:
+        """Return the case with another layout for one tensor."""
+        arrays = {**self.tensors, name: replace(self.tensors[name], layout=layout)}
         return replace(self, arrays=tuple(arrays.items()))
 
     def retyped(self, name: str, dtype: str) -> Case:

@@ -17,7 +17,6 @@ from scratch_conv.parity.case import Case
 from scratch_conv.parity.expectation import Expectation, Expected, expect
 from scratch_conv.parity.observation import Observation, observe
 from scratch_conv.parity.operators import find_operator
-from scratch_conv.parity.operators.base import Operator
 from scratch_conv.parity.running import Call
 from scratch_conv.parity.supports import Supports
 
@@ -71,14 +70,12 @@ def compare(candidate: Call, case: Case, supports: Supports | None = None) -> Ve
     if expectation.error is not None:
         return Verdict(_compare_errors(expectation.error, observation))
     try:
-        return judge(operator, expectation, observation, supports)
+        return judge(expectation, observation, supports)
     except Exception as error:  # a result so odd (sparse, quantized, ...) that it cannot be compared
         return Verdict([Difference("result", f"cannot be compared: {type(error).__name__}: {error}")])
 
 
-def judge(
-    operator: Operator, expectation: Expectation, observation: Observation, supports: Supports
-) -> Verdict:
+def judge(expectation: Expectation, observation: Observation, supports: Supports) -> Verdict:
     """Compare what was observed with what torch says."""
     if observation.error is not None:
         error = observation.error
@@ -96,7 +93,7 @@ def judge(
             verdict.differences.append(difference)
         else:
             verdict.share = max(verdict.share, share_of_bound(got, expected))
-    verdict.differences += _compare_conduct(operator, observation)
+    verdict.differences += _compare_conduct(expectation, observation)
     if supports.memory_format and not verdict.differences:
         verdict.differences += _compare_strides(observation.results["output"], expectation.results["output"])
     return verdict
@@ -117,12 +114,15 @@ def compare_values(name: str, got: Tensor, expected: Expected) -> Difference | N
 
 def wrong_elements(got: Tensor, expected: Expected) -> Tensor:
     """Return where a result of the right shape is not one that a correct computation can give."""
-    value = expected.value
+    value = _as_number(expected.value)
     wide = got.to(value.dtype)
     right = (wide - value).abs() <= expected.allowed
+    if expected.signed:
+        right &= (wide != 0) | (wide.signbit() == value.signbit())
     for path in [value, *expected.paths]:
         path = path.to(value.dtype)
-        right |= (wide == path) | (wide.isnan() & path.isnan())
+        same = (wide == path) | (wide.isnan() & path.isnan())
+        right |= same & ~((path == 0) & (wide.signbit() != path.signbit())) if expected.signed else same
     if value.is_complex():  # a complex infinity has no one representation (C11, annex G)
         right |= ~wide.isfinite() & ~value.isfinite()
     right |= expected.overflow & (~wide.isfinite() | ~value.isfinite())
@@ -131,13 +131,20 @@ def wrong_elements(got: Tensor, expected: Expected) -> Tensor:
 
 def share_of_bound(got: Tensor, expected: Expected) -> float:
     """Return the greatest error as a share of what is allowed, over the elements that are allowed to err."""
-    error = (got.to(expected.value.dtype) - expected.value).abs()
+    value = _as_number(expected.value)
+    error = (got.to(value.dtype) - value).abs()
     judged = (expected.allowed > 0) & (error <= expected.allowed) & expected.allowed.isfinite()
     return float((error[judged] / expected.allowed[judged]).max()) if judged.any() else 0.0
 
 
+def _as_number(tensor: Tensor) -> Tensor:
+    """Return truth values as 0 and 1: torch does not subtract them."""
+    return tensor.to(torch.uint8) if tensor.dtype == torch.bool else tensor
+
+
 def _measure(name: str, got: Tensor, value: Tensor, wrong: Tensor) -> str:
     """Say how much differs and where, in the manner of torch.testing."""
+    got, value = _as_number(got), _as_number(value)
     error = (got.to(value.dtype) - value).abs()
     finite = torch.where(wrong & error.isfinite(), error.to(torch.float64), -1.0)
     text = f"{name} differs in {int(wrong.sum())} of {wrong.numel()} elements"
@@ -163,12 +170,18 @@ def _compare_errors(error: Exception, observation: Observation) -> list[Differen
     return [Difference("exception", f"{raised}; {refused}")]
 
 
-def _compare_conduct(operator: Operator, observation: Observation) -> list[Difference]:
+def _compare_conduct(expectation: Expectation, observation: Observation) -> list[Difference]:
     found = [Difference(f"changed {name}", f"{name} was written into") for name in observation.changed]
+    own, theirs = observation.aliases, expectation.aliases
     found += [
-        Difference("shared memory", f"the output shares memory with {name}")
-        for name in observation.shared
-        if not operator.may_alias
+        Difference("shared memory", f"the output shares memory with {name}, torch's does not")
+        for name in own
+        if name not in theirs
+    ]
+    found += [
+        Difference("shared memory", f"the output is a copy, torch's shares memory with {name}")
+        for name in theirs
+        if name not in own
     ]
     if observation.reused:
         found.append(

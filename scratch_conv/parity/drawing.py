@@ -8,19 +8,34 @@ from typing import Any, TypeAlias, TypeVar
 from hypothesis import strategies as st
 
 from scratch_conv.parity.arrays import Array, Kind, Layout
-from scratch_conv.parity.supports import Supports
+from scratch_conv.parity.supports import COMPLEX, FLOATS, INTEGERS, Supports
 
 T = TypeVar("T")
 Draw: TypeAlias = Callable[[st.SearchStrategy[Any]], Any]
 
 _KINDS: tuple[Kind, ...] = ("counting", "integers", "normal", "integers", "normal", "graded")
+_INTEGER_KINDS: tuple[Kind, ...] = ("counting", "integers", "integers")
 _LAYOUTS: tuple[Layout, ...] = ("contiguous", "channels_last", "transposed", "sliced", "expanded")
 _SEEDS = st.integers(0, 2**16 - 1)
 
 
-def draw_kind(draw: Draw, supports: Supports) -> Kind:
+def draw_dtype(draw: Draw, supports: Supports, dtypes: tuple[str, ...]) -> str:
+    """Draw one of the dtypes that torch's operator takes and the candidate claims.
+
+    Raises:
+        ValueError: there is none.
+    """
+    both = [name for name in supports.dtypes if name in dtypes]
+    if not both:
+        raise ValueError(f"supports: torch takes {', '.join(dtypes)} here, got dtypes {supports.dtypes}")
+    dtype: str = draw(st.sampled_from(both))
+    return dtype
+
+
+def draw_kind(draw: Draw, supports: Supports, dtype: str = "float32") -> Kind:
     """Draw what the tensors hold; one case in eight holds special values, where they are supported."""
-    kind: Kind = draw(st.sampled_from((*_KINDS, "zeros", "special") if supports.special_values else _KINDS))
+    kinds = _KINDS if dtype in (*FLOATS, *COMPLEX) else _INTEGER_KINDS
+    kind: Kind = draw(st.sampled_from((*kinds, "zeros", "special") if supports.special_values else kinds))
     return kind
 
 
@@ -76,9 +91,11 @@ def draw_arrays(
     return tuple(arrays.items()), incoming
 
 
-def draw_wanted(draw: Draw, supports: Supports, names: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
-    """Draw which gradients are wanted, and whether their derivatives are."""
-    if not supports.gradients:
+def draw_wanted(
+    draw: Draw, supports: Supports, names: tuple[str, ...], dtype: str = "float32"
+) -> tuple[tuple[str, ...], int]:
+    """Draw which gradients are wanted, and whether their derivatives are; integers have none."""
+    if not supports.gradients or dtype in (*INTEGERS, "bool"):
         return (), 1
     wanted = tuple(name for name in names if draw(st.booleans()))
     second = supports.second_derivatives and wanted and draw(st.booleans())

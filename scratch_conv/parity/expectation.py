@@ -6,14 +6,14 @@ import itertools
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from scratch_conv.parity.case import Case
 from scratch_conv.parity.operators.base import Bound, Operator
-from scratch_conv.parity.running import Values, make_values, positional, run, with_gradients
+from scratch_conv.parity.running import Values, make_values, run, with_gradients
 
 
 @dataclass
@@ -27,6 +27,7 @@ class Expected:
         paths: the result in the case's dtype by each of torch's own paths, where some of it is not finite.
         dtype: the dtype of torch's result.
         strides: the strides of torch's output; empty for gradients.
+        signed: whether the sign of a zero is compared.
     """
 
     value: Tensor
@@ -35,6 +36,7 @@ class Expected:
     paths: list[Tensor] = field(default_factory=list)
     dtype: torch.dtype = torch.float32
     strides: tuple[int, ...] = ()
+    signed: bool = False
 
 
 @dataclass
@@ -44,11 +46,13 @@ class Expectation:
     Attributes:
         values: the tensors that a candidate is called with.
         results: torch's results by name; empty where it refuses.
+        aliases: the names of the tensors whose memory torch's output is.
         error: what torch raises, or None.
     """
 
     values: Values
     results: dict[str, Expected] = field(default_factory=dict)
+    aliases: list[str] = field(default_factory=list)
     error: Exception | None = None
 
 
@@ -62,13 +66,13 @@ def expect(operator: Operator, case: Case) -> Expectation:
 def _expect(operator: Operator, case: Case) -> Expectation:
     values = make_values(case)
     try:
-        native = operator.reference(*positional(values.tensors, operator.signature), **case.keywords)
+        called = run(operator.reference, replace(case, wanted=()), values, operator.signature)
     except Exception as error:  # torch refuses in many types; the candidate is asked for the same
         return Expectation(values, error=error)
-    native = native[0] if isinstance(native, tuple) else native
+    native = called.results["output"]
     values = with_gradients(case, values, native)
-    precise = values.map(_widen)
-    results = run(operator.reference, case, precise, operator.signature)
+    precise = values.map(_widen_strided if operator.follows_strides else _widen)
+    results = run(operator.definition, case, precise, operator.signature).results
     bounds = operator.bounds(case, precise, results)
     paths = _paths(operator, case, values) if _exceptional(operator, case, results, bounds) else []
     expected = {}
@@ -79,7 +83,8 @@ def _expect(operator: Operator, case: Case) -> Expectation:
         dtype = _dtype(name, value, values, native)
         expected[name] = Expected(value, bound.allowed, bound.overflow, ways, dtype)
     expected["output"].strides = native.stride()
-    return Expectation(values, expected)
+    expected["output"].signed = operator.signed_zeros and not native.is_complex()
+    return Expectation(values, expected, called.aliases)
 
 
 def _dtype(name: str, value: Tensor, values: Values, native: Tensor) -> torch.dtype:
@@ -106,6 +111,11 @@ def _widen(tensor: Tensor) -> Tensor:
     return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64).contiguous()
 
 
+def _widen_strided(tensor: Tensor) -> Tensor:
+    """Return the tensor in double precision, with the strides of torch's results from it."""
+    return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
+
+
 def _exceptional(
     operator: Operator, case: Case, results: dict[str, Tensor], bounds: dict[str, Bound]
 ) -> bool:
@@ -122,11 +132,11 @@ def _paths(operator: Operator, case: Case, values: Values) -> list[dict[str, Ten
     for onednn, memory_format in itertools.product((True, False), (None, torch.channels_last)):
         changed = Values(dict(values.tensors), values.grad_output, values.directions)
         if memory_format is not None:
-            if values.tensors["input"].ndim != 4:
+            if operator.follows_strides or values.tensors["input"].ndim != 4:
                 continue
             changed.tensors["input"] = values.tensors["input"].contiguous(memory_format=memory_format)
         with _onednn(onednn):
-            ways.append(run(operator.reference, case, changed, operator.signature))
+            ways.append(run(operator.reference, case, changed, operator.signature).results)
     return ways
 
 

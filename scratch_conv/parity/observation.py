@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from scratch_conv.parity.case import Case
-from scratch_conv.parity.running import Call, Values, run
+from scratch_conv.parity.running import Call, Values, run, share_memory
 
 
 @dataclass
@@ -20,7 +20,7 @@ class Observation:
         results: what it computed, by name.
         error: what it raised, or None.
         changed: names of the tensors that it wrote into.
-        shared: names of the tensors whose memory its output shares.
+        aliases: names of the tensors of the call whose memory its output is.
         unrepeated: names of the results that were different bits when called again.
         reused: whether the second call wrote into the memory of the first call's results.
     """
@@ -28,7 +28,7 @@ class Observation:
     results: dict[str, Tensor] = field(default_factory=dict)
     error: Exception | None = None
     changed: list[str] = field(default_factory=list)
-    shared: list[str] = field(default_factory=list)
+    aliases: list[str] = field(default_factory=list)
     unrepeated: list[str] = field(default_factory=list)
     reused: bool = False
 
@@ -39,14 +39,15 @@ def observe(call: Call, case: Case, values: Values, signature: tuple[str, ...]) 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            first = run(call, case, values, signature)
+            one = run(call, case, values, signature)
             changed = _changed(before, values)
+            first = one.results
             kept = {name: value.clone() for name, value in first.items()}
-            second = run(call, case, values, signature)
+            second = run(call, case, values, signature).results
             return Observation(
                 results=kept,
                 changed=changed,
-                shared=[name for name, tensor in values.named().items() if _share(first["output"], tensor)],
+                aliases=one.aliases,
                 unrepeated=[name for name in kept if not same_bits(kept[name], second[name])],
                 reused=any(_reused(first[name], second[name], values) for name in kept),
             )
@@ -72,9 +73,4 @@ def _bytes(tensor: Tensor) -> Tensor:
 def _reused(first: Tensor, second: Tensor, values: Values) -> bool:
     """Tell whether two calls' results are one memory, and not that of a tensor both were given."""
     given = [*values.named().values(), *values.directions.values()]
-    return _share(first, second) and not any(_share(first, tensor) for tensor in given)
-
-
-def _share(a: Tensor, b: Tensor) -> bool:
-    where = a.untyped_storage().data_ptr()
-    return where != 0 and where == b.untyped_storage().data_ptr()
+    return share_memory(first, second) and not any(share_memory(first, tensor) for tensor in given)

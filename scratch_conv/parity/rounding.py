@@ -19,6 +19,7 @@ additions, which adds gamma_3 Σ|x_k||w_k| in the precision of storage.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -98,16 +99,49 @@ def relative(n: float, u: float) -> float:
     return n * u / (1 - n * u) if n * u < 1 else float("inf")
 
 
-def stored_bound(value: Tensor, own: Tensor, reference: Tensor, dtype: torch.dtype) -> Tensor:
+def stored_bound(
+    value: Tensor, own: Tensor, reference: Tensor, dtype: torch.dtype, stored: int = 1
+) -> Tensor:
     """Bound the distance between a result computed in `dtype` and `value`, computed in float64.
 
     Arguments:
         value: the result as float64 computed it.
         own: the bound of the error of a computation in `accumulator_of(dtype)`.
         reference: the bound of the error of `value` itself.
-        dtype: where the result is stored, which rounds once more if it is narrower.
+        dtype: where the result is stored, which rounds if it is narrower.
+        stored: how often.
     """
     bound = own + reference
     if accumulator_of(dtype) != dtype:
-        bound = bound + unit_roundoff(dtype) * (value.abs() + bound) + smallest_subnormal(dtype)
+        rounding = relative(stored, unit_roundoff(dtype))
+        bound = bound + rounding * (value.abs() + bound) + stored * smallest_subnormal(dtype)
     return bound
+
+
+def propagated(
+    polynomial: Callable[..., dict[str, Tensor]],
+    magnitudes: tuple[Tensor, ...],
+    errors: tuple[Tensor, ...],
+    rounding: float,
+) -> dict[str, Tensor]:
+    """Bound the errors of polynomials of intermediate results that err themselves.
+
+    With F the polynomial f with the absolute values of its coefficients,
+
+        |f(x + δ) - f(x)| <= F(|x| + |δ|) - F(|x|),
+
+    since each monomial's difference is at most that of its magnitudes; and computing f in floating point,
+    each summand going through k roundings at most, adds gamma_k F(|x| + |δ|) (Higham, section 3.1).
+
+    Arguments:
+        polynomial: F, of the intermediate results; returns one tensor for each result.
+        magnitudes: |x|, float64.
+        errors: the bounds of |δ|, of the same shapes.
+        rounding: gamma_k.
+
+    Returns:
+        The bounds by name. 0 · inf counts as 0: a summand whose factor is exactly zero is zero.
+    """
+    right = polynomial(*magnitudes)
+    moved = polynomial(*(size + error for size, error in zip(magnitudes, errors, strict=True)))
+    return {name: ((moved[name] - right[name]) + rounding * moved[name]).nan_to_num(0.0) for name in right}

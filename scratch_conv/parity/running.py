@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -16,6 +18,9 @@ Call: TypeAlias = Callable[..., Any]
 
 UPDATED = ("running_mean", "running_var")
 """The tensors that batch_norm updates in place: a call gets copies of them, which are results."""
+
+INPLACE = ("input",)
+"""The tensors that a call with inplace=True writes into: it gets copies of them, which are results."""
 
 
 @dataclass
@@ -48,6 +53,19 @@ class Values:
         return {**self.tensors, **incoming}
 
 
+@dataclass
+class Run:
+    """What an implementation gives.
+
+    Attributes:
+        results: by name.
+        aliases: the names of the tensors of the call whose memory the output is.
+    """
+
+    results: dict[str, Tensor]
+    aliases: list[str]
+
+
 def make_values(case: Case) -> Values:
     """Return the tensors of a case, without the gradient that comes in (see `with_gradients`)."""
     return Values({name: array.make(case.torch_dtype) for name, array in case.arrays})
@@ -58,15 +76,18 @@ def with_gradients(case: Case, values: Values, output: Tensor) -> Values:
     if not case.wanted:
         return values
     shaped = case.grad_output.reshaped(tuple(output.shape))
+    precision = output.dtype
     directions = {}
     if case.order == 2:
         for name in case.wanted:
             directions[name] = case.tensors[name].directed().make(case.torch_dtype)
-    return Values(values.tensors, shaped.make(case.torch_dtype), directions)
+    return Values(values.tensors, shaped.make(precision), directions)
 
 
-def run(call: Call, case: Case, values: Values, signature: tuple[str, ...]) -> dict[str, Tensor]:
+def run(call: Call, case: Case, values: Values, signature: tuple[str, ...]) -> Run:
     """Call an implementation and differentiate it.
+
+    Torch's generator is left as it was.
 
     Arguments:
         call: the implementation.
@@ -76,29 +97,68 @@ def run(call: Call, case: Case, values: Values, signature: tuple[str, ...]) -> d
 
     Returns:
         `output` (and `indices`, where asked for), `running_mean` and `running_var` as the call leaves them,
-        `grad_<name>` for each wanted gradient, and for second derivatives `second_<name>`, that of Σ grad ·
-        direction. An output of another shape or dtype than `grad_output` ends the run there.
+        the `input` as a call in place leaves it, `grad_<name>` for each wanted gradient, and for second
+        derivatives `second_<name>`, that of Σ grad · direction. An output of another shape or dtype than
+        `grad_output` ends the run there.
 
     Raises:
         TypeError: where something else than tensors is returned. Whatever the implementation raises.
     """
-    tensors = {name: t.clone() if name in UPDATED else t for name, t in values.tensors.items()}
-    leaves = {name: t.detach().requires_grad_(name in case.wanted) for name, t in tensors.items()}
-    results = _named(call(*positional(leaves, signature), **case.keywords))
-    results |= {name: leaves[name] for name in UPDATED if name in leaves}
-    output, incoming = results["output"], values.grad_output
+    written = (*UPDATED, *(INPLACE if case.keywords.get("inplace") else ()))
+    leaves = {name: t.detach().requires_grad_(name in case.wanted) for name, t in values.tensors.items()}
+    given = {name: _Copy.apply(t) if name in written else t for name, t in leaves.items()}
+    with _seeded(case.seed):
+        results = _named(call(*positional(given, signature), **case.keywords))
+    aliases = [name for name, tensor in given.items() if share_memory(results["output"], tensor)]
+    results |= {name: given[name] for name in written if name in given}
+    results |= _gradients(case, values, leaves, results["output"])
+    return Run({name: value.detach() for name, value in results.items()}, aliases)
+
+
+def _gradients(case: Case, values: Values, leaves: dict[str, Tensor], output: Tensor) -> dict[str, Tensor]:
+    """Differentiate an output, and for second derivatives its gradients."""
+    incoming = values.grad_output
     if incoming is None or output.shape != incoming.shape or output.dtype != incoming.dtype:
-        return {name: value.detach() for name, value in results.items()}
+        return {}
     incoming = incoming.detach().requires_grad_(case.order == 2)
     sources = [leaves[name] for name in case.wanted]
     grads = torch.autograd.grad(output, sources, incoming, create_graph=case.order == 2)
-    results |= {f"grad_{name}": grad for name, grad in zip(case.wanted, grads, strict=True)}
+    results = {f"grad_{name}": grad for name, grad in zip(case.wanted, grads, strict=True)}
     if case.order == 2:
         directions = [values.directions[name] for name in case.wanted]
         seconds = torch.autograd.grad(grads, [*sources, incoming], directions, materialize_grads=True)
         names = [*case.wanted, "grad_output"]
         results |= {f"second_{name}": second for name, second in zip(names, seconds, strict=True)}
-    return {name: value.detach() for name, value in results.items()}
+    return results
+
+
+class _Copy(torch.autograd.Function):
+    """A copy with the same strides, which may be written into where a leaf may not."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        storage = copy(tensor.untyped_storage())
+        empty = torch.empty(0, dtype=tensor.dtype)
+        return empty.set_(storage, tensor.storage_offset(), tensor.shape, tensor.stride())
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> Tensor:
+        return grad_output
+
+
+@contextmanager
+def _seeded(seed: int | None) -> Iterator[None]:
+    """Seed torch's generator for the block, where there is a seed."""
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        yield
+
+
+def share_memory(a: Tensor, b: Tensor) -> bool:
+    """Tell whether two tensors lie in the same memory; empty ones lie nowhere."""
+    where = a.untyped_storage().data_ptr()
+    return where != 0 and where == b.untyped_storage().data_ptr()
 
 
 def positional(tensors: dict[str, Tensor], signature: tuple[str, ...]) -> list[Tensor | None]:

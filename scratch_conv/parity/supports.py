@@ -4,7 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeAlias
 
-DTYPES = ("float32", "float64", "float16", "bfloat16", "complex64", "complex128")
+FLOATS = ("float32", "float64", "float16", "bfloat16")
+COMPLEX = ("complex64", "complex128")
+INTEGERS = ("int64", "int32", "int16", "int8", "uint8")
+DTYPES = (*FLOATS, *COMPLEX, *INTEGERS, "bool")
 
 
 @dataclass(frozen=True)
@@ -12,7 +15,7 @@ class Supports:
     """The claims of a candidate.
 
     Attributes:
-        dtypes: names of the dtypes it takes.
+        dtypes: names of the dtypes it takes; those that torch's operator lacks are never drawn.
         layouts: takes channels_last, transposed, sliced and expanded tensors; False: contiguous ones only.
         unbatched: takes an input without its batch axis.
         empty: takes a batch of zero.
@@ -23,6 +26,7 @@ class Supports:
         second_derivatives: the backward pass can be differentiated again.
         memory_format: the output has the strides of torch's.
         errors: refuses what torch refuses, with the same exception type.
+        functional: takes calls that no layer of torch.nn makes, such as a linear map's weight of one axis.
         without: names of torch's arguments that it lacks; they keep torch's default.
     """
 
@@ -37,6 +41,7 @@ class Supports:
     second_derivatives: bool = False
     memory_format: bool = False
     errors: bool = False
+    functional: bool = True
     without: frozenset[str] = field(default_factory=frozenset)
 
     def __post_init__(self) -> None:

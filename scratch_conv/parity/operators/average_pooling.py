@@ -13,6 +13,7 @@ from scratch_conv.parity.drawing import (
     as_pair,
     draw_arrays,
     draw_batch,
+    draw_dtype,
     draw_kind,
     draw_length,
     draw_pair,
@@ -21,7 +22,7 @@ from scratch_conv.parity.drawing import (
     given_arguments,
 )
 from scratch_conv.parity.operators.sums import SumOfProducts
-from scratch_conv.parity.supports import Supports
+from scratch_conv.parity.supports import FLOATS, Supports
 
 _DEFAULTS = {
     "stride": None,
@@ -38,6 +39,7 @@ class AveragePooling(SumOfProducts):
     name = "avg_pool2d"
     signature = ("input",)
     arguments = tuple(_DEFAULTS)
+    dtypes = (*FLOATS, "int64")
     linear = frozenset(signature)
 
     def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
@@ -71,15 +73,15 @@ class AveragePooling(SumOfProducts):
 
 @st.composite
 def _cases(draw: Draw, supports: Supports) -> Case:
-    dtype = draw(st.sampled_from([name for name in supports.dtypes if not name.startswith("complex")]))
+    dtype = draw_dtype(draw, supports, AveragePooling.dtypes)
     kernel_size = draw_pair(draw, supports, 1, 5)
     padding = draw_pool_padding(draw, supports, as_pair(kernel_size))
     stride = draw_pair(draw, supports, 1, 4) if supports.takes("stride") and draw(st.booleans()) else None
     sizes = zip(as_pair(kernel_size), as_pair(padding), strict=True)
     lengths = tuple(draw_length(draw, k - 2 * p) for k, p in sizes)
     shapes = {"input": (*draw_batch(draw, supports), draw(st.integers(1, 3)), *lengths)}
-    arrays, grad_output = draw_arrays(draw, supports, shapes, draw_kind(draw, supports))
-    wanted, order = draw_wanted(draw, supports, ("input",))
+    arrays, grad_output = draw_arrays(draw, supports, shapes, draw_kind(draw, supports, dtype))
+    wanted, order = draw_wanted(draw, supports, ("input",), dtype)
     arguments: dict[str, Any] = {"kernel_size": kernel_size, "stride": stride, "padding": padding}
     arguments["ceil_mode"] = supports.takes("ceil_mode") and draw(st.booleans())
     arguments["count_include_pad"] = not supports.takes("count_include_pad") or draw(st.booleans())

@@ -40,14 +40,18 @@ class Operator(ABC):
         inputs: the names of the tensors that a layer is called with; it holds the others.
         narrow: the dtypes in which torch itself accumulates without widening them first; a candidate that is
             no worse than torch passes there.
-        may_alias: whether torch itself may return the memory it was given.
+        dtypes: the dtypes that torch takes on a CPU.
+        follows_strides: whether the values depend on the strides, in whose order random numbers are drawn.
+        signed_zeros: whether the sign of a zero in the output is compared: where values are copied.
     """
 
     name: ClassVar[str]
     signature: ClassVar[tuple[str, ...]]
     arguments: ClassVar[tuple[str, ...]]
     inputs: ClassVar[tuple[str, ...]] = ("input",)
-    may_alias: ClassVar[bool] = False
+    dtypes: ClassVar[tuple[str, ...]]
+    follows_strides: ClassVar[bool] = False
+    signed_zeros: ClassVar[bool] = False
     narrow: ClassVar[frozenset[str]] = frozenset({"float16", "bfloat16"})
 
     @property
@@ -55,6 +59,16 @@ class Operator(ABC):
         """Torch's own implementation."""
         function: Call = getattr(torch.nn.functional, self.name)
         return function
+
+    @property
+    def definition(self) -> Call:
+        """What is right: called with tensors of float64, complex128 or integers. Torch's own, mostly."""
+        return self.reference
+
+    @property
+    def code(self) -> str:
+        """Torch's own implementation as code, where torch.nn.functional is F."""
+        return f"F.{self.name}"
 
     @abstractmethod
     def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
@@ -97,6 +111,7 @@ def derived_bounds(
     own, reference = errors(accumulator_of(dtype)), errors(torch.float64)
     bounds = {}
     for name, value in results.items():
-        allowed = stored_bound(value, own[name], reference[name], dtype)
-        bounds[name] = Bound(allowed, torch.zeros_like(value, dtype=torch.bool))
+        stored = 3 if name.startswith("second_") else 1
+        allowed = stored_bound(value, own[name], reference[name], dtype, stored)
+        bounds[name] = Bound(allowed, value.abs() + allowed > torch.finfo(dtype).max)
     return bounds

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from scratch_conv.parity.case import Case
-from scratch_conv.parity.drawing import Draw, draw_arrays, draw_kind, draw_wanted, given_arguments
+from scratch_conv.parity.drawing import Draw, draw_arrays, draw_dtype, draw_kind, draw_wanted, given_arguments
 from scratch_conv.parity.operators.base import Bound, Operator, derived_bounds
 from scratch_conv.parity.rounding import relative, smallest_subnormal, unit_roundoff
 from scratch_conv.parity.running import Values
-from scratch_conv.parity.supports import Supports
+from scratch_conv.parity.supports import FLOATS, Supports
 
 _DEFAULTS = {"training": False, "momentum": 0.1, "eps": 1e-5}
 _AXES = (0, 2, 3)
@@ -54,6 +54,7 @@ class BatchNormalization(Operator):
     name = "batch_norm"
     signature = ("input", "running_mean", "running_var", "weight", "bias")
     arguments = ("weight", *_DEFAULTS)
+    dtypes = FLOATS
 
     def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
         """Draw calls that torch accepts."""
@@ -170,7 +171,7 @@ def _gradient_errors(case: Case, g: Tensor, steps: _Steps, gain: Tensor, u: floa
 
 @st.composite
 def _cases(draw: Draw, supports: Supports) -> Case:
-    dtype = draw(st.sampled_from([name for name in supports.dtypes if not name.startswith("complex")]))
+    dtype = draw_dtype(draw, supports, BatchNormalization.dtypes)
     training = draw(st.booleans())
     channels, batch = draw(st.integers(1, 3)), draw(st.integers(1, 4))
     height, width = draw(st.integers(1, 5)), draw(st.integers(1, 5))
@@ -181,7 +182,7 @@ def _cases(draw: Draw, supports: Supports) -> Case:
         shapes |= {"running_mean": (channels,), "running_var": (channels,)}
     if supports.takes("weight") and draw(st.booleans()):
         shapes |= {"weight": (channels,), "bias": (channels,)}
-    kind = draw_kind(draw, supports)
+    kind = draw_kind(draw, supports, dtype)
     arrays, grad_output = draw_arrays(draw, supports, shapes, "offset" if kind == "special" else kind)
     tensors = dict(arrays)
     if "running_var" in shapes:

@@ -14,6 +14,7 @@ from scratch_conv.parity.drawing import (
     as_pair,
     draw_arrays,
     draw_batch,
+    draw_dtype,
     draw_kind,
     draw_length,
     draw_pair,
@@ -21,7 +22,7 @@ from scratch_conv.parity.drawing import (
     given_arguments,
 )
 from scratch_conv.parity.operators.sums import SumOfProducts
-from scratch_conv.parity.supports import Supports
+from scratch_conv.parity.supports import COMPLEX, FLOATS, INTEGERS, Supports
 
 _DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
 
@@ -32,6 +33,7 @@ class Convolution(SumOfProducts):
     name = "conv2d"
     signature = ("input", "weight", "bias")
     arguments = ("bias", "stride", "padding", "dilation", "groups")
+    dtypes = (*FLOATS, *COMPLEX, *INTEGERS)
     linear = frozenset(signature)
     narrow = frozenset({"float16"})
 
@@ -53,7 +55,7 @@ class Convolution(SumOfProducts):
 
 @st.composite
 def _cases(draw: Draw, supports: Supports) -> Case:
-    dtype = draw(st.sampled_from(supports.dtypes))
+    dtype = draw_dtype(draw, supports, Convolution.dtypes)
     groups = draw(st.integers(1, 3)) if supports.takes("groups") else 1
     in_channels, out_channels = (groups * draw(st.integers(1, 3)) for _ in range(2))
     kernel_size = as_pair(draw_pair(draw, supports, 1, 5))
@@ -70,8 +72,8 @@ def _cases(draw: Draw, supports: Supports) -> Case:
     shapes["weight"] = (out_channels, in_channels // groups, *kernel_size)
     if supports.takes("bias") and draw(st.booleans()):
         shapes["bias"] = (out_channels,)
-    arrays, grad_output = draw_arrays(draw, supports, shapes, draw_kind(draw, supports))
-    wanted, order = draw_wanted(draw, supports, tuple(shapes))
+    arrays, grad_output = draw_arrays(draw, supports, shapes, draw_kind(draw, supports, dtype))
+    wanted, order = draw_wanted(draw, supports, tuple(shapes), dtype)
     arguments = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     return Case("conv2d", arrays, given_arguments(arguments, _DEFAULTS), dtype, wanted, grad_output, order)
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from scratch_conv.parity.case import Case
-from scratch_conv.parity.drawing import Draw, draw_arrays, draw_kind, draw_wanted, given_arguments
+from scratch_conv.parity.drawing import Draw, draw_arrays, draw_dtype, draw_kind, draw_wanted, given_arguments
 from scratch_conv.parity.operators.base import Bound, Operator, derived_bounds
 from scratch_conv.parity.rounding import relative, smallest_subnormal, unit_roundoff
 from scratch_conv.parity.running import Values
-from scratch_conv.parity.supports import Supports
+from scratch_conv.parity.supports import FLOATS, Supports
 
 _DEFAULTS = {"ignore_index": -100, "reduction": "mean", "label_smoothing": 0.0}
 _FUNCTION = 4.0  # roundings that a computed exp or log is taken to be worth: faithful ones need 2
@@ -47,6 +47,7 @@ class CrossEntropy(Operator):
     signature = ("input", "target", "weight")
     inputs = ("input", "target")
     arguments = ("weight", *_DEFAULTS)
+    dtypes = FLOATS
 
     def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
         """Draw calls that torch accepts."""
@@ -109,14 +110,14 @@ def _weights(case: Case, values: Values, x: Tensor) -> tuple[Tensor, Tensor]:
 
 @st.composite
 def _cases(draw: Draw, supports: Supports) -> Case:
-    dtype = draw(st.sampled_from([name for name in supports.dtypes if not name.startswith("complex")]))
+    dtype = draw_dtype(draw, supports, CrossEntropy.dtypes)
     classes = draw(st.integers(1, 6))
     batches = [(1,), (2,), (4,), (2, 3), (2, 2, 2)] + ([()] if supports.unbatched else [])
     batch: tuple[int, ...] = draw(st.sampled_from(batches))
     shapes: dict[str, tuple[int, ...]] = {"input": (*batch[:1], classes, *batch[1:]), "target": batch}
     if supports.takes("weight") and draw(st.booleans()):
         shapes["weight"] = (classes,)
-    kind = draw_kind(draw, supports)
+    kind = draw_kind(draw, supports, dtype)
     arrays, grad_output = draw_arrays(draw, supports, shapes, "normal" if kind == "special" else kind)
     tensors = dict(arrays)
     tensors["target"] = replace(tensors["target"], kind="classes", high=classes, dtype="int64")

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from scratch_conv.parity.case import Case
-from scratch_conv.parity.drawing import Draw, draw_arrays, draw_kind, draw_wanted
+from scratch_conv.parity.drawing import Draw, draw_arrays, draw_dtype, draw_kind, draw_wanted
 from scratch_conv.parity.operators.sums import SumOfProducts
-from scratch_conv.parity.supports import Supports
+from scratch_conv.parity.supports import COMPLEX, FLOATS, INTEGERS, Supports
 
 
 class LinearMap(SumOfProducts):
@@ -19,6 +19,7 @@ class LinearMap(SumOfProducts):
     name = "linear"
     signature = ("input", "weight", "bias")
     arguments = ("bias",)
+    dtypes = (*FLOATS, *COMPLEX, *INTEGERS)
     linear = frozenset(signature)
 
     def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
@@ -38,7 +39,7 @@ class LinearMap(SumOfProducts):
 
 @st.composite
 def _cases(draw: Draw, supports: Supports) -> Case:
-    dtype = draw(st.sampled_from(supports.dtypes))
+    dtype = draw_dtype(draw, supports, LinearMap.dtypes)
     in_features, out_features = draw(st.integers(1, 9)), draw(st.integers(1, 9))
     smallest = 0 if supports.empty else 1
     batches = st.lists(st.integers(smallest, 5), min_size=0 if supports.unbatched else 1, max_size=3)
@@ -46,8 +47,8 @@ def _cases(draw: Draw, supports: Supports) -> Case:
     shapes["weight"] = (out_features, in_features)
     if supports.takes("bias") and draw(st.booleans()):
         shapes["bias"] = (out_features,)
-    arrays, grad_output = draw_arrays(draw, supports, shapes, draw_kind(draw, supports))
-    wanted, order = draw_wanted(draw, supports, tuple(shapes))
+    arrays, grad_output = draw_arrays(draw, supports, shapes, draw_kind(draw, supports, dtype))
+    wanted, order = draw_wanted(draw, supports, tuple(shapes), dtype)
     return Case("linear", arrays, (), dtype, wanted, grad_output, order)
 
 

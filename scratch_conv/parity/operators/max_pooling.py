@@ -14,6 +14,7 @@ from scratch_conv.parity.drawing import (
     as_pair,
     draw_arrays,
     draw_batch,
+    draw_dtype,
     draw_kind,
     draw_length,
     draw_pair,
@@ -22,7 +23,7 @@ from scratch_conv.parity.drawing import (
     given_arguments,
 )
 from scratch_conv.parity.operators.sums import SumOfProducts
-from scratch_conv.parity.supports import Supports
+from scratch_conv.parity.supports import FLOATS, INTEGERS, Supports
 
 _DEFAULTS = {"stride": None, "padding": 0, "dilation": 1, "ceil_mode": False, "return_indices": False}
 
@@ -33,6 +34,7 @@ class MaxPooling(SumOfProducts):
     name = "max_pool2d"
     signature = ("input",)
     arguments = ("stride", "padding", "dilation", "ceil_mode", "return_indices")
+    dtypes = (*FLOATS, *INTEGERS)
     linear = frozenset[str]()
 
     def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
@@ -54,7 +56,7 @@ class MaxPooling(SumOfProducts):
 
 @st.composite
 def _cases(draw: Draw, supports: Supports) -> Case:
-    dtype = draw(st.sampled_from([name for name in supports.dtypes if not name.startswith("complex")]))
+    dtype = draw_dtype(draw, supports, MaxPooling.dtypes)
     kernel_size = draw_pair(draw, supports, 1, 5)
     dilation = draw_pair(draw, supports, 1, 3) if supports.takes("dilation") else 1
     padding = draw_pool_padding(draw, supports, as_pair(kernel_size))
@@ -65,8 +67,8 @@ def _cases(draw: Draw, supports: Supports) -> Case:
     least = [max(w - 2 * p, d) for w, p, d in zip(windows, margins, as_pair(dilation), strict=True)]
     lengths = tuple(draw_length(draw, length) for length in least)
     shapes = {"input": (*draw_batch(draw, supports), draw(st.integers(1, 3)), *lengths)}
-    arrays, grad_output = draw_arrays(draw, supports, shapes, draw_kind(draw, supports))
-    wanted, order = draw_wanted(draw, supports, ("input",))
+    arrays, grad_output = draw_arrays(draw, supports, shapes, draw_kind(draw, supports, dtype))
+    wanted, order = draw_wanted(draw, supports, ("input",), dtype)
     arguments: dict[str, Any] = {"kernel_size": kernel_size, "stride": stride, "padding": padding}
     arguments["dilation"] = dilation
     for flag in ("ceil_mode", "return_indices"):

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from scratch_conv.parity.case import Case
-from scratch_conv.parity.drawing import Draw, draw_arrays, draw_kind, draw_wanted
+from scratch_conv.parity.drawing import Draw, draw_arrays, draw_dtype, draw_kind, draw_wanted
 from scratch_conv.parity.operators.sums import SumOfProducts
-from scratch_conv.parity.supports import Supports
+from scratch_conv.parity.supports import FLOATS, INTEGERS, Supports
 
 
 class Rectifier(SumOfProducts):
@@ -21,6 +21,7 @@ class Rectifier(SumOfProducts):
     name = "relu"
     signature = ("input",)
     arguments = ()
+    dtypes = (*FLOATS, *INTEGERS)
     linear = frozenset[str]()
 
     def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
@@ -46,9 +47,9 @@ def _finite(case: Case) -> bool:
 
 @st.composite
 def _cases(draw: Draw, supports: Supports) -> Case:
-    dtype = draw(st.sampled_from([name for name in supports.dtypes if not name.startswith("complex")]))
+    dtype = draw_dtype(draw, supports, Rectifier.dtypes)
     shape = tuple(draw(st.lists(st.integers(0 if supports.empty else 1, 5), max_size=4)))
     assume(supports.unbatched or len(shape) > 1)
-    arrays, grad_output = draw_arrays(draw, supports, {"input": shape}, draw_kind(draw, supports))
-    wanted, order = draw_wanted(draw, supports, ("input",))
+    arrays, grad_output = draw_arrays(draw, supports, {"input": shape}, draw_kind(draw, supports, dtype))
+    wanted, order = draw_wanted(draw, supports, ("input",), dtype)
     return Case("relu", arrays, (), dtype, wanted, grad_output, order)

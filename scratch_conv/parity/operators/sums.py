@@ -12,6 +12,7 @@ from scratch_conv.parity.case import Case
 from scratch_conv.parity.operators.base import Bound, Operator, exact
 from scratch_conv.parity.rounding import exactly_summable, sum_bound
 from scratch_conv.parity.running import Values, run
+from scratch_conv.parity.supports import INTEGERS
 
 
 class SumOfProducts(Operator):
@@ -47,11 +48,13 @@ class SumOfProducts(Operator):
             values: its tensors in float64 or complex128.
             results: the reference's results in that precision.
         """
+        if case.dtype in (*INTEGERS, "bool"):
+            return {name: exact(value) for name, value in results.items()}
         nonlinear = frozenset(values.tensors) - self.linear
         absolute = values.map(lambda t: t.abs().nan_to_num(0.0, 0.0), nonlinear)
         ones = values.map(lambda t: torch.ones_like(t.abs()), nonlinear)
-        magnitudes = run(self.reference, case, absolute, self.signature)
-        counts = run(self.reference, self.counting(case), ones, self.signature)
+        magnitudes = run(self.reference, case, absolute, self.signature).results
+        counts = run(self.reference, self.counting(case), ones, self.signature).results
         integers = case.kinds() <= INTEGER_KINDS and not self.divides(case)
         bounds = {}
         for name, value in results.items():

@@ -13,13 +13,14 @@ from scratch_conv.parity.drawing import (
     as_pair,
     draw_arrays,
     draw_batch,
+    draw_dtype,
     draw_kind,
     draw_pair,
     draw_wanted,
     given_arguments,
 )
 from scratch_conv.parity.operators.sums import SumOfProducts
-from scratch_conv.parity.supports import Supports
+from scratch_conv.parity.supports import COMPLEX, FLOATS, Supports
 
 _DEFAULTS = {"stride": 1, "padding": 0, "output_padding": 0, "groups": 1, "dilation": 1}
 
@@ -30,6 +31,7 @@ class TransposedConvolution(SumOfProducts):
     name = "conv_transpose2d"
     signature = ("input", "weight", "bias")
     arguments = ("bias", *_DEFAULTS)
+    dtypes = (*FLOATS, *COMPLEX, "int64")
     linear = frozenset(signature)
 
     def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
@@ -50,7 +52,7 @@ class TransposedConvolution(SumOfProducts):
 
 @st.composite
 def _cases(draw: Draw, supports: Supports) -> Case:
-    dtype = draw(st.sampled_from(supports.dtypes))
+    dtype = draw_dtype(draw, supports, TransposedConvolution.dtypes)
     groups = draw(st.integers(1, 3)) if supports.takes("groups") else 1
     in_channels, out_channels = (groups * draw(st.integers(1, 3)) for _ in range(2))
     kernel_size = as_pair(draw_pair(draw, supports, 1, 4))
@@ -66,8 +68,8 @@ def _cases(draw: Draw, supports: Supports) -> Case:
     shapes["weight"] = (in_channels, out_channels // groups, *kernel_size)
     if supports.takes("bias") and draw(st.booleans()):
         shapes["bias"] = (out_channels,)
-    arrays, grad_output = draw_arrays(draw, supports, shapes, draw_kind(draw, supports))
-    wanted, order = draw_wanted(draw, supports, tuple(shapes))
+    arrays, grad_output = draw_arrays(draw, supports, shapes, draw_kind(draw, supports, dtype))
+    wanted, order = draw_wanted(draw, supports, tuple(shapes), dtype)
     arguments = {"stride": stride, "padding": padding, "output_padding": extra}
     arguments |= {"groups": groups, "dilation": dilation}
     given = given_arguments(arguments, _DEFAULTS)
