@@ -69,9 +69,12 @@ class Case:
         return replace(self, arrays=tuple(arrays.items()))
 
     def retyped(self, name: str, dtype: str) -> Case:
-        """Return the case with another dtype for one tensor."""
+        """Return the case with another dtype for one tensor, whose gradient is not wanted of integers."""
         arrays = {**self.tensors, name: replace(self.tensors[name], dtype=dtype)}
-        return replace(self, arrays=tuple(arrays.items()))
+        kind: torch.dtype = getattr(torch, dtype)
+        differentiable = kind.is_floating_point or kind.is_complex
+        wanted = tuple(each for each in self.wanted if differentiable or each != name)
+        return replace(self, arrays=tuple(arrays.items()), wanted=wanted, order=self.order if wanted else 1)
 
     def __repr__(self) -> str:
         """Return the constructor's call, without what is at its default."""

@@ -140,8 +140,9 @@ def propagated(
         rounding: gamma_k.
 
     Returns:
-        The bounds by name. 0 · inf counts as 0: a summand whose factor is exactly zero is zero.
+        The bounds by name, infinite where the magnitudes are.
     """
     right = polynomial(*magnitudes)
     moved = polynomial(*(size + error for size, error in zip(magnitudes, errors, strict=True)))
-    return {name: ((moved[name] - right[name]) + rounding * moved[name]).nan_to_num(0.0) for name in right}
+    bounds = {name: (moved[name] - right[name]) + rounding * moved[name] for name in right}
+    return {name: bound.nan_to_num(torch.inf, torch.inf) for name, bound in bounds.items()}

@@ -8,6 +8,7 @@ from scratch_conv.parity.operators.cross_entropies import CrossEntropy
 from scratch_conv.parity.operators.linear_map import LinearMap
 from scratch_conv.parity.operators.max_pooling import MaxPooling
 from scratch_conv.parity.operators.rectifier import Rectifier
+from scratch_conv.parity.operators.softmaxes import LogSoftmax, Softmax
 from scratch_conv.parity.operators.transposed_convolution import TransposedConvolution
 
 _ALL: tuple[Operator, ...] = (
@@ -19,6 +20,8 @@ _ALL: tuple[Operator, ...] = (
     LinearMap(),
     Rectifier(),
     CrossEntropy(),
+    Softmax(),
+    LogSoftmax(),
 )
 OPERATORS: dict[str, Operator] = {each.name: each for each in _ALL}
 

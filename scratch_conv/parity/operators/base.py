@@ -113,5 +113,5 @@ def derived_bounds(
     for name, value in results.items():
         stored = 3 if name.startswith("second_") else 1
         allowed = stored_bound(value, own[name], reference[name], dtype, stored)
-        bounds[name] = Bound(allowed, value.abs() + allowed > torch.finfo(dtype).max)
+        bounds[name] = Bound(allowed, value.isfinite() & (value.abs() + allowed > torch.finfo(dtype).max))
     return bounds

@@ -2,45 +2,52 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from scratch_conv.parity.arrays import Array
 from scratch_conv.parity.case import Case
-from scratch_conv.parity.drawing import Draw, draw_arrays, draw_dtype, draw_kind, draw_wanted, given_arguments
+from scratch_conv.parity.drawing import (
+    Draw,
+    draw_arrays,
+    draw_dtype,
+    draw_kind,
+    draw_wanted,
+    given_arguments,
+)
 from scratch_conv.parity.operators.base import Bound, Operator, derived_bounds
-from scratch_conv.parity.rounding import relative, smallest_subnormal, unit_roundoff
+from scratch_conv.parity.operators.softmaxes import Logarithms, product, softmax_errors
+from scratch_conv.parity.rounding import propagated, relative, smallest_subnormal, unit_roundoff
 from scratch_conv.parity.running import Values
 from scratch_conv.parity.supports import FLOATS, Supports
 
 _DEFAULTS = {"ignore_index": -100, "reduction": "mean", "label_smoothing": 0.0}
-_FUNCTION = 4.0  # roundings that a computed exp or log is taken to be worth: faithful ones need 2
 
 
 class CrossEntropy(Operator):
-    """torch.nn.functional.cross_entropy on class indices: first derivatives, finite values.
+    """torch.nn.functional.cross_entropy of class indices and of class probabilities.
 
-    With m the greatest logit of a sample, z = x - m, p the softmax, S = Σ exp z, C classes, and exp and log
-    taken to err by 4 u relative, the logarithm of the softmax, written as z - log S or as x - (m + log S),
-    errs by at most
+    With p the softmax and L = -log p, whose errors e_p and e_L `softmax_errors` bounds, and q the weight of
+    each L (of the class's weight, the target and the smoothing), the loss is Σ q L / D, where D is 1, the
+    number of samples or the sum of their weights. With h what comes in divided by D, Q = Σq of a sample, q' =
+    dq/dt for a target t of probabilities, and V and T the directions along which the gradients of the logits
+    and of the target are differentiated, the gradients and their derivatives are polynomials in p and L:
 
-        e = gamma_(C+8) + 2 u Σ p|z| + gamma_8 (|x| + |m| + |log S|)
+        logits          h (p Q - q)
+        target          h q' L
+        second grad     (Σ V (p Q - q) + Σ T q' L) / D
+        second logits   h (Q p (V - Σ p V) + p Σ T q' - T q')
+        second target   h q' (Σ p V - V)
 
-    (Blanchard, Higham and Higham, Accurately computing the log-sum-exp and softmax functions, 2021, section
-    4). The loss is Σ q (-log p) / D with weights q >= 0, over at most K terms:
+    `propagated` bounds them, with 2 (K + C) + 24 roundings, where K is the number of terms of the loss and of
+    D, and C the number of classes.
 
-        Σ q e / D + gamma_(K+8) Σ q |log p| / D.
-
-    The gradient of a logit is (p Σq - q) g / D, where an exponential below the smallest normal number ν may
-    be flushed to zero:
-
-        ((p (exp(e) - 1 + gamma_(K+16)) + ν) Σq + gamma_(K+16) q) |g| / D.
-
-    A product that underflows adds half the smallest subnormal η: K η to the loss, and 4 η to a gradient,
-    whose last factors are p <= 1 and |g| / D (for which ν > η stands above).
+    A product that underflows adds half the smallest subnormal η: K η to the loss, and to a derivative of it 4
+    K η times the factors that follow, at most (1 + max|V|) (1 + max|T|), or |h| and |q|, both with 1.
     """
 
     name = "cross_entropy"
@@ -66,89 +73,168 @@ class CrossEntropy(Operator):
         return derived_bounds(results, case.torch_dtype, lambda dtype: _errors(case, values, dtype))
 
 
+@dataclass
+class _Loss:
+    """What the loss is made of, the classes last.
+
+    Attributes:
+        q: the weight of each -log p.
+        slope: q', the derivative of q by the target's probability.
+        divisor: what the sum is divided by.
+        incoming: |h|, with a last axis of 1; None where no gradient is wanted.
+    """
+
+    q: Tensor
+    slope: Tensor
+    divisor: Tensor
+    incoming: Tensor | None
+
+
+def _loss(case: Case, values: Values, axis: int) -> _Loss:
+    target, keywords = values.tensors["target"], case.keywords
+    classes = values.tensors["input"].shape[axis]
+    weight = values.tensors.get("weight", torch.ones(classes, dtype=torch.float64))
+    smoothing, reduction = keywords.get("label_smoothing", 0.0), keywords.get("reduction", "mean")
+    if target.is_floating_point():
+        q = (target.movedim(axis, -1).abs() * (1 - smoothing) + smoothing / classes) * weight
+        divisor = torch.tensor(float(q.numel() // classes))
+    else:
+        kept = target != keywords.get("ignore_index", _DEFAULTS["ignore_index"])
+        index = torch.where(kept, target, 0).long()
+        one_hot = torch.nn.functional.one_hot(index, classes).double()
+        q = (one_hot * (1 - smoothing) + smoothing / classes) * weight * kept.unsqueeze(-1)
+        divisor = (weight[index] * kept).sum()
+    divisor = divisor if reduction == "mean" else torch.ones(())
+    incoming = values.grad_output
+    if incoming is not None:
+        incoming = incoming.abs().unsqueeze(-1) / divisor
+    return _Loss(q, (1 - smoothing) * weight, divisor, incoming)
+
+
 def _errors(case: Case, values: Values, dtype: torch.dtype) -> dict[str, Tensor]:
     """Return the bound of the error of each result that is computed in `dtype`."""
-    u = unit_roundoff(dtype)
     logits = values.tensors["input"]
-    x = logits.movedim(0 if logits.ndim == 1 else 1, -1)
-    classes = x.shape[-1]
-    largest = x.amax(-1, keepdim=True)
-    log_p = x.log_softmax(-1)
-    p, log_sum = log_p.exp(), (x - largest).exp().sum(-1, keepdim=True).log()
-    spread = (p * (x - largest).abs()).sum(-1, keepdim=True)
-    error = relative(classes + 2 * _FUNCTION, u) + 2 * u * spread
-    error = error + relative(2 * _FUNCTION, u) * (x.abs() + largest.abs() + log_sum)
-    q, divisor = _weights(case, values, x)
-    count = q.numel()
-    tiny = smallest_subnormal(dtype)
-    losses = (q * (error + relative(count + 8, u) * log_p.abs())).sum(-1) + count * tiny
-    reduction = case.keywords.get("reduction", "mean")
-    errors = {"output": losses if reduction == "none" else losses.sum() / divisor}
-    if values.grad_output is not None:
-        incoming = values.grad_output.abs()
-        incoming = incoming.unsqueeze(-1) if reduction == "none" else incoming / divisor
-        rounding = relative(count + 16, u)
-        flushed = torch.finfo(dtype).smallest_normal
-        slopes = (p * (error.expm1() + rounding) + flushed) * q.sum(-1, keepdim=True) + rounding * q
-        errors["grad_input"] = (slopes * incoming + 4 * tiny).movedim(-1, 0 if logits.ndim == 1 else 1)
-    return errors
+    axis = 0 if logits.ndim == 1 else 1
+    softmax = softmax_errors(logits.movedim(axis, -1), dtype)
+    loss = _loss(case, values, axis)
+    count, classes = loss.q.numel(), loss.q.shape[-1]
+    sizes, errors = (softmax.p, softmax.log), (softmax.p_error, softmax.log_error)
+    rounding = relative(2 * (count + classes) + 24, unit_roundoff(dtype))
+    reduced = case.keywords.get("reduction", "mean") != "none"
+
+    def output(p: Tensor, log: Tensor) -> dict[str, Tensor]:
+        losses = product(loss.q, log).sum(-1)
+        return {"output": losses.sum() / loss.divisor if reduced else losses}
+
+    bounds = propagated(output, sizes, errors, rounding)
+    tiny = count * smallest_subnormal(dtype)
+    bounds["output"] = bounds["output"] + tiny
+    if loss.incoming is not None:
+        directions = {
+            name: direction.abs().movedim(axis, -1) for name, direction in values.directions.items()
+        }
+        derivatives = _derivatives(loss, directions, reduced, softmax)
+        tiny = 4 * tiny
+        for size in (loss.incoming, loss.q, *directions.values()):
+            tiny = tiny * (1 + float(size.nan_to_num(0.0, 0.0, 0.0).max() if size.numel() else 0.0))
+        for name, bound in propagated(derivatives, sizes, errors, rounding).items():
+            whole = bound if name == "second_grad_output" else bound.movedim(-1, axis)
+            bounds[name] = whole + tiny
+    return bounds
 
 
-def _weights(case: Case, values: Values, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return how much each -log p counts, of the shape of x, and what the sum is divided by."""
-    target, keywords = values.tensors["target"], case.keywords
-    classes = x.shape[-1]
-    weight = values.tensors.get("weight", torch.ones(classes, dtype=torch.float64))
-    smoothing = keywords.get("label_smoothing", 0.0)
-    kept = target != keywords.get("ignore_index", _DEFAULTS["ignore_index"])
-    index = torch.where(kept, target, 0)
-    one_hot = torch.nn.functional.one_hot(index, classes).double()
-    q = (one_hot * (1 - smoothing) + smoothing / classes) * weight * kept.unsqueeze(-1)
-    whole = keywords.get("reduction", "mean") != "mean"
-    return q, torch.ones(()) if whole else (weight[index] * kept).sum()
+def _derivatives(loss: _Loss, directions: dict[str, Tensor], reduced: bool, softmax: Logarithms) -> Any:
+    """Return the polynomial of magnitudes whose values are the gradients and their derivatives."""
+    h, q, slope, nothing = loss.incoming, loss.q, loss.slope, torch.zeros_like(softmax.p)
+    assert h is not None
+    along, turn = directions.get("input", nothing), directions.get("target", nothing)
+    whole = q.sum(-1, keepdim=True)
+
+    def derivatives(p: Tensor, log: Tensor) -> dict[str, Tensor]:
+        results = {"grad_input": h * (p * whole + q), "grad_target": product(h * slope, log)}
+        inner = (p * along).sum(-1, keepdim=True)
+        turned = (turn * slope).sum(-1, keepdim=True)
+        back = (along * (p * whole + q) + product(turn * slope, log)).sum(-1) / loss.divisor
+        results["second_grad_output"] = back.sum() if reduced else back
+        results["second_input"] = h * (whole * p * (along + inner) + p * turned + turn * slope)
+        results["second_target"] = h * slope * (inner + along)
+        return results
+
+    return derivatives
 
 
 @st.composite
 def _cases(draw: Draw, supports: Supports) -> Case:
-    dtype = draw_dtype(draw, supports, CrossEntropy.dtypes)
+    dtype = draw_dtype(draw, supports, FLOATS)
     classes = draw(st.integers(1, 6))
     batches = [(1,), (2,), (4,), (2, 3), (2, 2, 2)] + ([()] if supports.unbatched else [])
+    batches += [(0,)] if supports.empty else []
     batch: tuple[int, ...] = draw(st.sampled_from(batches))
-    shapes: dict[str, tuple[int, ...]] = {"input": (*batch[:1], classes, *batch[1:]), "target": batch}
+    shape = (*batch[:1], classes, *batch[1:])
+    probable = draw(st.booleans())
+    shapes: dict[str, tuple[int, ...]] = {"input": shape, "target": shape if probable else batch}
     if supports.takes("weight") and draw(st.booleans()):
         shapes["weight"] = (classes,)
-    kind = draw_kind(draw, supports, dtype)
-    arrays, grad_output = draw_arrays(draw, supports, shapes, "normal" if kind == "special" else kind)
-    tensors = dict(arrays)
-    tensors["target"] = replace(tensors["target"], kind="classes", high=classes, dtype="int64")
-    if "weight" in tensors:
-        tensors["weight"] = tensors["weight"].made_positive()
-    wanted, _ = draw_wanted(draw, supports, ("input",))
+    arrays, grad_output = draw_arrays(draw, supports, shapes, draw_kind(draw, supports, dtype))
     arguments: dict[str, Any] = dict(_DEFAULTS)
-    choices = {
-        "ignore_index": (-100, 0, 1),
+    choices: dict[str, tuple[Any, ...]] = {
+        "ignore_index": (-100,) if probable else (-100, 0, 1),
         "reduction": ("mean", "sum", "none"),
-        "label_smoothing": (0.0, 0.1, 0.5),
+        "label_smoothing": (0.0, 0.1, 0.5, 1.0),
     }
     for name, values in choices.items():
         if supports.takes(name):
             arguments[name] = draw(st.sampled_from(values))
+    tensors = _targets(draw, dict(arrays), classes, arguments["ignore_index"])
+    wanted, order = draw_wanted(draw, supports, ("input", "target") if probable else ("input",))
     given = given_arguments(arguments, _DEFAULTS)
-    return Case("cross_entropy", tuple(tensors.items()), given, dtype, wanted, grad_output)
+    return Case("cross_entropy", tuple(tensors.items()), given, dtype, wanted, grad_output, order)
+
+
+def _targets(draw: Draw, tensors: dict[str, Array], classes: int, ignored: int) -> dict[str, Array]:
+    """Make what torch takes of the tensors drawn: class indices or finite probabilities, positive weights.
+
+    All classes may be ignored. Torch's own paths disagree on 0 · inf, hence special values among the logits
+    only.
+    """
+    target = tensors["target"]
+    if target.shape == tensors["input"].shape:
+        kind = "integers" if target.kind == "special" else target.kind
+        tensors["target"] = replace(target, kind=kind).made_positive()
+    else:
+        high = 1 if ignored == 0 and draw(st.booleans()) else classes
+        dtype = draw(st.sampled_from(("int64", "int64", "uint8")))
+        tensors["target"] = replace(target, kind="classes", high=high, dtype=dtype)
+    if "weight" in tensors:
+        weight = tensors["weight"].made_positive()
+        tensors["weight"] = replace(weight, kind="integers" if weight.kind == "special" else weight.kind)
+    return tensors
 
 
 @st.composite
 def _invalid_cases(draw: Draw, supports: Supports) -> Case:
-    case: Case = draw(_cases(supports))
+    case: Case = draw(_cases(replace(supports, empty=False)))
     shapes = {name: array.shape for name, array in case.arrays}
-    too_high = replace(case.tensors["target"], high=99, seed=7, kind="classes")
+    indices = Array(shapes["input"][:1] + shapes["input"][2:], "classes", high=99, seed=7, dtype="int64")
     changes = [
         case.changed(reduction="average"),
         case.changed(label_smoothing=1.5),
+        case.changed(label_smoothing=-0.5),
+        case.changed(ignore_index=0.5),
         case.reshaped("target", (*shapes["target"], 2)),
-        replace(case, arrays=(*case.arrays[:1], ("target", too_high), *case.arrays[2:])),
+        case.reshaped("target", (shapes["input"][0] + 1, *shapes["target"][1:])),
+        case.reshaped("input", ()),
+        case.retyped("input", "int64"),
+        case.retyped("target", "int32"),
+        case.retyped("target", "bool"),
     ]
+    if len(shapes["input"]) > 1:
+        arrays = {**case.tensors, "target": indices}
+        changes.append(replace(case, arrays=tuple(arrays.items()), wanted=(), order=1))
+    if case.tensors["target"].dtype is None:
+        changes.append(case.changed(ignore_index=1))
     if "weight" in shapes:
         changes.append(case.reshaped("weight", (shapes["weight"][0] + 1,)))
+        changes.append(case.retyped("weight", "float64" if case.dtype == "float32" else "float32"))
     invalid: Case = draw(st.sampled_from(changes))
     return invalid
