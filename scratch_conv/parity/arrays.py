@@ -64,10 +64,10 @@ class Array:
         shape = self.shape
         if self.layout == "expanded" and shape and shape[0] > 1:
             shape = (1, *shape[1:])
-        values = _VALUES[self.kind](self, shape, dtype).to(dtype)
+        values = _VALUES[self.kind](self, shape, dtype)
         if self.positive:
             values = values.abs()
-        return _arrange(values, self.layout, self.shape)
+        return _arrange(values.to(dtype), self.layout, self.shape)
 
     def code(self, dtype: torch.dtype) -> str:
         """Return an expression that makes the tensor with nothing but torch."""
@@ -81,7 +81,7 @@ class Array:
             values = _CODE[self.kind].format(
                 shape=tuple(tensor.shape), n=tensor.numel(), seed=self.seed, high=self.high
             )
-            values = f"{values}.to({tensor.dtype})" + (".abs()" if self.positive else "")
+            values += f"{'.abs()' if self.positive else ''}.to({tensor.dtype})"
         return values + _arrange_code(tensor, self.layout, self.shape)
 
 

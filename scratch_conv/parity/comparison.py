@@ -95,7 +95,7 @@ def judge(expectation: Expectation, observation: Observation, supports: Supports
             verdict.share = max(verdict.share, share_of_bound(got, expected))
     verdict.differences += _compare_conduct(expectation, observation)
     if supports.memory_format and not verdict.differences:
-        verdict.differences += _compare_strides(observation.results["output"], expectation.results["output"])
+        verdict.differences += _compare_strides(observation, expectation.results["output"])
     return verdict
 
 
@@ -194,8 +194,9 @@ def _compare_conduct(expectation: Expectation, observation: Observation) -> list
     return found
 
 
-def _compare_strides(got: Tensor, expected: Expected) -> list[Difference]:
+def _compare_strides(observation: Observation, expected: Expected) -> list[Difference]:
+    got, strides = observation.results["output"], observation.strides
     significant = [axis for axis, size in enumerate(got.shape) if size > 1]
-    if got.numel() == 0 or all(got.stride(axis) == expected.strides[axis] for axis in significant):
+    if got.numel() == 0 or all(strides[axis] == expected.strides[axis] for axis in significant):
         return []
-    return [Difference("strides", f"the output's strides are {got.stride()}, torch's are {expected.strides}")]
+    return [Difference("strides", f"the output's strides are {strides}, torch's are {expected.strides}")]

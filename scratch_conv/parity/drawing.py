@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, TypeVar
 from hypothesis import strategies as st
 
 from scratch_conv.parity.arrays import Array, Kind, Layout
+from scratch_conv.parity.case import Case
 from scratch_conv.parity.supports import COMPLEX, FLOATS, INTEGERS, Supports
 
 T = TypeVar("T")
@@ -100,6 +101,15 @@ def draw_wanted(
     wanted = tuple(name for name in names if draw(st.booleans()))
     second = supports.second_derivatives and wanted and draw(st.booleans())
     return wanted, 2 if second else 1
+
+
+def draw_inplace(draw: Draw, supports: Supports, case: Case) -> Case:
+    """Draw whether a call writes into its input, which torch refuses where elements share memory."""
+    if not supports.takes("inplace") or not draw(st.booleans()):
+        return case
+    if case.tensors["input"].layout == "expanded":
+        case = case.arranged("input", "contiguous")
+    return case.changed(inplace=True)
 
 
 def given_arguments(arguments: dict[str, Any], defaults: dict[str, Any]) -> tuple[tuple[str, Any], ...]:

@@ -18,6 +18,7 @@ class Observation:
 
     Attributes:
         results: what it computed, by name.
+        strides: the strides of its output.
         error: what it raised, or None.
         changed: names of the tensors that it wrote into.
         aliases: names of the tensors of the call whose memory its output is.
@@ -26,6 +27,7 @@ class Observation:
     """
 
     results: dict[str, Tensor] = field(default_factory=dict)
+    strides: tuple[int, ...] = ()
     error: Exception | None = None
     changed: list[str] = field(default_factory=list)
     aliases: list[str] = field(default_factory=list)
@@ -46,6 +48,7 @@ def observe(call: Call, case: Case, values: Values, signature: tuple[str, ...]) 
             second = run(call, case, values, signature).results
             return Observation(
                 results=kept,
+                strides=first["output"].stride(),
                 changed=changed,
                 aliases=one.aliases,
                 unrepeated=[name for name in kept if not same_bits(kept[name], second[name])],

@@ -7,6 +7,7 @@ from scratch_conv.parity.case import Case
 from scratch_conv.parity.comparison import Difference
 from scratch_conv.parity.expectation import expect
 from scratch_conv.parity.operators import find_operator
+from scratch_conv.parity.running import INPLACE, UPDATED
 
 _SMALL = 64  # arrays of more elements are not shown
 
@@ -20,9 +21,13 @@ def reproduce(case: Case, candidate: object) -> str:
         wanted = ".requires_grad_()" if name in case.wanted else ""
         lines.append(f"{name} = {case.tensors[name].code(case.torch_dtype)}{wanted}")
     last = max(operator.signature.index(name) for name in present)
-    tensors = [name if name in present else "None" for name in operator.signature[: last + 1]]
+    written = (*UPDATED, *(INPLACE if case.keywords.get("inplace") else ()))
+    given = {name: f"{name}.clone()" if name in written else name for name in present}
+    tensors = [given.get(name, "None") for name in operator.signature[: last + 1]]
     call = ", ".join([*tensors, *(f"{name}={value!r}" for name, value in case.arguments)])
-    lines += [f"expected = F.{case.like}({call})", *call_code(candidate, operator, case, call)]
+    seeded = [] if case.seed is None else [f"torch.manual_seed({case.seed})"]
+    lines += [*seeded, f"expected = {operator.code}({call})"]
+    lines += [*seeded, *call_code(candidate, operator, case, call)]
     if case.keywords.get("return_indices"):
         lines += ["(expected, expected_indices), (got, got_indices) = expected, got"]
         lines += ["print(expected_indices, got_indices, sep='\\n')"]

@@ -93,9 +93,37 @@ class Operator(ABC):
         """
 
 
+class Picking(Operator):
+    """An operator whose results are elements of its tensors or zero, hence exact."""
+
+    def bounds(self, case: Case, values: Values, results: dict[str, Tensor]) -> dict[str, Bound]:
+        """Return no room at all.
+
+        Arguments:
+            case: the call.
+            values: its tensors in float64 or complex128.
+            results: the reference's results in that precision.
+        """
+        return {name: exact(value) for name, value in results.items()}
+
+
 def exact(value: Tensor) -> Bound:
     """Return the bound of a result that has to be equal."""
     return Bound(torch.zeros(value.shape, dtype=torch.float64), torch.zeros(value.shape, dtype=torch.bool))
+
+
+def greatest(tensor: Tensor | None) -> float:
+    """Return the greatest finite absolute value; 0 where there is none."""
+    if tensor is None or not tensor.numel():
+        return 0.0
+    return float(tensor.abs().nan_to_num(0.0, 0.0).max())
+
+
+def unbound_derivatives(bounds: dict[str, Tensor]) -> None:
+    """Make the bounds of gradients and of their derivatives infinite: partial products may overflow."""
+    for name, bound in bounds.items():
+        if name.startswith(("grad_", "second_")):
+            bounds[name] = torch.full_like(bound, torch.inf)
 
 
 def derived_bounds(

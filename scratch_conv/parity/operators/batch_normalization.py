@@ -19,7 +19,7 @@ from scratch_conv.parity.drawing import (
     draw_wanted,
     given_arguments,
 )
-from scratch_conv.parity.operators.base import Bound, Operator, derived_bounds
+from scratch_conv.parity.operators.base import Bound, Operator, derived_bounds, greatest, unbound_derivatives
 from scratch_conv.parity.rounding import (
     propagated,
     relative,
@@ -67,7 +67,8 @@ class BatchNormalization(Operator):
     A product that underflows adds half the smallest subnormal η, times the factors that follow, which are
     among 1, |γ|, s, |g|, |V| and |a|; there are fewer than 16 n of them: 16 n η (1 + |γ|) (1 + s)² (1 +
     max|g|) (1 + max|V|, |a|) for every result. Where Σ|x|, Σd² or |x| + |μ| exceeds the largest number, a
-    scale of 0, an infinity or a NaN may follow, and no finite result is refused.
+    scale of 0, an infinity or a NaN may follow, and where n times the factors named does, a product may
+    overflow that a smaller factor would follow; nothing is refused there.
     """
 
     name = "batch_norm"
@@ -165,23 +166,13 @@ def _errors(case: Case, values: Values, dtype: torch.dtype) -> dict[str, Tensor]
         errors |= _running_errors(case, values, steps, u)
     if values.grad_output is not None:
         errors |= _gradient_errors(case, values, steps, u)
-    underflow = _underflow(values, steps, gain, dtype)
-    return {name: (error + underflow).nan_to_num(torch.inf, torch.inf) for name, error in errors.items()}
-
-
-def _underflow(values: Values, steps: _Steps, gain: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return what underflowing products add to any result."""
-    factors = (1 + _greatest(gain)) * (1 + _greatest(steps.scale)) ** 2
+    factors = (1 + greatest(gain)) * (1 + greatest(steps.scale)) ** 2
     for tensor in (values.grad_output, *values.directions.values()):
-        factors = factors * (1 + _greatest(tensor))
-    return 16 * steps.n * smallest_subnormal(dtype) * factors
-
-
-def _greatest(tensor: Tensor | None) -> Tensor:
-    """Return the greatest finite absolute value; 0 where there is none."""
-    if tensor is None or not tensor.numel():
-        return torch.zeros((), dtype=torch.float64)
-    return tensor.abs().nan_to_num(0.0, 0.0).max()
+        factors *= 1 + greatest(tensor)
+    if steps.n * factors > torch.finfo(dtype).max:
+        unbound_derivatives(errors)
+    underflow = 16 * steps.n * smallest_subnormal(dtype) * factors
+    return {name: (error + underflow).nan_to_num(torch.inf, torch.inf) for name, error in errors.items()}
 
 
 def _running_errors(case: Case, values: Values, steps: _Steps, u: float) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ from scratch_conv.parity.drawing import (
     draw_wanted,
     given_arguments,
 )
-from scratch_conv.parity.operators.base import Bound, Operator, derived_bounds
+from scratch_conv.parity.operators.base import Bound, Operator, derived_bounds, greatest, unbound_derivatives
 from scratch_conv.parity.operators.softmaxes import Logarithms, product, softmax_errors
 from scratch_conv.parity.rounding import propagated, relative, smallest_subnormal, unit_roundoff
 from scratch_conv.parity.running import Values
@@ -47,7 +47,8 @@ class CrossEntropy(Operator):
     D, and C the number of classes.
 
     A product that underflows adds half the smallest subnormal η: K η to the loss, and to a derivative of it 4
-    K η times the factors that follow, at most (1 + max|V|) (1 + max|T|), or |h| and |q|, both with 1.
+    K η times the factors that follow, among 1, |h|, |q|, |V| and |T|. Where the sum of all L, or K times
+    these factors, exceeds the largest number, so may a partial result, and nothing is refused.
     """
 
     name = "cross_entropy"
@@ -134,12 +135,18 @@ def _errors(case: Case, values: Values, dtype: torch.dtype) -> dict[str, Tensor]
             name: direction.abs().movedim(axis, -1) for name, direction in values.directions.items()
         }
         derivatives = _derivatives(loss, directions, reduced, softmax)
-        tiny = 4 * tiny
+        factors = 1.0
         for size in (loss.incoming, loss.q, *directions.values()):
-            tiny = tiny * (1 + float(size.nan_to_num(0.0, 0.0, 0.0).max() if size.numel() else 0.0))
+            factors *= 1 + greatest(size)
         for name, bound in propagated(derivatives, sizes, errors, rounding).items():
             whole = bound if name == "second_grad_output" else bound.movedim(-1, axis)
-            bounds[name] = whole + tiny
+            bounds[name] = whole + 4 * tiny * factors
+        if count * factors > torch.finfo(dtype).max:
+            unbound_derivatives(bounds)
+    finite = softmax.log.nan_to_num(0.0, 0.0).sum() * (1 + values.tensors.get("weight", torch.ones(1)).max())
+    if finite > torch.finfo(case.torch_dtype).max:
+        for name in bounds.keys() & {"output", "grad_target", "second_grad_output"}:
+            bounds[name] = torch.full_like(bounds[name], torch.inf)
     return bounds
 
 
@@ -187,6 +194,7 @@ def _cases(draw: Draw, supports: Supports) -> Case:
             arguments[name] = draw(st.sampled_from(values))
     tensors = _targets(draw, dict(arrays), classes, arguments["ignore_index"])
     wanted, order = draw_wanted(draw, supports, ("input", "target") if probable else ("input",))
+    order = order if shape[0] else 1  # torch 2.14 does not differentiate the loss of nothing twice
     given = given_arguments(arguments, _DEFAULTS)
     return Case("cross_entropy", tuple(tensors.items()), given, dtype, wanted, grad_output, order)
 
@@ -219,7 +227,6 @@ def _invalid_cases(draw: Draw, supports: Supports) -> Case:
     changes = [
         case.changed(reduction="average"),
         case.changed(label_smoothing=1.5),
-        case.changed(label_smoothing=-0.5),
         case.changed(ignore_index=0.5),
         case.reshaped("target", (*shapes["target"], 2)),
         case.reshaped("target", (shapes["input"][0] + 1, *shapes["target"][1:])),

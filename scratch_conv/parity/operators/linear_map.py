@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -40,12 +41,15 @@ class LinearMap(SumOfProducts):
 @st.composite
 def _cases(draw: Draw, supports: Supports) -> Case:
     dtype = draw_dtype(draw, supports, LinearMap.dtypes)
-    in_features, out_features = draw(st.integers(1, 9)), draw(st.integers(1, 9))
     smallest = 0 if supports.empty else 1
-    batches = st.lists(st.integers(smallest, 5), min_size=0 if supports.unbatched else 1, max_size=3)
+    in_features, out_features = (draw(st.integers(1, 9)) for _ in range(2))
+    if supports.empty and draw(st.integers(0, 9)) == 9:
+        in_features = 0
+    vector = supports.functional and draw(st.integers(0, 7)) == 7
+    batches = st.lists(st.integers(smallest, 5), min_size=0 if supports.unbatched else 1, max_size=4)
     shapes: dict[str, tuple[int, ...]] = {"input": (*draw(batches), in_features)}
-    shapes["weight"] = (out_features, in_features)
-    if supports.takes("bias") and draw(st.booleans()):
+    shapes["weight"] = (in_features,) if vector else (out_features, in_features)
+    if supports.takes("bias") and not vector and draw(st.booleans()):
         shapes["bias"] = (out_features,)
     arrays, grad_output = draw_arrays(draw, supports, shapes, draw_kind(draw, supports, dtype))
     wanted, order = draw_wanted(draw, supports, tuple(shapes), dtype)
@@ -54,11 +58,13 @@ def _cases(draw: Draw, supports: Supports) -> Case:
 
 @st.composite
 def _invalid_cases(draw: Draw, supports: Supports) -> Case:
-    case: Case = draw(_cases(supports))
+    case: Case = draw(_cases(replace(supports, empty=False)))
     shapes = {name: array.shape for name, array in case.arrays}
     changes = [
         case.reshaped("input", (*shapes["input"][:-1], shapes["input"][-1] + 1)),
-        case.reshaped("weight", (1, *shapes["weight"])),
+        case.reshaped("weight", (1, 1, *shapes["weight"])),
+        case.reshaped("input", ()),
+        case.retyped("weight", "float64" if case.dtype == "float32" else "float32"),
     ]
     if "bias" in shapes:
         changes.append(case.reshaped("bias", (shapes["bias"][0] + 2,)))

@@ -2,47 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-import torch
 from hypothesis import assume
 from hypothesis import strategies as st
 from torch import Tensor
 
 from scratch_conv.parity.case import Case
-from scratch_conv.parity.drawing import Draw, draw_arrays, draw_dtype, draw_kind, draw_wanted
-from scratch_conv.parity.operators.sums import SumOfProducts
+from scratch_conv.parity.drawing import Draw, draw_arrays, draw_dtype, draw_inplace, draw_kind, draw_wanted
+from scratch_conv.parity.operators.base import Picking
 from scratch_conv.parity.supports import FLOATS, INTEGERS, Supports
 
 
-class Rectifier(SumOfProducts):
+class Rectifier(Picking):
     """torch.nn.functional.relu: every result is picked, hence exact."""
 
     name = "relu"
     signature = ("input",)
-    arguments = ()
+    arguments = ("inplace",)
     dtypes = (*FLOATS, *INTEGERS)
-    linear = frozenset[str]()
 
     def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
         """Draw calls that torch accepts."""
         return _cases(supports)
 
     def invalid_cases(self, supports: Supports) -> st.SearchStrategy[Case]:
-        """Draw calls of a complex tensor, which torch refuses."""
-        return _cases(supports).map(lambda case: case.retyped("input", "complex64")).filter(_finite)
+        """Draw calls that torch refuses: of complex numbers, truth values, and elements that share memory."""
+        return _invalid_cases(supports)
 
     def constructor(self, tensors: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Any]:
-        """Return the arguments of torch.nn.ReLU: none."""
-        return {}
-
-    def roundings(self, result: str, count: Tensor, case: Case) -> Tensor:
-        """Return 0: nothing is summed."""
-        return torch.zeros_like(count)
-
-
-def _finite(case: Case) -> bool:
-    return "special" not in case.kinds()
+        """Return the arguments of torch.nn.ReLU."""
+        return arguments
 
 
 @st.composite
@@ -52,4 +43,17 @@ def _cases(draw: Draw, supports: Supports) -> Case:
     assume(supports.unbatched or len(shape) > 1)
     arrays, grad_output = draw_arrays(draw, supports, {"input": shape}, draw_kind(draw, supports, dtype))
     wanted, order = draw_wanted(draw, supports, ("input",), dtype)
-    return Case("relu", arrays, (), dtype, wanted, grad_output, order)
+    case = Case("relu", arrays, (), dtype, wanted, grad_output, order)
+    return draw_inplace(draw, supports, case)
+
+
+@st.composite
+def _invalid_cases(draw: Draw, supports: Supports) -> Case:
+    case: Case = draw(_cases(replace(supports, empty=False)))
+    changes = [case.retyped("input", "complex64"), case.retyped("input", "bool")]
+    if supports.takes("inplace"):
+        twice = case.reshaped("input", (2, *case.tensors["input"].shape))
+        changes.append(twice.arranged("input", "expanded").changed(inplace=True))
+    invalid: Case = draw(st.sampled_from(changes))
+    assume("special" not in invalid.kinds() or invalid.tensors["input"].dtype is None)
+    return invalid

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scratch_conv.parity.case import Case
 from scratch_conv.parity.drawing import Draw, draw_arrays, draw_dtype, draw_kind, draw_wanted
-from scratch_conv.parity.operators.base import Bound, Operator, derived_bounds
+from scratch_conv.parity.operators.base import Bound, Operator, derived_bounds, greatest, unbound_derivatives
 from scratch_conv.parity.rounding import propagated, relative, smallest_subnormal, unit_roundoff
 from scratch_conv.parity.running import Values
 from scratch_conv.parity.supports import FLOATS, Supports
@@ -72,7 +72,8 @@ class Softmax(Operator):
 
     `propagated` bounds them, with 3 C + 16 roundings for C classes: one sum inside another, and a third. A
     product that underflows adds half the smallest subnormal η, times the factors that follow: 8 C η (1 +
-    max|g|) (1 + max|V|) for every result.
+    max|g|) (1 + max|V|) for every result. Where C times these factors exceeds the largest number, a product
+    may overflow that a smaller factor would follow, and no gradient is refused.
     """
 
     name = "softmax"
@@ -107,11 +108,12 @@ class Softmax(Operator):
             for each in (values.grad_output, values.directions.get("input"))
         )
         classes = x.shape[dim]
-        tiny = 8 * classes * smallest_subnormal(dtype)
-        for each in (incoming, along):
-            tiny = tiny * (1 + float(each.nan_to_num(0.0, 0.0).max() if each.numel() else 0.0))
+        factors = (1 + greatest(incoming)) * (1 + greatest(along))
+        tiny = 8 * classes * smallest_subnormal(dtype) * factors
         rounding = relative(3 * classes + 16, unit_roundoff(dtype))
         bounds = self.derivative_errors(sizes, incoming, along, rounding)
+        if classes * factors > torch.finfo(dtype).max:
+            unbound_derivatives(bounds)
         shape = values.tensors["input"].shape
         return {name: (each + tiny).movedim(-1, dim).reshape(shape) for name, each in bounds.items()}
 

@@ -1,0 +1,115 @@
+"""conv1d: how its cases are drawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import assume
+from hypothesis import strategies as st
+
+from scratch_conv.parity.case import Case
+from scratch_conv.parity.drawing import (
+    Draw,
+    draw_arrays,
+    draw_batch,
+    draw_dtype,
+    draw_kind,
+    draw_length,
+    draw_wanted,
+    given_arguments,
+)
+from scratch_conv.parity.operators.convolution import Convolution
+from scratch_conv.parity.supports import Supports
+
+_DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+
+
+class Convolution1d(Convolution):
+    """torch.nn.functional.conv1d, judged as a sum of products."""
+
+    name = "conv1d"
+
+    def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
+        """Draw calls that torch accepts."""
+        return _cases(supports)
+
+    def invalid_cases(self, supports: Supports) -> st.SearchStrategy[Case]:
+        """Draw calls that differ from an accepted one in one argument."""
+        return _invalid_cases(supports)
+
+
+def _draw_number(draw: Draw, low: int, high: int) -> int | tuple[int]:
+    """Draw an argument for the one axis: an int or a tuple of one."""
+    value: int = draw(st.integers(low, high))
+    return (value,) if draw(st.integers(0, 3)) == 3 else value
+
+
+def _as_int(value: int | tuple[int]) -> int:
+    return value[0] if isinstance(value, tuple) else value
+
+
+@st.composite
+def _cases(draw: Draw, supports: Supports) -> Case:
+    dtype = draw_dtype(draw, supports, Convolution1d.dtypes)
+    groups = draw(st.integers(1, 3)) if supports.takes("groups") else 1
+    in_channels, out_channels = (groups * draw(st.integers(1, 3)) for _ in range(2))
+    kernel_size = draw(st.integers(1, 5))
+    dilation = _draw_number(draw, 1, 3) if supports.takes("dilation") else 1
+    words = ["number", "number", "same", "number", "valid"] if supports.string_padding else ["number"]
+    padding: Any = draw(st.sampled_from(words)) if supports.takes("padding") else 0
+    padding = _draw_number(draw, 0, 4) if padding == "number" else padding
+    stride = _draw_number(draw, 1, 4) if supports.takes("stride") and padding != "same" else 1
+    window = _as_int(dilation) * (kernel_size - 1) + 1
+    margin = {"same": window, "valid": 0}[padding] if isinstance(padding, str) else _as_int(padding)
+    length = draw_length(draw, window - 2 * margin)
+    shapes: dict[str, tuple[int, ...]] = {"input": (*draw_batch(draw, supports), in_channels, length)}
+    shapes["weight"] = (out_channels, in_channels // groups, kernel_size)
+    if supports.takes("bias") and draw(st.booleans()):
+        shapes["bias"] = (out_channels,)
+    arrays, grad_output = draw_arrays(draw, supports, shapes, draw_kind(draw, supports, dtype))
+    wanted, order = draw_wanted(draw, supports, tuple(shapes), dtype)
+    arguments = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    return Case("conv1d", arrays, given_arguments(arguments, _DEFAULTS), dtype, wanted, grad_output, order)
+
+
+_BAD_ARGUMENTS: tuple[dict[str, Any], ...] = (
+    {"stride": 0},
+    {"stride": -1},
+    {"stride": (1, 1)},
+    {"padding": -1},
+    {"padding": (1, 2)},
+    {"padding": "sames"},
+    {"padding": "same", "stride": 2},
+    {"dilation": 0},
+    {"groups": 0},
+    {"groups": -1},
+    {"groups": 7},
+    {"stride": 1.5},
+    {"padding": 0.5},
+)
+
+
+@st.composite
+def _invalid_cases(draw: Draw, supports: Supports) -> Case:
+    case: Case = draw(_cases(supports))
+    shapes = {name: array.shape for name, array in case.arrays}
+    changes: list[Case] = [case.changed(**bad) for bad in _BAD_ARGUMENTS]
+    more = (*shapes["input"][:-2], shapes["input"][-2] + 1, shapes["input"][-1])
+    changes += [
+        case.reshaped("input", (1, 1, *shapes["input"])),
+        case.reshaped("input", shapes["input"][-1:]),
+        case.reshaped("input", more),
+        case.reshaped("input", (*shapes["input"][:-1], 0)),
+        case.reshaped("weight", shapes["weight"][1:]),
+        case.reshaped("weight", (*shapes["weight"][:2], 99)),
+        case.retyped("weight", "float64" if case.dtype == "float32" else "float32"),
+    ]
+    if "bias" in shapes:
+        changes += [
+            case.reshaped("bias", (shapes["bias"][0] + 1,)),
+            case.reshaped("bias", (1, *shapes["bias"])),
+        ]
+    invalid: Case = draw(st.sampled_from(changes))
+    # Torch 2.14 takes a dilation of zero where the batch is empty, and there only.
+    assume(0 not in shapes["input"][:-2] or invalid.keywords.get("dilation") != 0)
+    return invalid

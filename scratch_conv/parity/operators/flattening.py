@@ -1,0 +1,84 @@
+"""flatten: how its cases are drawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+from scratch_conv.parity.case import Case
+from scratch_conv.parity.drawing import (
+    Draw,
+    draw_arrays,
+    draw_dtype,
+    draw_kind,
+    draw_wanted,
+    given_arguments,
+)
+from scratch_conv.parity.operators.base import Picking
+from scratch_conv.parity.running import Call
+from scratch_conv.parity.supports import COMPLEX, FLOATS, INTEGERS, Supports
+
+_DEFAULTS = {"start_dim": 0, "end_dim": -1}
+
+
+class Flattening(Picking):
+    """torch.flatten: every result is copied, or the same memory, hence exact.
+
+    Where the strides allow it, torch returns a view of the input, or the input itself.
+    """
+
+    name = "flatten"
+    signature = ("input",)
+    arguments = tuple(_DEFAULTS)
+    dtypes = (*FLOATS, *COMPLEX, *INTEGERS, "bool")
+    signed_zeros = True
+
+    @property
+    def reference(self) -> Call:
+        """Torch's own implementation, which torch.nn.functional does not have."""
+        return torch.flatten
+
+    @property
+    def code(self) -> str:
+        """Torch's own implementation as code."""
+        return "torch.flatten"
+
+    def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
+        """Draw calls that torch accepts."""
+        return _cases(supports)
+
+    def invalid_cases(self, supports: Supports) -> st.SearchStrategy[Case]:
+        """Draw calls that differ from an accepted one in one argument."""
+        return _invalid_cases(supports)
+
+    def constructor(self, tensors: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments of torch.nn.Flatten, whose first axis is another by default."""
+        return {**_DEFAULTS, **arguments}
+
+
+@st.composite
+def _cases(draw: Draw, supports: Supports) -> Case:
+    dtype = draw_dtype(draw, supports, Flattening.dtypes)
+    least = 0 if supports.unbatched else 2
+    shape = tuple(draw(st.lists(st.integers(0 if supports.empty else 1, 4), min_size=least, max_size=5)))
+    axes = max(1, len(shape))
+    start, end = sorted(draw(st.integers(0, axes - 1)) for _ in range(2))
+    arrays, grad_output = draw_arrays(draw, supports, {"input": shape}, draw_kind(draw, supports, dtype))
+    wanted, order = draw_wanted(draw, supports, ("input",), dtype)
+    arguments = {"start_dim": start - axes * draw(st.booleans()), "end_dim": end - axes * draw(st.booleans())}
+    given = given_arguments(arguments, _DEFAULTS)
+    return Case("flatten", arrays, given, dtype, wanted, grad_output, order)
+
+
+@st.composite
+def _invalid_cases(draw: Draw, supports: Supports) -> Case:
+    case: Case = draw(_cases(supports))
+    axes = max(1, len(case.tensors["input"].shape))
+    bad: list[dict[str, Any]] = [{"start_dim": axes}, {"start_dim": -axes - 1}, {"end_dim": axes}]
+    bad += [{"start_dim": 0.5}, {"end_dim": "last"}]
+    bad += [{"start_dim": 1, "end_dim": 0}] if axes > 1 else []
+    invalid: Case = draw(st.sampled_from([case.changed(**each) for each in bad]))
+    return invalid
