@@ -36,6 +36,11 @@ def as_call(candidate: Any, operator: Operator) -> Call:
     raise TypeError(f"candidate must be a function, an nn.Module class or a NumPy layer's class, got {kind}")
 
 
+def is_layer(candidate: object) -> bool:
+    """Tell whether a candidate is a class of layers, which can be called only as torch.nn's can."""
+    return _is_module(candidate) or is_numpy_layer(candidate)
+
+
 def _is_module(candidate: Any) -> bool:
     return inspect.isclass(candidate) and issubclass(candidate, torch.nn.Module)
 
@@ -52,7 +57,7 @@ class _ModuleCall:
         present = {name: tensor for name, tensor in named.items() if tensor is not None}
         module = self.module(**self.operator.constructor(present, arguments))
         if "training" in self.operator.arguments:
-            module.train(bool(arguments.get("training", False)))
+            module.train(bool(arguments.get("training", self.operator.trains)))
         state = {name: tensor for name, tensor in present.items() if name not in self.operator.inputs}
         inputs = tuple(present[name] for name in self.operator.inputs)
         return torch.func.functional_call(module, state, inputs)

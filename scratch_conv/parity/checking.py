@@ -5,11 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
 
-from scratch_conv.parity.candidates import as_call, name_of
+from scratch_conv.parity.candidates import as_call, is_layer, name_of
 from scratch_conv.parity.case import Case
 from scratch_conv.parity.comparison import Verdict, compare
 from scratch_conv.parity.diagnosis import diagnose
@@ -58,6 +59,8 @@ def check(
     claims = parse_supports(supports, operator.arguments)
     if examples < 1:
         raise ValueError(f"examples must be at least 1, got {examples}")
+    if is_layer(candidate):
+        claims = replace(claims, functional=False)
     call = as_call(candidate, operator)
 
     def judge(case: Case) -> Verdict:

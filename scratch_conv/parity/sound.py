@@ -116,7 +116,7 @@ def batch_norm_by_formula(
     eps: float = 1e-5,
 ) -> Tensor:
     """Normalise by the formula, in two passes; autograd differentiates it."""
-    channels, axes = (1, -1, 1, 1), (0, 2, 3)
+    channels, axes = (1, -1, *(1,) * (input.ndim - 2)), (0, *range(2, input.ndim))
     mean, variance = running_mean, running_var
     if training:
         mean = input.mean(axes)
@@ -134,8 +134,10 @@ def batch_norm_by_formula(
     return output if bias is None else output + bias.view(channels)
 
 
-def relu_by_where(input: Tensor) -> Tensor:
+def relu_by_where(input: Tensor, inplace: bool = False) -> Tensor:
     """Keep what is not negative, NaN included."""
+    if inplace:
+        return input.copy_(torch.where(input <= 0, torch.zeros_like(input), input))
     return torch.where(input <= 0, torch.zeros_like(input), input)
 
 
@@ -143,6 +145,89 @@ def linear_by_sums(input: Tensor, weight: Tensor, bias: Tensor | None = None) ->
     """Multiply and sum, the bias first."""
     output = (input.unsqueeze(-2) * weight).flip(-1).sum(-1)
     return output if bias is None else bias + output
+
+
+def cross_entropy_by_formula(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Sum -q log p over the classes of a one-hot target; autograd differentiates it."""
+    axis = 0 if input.ndim == 1 else 1
+    logits, classes = input.movedim(axis, -1), input.shape[axis]
+    shifted = logits - logits.detach().amax(-1, keepdim=True)
+    losses = shifted.exp().sum(-1, keepdim=True).log() - shifted
+    gain = torch.ones(classes, dtype=input.dtype) if weight is None else weight
+    if target.is_floating_point():
+        q, count = target.movedim(axis, -1), torch.tensor(max(1, input.numel() // classes))
+    else:
+        kept = target != ignore_index
+        index = torch.where(kept, target, 0).long()
+        q, gain = F.one_hot(index, classes).to(input.dtype), gain * kept.unsqueeze(-1)
+        count = (gain * q).sum()
+    q = (q * (1 - label_smoothing) + label_smoothing / classes) * gain
+    summed = (q * losses).sum(-1)
+    return {"none": summed, "sum": summed.sum(), "mean": summed.sum() / count}[reduction]
+
+
+def softmax_by_logarithms(input: Tensor, dim: int) -> Tensor:
+    """Take the exponential of log_softmax."""
+    return (input - input.logsumexp(dim, keepdim=True)).exp()
+
+
+def log_softmax_shifted(input: Tensor, dim: int) -> Tensor:
+    """Subtract the greatest, then the logarithm of the sum."""
+    shifted = input - input.detach().amax(dim, keepdim=True)
+    return shifted - shifted.exp().sum(dim, keepdim=True).log()
+
+
+def dropout_by_product(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Draw torch's mask and multiply by it, the scale last."""
+    if not training or p == 0:
+        return input
+    mask = torch.empty_like(input.detach()).bernoulli_(1 - p)
+    kept = input * mask
+    output = kept / (1 - p) if p < 1 else kept
+    return input.copy_(output) if inplace else output
+
+
+def adaptive_average_by_products(input: Tensor, output_size: Any) -> Tensor:
+    """Average by one matrix for the height and one for the width."""
+    size = output_size if isinstance(output_size, tuple) else (output_size, output_size)
+    down, across = (
+        _averages(length, length if n is None else n, input.dtype)
+        for length, n in zip(input.shape[-2:], size, strict=True)
+    )
+    return down @ input @ across.mT
+
+
+def _averages(length: int, size: int, dtype: torch.dtype) -> Tensor:
+    matrix = torch.zeros(size, length, dtype=dtype)
+    for i in range(size):
+        start, stop = i * length // size, -(-(i + 1) * length // size)
+        matrix[i, start:stop] = 1 / (stop - start)
+    return matrix
+
+
+def conv1d_by_conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any) -> Tensor:
+    """Convolve as a picture of one row."""
+    row = {"stride": 1, "padding": 0, "dilation": 1}
+    for name, fill in row.items():
+        value = arguments.get(name, fill)
+        if not isinstance(value, str):
+            arguments[name] = (fill, value[0] if isinstance(value, tuple) else value)
+    return F.conv2d(input.unsqueeze(-2), weight.unsqueeze(-2), bias, **arguments).squeeze(-2)
+
+
+def flatten_by_reshape(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """Reshape to the product of the sizes."""
+    shape = tuple(input.shape) or (1,)
+    start, end = start_dim % len(shape), end_dim % len(shape)
+    whole = torch.Size(shape[start : end + 1]).numel()
+    return input.reshape(*shape[:start], whole, *shape[end + 1 :])
 
 
 class NumpyConvolution:
@@ -191,6 +276,9 @@ _SIMPLE = {
     "unbatched": False,
 }
 
+_SECOND = {"second_derivatives": True}
+_FINITE = {"special_values": False, "second_derivatives": True, "empty": False}
+
 SOUND: tuple[Variant, ...] = (
     *(Variant("torch", name, operator.reference) for name, operator in OPERATORS.items()),
     Variant("torch.nn.Conv2d", "conv2d", torch.nn.Conv2d),
@@ -203,7 +291,24 @@ SOUND: tuple[Variant, ...] = (
     Variant("numpy-loops", "conv2d", NumpyConvolution, _SIMPLE),
     Variant("gathered", "max_pool2d", max_pool_by_taps),
     Variant("average-by-convolution", "avg_pool2d", average_by_convolution),
-    Variant("by-formula", "batch_norm", batch_norm_by_formula),
+    Variant("by-formula", "batch_norm", batch_norm_by_formula, _SECOND),
     Variant("by-where", "relu", relu_by_where),
     Variant("by-sums", "linear", linear_by_sums),
+    Variant("by-formula", "cross_entropy", cross_entropy_by_formula, _SECOND),
+    Variant("by-logarithms", "softmax", softmax_by_logarithms, _FINITE),
+    Variant("shifted", "log_softmax", log_softmax_shifted, _FINITE),
+    Variant("by-product", "dropout", dropout_by_product),
+    Variant("by-products", "adaptive_avg_pool2d", adaptive_average_by_products, _FINITE),
+    Variant("by-conv2d", "conv1d", conv1d_by_conv2d, _SECOND),
+    Variant("by-reshape", "flatten", flatten_by_reshape),
+    Variant("torch.nn.BatchNorm2d twice", "batch_norm", torch.nn.BatchNorm2d, _SECOND),
+    Variant("torch.nn.Linear", "linear", torch.nn.Linear),
+    Variant("torch.nn.ReLU", "relu", torch.nn.ReLU),
+    Variant("torch.nn.CrossEntropyLoss", "cross_entropy", torch.nn.CrossEntropyLoss),
+    Variant("torch.nn.Dropout", "dropout", torch.nn.Dropout),
+    Variant("torch.nn.Dropout2d", "dropout2d", torch.nn.Dropout2d),
+    Variant("torch.nn.Flatten", "flatten", torch.nn.Flatten),
+    Variant("torch.nn.AdaptiveAvgPool2d", "adaptive_avg_pool2d", torch.nn.AdaptiveAvgPool2d),
+    Variant("torch.nn.LogSoftmax", "log_softmax", torch.nn.LogSoftmax),
+    Variant("torch.nn.Conv1d", "conv1d", torch.nn.Conv1d),
 )

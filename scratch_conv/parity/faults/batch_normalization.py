@@ -17,13 +17,19 @@ _batch_norm: Callable[..., Tensor] = F.batch_norm
 BATCH_NORMALIZATION = Collection("batch_norm")
 _add = BATCH_NORMALIZATION.add
 _GITHUB = "https://github.com/"
-_CHANNELS = (1, -1, 1, 1)
-_AXES = (0, 2, 3)
+
+
+def _axes(input: Tensor) -> tuple[int, ...]:
+    return (0, *range(2, input.ndim))
+
+
+def _per_channel(tensor: Tensor, input: Tensor) -> Tensor:
+    return tensor.view(1, -1, *(1,) * (input.ndim - 2))
 
 
 def _affine(normal: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    scaled = normal if weight is None else normal * weight.view(_CHANNELS)
-    return scaled if bias is None else scaled + bias.view(_CHANNELS)
+    scaled = normal if weight is None else normal * _per_channel(weight, normal)
+    return scaled if bias is None else scaled + _per_channel(bias, normal)
 
 
 @_add(
@@ -44,7 +50,7 @@ def _running_variance_biased(
     if old is not None and running_var is not None and arguments.get("training"):
         momentum = arguments.get("momentum", 0.1)
         with torch.no_grad():
-            running_var.copy_((1 - momentum) * old + momentum * input.var(_AXES, correction=0))
+            running_var.copy_((1 - momentum) * old + momentum * input.var(_axes(input), correction=0))
     return output
 
 
@@ -72,14 +78,14 @@ def _recomputed(scale: Any) -> Any:
         right = _batch_norm(input, running_mean, running_var, weight, bias, **arguments)
         if not arguments.get("training"):
             return right
-        mean = input.mean(_AXES, keepdim=True)
+        mean = input.mean(_axes(input), keepdim=True)
         return _affine((input - mean) * scale(input, mean, arguments.get("eps", 1e-5)), weight, bias)
 
     return candidate
 
 
 def _variance(input: Tensor, correction: int = 0) -> Tensor:
-    return input.var(_AXES, correction=correction, keepdim=True)
+    return input.var(_axes(input), correction=correction, keepdim=True)
 
 
 _add("eps-outside-the-root", "adds eps to the standard deviation instead of the variance")(
@@ -89,7 +95,7 @@ _add("variance-unbiased", "normalises by the unbiased variance")(
     _recomputed(lambda x, mean, eps: (_variance(x, 1) + eps).rsqrt())
 )
 _add("variance-in-one-pass", "computes the variance as mean(x²) - mean(x)², which cancels")(
-    _recomputed(lambda x, mean, eps: ((x * x).mean(_AXES, keepdim=True) - mean * mean + eps).rsqrt())
+    _recomputed(lambda x, mean, eps: ((x * x).mean(_axes(x), keepdim=True) - mean * mean + eps).rsqrt())
 )
 _add("eps-forgotten", "divides by the bare standard deviation")(
     _recomputed(lambda x, mean, eps: _variance(x).rsqrt())
@@ -108,7 +114,7 @@ def _statistics_taken_for_constants(*tensors: Tensor | None, **arguments: Any) -
             return b.right
         weight = b.tensors[3] if len(b.tensors) > 3 else None
         slope = (_variance(input) + b.arguments.get("eps", 1e-5)).rsqrt()
-        gain = slope if weight is None else slope * weight.view(_CHANNELS)
+        gain = slope if weight is None else slope * _per_channel(weight, input)
         return [b.grad_output * gain, *b.right[1:]]
 
     output: Tensor = with_gradients(_batch_norm, change)(*tensors, **arguments)
@@ -135,5 +141,18 @@ def _evaluation_updates_the_statistics(
     output = _batch_norm(input, running_mean, *others, **arguments)
     if running_mean is not None and not arguments.get("training"):
         with torch.no_grad():
-            running_mean.lerp_(input.detach().mean(_AXES), 0.1)
+            running_mean.lerp_(input.detach().mean(_axes(input)), 0.1)
     return output
+
+
+@_add("weight-only-with-bias", "leaves the weight out where there is no bias")
+def _weight_only_with_bias(
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    **arguments: Any,
+) -> Tensor:
+    gain = None if weight is None else weight if bias is not None else weight * 0 + 1
+    return _batch_norm(input, running_mean, running_var, gain, bias, **arguments)

@@ -28,7 +28,7 @@ def _from_logarithms(logarithms: Any) -> Any:
     """Return a cross entropy that takes the logarithm of the softmax in its own way."""
 
     def candidate(input: Tensor, target: Tensor, weight: Tensor | None = None, **arguments: Any) -> Tensor:
-        if arguments.get("label_smoothing"):
+        if arguments.get("label_smoothing") or target.is_floating_point():
             return _cross_entropy(input, target, weight, **arguments)
         return F.nll_loss(logarithms(input, _class_axis(input)), target, weight, **arguments)
 
@@ -56,14 +56,16 @@ _add("softmax-over-the-wrong-axis", "normalises over the last axis instead of th
 def _ignored_samples_counted(
     input: Tensor, target: Tensor, weight: Tensor | None = None, **arguments: Any
 ) -> Tensor:
-    if arguments.get("reduction", "mean") != "mean" or weight is not None:
+    unweighted = weight is None and not target.is_floating_point()
+    if arguments.get("reduction", "mean") != "mean" or not unweighted:
         return _cross_entropy(input, target, weight, **arguments)
     return _cross_entropy(input, target, weight, **{**arguments, "reduction": "none"}).mean()
 
 
 @_add("mean-unweighted", "divides the weighted sum by the number of samples, not by their weights")
 def _mean_unweighted(input: Tensor, target: Tensor, weight: Tensor | None = None, **arguments: Any) -> Tensor:
-    if arguments.get("reduction", "mean") != "mean" or weight is None:
+    weighted = weight is not None and not target.is_floating_point()
+    if arguments.get("reduction", "mean") != "mean" or not weighted:
         return _cross_entropy(input, target, weight, **arguments)
     total = _cross_entropy(input, target, weight, **{**arguments, "reduction": "sum"})
     return total / (target != arguments.get("ignore_index", -100)).sum()
@@ -93,3 +95,29 @@ def _reduction_ignored(
     input: Tensor, target: Tensor, weight: Tensor | None = None, **arguments: Any
 ) -> Tensor:
     return _cross_entropy(input, target, weight, **{**arguments, "reduction": "mean"})
+
+
+@_add("probabilities-unweighted", "leaves the classes' weights out where the targets are probabilities")
+def _probabilities_unweighted(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, **arguments: Any
+) -> Tensor:
+    return _cross_entropy(input, target, None if target.is_floating_point() else weight, **arguments)
+
+
+@_add("probabilities-averaged-over-classes", "divides by samples times classes for targets of probabilities")
+def _probabilities_averaged_over_classes(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, **arguments: Any
+) -> Tensor:
+    loss = _cross_entropy(input, target, weight, **arguments)
+    probable = target.is_floating_point() and arguments.get("reduction", "mean") == "mean"
+    return loss / input.shape[_class_axis(input)] if probable else loss
+
+
+@_add("all-ignored-is-zero", "returns 0 where every sample is ignored, which torch divides by nothing")
+def _all_ignored_is_zero(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, **arguments: Any
+) -> Tensor:
+    ignored = arguments.get("ignore_index", -100)
+    if not target.is_floating_point() and bool((target == ignored).all()) and target.numel():
+        return _cross_entropy(input, target, weight, **{**arguments, "reduction": "sum"}) * 0
+    return _cross_entropy(input, target, weight, **arguments)

@@ -42,6 +42,7 @@ class Operator(ABC):
             no worse than torch passes there.
         dtypes: the dtypes that torch takes on a CPU.
         follows_strides: whether the values depend on the strides, in whose order random numbers are drawn.
+        trains: whether torch's function trains unless it is told not to.
         signed_zeros: whether the sign of a zero in the output is compared: where values are copied.
     """
 
@@ -51,6 +52,7 @@ class Operator(ABC):
     inputs: ClassVar[tuple[str, ...]] = ("input",)
     dtypes: ClassVar[tuple[str, ...]]
     follows_strides: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
     signed_zeros: ClassVar[bool] = False
     narrow: ClassVar[frozenset[str]] = frozenset({"float16", "bfloat16"})
 

@@ -40,6 +40,7 @@ class Dropout(SumOfProducts):
     dtypes = FLOATS
     linear = frozenset(signature)
     follows_strides = True
+    trains = True
 
     def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
         """Draw calls that torch accepts."""
