@@ -143,6 +143,8 @@ def relu_by_where(input: Tensor, inplace: bool = False) -> Tensor:
 
 def linear_by_sums(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Multiply and sum, the bias first."""
+    if weight.ndim == 1:
+        return (input * weight).flip(-1).sum(-1)
     output = (input.unsqueeze(-2) * weight).flip(-1).sum(-1)
     return output if bias is None else bias + output
 
@@ -294,7 +296,7 @@ SOUND: tuple[Variant, ...] = (
     Variant("by-formula", "batch_norm", batch_norm_by_formula, _SECOND),
     Variant("by-where", "relu", relu_by_where),
     Variant("by-sums", "linear", linear_by_sums),
-    Variant("by-formula", "cross_entropy", cross_entropy_by_formula, _SECOND),
+    Variant("by-formula", "cross_entropy", cross_entropy_by_formula, _FINITE),
     Variant("by-logarithms", "softmax", softmax_by_logarithms, _FINITE),
     Variant("shifted", "log_softmax", log_softmax_shifted, _FINITE),
     Variant("by-product", "dropout", dropout_by_product),

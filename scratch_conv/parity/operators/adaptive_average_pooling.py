@@ -74,6 +74,8 @@ def _cases(draw: Draw, supports: Supports) -> Case:
         size = tuple(draw(st.sampled_from((1, 2, 3, 5, None))) for _ in range(2))
     arrays, grad_output = draw_arrays(draw, supports, {"input": shape}, draw_kind(draw, supports, dtype))
     wanted, order = draw_wanted(draw, supports, ("input",))
+    if size == 0:
+        wanted, order = (), 1  # torch 2.14 refuses to differentiate an empty output
     return Case("adaptive_avg_pool2d", arrays, (("output_size", size),), dtype, wanted, grad_output, order)
 
 

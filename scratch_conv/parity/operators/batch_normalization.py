@@ -68,7 +68,8 @@ class BatchNormalization(Operator):
     among 1, |γ|, s, |g|, |V| and |a|; there are fewer than 16 n of them: 16 n η (1 + |γ|) (1 + s)² (1 +
     max|g|) (1 + max|V|, |a|) for every result. Where Σ|x|, Σd² or |x| + |μ| exceeds the largest number, a
     scale of 0, an infinity or a NaN may follow, and where n times the factors named does, a product may
-    overflow that a smaller factor would follow; nothing is refused there.
+    overflow that a smaller factor would follow; nothing is refused there. Nor is it where a derivative is
+    infinite or NaN: whether 0 · inf or inf - inf arises depends on how it is written.
     """
 
     name = "batch_norm"
@@ -97,7 +98,11 @@ class BatchNormalization(Operator):
 
     def bounds(self, case: Case, values: Values, results: dict[str, Tensor]) -> dict[str, Bound]:
         """Return the bounds that the class derives."""
-        return derived_bounds(results, case.torch_dtype, lambda dtype: _errors(case, values, dtype))
+        bounds = derived_bounds(results, case.torch_dtype, lambda dtype: _errors(case, values, dtype))
+        for name, bound in bounds.items():
+            if name.startswith(("grad_", "second_")):
+                bound.overflow |= ~results[name].isfinite()
+        return bounds
 
 
 @dataclass

@@ -192,26 +192,29 @@ def _cases(draw: Draw, supports: Supports) -> Case:
     for name, values in choices.items():
         if supports.takes(name):
             arguments[name] = draw(st.sampled_from(values))
-    tensors = _targets(draw, dict(arrays), classes, arguments["ignore_index"])
+    tensors = _targets(draw, dict(arrays), classes, arguments)
     wanted, order = draw_wanted(draw, supports, ("input", "target") if probable else ("input",))
     order = order if shape[0] else 1  # torch 2.14 does not differentiate the loss of nothing twice
     given = given_arguments(arguments, _DEFAULTS)
     return Case("cross_entropy", tuple(tensors.items()), given, dtype, wanted, grad_output, order)
 
 
-def _targets(draw: Draw, tensors: dict[str, Array], classes: int, ignored: int) -> dict[str, Array]:
+def _targets(
+    draw: Draw, tensors: dict[str, Array], classes: int, arguments: dict[str, Any]
+) -> dict[str, Array]:
     """Make what torch takes of the tensors drawn: class indices or finite probabilities, positive weights.
 
-    All classes may be ignored. Torch's own paths disagree on 0 · inf, hence special values among the logits
-    only.
+    All samples may be ignored. Torch takes indices of bytes where it does not smooth. Its own paths disagree
+    on 0 · inf, hence special values among the logits only.
     """
     target = tensors["target"]
     if target.shape == tensors["input"].shape:
         kind = "integers" if target.kind == "special" else target.kind
         tensors["target"] = replace(target, kind=kind).made_positive()
     else:
-        high = 1 if ignored == 0 and draw(st.booleans()) else classes
-        dtype = draw(st.sampled_from(("int64", "int64", "uint8")))
+        high = 1 if arguments["ignore_index"] == 0 and draw(st.booleans()) else classes
+        dtypes = ("int64",) if arguments["label_smoothing"] else ("int64", "int64", "uint8")
+        dtype = draw(st.sampled_from(dtypes))
         tensors["target"] = replace(target, kind="classes", high=high, dtype=dtype)
     if "weight" in tensors:
         weight = tensors["weight"].made_positive()
