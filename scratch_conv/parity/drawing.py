@@ -17,6 +17,7 @@ Draw: TypeAlias = Callable[[st.SearchStrategy[Any]], Any]
 _KINDS: tuple[Kind, ...] = ("counting", "integers", "normal", "integers", "normal", "graded")
 _INTEGER_KINDS: tuple[Kind, ...] = ("counting", "integers", "integers")
 _LAYOUTS: tuple[Layout, ...] = ("contiguous", "channels_last", "transposed", "sliced", "expanded")
+_AXES = (1, 2, 3, 4, 5, 2, 3, 4, 0)  # in the order of shrinking, those that tell most twice
 _SEEDS = st.integers(0, 2**16 - 1)
 
 
@@ -65,6 +66,15 @@ def draw_batch(draw: Draw, supports: Supports) -> tuple[int, ...]:
     sizes += [(0,)] if supports.empty else []
     batch: tuple[int, ...] = draw(st.sampled_from(sizes))
     return batch
+
+
+def draw_shape(draw: Draw, supports: Supports, least: int, most: int, longest: int) -> tuple[int, ...]:
+    """Draw a shape of up to `most` axes, at least `least` without unbatched inputs; one in eight is empty."""
+    numbers = [n for n in _AXES if (supports.unbatched or n >= least) and n <= most]
+    shape = [draw(st.integers(1, longest)) for _ in range(draw(st.sampled_from(numbers)))]
+    if shape and supports.empty and draw(st.integers(0, 7)) == 7:
+        shape[draw(st.integers(0, len(shape) - 1))] = 0
+    return tuple(shape)
 
 
 def draw_pool_padding(draw: Draw, supports: Supports, kernel_size: tuple[int, int]) -> int | tuple[int, int]:

@@ -28,8 +28,14 @@ def _from_logarithms(logarithms: Any) -> Any:
     """Return a cross entropy that takes the logarithm of the softmax in its own way."""
 
     def candidate(input: Tensor, target: Tensor, weight: Tensor | None = None, **arguments: Any) -> Tensor:
-        if arguments.get("label_smoothing") or target.is_floating_point():
+        if arguments.get("label_smoothing"):
             return _cross_entropy(input, target, weight, **arguments)
+        axis = _class_axis(input)
+        if target.is_floating_point():
+            gain = 1.0 if weight is None else weight.view(-1, *(1,) * (input.ndim - axis - 1))
+            losses = -(logarithms(input, axis) * target * gain).sum(axis)
+            reduced = {"none": losses, "sum": losses.sum(), "mean": losses.mean()}
+            return reduced[arguments.get("reduction", "mean")]
         return F.nll_loss(logarithms(input, _class_axis(input)), target, weight, **arguments)
 
     return candidate

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from scratch_conv.parity.running import Call
+from scratch_conv.parity.running import Call, share_memory
 
 Gradients: TypeAlias = list[Any]
 """One tensor, or None, for each tensor of the call."""
@@ -69,12 +69,19 @@ def _gradient(leaf: Tensor | None, grads: Iterator[Tensor | None]) -> Tensor | N
 
 
 def with_gradients(call: Call, change: Change) -> Call:
-    """Return a function with the results of `call` and changed gradients."""
+    """Return a function with the results of `call` and changed gradients.
+
+    Where the result is the memory of a tensor given, nothing is changed.
+    """
 
     def candidate(*tensors: Tensor | None, **arguments: Any) -> Any:
         listed = list(tensors)
+        if arguments.get("inplace"):
+            return call(*listed, **arguments)
         with torch.no_grad():
             result = call(*listed, **arguments)
+        if isinstance(result, Tensor) and any(share_memory(result, t) for t in listed if t is not None):
+            return call(*listed, **arguments)
 
         def backward(grad_output: Tensor) -> Gradients:
             right = right_gradients(call, listed, arguments, grad_output)

@@ -187,7 +187,7 @@ def _cases(draw: Draw, supports: Supports) -> Case:
     choices: dict[str, tuple[Any, ...]] = {
         "ignore_index": (-100,) if probable else (-100, 0, 1),
         "reduction": ("mean", "sum", "none"),
-        "label_smoothing": (0.0, 0.1, 0.5, 1.0),
+        "label_smoothing": (0.0, 0.0, 0.1, 0.5, 1.0),
     }
     for name, values in choices.items():
         if supports.takes(name):

@@ -16,6 +16,7 @@ from scratch_conv.parity.drawing import (
     draw_dtype,
     draw_inplace,
     draw_kind,
+    draw_shape,
     draw_wanted,
     given_arguments,
 )
@@ -76,9 +77,7 @@ def _cases(draw: Draw, like: str, supports: Supports) -> Case:
     if like == "dropout2d":
         shape = (*draw_batch(draw, supports), *(draw(st.integers(1, 4)) for _ in range(3)))
     else:
-        least = 0 if supports.unbatched else 2
-        sizes = st.lists(st.integers(0 if supports.empty else 1, 6), min_size=least, max_size=4)
-        shape = tuple(draw(sizes))
+        shape = draw_shape(draw, supports, 2, 4, 6)
     arrays, grad_output = draw_arrays(draw, supports, {"input": shape}, draw_kind(draw, supports, dtype))
     wanted, order = draw_wanted(draw, supports, ("input",))
     arguments: dict[str, Any] = dict(_DEFAULTS)

@@ -14,6 +14,7 @@ from scratch_conv.parity.drawing import (
     draw_arrays,
     draw_dtype,
     draw_kind,
+    draw_shape,
     draw_wanted,
     given_arguments,
 )
@@ -62,8 +63,7 @@ class Flattening(Picking):
 @st.composite
 def _cases(draw: Draw, supports: Supports) -> Case:
     dtype = draw_dtype(draw, supports, Flattening.dtypes)
-    least = 0 if supports.unbatched else 2
-    shape = tuple(draw(st.lists(st.integers(0 if supports.empty else 1, 4), min_size=least, max_size=5)))
+    shape = draw_shape(draw, supports, 2, 5, 4)
     axes = max(1, len(shape))
     start, end = sorted(draw(st.integers(0, axes - 1)) for _ in range(2))
     arrays, grad_output = draw_arrays(draw, supports, {"input": shape}, draw_kind(draw, supports, dtype))

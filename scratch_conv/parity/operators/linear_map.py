@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from scratch_conv.parity.case import Case
-from scratch_conv.parity.drawing import Draw, draw_arrays, draw_dtype, draw_kind, draw_wanted
+from scratch_conv.parity.drawing import Draw, draw_arrays, draw_dtype, draw_kind, draw_shape, draw_wanted
 from scratch_conv.parity.operators.sums import SumOfProducts
 from scratch_conv.parity.supports import COMPLEX, FLOATS, INTEGERS, Supports
 
@@ -41,13 +41,12 @@ class LinearMap(SumOfProducts):
 @st.composite
 def _cases(draw: Draw, supports: Supports) -> Case:
     dtype = draw_dtype(draw, supports, LinearMap.dtypes)
-    smallest = 0 if supports.empty else 1
     in_features, out_features = (draw(st.integers(1, 9)) for _ in range(2))
     if supports.empty and draw(st.integers(0, 9)) == 9:
         in_features = 0
     vector = supports.functional and draw(st.integers(0, 7)) == 7
-    batches = st.lists(st.integers(smallest, 5), min_size=0 if supports.unbatched else 1, max_size=4)
-    shapes: dict[str, tuple[int, ...]] = {"input": (*draw(batches), in_features)}
+    batch = draw_shape(draw, supports, 1, 4, 4)
+    shapes: dict[str, tuple[int, ...]] = {"input": (*batch, in_features)}
     shapes["weight"] = (in_features,) if vector else (out_features, in_features)
     if supports.takes("bias") and not vector and draw(st.booleans()):
         shapes["bias"] = (out_features,)

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from scratch_conv.parity.case import Case
-from scratch_conv.parity.drawing import Draw, draw_arrays, draw_dtype, draw_inplace, draw_kind, draw_wanted
+from scratch_conv.parity.drawing import (
+    Draw,
+    draw_arrays,
+    draw_dtype,
+    draw_inplace,
+    draw_kind,
+    draw_shape,
+    draw_wanted,
+)
 from scratch_conv.parity.operators.base import Picking
 from scratch_conv.parity.supports import FLOATS, INTEGERS, Supports
 
@@ -39,8 +47,7 @@ class Rectifier(Picking):
 @st.composite
 def _cases(draw: Draw, supports: Supports) -> Case:
     dtype = draw_dtype(draw, supports, Rectifier.dtypes)
-    shape = tuple(draw(st.lists(st.integers(0 if supports.empty else 1, 5), max_size=4)))
-    assume(supports.unbatched or len(shape) > 1)
+    shape = draw_shape(draw, supports, 2, 4, 5)
     arrays, grad_output = draw_arrays(draw, supports, {"input": shape}, draw_kind(draw, supports, dtype))
     wanted, order = draw_wanted(draw, supports, ("input",), dtype)
     case = Case("relu", arrays, (), dtype, wanted, grad_output, order)

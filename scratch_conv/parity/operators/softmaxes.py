@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from scratch_conv.parity.case import Case
-from scratch_conv.parity.drawing import Draw, draw_arrays, draw_dtype, draw_kind, draw_wanted
+from scratch_conv.parity.drawing import Draw, draw_arrays, draw_dtype, draw_kind, draw_shape, draw_wanted
 from scratch_conv.parity.operators.base import Bound, Operator, derived_bounds, greatest, unbound_derivatives
 from scratch_conv.parity.rounding import propagated, relative, smallest_subnormal, unit_roundoff
 from scratch_conv.parity.running import Values
@@ -172,8 +172,7 @@ class LogSoftmax(Softmax):
 @st.composite
 def _cases(draw: Draw, like: str, supports: Supports) -> Case:
     dtype = draw_dtype(draw, supports, FLOATS)
-    least = 0 if supports.unbatched else 2
-    shape = tuple(draw(st.lists(st.integers(0 if supports.empty else 1, 5), min_size=least, max_size=4)))
+    shape = draw_shape(draw, supports, 2, 4, 5)
     axes = max(1, len(shape))
     dim = draw(st.integers(-axes, axes - 1))
     arrays, grad_output = draw_arrays(draw, supports, {"input": shape}, draw_kind(draw, supports, dtype))
