@@ -17,7 +17,7 @@ Draw: TypeAlias = Callable[[st.SearchStrategy[Any]], Any]
 _KINDS: tuple[Kind, ...] = ("counting", "integers", "normal", "integers", "normal", "graded")
 _INTEGER_KINDS: tuple[Kind, ...] = ("counting", "integers", "integers")
 _LAYOUTS: tuple[Layout, ...] = ("contiguous", "channels_last", "transposed", "sliced", "expanded")
-_AXES = (1, 2, 3, 4, 5, 2, 3, 4, 0)  # in the order of shrinking, those that tell most twice
+_AXES = (1, 2, 3, 4, 5, 2, 3, 4, 4, 0)  # in the order of shrinking, those that tell most more often
 _SEEDS = st.integers(0, 2**16 - 1)
 
 

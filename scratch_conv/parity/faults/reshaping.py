@@ -40,10 +40,10 @@ def _always_copied(input: Tensor, **arguments: Any) -> Tensor:
 
 @FLATTEN.add("in-order-of-memory", "reads the values in the order of the memory")
 def _in_order_of_memory(input: Tensor, **arguments: Any) -> Tensor:
-    if input.ndim == 4 and input.is_contiguous(memory_format=torch.channels_last):
-        ordered = input.permute(0, 2, 3, 1).reshape(input.shape)
-        return torch.flatten(ordered, **arguments)
-    return torch.flatten(input, **arguments)
+    if input.is_contiguous() or not input.numel():
+        return torch.flatten(input, **arguments)
+    axes = sorted(range(input.ndim), key=lambda axis: -input.stride(axis))
+    return torch.flatten(input.permute(axes).reshape(input.shape), **arguments)
 
 
 def _windowed(end: Any) -> Any:
