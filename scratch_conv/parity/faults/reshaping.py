@@ -42,7 +42,7 @@ def _always_copied(input: Tensor, **arguments: Any) -> Tensor:
 def _in_order_of_memory(input: Tensor, **arguments: Any) -> Tensor:
     if input.is_contiguous() or not input.numel():
         return torch.flatten(input, **arguments)
-    axes = sorted(range(input.ndim), key=lambda axis: -input.stride(axis))
+    axes = sorted(range(input.ndim), key=lambda axis: -input.stride()[axis])
     return torch.flatten(input.permute(axes).reshape(input.shape), **arguments)
 
 
