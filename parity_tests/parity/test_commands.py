@@ -61,7 +61,9 @@ def test_a_wrong_target_ends_with_status_1_and_leaves_pictures(place: Path) -> N
     ended = parity(place, "--target candidates:wrong --like conv2d --out out")
     assert ended.returncode == 1
     assert "output differs in" in ended.stdout
-    assert (place / "out" / "conv2d.txt").read_text(encoding="utf-8").strip() == ended.stdout.strip()
+    report, _, written = ended.stdout.strip().rpartition("\n")
+    assert (place / "out" / "conv2d.txt").read_text(encoding="utf-8").strip() == report.strip()
+    assert written == "written: out/conv2d.txt, out/conv2d-output.png"
     assert (place / "out" / "conv2d-output.png").read_bytes().startswith(b"\x89PNG")
 
 

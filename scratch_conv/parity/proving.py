@@ -33,11 +33,27 @@ class Trial:
         return self.report.passed == self.sound
 
 
-def self_test(examples: int = 500, seed: int = 0) -> Iterator[Trial]:
-    """Check every fault of the catalogue and every sound variant, one after the other."""
+def planned(fault_seeds: int, sound_seeds: int) -> int:
+    """Return how many trials a self-test has."""
+    return len(FAULTS) * fault_seeds + len(SOUND) * sound_seeds
+
+
+def self_test(
+    examples: int = 500, seed: int = 0, fault_seeds: int = 1, sound_seeds: int = 1
+) -> Iterator[Trial]:
+    """Check every fault of the catalogue and every sound variant, one after the other.
+
+    Arguments:
+        examples: how many configurations to draw for each at most.
+        seed: the first seed.
+        fault_seeds: how many seeds, one after the other, a fault is looked for with.
+        sound_seeds: how many a sound variant is checked with.
+    """
     for fault in FAULTS:
-        report = check(fault.candidate, fault.like, examples, seed)
-        yield Trial(f"{fault.like}: {fault.name}", False, fault.wrong, report)
+        for each in range(seed, seed + fault_seeds):
+            report = check(fault.candidate, fault.like, examples, each)
+            yield Trial(f"{fault.like}: {fault.name}", False, fault.wrong, report)
     for variant in SOUND:
-        report = check(variant.candidate, variant.like, examples, seed, variant.supports)
-        yield Trial(f"{variant.like}: {variant.name}", True, "", report)
+        for each in range(seed, seed + sound_seeds):
+            report = check(variant.candidate, variant.like, examples, each, variant.supports)
+            yield Trial(f"{variant.like}: {variant.name}", True, "", report)
