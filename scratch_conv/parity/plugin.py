@@ -68,9 +68,9 @@ def pytest_collection_modifyitems(
         return
     if like is None:
         raise pytest.UsageError("--parity-target needs --like, the name of the operator that it should equal")
-    candidate, supports = _load(target, like, config)
+    candidate, supports, shown = _load(target, like, config)
     listed = config.getoption("--xfails-file")
-    tests = {f"parity::{like}::{aspect}": claims for aspect, claims in _aspects(supports).items()}
+    tests = {f"parity::{like}::{aspect}": claims for aspect, claims in _aspects(supports, shown).items()}
     known = _known_failures(listed, tests)
     for name, claims in tests.items():
         item = ParityItem.from_parent(session, name=name)
@@ -79,8 +79,8 @@ def pytest_collection_modifyitems(
         items.append(item)
 
 
-def _load(target: str, like: str, config: pytest.Config) -> tuple[Any, Supports]:
-    """Return the candidate and what is claimed for it."""
+def _load(target: str, like: str, config: pytest.Config) -> tuple[Any, Supports, Supports]:
+    """Return the candidate, what is claimed for it, and what of that its signature shows."""
     try:
         from scratch_conv.parity.candidates import as_call
         from scratch_conv.parity.operators import find_operator
@@ -93,7 +93,7 @@ def _load(target: str, like: str, config: pytest.Config) -> tuple[Any, Supports]
         as_call(candidate, operator)
         words = (config.getoption(f"--parity-{each}") for each in ("without", "with", "dtypes"))
         supports = parse_supports(claims_of(*words), operator.arguments)
-        return candidate, narrow(candidate, operator, supports)[0]
+        return candidate, supports, narrow(candidate, operator, supports)[0]
     except ModuleNotFoundError as error:
         if error.name != "hypothesis":
             raise
@@ -103,17 +103,16 @@ def _load(target: str, like: str, config: pytest.Config) -> tuple[Any, Supports]
         raise pytest.UsageError(str(error)) from error
 
 
-def _aspects(supports: Supports) -> dict[str, Supports]:
-    """Return the claims of each test, by its name."""
+def _aspects(supports: Supports, shown: Supports) -> dict[str, Supports]:
+    """Return the claims of each test, by its name: a test for each that the signature shows."""
     none: dict[str, Any] = dict.fromkeys(_ASPECTS, False)
     plain = replace(supports, **none)
     aspects = {
-        "values" if dtype == "float32" else dtype: replace(plain, dtypes=(dtype,))
-        for dtype in supports.dtypes
+        "values" if dtype == "float32" else dtype: replace(plain, dtypes=(dtype,)) for dtype in shown.dtypes
     }
     for aspect in _ASPECTS:
         needed: dict[str, Any] = dict.fromkeys((aspect, *_NEEDS.get(aspect, ())), True)
-        if all(getattr(supports, name) for name in needed):
+        if all(getattr(shown, name) for name in needed):
             aspects[aspect.replace("_", "-")] = replace(plain, **needed)
     return {**aspects, "together": supports}
 
