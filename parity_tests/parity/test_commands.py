@@ -103,7 +103,7 @@ def test_what_is_not_claimed_is_left_out(place: Path) -> None:
     words = "--target candidates:square --like conv2d --examples 60"
     ended = parity(place, words)
     assert ended.returncode == 1
-    assert "leave it out: --without string_padding" in ended.stdout
+    assert "diagnosis: if this is not claimed, leave it out: --without " in ended.stdout
     ended = parity(place, f"{words} --dtypes float64 --without string_padding,rectangular")
     assert ended.returncode == 0, ended.stdout
     assert "left out: dilation, groups: kept at torch's default" in ended.stdout
@@ -132,11 +132,18 @@ def test_the_help_lists_operators_and_claims_and_loads_no_torch() -> None:
 
 
 def test_the_self_test_prints_a_table(place: Path) -> None:
-    ended = parity(place, "--self-test --examples 2")
-    assert ended.returncode == 1  # two examples are too few to find everything
-    assert "│ conv2d: kernel-flipped" in ended.stdout
-    found = f" of {len(FAULTS)} faults found by one seed, 0 false alarms of {len(SOUND)} sound variants"
-    assert found in " ".join(ended.stdout.split())
+    ended = parity(place, "--self-test --like relu")
+    assert ended.returncode == 0, ended.stdout
+    assert "│ relu: gradient-at-zero" in ended.stdout
+    faults, variants = (sum(each.like == "relu" for each in some) for some in (FAULTS, SOUND))
+    summary = f"{faults} of {faults} faults found by one seed, 0 false alarms of {variants} sound variants"
+    assert summary in ended.stdout
+
+
+def test_a_self_test_that_misses_a_fault_ends_with_status_1(place: Path) -> None:
+    ended = parity(place, "--self-test --like relu --examples 1")
+    assert ended.returncode == 1
+    assert "NOT found" in ended.stdout
 
 
 def test_our_own_layers_are_listed(place: Path) -> None:

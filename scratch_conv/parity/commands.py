@@ -77,12 +77,12 @@ def parity(
 
     console = Console(width=None if sys.stdout.isatty() else _WIDE)
     narrowed = without or added or dtypes
-    if self_test and (target or like or narrowed or out):
-        raise typer.BadParameter("--self-test takes no other option than --examples, --seed and --thorough")
+    if self_test and (target or narrowed or out):
+        raise typer.BadParameter("--self-test goes with --like, --examples, --seed and --thorough only")
     if thorough and not self_test:
         raise typer.BadParameter("--thorough goes with --self-test")
     if self_test:
-        return _prove(console, examples, seed, thorough)
+        return _prove(console, like, examples, seed, thorough)
     if target is None and narrowed:
         raise typer.BadParameter("--without, --with and --dtypes go with --target")
     if target is None:
@@ -148,18 +148,20 @@ def _own_layers(console: Console, only: str | None, examples: int, seed: int, ou
     return 1 if failed else 0
 
 
-def _prove(console: Console, examples: int, seed: int, thorough: bool) -> int:
-    """Run the self-test under a progress bar and print a table of it."""
+def _prove(console: Console, only: str | None, examples: int, seed: int, thorough: bool) -> int:
+    """Run the self-test, of one operator or of all, under a progress bar and print a table of it."""
     from rich.progress import Progress
 
     from scratch_conv.parity.proving import planned, self_test
 
+    if only is not None and only not in OPERATOR_NAMES:
+        raise typer.BadParameter(f"--like {only}: choose from {', '.join(OPERATOR_NAMES)}")
     start = time.perf_counter()
     seeds = (3, 10) if thorough else (1, 1)
     trials: list[Trial] = []
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("self-test", total=planned(*seeds))
-        for trial in self_test(examples, seed, *seeds):
+        task = progress.add_task("self-test", total=planned(*seeds, only))
+        for trial in self_test(examples, seed, *seeds, only):
             trials.append(trial)
             progress.update(task, advance=1, description=trial.name)
     _print_trials(console, trials)
