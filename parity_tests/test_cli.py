@@ -210,6 +210,14 @@ def test_a_missing_extra_is_named(module: str) -> None:
     assert process.stderr == f"scratch-conv: {module} is not installed: pip install 'scratch-conv[train]'\n"
 
 
+@pytest.mark.parametrize("module", ["typer", "rich", "hypothesis"])
+def test_a_missing_extra_of_the_parity_suite_is_named(module: str) -> None:
+    code = f"import sys; sys.modules['{module}'] = None; from scratch_conv.cli import main; sys.exit(main())"
+    process = run_python("-c", code, "parity", "--examples", "1")
+    assert process.returncode == 2
+    assert process.stderr == f"scratch-conv: {module} is not installed: pip install 'scratch-conv[parity]'\n"
+
+
 def test_help_loads_no_torch_and_the_wait_policy_is_set_before_it() -> None:
     code = (
         "import os, sys; os.environ.pop('OMP_WAIT_POLICY', None); from scratch_conv.cli import main; main();"

@@ -3,7 +3,7 @@
 import os
 import sys
 
-# Which extra of the package brings a module that may be missing.
+# Which extra of the package brings a module that may be missing; parity's own has some of train's too.
 EXTRAS = {
     "typer": "train",
     "rich": "train",
@@ -13,6 +13,7 @@ EXTRAS = {
     "jinja2": "train",
     "hypothesis": "parity",
 }
+PARITY = {"typer", "rich", "matplotlib"}
 
 
 def main() -> int:
@@ -26,7 +27,8 @@ def main() -> int:
         package = (error.name or "").partition(".")[0]
         if package not in EXTRAS:
             raise
-        return _fail(f"{package} is not installed: pip install 'scratch-conv[{EXTRAS[package]}]'", 2)
+        extra = "parity" if package in PARITY and sys.argv[1:2] == ["parity"] else EXTRAS[package]
+        return _fail(f"{package} is not installed: pip install 'scratch-conv[{extra}]'", 2)
     except KeyboardInterrupt:
         return 130
 

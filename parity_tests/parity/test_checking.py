@@ -42,7 +42,7 @@ def test_a_wrong_candidate_is_reported_by_its_smallest_case() -> None:
 def test_the_report_holds_code_that_shows_the_difference(capsys: pytest.CaptureFixture[str]) -> None:
     report = check(flipped, like="conv2d", examples=EXAMPLES)
     exec(report.code, {"candidate": flipped})
-    expected, got = capsys.readouterr().out.splitlines()
+    _, expected, got = capsys.readouterr().out.splitlines()
     assert expected != got
     assert report.code in str(report)
 
@@ -105,7 +105,7 @@ def test_a_module_is_checked_by_its_class() -> None:
         def forward(self, input: Tensor) -> Tensor:
             return super().forward(input) + 1
 
-    assert check(torch.nn.Conv2d, like="conv2d", examples=EXAMPLES).passed
+    assert str(check(torch.nn.Conv2d, like="conv2d", examples=EXAMPLES)).count("\n") == 0
     report = check(Shifted, like="conv2d", examples=EXAMPLES)
     assert "output differs" in str(report)
     assert "functional_call" in report.code
@@ -131,15 +131,14 @@ def test_a_layer_in_numpy_is_checked_by_its_class(capsys: pytest.CaptureFixture[
 
 
 def test_claims_are_kept() -> None:
-    def plain(
-        input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0
-    ) -> Tensor:
-        return F.conv2d(input, weight, bias, stride, padding)
+    def plain(input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any) -> Tensor:
+        assert {"dilation", "groups"}.isdisjoint(arguments)
+        return F.conv2d(input, weight, bias, **arguments)
 
     assert not check(plain, like="conv2d", examples=EXAMPLES).passed
-    assert check(
-        plain, like="conv2d", examples=EXAMPLES, supports={"dilation": False, "groups": False}
-    ).passed
+    report = check(plain, like="conv2d", examples=EXAMPLES, supports={"dilation": False, "groups": False})
+    assert report.passed
+    assert report.left_out == ["dilation, groups: not claimed"]
 
 
 @pytest.mark.parametrize(
@@ -148,6 +147,11 @@ def test_claims_are_kept() -> None:
         (3, {"like": "conv2d"}, TypeError),
         (F.conv2d, {"like": "conv7d"}, ValueError),
         (F.conv2d, {"like": "conv2d", "supports": {"speed": True}}, ValueError),
+        (F.conv2d, {"like": "conv2d", "supports": {"groups": "no"}}, TypeError),
+        (F.conv2d, {"like": "conv2d", "supports": "groups"}, TypeError),
+        (torch.nn.Conv2d(1, 1, 1), {"like": "conv2d"}, TypeError),
+        (dict, {"like": "conv2d"}, TypeError),
+        (torch.autograd.Function, {"like": "conv2d"}, TypeError),
         (F.conv2d, {"like": "conv2d", "examples": 0}, ValueError),
     ],
 )

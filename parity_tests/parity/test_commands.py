@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 
 import scratch_conv
+from scratch_conv.parity.faults import FAULTS
+from scratch_conv.parity.operators import OPERATORS
+from scratch_conv.parity.sound import SOUND
+from scratch_conv.parity.supports import DTYPES, FEATURES, OPERATOR_NAMES
 
 ROOT = Path(scratch_conv.__file__).parent.parent
 CANDIDATES = """
@@ -19,6 +23,12 @@ def right(input, weight, bias=None, **arguments):
 
 def wrong(input, weight, bias=None, **arguments):
     return F.conv2d(input, weight.flip(-1), bias, **arguments)
+
+def square(input, weight, bias=None, stride=1, padding=0):
+    return F.conv2d(input, weight, bias, stride + 0, padding + 0)
+
+def mute(input, weight, bias=None, **arguments):
+    return None
 
 def batched(input, weight, bias=None, **arguments):
     return F.conv2d(input if input.ndim == 4 else input[None], weight, bias, **arguments)
@@ -61,7 +71,9 @@ def test_a_wrong_target_ends_with_status_1_and_leaves_pictures(place: Path) -> N
     ended = parity(place, "--target candidates:wrong --like conv2d --out out")
     assert ended.returncode == 1
     assert "output differs in" in ended.stdout
-    assert (place / "out" / "conv2d.txt").read_text(encoding="utf-8").strip() == ended.stdout.strip()
+    report, _, written = ended.stdout.strip().rpartition("\n")
+    assert (place / "out" / "conv2d.txt").read_text(encoding="utf-8").strip() == report.strip()
+    assert written == "written: out/conv2d.txt, out/conv2d-output.png"
     assert (place / "out" / "conv2d-output.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -73,6 +85,11 @@ def test_a_wrong_target_ends_with_status_1_and_leaves_pictures(place: Path) -> N
         ("--target candidates:right", "--like"),
         ("--target candidates:right --like conv7d", "conv7d"),
         ("--examples 0", "examples"),
+        ("--target candidates:right --like conv2d --without dilations,speed", "unknown 'dilations', 'speed'"),
+        ("--target candidates:right --like conv2d --dtypes float8", "dtypes must be some of float32"),
+        ("--without groups", "--target"),
+        ("--self-test --out here", "--self-test"),
+        ("--thorough", "--self-test"),
     ],
 )
 def test_what_cannot_run_ends_with_status_2(place: Path, words: str, said: str) -> None:
@@ -80,6 +97,53 @@ def test_what_cannot_run_ends_with_status_2(place: Path, words: str, said: str) 
     assert ended.returncode == 2
     assert said in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
+
+
+def test_what_is_not_claimed_is_left_out(place: Path) -> None:
+    words = "--target candidates:square --like conv2d --examples 60"
+    ended = parity(place, words)
+    assert ended.returncode == 1
+    assert "diagnosis: if this is not claimed, leave it out: --without " in ended.stdout
+    ended = parity(place, f"{words} --dtypes float64 --without string_padding,rectangular")
+    assert ended.returncode == 0, ended.stdout
+    assert "left out: dilation, groups: kept at torch's default" in ended.stdout
+    assert "left out: rectangular, string_padding, float32: not claimed" in ended.stdout
+
+
+def test_what_could_not_be_tested_ends_with_status_2(place: Path) -> None:
+    ended = parity(place, "--target candidates:mute --like conv2d")
+    assert ended.returncode == 2
+    assert "could not be tested" in ended.stdout
+
+
+def test_the_help_lists_operators_and_claims_and_loads_no_torch() -> None:
+    assert tuple(OPERATORS) == OPERATOR_NAMES
+    code = "import sys; from scratch_conv.cli import main; main(); print('torch' in sys.modules)"
+    ended = subprocess.run(
+        [sys.executable, "-c", code, "parity", "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert ended.stdout.splitlines()[-1] == "False"
+    for word in (*OPERATOR_NAMES, *FEATURES, *DTYPES):
+        assert word in ended.stdout
+
+
+def test_the_self_test_prints_a_table(place: Path) -> None:
+    ended = parity(place, "--self-test --like relu")
+    assert ended.returncode == 0, ended.stdout
+    assert "│ relu: gradient-at-zero" in ended.stdout
+    faults, variants = (sum(each.like == "relu" for each in some) for some in (FAULTS, SOUND))
+    summary = f"{faults} of {faults} faults found by one seed, 0 false alarms of {variants} sound variants"
+    assert summary in ended.stdout
+
+
+def test_a_self_test_that_misses_a_fault_ends_with_status_1(place: Path) -> None:
+    ended = parity(place, "--self-test --like relu --examples 1")
+    assert ended.returncode == 1
+    assert "NOT found" in ended.stdout
 
 
 def test_our_own_layers_are_listed(place: Path) -> None:
@@ -111,12 +175,32 @@ def test_the_plugin_knows_what_is_listed(place: Path) -> None:
     assert ended.returncode == 1
     assert "1 failed, 5 passed, 2 xfailed" in ended.stdout
     assert "parity::conv2d::values" in ended.stdout
+    assert "passes, though known lists it as known to fail: take it off" in ended.stdout
 
 
-def test_the_plugin_refuses_what_it_cannot_load(place: Path) -> None:
-    ended = run(place, *PLUGIN.split(), "--parity-target", "candidates:absent")
+def test_the_plugin_leaves_out_what_is_not_claimed(place: Path) -> None:
+    words = ("--parity-target", "candidates:square", "--parity-without", "string_padding,rectangular,empty")
+    ended = run(place, *PLUGIN.split(), *words, "--parity-dtypes", "float64", "--collect-only")
+    tests = [line.rpartition("::")[2] for line in ended.stdout.splitlines() if "parity::conv2d::" in line]
+    assert tests == ["float64", "gradients", "layouts", "unbatched", "special-values", "together"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--parity-target candidates:absent", "absent"),
+        ("--parity-target candidates:right --parity-without speed", "unknown 'speed'"),
+        (
+            "--parity-target candidates:right --xfails-file candidates.py",
+            "the tests are parity::conv2d::values",
+        ),
+        ("--parity-target candidates:right --xfails-file absent", "--xfails-file"),
+    ],
+)
+def test_the_plugin_refuses_what_it_cannot_use(place: Path, words: str, said: str) -> None:
+    ended = run(place, *PLUGIN.split(), *words.split())
     assert ended.returncode == 4
-    assert "absent" in ended.stderr
+    assert said in ended.stderr
 
 
 def test_a_missing_extra_is_named() -> None:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from scratch_conv.parity.case import Case
+from scratch_conv.parity.interface import (
+    ABSENT,
+    SPELLINGS,
+    check_call,
+    constructor_arguments,
+)
 from scratch_conv.parity.numpy_layers import NumpyCall, is_numpy_layer
 from scratch_conv.parity.operators.base import Operator
-from scratch_conv.parity.running import Call
+from scratch_conv.parity.running import Call, InterfaceError
+
+_FORMS = "a function, an nn.Module class or the class of a layer in NumPy with a forward"
 
 
 def as_call(candidate: Any, operator: Operator) -> Call:
@@ -25,24 +33,44 @@ def as_call(candidate: Any, operator: Operator) -> Call:
     Raises:
         TypeError: for anything else.
     """
-    if _is_module(candidate):
+    if is_module(candidate):
         return _ModuleCall(candidate, operator)
     if is_numpy_layer(candidate):
         return NumpyCall(candidate, operator)
+    if inspect.isclass(candidate) and issubclass(candidate, torch.autograd.Function):
+        wrapped = f"a function with torch's signature that calls {candidate.__name__}.apply"
+        raise TypeError(f"candidate {candidate.__name__} is a torch.autograd.Function; give {wrapped}")
+    if inspect.isclass(candidate):
+        raise TypeError(f"candidate must be {_FORMS}; class {candidate.__name__} has no forward")
+    if isinstance(candidate, torch.nn.Module) or (
+        is_numpy_layer(type(candidate)) and not callable(candidate)
+    ):
+        kind = type(candidate).__name__
+        raise TypeError(f"candidate must be {_FORMS}; this is an instance of {kind}: give the class itself")
     if callable(candidate):
-        call: Call = candidate
-        return call
-    kind = type(candidate).__name__
-    raise TypeError(f"candidate must be a function, an nn.Module class or a NumPy layer's class, got {kind}")
+        return _FunctionCall(candidate)
+    raise TypeError(f"candidate must be {_FORMS}, got {type(candidate).__name__}")
 
 
 def is_layer(candidate: object) -> bool:
     """Tell whether a candidate is a class of layers, which can be called only as torch.nn's can."""
-    return _is_module(candidate) or is_numpy_layer(candidate)
+    return is_module(candidate) or is_numpy_layer(candidate)
 
 
-def _is_module(candidate: Any) -> bool:
+def is_module(candidate: Any) -> bool:
+    """Tell whether a candidate is a class of modules."""
     return inspect.isclass(candidate) and issubclass(candidate, torch.nn.Module)
+
+
+class _FunctionCall:
+    """Calls a function, having seen that it takes the arguments."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __call__(self, *tensors: Tensor | None, **arguments: Any) -> Any:
+        check_call(self.function, *tensors, **arguments)
+        return self.function(*tensors, **arguments)
 
 
 class _ModuleCall:
@@ -55,40 +83,54 @@ class _ModuleCall:
     def __call__(self, *tensors: Tensor | None, **arguments: Any) -> Any:
         named = dict(zip(self.operator.signature, tensors, strict=False))
         present = {name: tensor for name, tensor in named.items() if tensor is not None}
-        module = self.module(**self.operator.constructor(present, arguments))
+        constructed = constructor_arguments(self.module, self.operator, present, arguments)
+        check_call(self.module, **constructed)
+        module = self.module(**constructed)
         if "training" in self.operator.arguments:
             module.train(bool(arguments.get("training", self.operator.trains)))
-        state = {name: tensor for name, tensor in present.items() if name not in self.operator.inputs}
         inputs = tuple(present[name] for name in self.operator.inputs)
+        held, absent = find_state(module, self.operator, set(present))
+        state = {key: present[name] for name, key in held.items()}
+        state |= {k: torch.full(shape, value, dtype=inputs[0].dtype) for k, (shape, value) in absent.items()}
+        check_call(module.forward, *inputs)
         return torch.func.functional_call(module, state, inputs)
+
+
+def find_state(
+    module: torch.nn.Module, operator: Operator, present: set[str]
+) -> tuple[dict[str, str], dict[str, tuple[tuple[int, ...], float]]]:
+    """Return where a module, or a part of it, holds what torch's call has.
+
+    Arguments:
+        module: the module.
+        operator: what it is compared with.
+        present: the names of the tensors that the call has.
+
+    Returns:
+        The key of each tensor in the module's state, by torch's name; and for each key that belongs to a
+        tensor which the call has not, its shape and the value by which it has no effect.
+
+    Raises:
+        InterfaceError: a tensor has no place in the module, or more than one.
+    """
+    state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    held, absent = {}, {}
+    for name in operator.signature:
+        called = SPELLINGS.get(name, ())
+        keys = [name] if name in state else [key for key in state if key.rpartition(".")[2] in called]
+        if name in operator.inputs or (name not in present and (name not in ABSENT or not keys)):
+            continue
+        if len(keys) != 1:
+            kind, count = type(module).__name__, "more than one" if keys else "no"
+            what = f"parameter or buffer called {name}, at the top or inside"
+            raise InterfaceError(f"{kind} has {count} {what}: it has {', '.join(state) or 'none'}")
+        if name in present:
+            held[name] = keys[0]
+        else:
+            absent[keys[0]] = (tuple(state[keys[0]].shape), ABSENT[name])
+    return held, absent
 
 
 def name_of(candidate: object) -> str:
     """Return the name under which a candidate is reported."""
-    return str(getattr(candidate, "__qualname__", type(candidate).__qualname__))
-
-
-def import_code(candidate: object) -> str:
-    """Return the line that brings the candidate into pasted code, a comment where it cannot be imported."""
-    name, module = name_of(candidate), getattr(candidate, "__module__", None)
-    if module in (None, "__main__") or "." in name or "<" in name:
-        return f"# candidate = {name}"
-    return f"from {module} import {name} as candidate"
-
-
-def call_code(candidate: object, operator: Operator, case: Case, call: str) -> list[str]:
-    """Return the lines that compute `got`."""
-    if is_numpy_layer(candidate):
-        return [
-            "from scratch_conv.parity.numpy_layers import NumpyCall",
-            "from scratch_conv.parity.operators import find_operator",
-            f"got = NumpyCall(candidate, find_operator({case.like!r}))({call})",
-        ]
-    if not _is_module(candidate):
-        return [f"got = candidate({call})"]
-    tensors = {name: array.make(case.torch_dtype) for name, array in case.arrays}
-    constructed = operator.constructor(tensors, case.keywords)
-    layer = f"layer = candidate({', '.join(f'{name}={value!r}' for name, value in constructed.items())})"
-    state = ", ".join(f"'{name}': {name}" for name in case.tensors if name not in operator.inputs)
-    inputs = ", ".join(operator.inputs)
-    return [layer, f"got = torch.func.functional_call(layer, {{{state}}}, ({inputs},))"]
+    return str(getattr(candidate, "__qualname__", type(candidate).__qualname__)).rpartition("<locals>.")[2]

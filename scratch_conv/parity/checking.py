@@ -5,22 +5,27 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
 from scratch_conv.parity.candidates import as_call, is_layer, name_of
 from scratch_conv.parity.case import Case
-from scratch_conv.parity.comparison import Verdict, compare
+from scratch_conv.parity.comparison import Difference, Verdict, compare
 from scratch_conv.parity.diagnosis import diagnose
-from scratch_conv.parity.isolation import Isolated
+from scratch_conv.parity.isolation import Isolated, LostError
 from scratch_conv.parity.operators import find_operator
 from scratch_conv.parity.operators.base import Operator
 from scratch_conv.parity.report import Report
 from scratch_conv.parity.reproduction import reproduce
 from scratch_conv.parity.searching import search
+from scratch_conv.parity.signatures import narrow
 from scratch_conv.parity.supports import Claims, Supports, parse_supports
+from scratch_conv.parity.wiring import Wiring, find_wiring
+
+T = TypeVar("T")
 
 
 def check(
@@ -42,7 +47,8 @@ def check(
         like: the operator's name in torch.nn.functional.
         examples: how many configurations to draw.
         seed: the same seed draws the same configurations.
-        supports: what the candidate claims, a `Supports` or a mapping such as {"dilation": False}.
+        supports: what the candidate claims, a `Supports` or a mapping such as {"dilation": False}. What its
+            signature shows that it lacks is left out by itself, and the report says so.
         time_limit: seconds that one call, with its gradients and its repetition, may take.
         progress: called with the number of examples so far.
 
@@ -52,34 +58,53 @@ def check(
         is not kept.
 
     Raises:
-        TypeError: the candidate is nothing that can be called.
+        TypeError: the candidate is nothing that can be called, or a claim is neither True nor False.
         ValueError: `like` or a key of `supports` is unknown, or `examples` is not positive.
     """
     operator = find_operator(like)
-    claims = parse_supports(supports, operator.arguments)
+    stated = parse_supports(supports, operator.arguments)
     if examples < 1:
         raise ValueError(f"examples must be at least 1, got {examples}")
+    call = as_call(candidate, operator)
+    claims, reasons = narrow(candidate, operator, stated)
     if is_layer(candidate):
         claims = replace(claims, functional=False)
-    call = as_call(candidate, operator)
-
-    def judge(case: Case) -> Verdict:
-        return compare(call, case, claims)
-
     start = time.perf_counter()
-    strategy = drawn_cases(operator, claims)
-    if "fork" in multiprocessing.get_all_start_methods():
-        with Isolated(judge, time_limit) as isolated:
-            found = search(strategy, isolated, examples, seed, progress=progress)
-    else:
-        found = search(strategy, judge, examples, seed, progress=progress)
+    with _apart(lambda case: compare(call, case, claims), time_limit) as apart:
+        strategy = drawn_cases(operator, claims)
+        found = search(strategy, lambda case: _judge(apart, case), examples, seed, progress=progress)
     report = Report(name_of(candidate), like, found.examples, seed, found.share)
+    unclaimed = ", ".join(stated.left_out())
+    report.left_out = [*reasons, *([f"{unclaimed}: not claimed"] if unclaimed else [])]
     report.seconds = time.perf_counter() - start
     if found.case is not None and found.verdict is not None:
         report.counterexample, report.differences = found.case, found.verdict.differences
         report.diagnosis = diagnose([*found.failures, (found.case, found.verdict)])
-        report.code = reproduce(found.case, candidate)
+        with _apart(lambda case: find_wiring(candidate, case), time_limit) as apart:
+            report.code = reproduce(found.case, candidate, _wire(apart, found.case))
     return report
+
+
+def _judge(work: Callable[[Case], Verdict], case: Case) -> Verdict:
+    """Judge a case; a hang and a death of the process are differences too."""
+    try:
+        return work(case)
+    except LostError as lost:
+        return Verdict([Difference(lost.what, str(lost))])
+
+
+def _wire(work: Callable[[Case], Wiring], case: Case) -> Wiring | None:
+    try:
+        return work(case)
+    except LostError:
+        return None
+
+
+def _apart(work: Callable[[Case], T], time_limit: float) -> AbstractContextManager[Callable[[Case], T]]:
+    """Return work that is done in a process of its own, or in this one where none can be forked."""
+    if "fork" in multiprocessing.get_all_start_methods():
+        return Isolated(work, time_limit)
+    return nullcontext(work)
 
 
 def drawn_cases(operator: Operator, supports: Supports) -> st.SearchStrategy[Case]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,20 +10,51 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from scratch_conv.parity.supports import DTYPES, FEATURES, OPERATOR_NAMES, claims_of
+
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from scratch_conv.parity.proving import Trial
     from scratch_conv.parity.report import Report
+
+_WIDE = 160  # columns of a table that goes into a file
+_OFF = ("second_derivatives", "memory_format", "errors")
+_ON = ", ".join(name for name in FEATURES if name not in _OFF)
 
 Target = Annotated[
     str | None,
     typer.Option(help="What to test, as package.module:Name.", show_default="our own layers"),
 ]
-Like = Annotated[str | None, typer.Option(help="The operator it should equal: conv2d, max_pool2d, ...")]
+Like = Annotated[str | None, typer.Option(help=f"The operator it should equal: {', '.join(OPERATOR_NAMES)}.")]
 Examples = Annotated[int, typer.Option(help="How many configurations to draw.", min=1)]
 Seed = Annotated[int, typer.Option(help="The same seed draws the same configurations.")]
+Without = Annotated[
+    str | None,
+    typer.Option(
+        help="What the target does not claim and is not tested for, parted by commas: "
+        f"{_ON}, and torch's arguments (groups, dilation, ceil_mode, ...). What its signature lacks is left "
+        "out by itself.",
+        metavar="NAMES",
+    ),
+]
+With = Annotated[
+    str | None,
+    typer.Option("--with", help=f"What else it is tested for: {', '.join(_OFF)}.", metavar="NAMES"),
+]
+Dtypes = Annotated[
+    str | None,
+    typer.Option(help=f"Of {', '.join(DTYPES)}.", metavar="NAMES", show_default="float32,float64"),
+]
 Out = Annotated[Path | None, typer.Option(help="A folder for the report and heat maps of a difference.")]
-SelfTest = Annotated[bool, typer.Option("--self-test", help="Let the suite find its catalogue of faults.")]
+SelfTest = Annotated[
+    bool,
+    typer.Option("--self-test", help="Let the suite find its catalogue of faults and pass right ones."),
+]
+Thorough = Annotated[
+    bool,
+    typer.Option("--thorough", help="Self-test with three seeds for each fault and ten for each right one."),
+]
 
 
 def parity(
@@ -30,17 +62,29 @@ def parity(
     like: Like = None,
     examples: Examples = 500,
     seed: Seed = 0,
+    without: Without = None,
+    added: With = None,
+    dtypes: Dtypes = None,
     out: Out = None,
     self_test: SelfTest = False,
+    thorough: Thorough = False,
 ) -> int:
-    """Compare layers with torch's on drawn configurations; exit status 1 says that they differ."""
+    """Compare layers with torch's on drawn configurations.
+
+    Exit status 1 says that they differ, 2 that they could not be tested.
+    """
     from rich.console import Console
 
-    console = Console()
-    if self_test and (target or like):
-        raise typer.BadParameter("--self-test goes with neither --target nor --like")
+    console = Console(width=None if sys.stdout.isatty() else _WIDE)
+    narrowed = without or added or dtypes
+    if self_test and (target or narrowed or out):
+        raise typer.BadParameter("--self-test goes with --like, --examples, --seed and --thorough only")
+    if thorough and not self_test:
+        raise typer.BadParameter("--thorough goes with --self-test")
     if self_test:
-        return _prove(console, examples, seed)
+        return _prove(console, like, examples, seed, thorough)
+    if target is None and narrowed:
+        raise typer.BadParameter("--without, --with and --dtypes go with --target")
     if target is None:
         return _own_layers(console, like, examples, seed, out)
     from scratch_conv.parity.targets import load_target
@@ -48,11 +92,14 @@ def parity(
     if like is None:
         raise typer.BadParameter("--target needs --like, the name of the operator that it should equal")
     try:
-        report = _checked(console, load_target(target), like, examples, seed)
+        claims = claims_of(without, added, dtypes)
+        report = _checked(console, load_target(target), like, examples, seed, claims)
     except (TypeError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error
     print(report)
     _save([report], out)
+    if not report.tested:
+        return 2
     return 0 if report.passed else 1
 
 
@@ -97,41 +144,81 @@ def _own_layers(console: Console, only: str | None, examples: int, seed: int, ou
     failed = [report for report in reports if not report.passed]
     for report in failed:
         print(report)
-    _save(failed, out)
+    _save(reports, out)
     return 1 if failed else 0
 
 
-def _prove(console: Console, examples: int, seed: int) -> int:
-    """Run the self-test and print a table of it."""
+def _prove(console: Console, only: str | None, examples: int, seed: int, thorough: bool) -> int:
+    """Run the self-test, of one operator or of all, under a progress bar and print a table of it."""
+    from rich.progress import Progress
+
+    from scratch_conv.parity.proving import planned, self_test
+
+    if only is not None and only not in OPERATOR_NAMES:
+        raise typer.BadParameter(f"--like {only}: choose from {', '.join(OPERATOR_NAMES)}")
+    start = time.perf_counter()
+    seeds = (3, 10) if thorough else (1, 1)
+    trials: list[Trial] = []
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("self-test", total=planned(*seeds, only))
+        for trial in self_test(examples, seed, *seeds, only):
+            trials.append(trial)
+            progress.update(task, advance=1, description=trial.name)
+    _print_trials(console, trials)
+    faults, right = ([each for each in trials if each.sound is sound] for sound in (False, True))
+    missed, refused = ({each.name for each in some if not each.as_it_should} for some in (faults, right))
+    count, variants = (len({each.name for each in some}) for some in (faults, right))
+    console.print(
+        f"{count - len(missed)} of {count} faults found by {_seeds(seeds[0])}, {len(refused)} false alarms "
+        f"of {variants} sound variants by {_seeds(seeds[1])}, {time.perf_counter() - start:.0f} s"
+    )
+    return 1 if missed or refused else 0
+
+
+def _seeds(count: int) -> str:
+    return "one seed" if count == 1 else f"each of {count} seeds"
+
+
+def _print_trials(console: Console, trials: list[Trial]) -> None:
+    """Print one row for each implementation: its first counterexample, and how many seeds gave what."""
+    from rich.markup import escape
     from rich.table import Table
 
-    from scratch_conv.parity.proving import self_test
-
-    start = time.perf_counter()
-    table = Table("implementation", "verdict", "examples", "smallest counterexample", show_lines=False)
-    trials = []
-    for trial in self_test(examples, seed):
-        trials.append(trial)
-        with console.status(f"{len(trials)}: {trial.name}"):
-            verdict = ("passed" if trial.report.passed else "found") + ("" if trial.as_it_should else " (!)")
-            smallest = trial.report.counterexample
-            table.add_row(trial.name, verdict, str(trial.report.examples), str(smallest) if smallest else "")
+    table = Table("implementation", "what it gets wrong", "verdict", "examples", "smallest counterexample")
+    named: dict[str, list[Trial]] = {}
+    for trial in trials:
+        named.setdefault(trial.name, []).append(trial)
+    for name, same in named.items():
+        right = sum(trial.as_it_should for trial in same)
+        verdict = ("passed" if same[0].sound else "found") + (
+            f" {right}/{len(same)}" if len(same) > 1 else ""
+        )
+        shown = next((each.report.counterexample for each in same if not each.report.passed), None)
+        table.add_row(
+            name,
+            same[0].wrong,
+            verdict if right == len(same) else f"[bold]NOT {verdict}[/]",
+            ", ".join(str(trial.report.examples) for trial in same[:3]),
+            "" if shown is None else escape(str(shown)),
+        )
     console.print(table)
-    faults = [trial for trial in trials if not trial.sound]
-    found, alarms = sum(t.as_it_should for t in faults), sum(t.sound and not t.as_it_should for t in trials)
-    seconds = time.perf_counter() - start
-    console.print(f"{found} of {len(faults)} faults found, {alarms} false alarms, {seconds:.0f} s")
-    return 0 if found == len(faults) and not alarms else 1
 
 
 def _save(reports: Iterable[Report], out: Path | None) -> None:
-    """Write reports and heat maps into a folder."""
+    """Write reports and heat maps into a folder, and say which."""
     from scratch_conv.parity.pictures import draw_difference
 
     if out is None:
         return
-    out.mkdir(parents=True, exist_ok=True)
-    for report in reports:
-        (out / f"{report.like}.txt").write_text(f"{report}\n", encoding="utf-8")
-        for difference in report.differences:
-            draw_difference(difference, out / f"{report.like}-{difference.what.replace(' ', '-')}.png")
+    written = []
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for report in reports:
+            written.append(out / f"{report.like}.txt")
+            written[-1].write_text(f"{report}\n", encoding="utf-8")
+            for difference in report.differences:
+                picture = out / f"{report.like}-{difference.what.replace(' ', '-')}.png"
+                written += [picture] if draw_difference(difference, picture) else []
+    except OSError as error:
+        raise typer.BadParameter(f"--out {out}: cannot be written ({error.strerror})") from error
+    print(f"\nwritten: {', '.join(map(str, written))}")

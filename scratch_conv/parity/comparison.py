@@ -17,7 +17,8 @@ from scratch_conv.parity.case import Case
 from scratch_conv.parity.expectation import Expectation, Expected, expect
 from scratch_conv.parity.observation import Observation, observe
 from scratch_conv.parity.operators import find_operator
-from scratch_conv.parity.running import Call
+from scratch_conv.parity.raising import describe_raised
+from scratch_conv.parity.running import Call, InterfaceError
 from scratch_conv.parity.supports import Supports
 
 
@@ -78,14 +79,16 @@ def compare(candidate: Call, case: Case, supports: Supports | None = None) -> Ve
 def judge(expectation: Expectation, observation: Observation, supports: Supports) -> Verdict:
     """Compare what was observed with what torch says."""
     if observation.error is not None:
-        error = observation.error
-        raised = f"raised {type(error).__name__}: {error}, where torch computes a result"
+        if isinstance(observation.error, InterfaceError):
+            return Verdict([Difference("interface", str(observation.error))])
+        raised = f"{describe_raised(observation.error)}, where torch computes a result"
         return Verdict([Difference("exception", raised)])
     verdict = Verdict()
     for name, expected in expectation.results.items():
         if name not in observation.results:
             if not verdict.differences:
-                verdict.differences.append(Difference(name, f"{name} was not returned"))
+                missing = "is unknown to autograd" if name.startswith("grad_") else "was not returned"
+                verdict.differences.append(Difference(name, f"{name} {missing}"))
             continue
         got = observation.results[name]
         difference = compare_values(name, got, expected)
@@ -166,8 +169,7 @@ def _compare_errors(error: Exception, observation: Observation) -> list[Differen
         return [Difference("exception", f"computed a result; {refused}")]
     if isinstance(observation.error, type(error)):
         return []
-    raised = f"raised {type(observation.error).__name__}: {observation.error}"
-    return [Difference("exception", f"{raised}; {refused}")]
+    return [Difference("exception", f"{describe_raised(observation.error)}; {refused}")]
 
 
 def _compare_conduct(expectation: Expectation, observation: Observation) -> list[Difference]:

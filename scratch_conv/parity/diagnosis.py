@@ -6,6 +6,7 @@ import torch
 
 from scratch_conv.parity.case import Case
 from scratch_conv.parity.comparison import Difference, Verdict, compare
+from scratch_conv.parity.features import features_of
 from scratch_conv.parity.patterns import describe_pattern
 
 Failure = tuple[Case, Verdict]
@@ -19,8 +20,12 @@ def diagnose(failures: list[Failure]) -> list[str]:
     """
     if not failures:
         return []
+    case, verdict = failures[-1]
+    needed = features_of(case)
     lines = []
-    for difference in failures[-1][1].differences:
+    if needed and any(each.what in ("exception", "interface") for each in verdict.differences):
+        lines.append(f"if this is not claimed, leave it out: --without {','.join(needed)}")
+    for difference in verdict.differences:
         if difference.got is not None and difference.expected is not None and difference.wrong is not None:
             found = describe_pattern(difference.got, difference.expected, difference.wrong)
             lines += [f"{difference.what}: {line}" for line in found]

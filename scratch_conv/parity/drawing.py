@@ -125,3 +125,11 @@ def draw_inplace(draw: Draw, supports: Supports, case: Case) -> Case:
 def given_arguments(arguments: dict[str, Any], defaults: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
     """Return the arguments that differ from torch's defaults."""
     return tuple((name, value) for name, value in arguments.items() if value != defaults.get(name, ...))
+
+
+def some_tap_meets(length: int, stride: int, padding: int, dilation: int, kernel_size: int) -> bool:
+    """Tell whether a pixel of an axis is met by a tap at some position of the window."""
+    reach = dilation * (kernel_size - 1) + 1
+    corners = range(-padding, length + padding - reach + 1, stride)
+    taps = {corner + tap for corner in corners for tap in range(0, reach, dilation)}
+    return stride == 1 or bool(taps & set(range(length)))

@@ -8,36 +8,48 @@ import pickle
 import signal
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from multiprocessing.connection import Connection
 from types import TracebackType
+from typing import Generic, TypeVar
 
 import torch
 
 from scratch_conv.parity.case import Case
-from scratch_conv.parity.comparison import Difference, Verdict
 
-Judge = Callable[[Case], Verdict]
+T = TypeVar("T")
 
 
-class Isolated:
-    """Judges cases in a forked child, which is started anew when it dies or takes too long.
+class LostError(Exception):
+    """The child died or took too long.
+
+    Attributes:
+        what: "process" or "time".
+    """
+
+    def __init__(self, what: str, message: str) -> None:
+        super().__init__(message)
+        self.what = what
+
+
+class Isolated(AbstractContextManager[Callable[[Case], T]], Generic[T]):
+    """Works on cases in a forked child, which is started anew when it dies or takes too long.
 
     The child is forked, not spawned, since a candidate may be a closure that cannot be pickled. It computes
     on one thread: torch's other threads do not survive a fork, and waiting for them would hang.
 
     Arguments:
-        judge: what the child does with a case.
+        work: what the child does with a case.
         time_limit: seconds that a case may take.
     """
 
-    def __init__(self, judge: Judge, time_limit: float) -> None:
-        self.judge = judge
+    def __init__(self, work: Callable[[Case], T], time_limit: float) -> None:
+        self.work = work
         self.time_limit = time_limit
-        self.hangs = 0
         self._context = multiprocessing.get_context("fork")
         self._child: tuple[multiprocessing.process.BaseProcess, Connection] | None = None
 
-    def __enter__(self) -> Isolated:
+    def __enter__(self) -> Isolated[T]:
         return self
 
     def __exit__(
@@ -45,30 +57,30 @@ class Isolated:
     ) -> None:
         self._stop()
 
-    def __call__(self, case: Case) -> Verdict:
-        """Judge a case; a hang and a death are differences too.
+    def __call__(self, case: Case) -> T:
+        """Return what the work on a case returns.
 
         Raises:
-            RuntimeError: where the comparison itself, not the candidate, fails.
+            LostError: the child died or took too long.
+            RuntimeError: where the work itself, not the candidate, fails.
         """
         _, pipe = self._child or self._start()
         pipe.send_bytes(pickle.dumps(case))
         if not pipe.poll(self.time_limit):
-            self.hangs += 1
             self._stop()
-            return Verdict([Difference("time", f"took longer than {self.time_limit:g} s")])
+            raise LostError("time", f"took longer than {self.time_limit:g} s")
         try:
-            answer = pickle.loads(pipe.recv_bytes())
+            answer, failure = pickle.loads(pipe.recv_bytes())
         except (EOFError, ConnectionError):
-            return Verdict([Difference("process", f"ended its process: {self._stop()}")])
-        if isinstance(answer, str):
-            raise RuntimeError(f"the comparison failed on {case!r}: {answer}")
-        verdict: Verdict = answer
-        return verdict
+            raise LostError("process", f"ended its process: {self._stop()}") from None
+        if failure:
+            raise RuntimeError(f"the comparison failed on {case!r}: {failure}")
+        done: T = answer
+        return done
 
     def _start(self) -> tuple[multiprocessing.process.BaseProcess, Connection]:
         here, there = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(self.judge, there, here), daemon=True)
+        process = self._context.Process(target=_serve, args=(self.work, there, here), daemon=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads; see the class
             process.start()
@@ -93,8 +105,8 @@ class Isolated:
         return f"exit status {ended}"
 
 
-def _serve(judge: Judge, pipe: Connection, other_end: Connection) -> None:
-    """Answer cases until the other end closes."""
+def _serve(work: Callable[[Case], T], pipe: Connection, other_end: Connection) -> None:
+    """Answer cases by (what the work returns, how it failed) until the other end closes."""
     other_end.close()
     faulthandler.disable()  # a crash is reported by the parent, once
     torch.set_num_threads(1)
@@ -104,7 +116,7 @@ def _serve(judge: Judge, pipe: Connection, other_end: Connection) -> None:
         except EOFError:
             return
         try:
-            answer: Verdict | str = judge(case)
+            answer: tuple[T | None, str] = work(case), ""
         except Exception as error:  # sent to the parent, which raises
-            answer = f"{type(error).__name__}: {error}"
+            answer = None, f"{type(error).__name__}: {error}"
         pipe.send_bytes(pickle.dumps(answer))

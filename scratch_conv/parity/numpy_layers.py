@@ -1,16 +1,21 @@
 """Layers in plain NumPy, the form in which most people write them first.
 
-The protocol: a class that is constructed like its namesake in torch.nn (arguments at torch's default are not
-passed), with `forward(x)`, which returns an array, and `backward(dy)`, which returns the gradient of x. Its
-parameters are arrays among its attributes or in a dictionary `parameters` or `params`, and so are their
-gradients after `backward` (in `gradients` or `grads`). A parameter `weight` may be called weight, weights, W,
-w, kernel, kernels or filters, a `bias` bias, biases, b; the gradient of W may be called grad_W, dW, W_grad or
-d_W.
+The protocol: a class that is constructed like its namesake in torch.nn, by torch's keyword names (arguments
+at torch's default are not passed, a square kernel_size is one number), with `forward(x)`, which returns an
+array, and `backward(dy)`, which returns the gradient of x, or a tuple of it and the gradients of weight and
+bias. Without a `backward`, only results are compared.
+
+Its parameters are arrays among its attributes or in a dictionary `parameters` or `params`, and so are their
+gradients after `backward` (in `gradients` or `grads`). `interface.SPELLINGS` lists what a parameter may be
+called: weight, W, kernel, gamma, ..., bias, b, beta, ...; the gradient of W may be called grad_W, dW, W_grad
+or d_W. Batch normalisation is told whether it trains by `forward(x, training=...)`, by `train()` and
+`eval()`, or by an attribute `training`, and holds its running_mean and running_var.
 """
 
 from __future__ import annotations
 
 import inspect
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,26 +23,194 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from scratch_conv.parity.interface import (
+    ABSENT,
+    SPELLINGS,
+    check_call,
+    constructor_arguments,
+    parameters_of,
+)
 from scratch_conv.parity.operators.base import Operator
+from scratch_conv.parity.running import UPDATED, InterfaceError
 
-_NAMES = {
-    "weight": ("weight", "weights", "W", "w", "kernel", "kernels", "filters", "gamma", "scale"),
-    "bias": ("bias", "biases", "b", "beta", "shift"),
-}
 _GRADIENTS = ("grad_{}", "d{}", "{}_grad", "d_{}")
-_STORES = ("parameters", "params")
+_STORES = ("", "parameters", "params")
 _GRADIENT_STORES = ("gradients", "grads")
 
 
 def is_numpy_layer(candidate: object) -> bool:
-    """Tell whether a candidate is a class with forward and backward that is no nn.Module."""
+    """Tell whether a candidate is a class with a `forward` that is none of torch's."""
     if not inspect.isclass(candidate) or issubclass(candidate, (torch.nn.Module, torch.autograd.Function)):
         return False
-    return all(callable(getattr(candidate, name, None)) for name in ("forward", "backward"))
+    return callable(getattr(candidate, "forward", None))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a layer keeps an array: an attribute, or an entry of a dictionary among its attributes.
+
+    Attributes:
+        name: the attribute's name, or the key.
+        store: the name of the dictionary; empty for an attribute.
+    """
+
+    name: str
+    store: str = ""
+
+    def get(self, layer: Any) -> Any:
+        """Return what stands there, None where nothing does."""
+        if not self.store:
+            return getattr(layer, self.name, None)
+        held = getattr(layer, self.store, None)
+        return held.get(self.name) if isinstance(held, dict) else None
+
+    def put(self, layer: Any, value: NDArray[Any]) -> None:
+        """Let an array stand there."""
+        if self.store:
+            getattr(layer, self.store)[self.name] = value
+        else:
+            setattr(layer, self.name, value)
+
+    def __str__(self) -> str:
+        return f"layer.{self.store}[{self.name!r}]" if self.store else f"layer.{self.name}"
+
+
+def find_parameter(layer: Any, name: str) -> Place | None:
+    """Return where a layer holds the parameter that torch calls `name`, None where it holds none."""
+    places = [Place(spelling, store) for store in _STORES for spelling in SPELLINGS[name]]
+    return next((place for place in places if isinstance(place.get(layer), np.ndarray)), None)
+
+
+def find_gradient(layer: Any, name: str) -> Place:
+    """Return where a layer has left the gradient of a parameter.
+
+    Raises:
+        InterfaceError: it holds none under the names that are known.
+    """
+    for spelling in SPELLINGS[name]:
+        forms = [form.format(spelling) for form in _GRADIENTS]
+        stored = [Place(each, store) for store in _GRADIENT_STORES for each in (spelling, *forms)]
+        for place in (*stored, *map(Place, forms)):
+            if isinstance(place.get(layer), np.ndarray):
+                return place
+    held = ", ".join(sorted(getattr(layer, "__dict__", {}))) or "nothing"
+    raise InterfaceError(
+        f"after backward there is no gradient of {name}, such as grad_{name} or d{SPELLINGS[name][2]}; "
+        f"the layer holds {held}"
+    )
+
+
+def returned_names(operator: Operator) -> list[str]:
+    """Return what the arrays are gradients of that backward returns in a tuple."""
+    return [operator.inputs[0], *(name for name in ABSENT if name in operator.signature)]
+
+
+class LayerInUse:
+    """A layer constructed for one call, with the call's parameters in it.
+
+    Attributes:
+        layer: the instance.
+        constructed: the arguments of its constructor.
+        places: where it holds its parameters, by torch's names.
+        absent: where it holds those that the call has not, which have no effect.
+        mode: what forward takes besides the inputs.
+        switch: the code that told the layer whether it trains; empty where nothing did.
+        returned: of how many arrays backward has returned a tuple; 0 for one array.
+
+    Raises:
+        InterfaceError: the constructor takes other arguments, or a parameter cannot be found.
+    """
+
+    def __init__(
+        self, layer: Any, operator: Operator, tensors: dict[str, Tensor], arguments: dict[str, Any]
+    ) -> None:
+        self.operator = operator
+        self.constructed = constructor_arguments(layer, operator, tensors, arguments)
+        check_call(layer, **self.constructed)
+        self.layer = layer(**self.constructed)
+        self.places: dict[str, Place] = {}
+        self.returned = 0
+        self._shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        for name, tensor in tensors.items():
+            if name not in operator.inputs:
+                self._put(name, tensor.detach().numpy())
+        self.absent = self._fill_absent(tensors)
+        self.mode: dict[str, bool] = {}
+        self.switch = ""
+        if "training" in operator.arguments:
+            self.mode, self.switch = _tell_mode(self.layer, bool(arguments.get("training", False)))
+
+    def _put(self, name: str, value: NDArray[Any]) -> None:
+        place = find_parameter(self.layer, name)
+        if place is None:
+            kind = type(self.layer).__name__
+            raise InterfaceError(f"{kind} holds no array called {' or '.join(SPELLINGS[name])}")
+        shape = np.shape(place.get(self.layer))
+        if int(np.prod(shape)) != value.size:
+            raise InterfaceError(f"{place} has shape {shape}, torch's {name} has {value.shape}")
+        place.put(self.layer, value.reshape(shape).copy())
+        self.places[name] = place
+
+    def _fill_absent(self, tensors: dict[str, Tensor]) -> dict[str, Place]:
+        """Neutralise the parameters that the layer has and the call has not; return where they are."""
+        absent = {}
+        for name, value in ABSENT.items():
+            place = find_parameter(self.layer, name)
+            if name in self.operator.signature and name not in tensors and place is not None:
+                dtype = tensors["input"].detach().numpy().dtype
+                place.put(self.layer, np.full_like(place.get(self.layer), value, dtype))
+                absent[name] = place
+        return absent
+
+    def forward(self, *inputs: NDArray[Any]) -> NDArray[Any]:
+        """Return the layer's output."""
+        check_call(self.layer.forward, *inputs, **self.mode)
+        return np.asarray(self.layer.forward(*inputs, **self.mode))
+
+    def backward(self, dy: NDArray[Any], wanted: list[str]) -> dict[str, NDArray[Any]]:
+        """Return the gradients of the first input and of the parameters that are wanted.
+
+        Raises:
+            InterfaceError: there is no backward, or a gradient cannot be found.
+        """
+        if not callable(getattr(self.layer, "backward", None)):
+            raise InterfaceError(f"{type(self.layer).__name__} has no backward")
+        check_call(self.layer.backward, dy)
+        result = self.layer.backward(dy)
+        tupled = isinstance(result, tuple)
+        self.returned = len(result) if tupled else 0
+        names = returned_names(self.operator)
+        grads = dict(zip(names, result if tupled else [result], strict=False))
+        for name in wanted:
+            if grads.get(name) is None:
+                grads[name] = find_gradient(self.layer, name).get(self.layer)
+        return {name: self._shaped(name, np.asarray(grads[name])) for name in (names[0], *wanted)}
+
+    def _shaped(self, name: str, grad: NDArray[Any]) -> NDArray[Any]:
+        """Give a gradient torch's shape where the layer keeps its parameter in another one."""
+        own = name in self.places and np.shape(self.places[name].get(self.layer)) == grad.shape
+        return grad.reshape(self._shapes[name]) if own else grad
+
+
+def _tell_mode(layer: Any, training: bool) -> tuple[dict[str, bool], str]:
+    """Tell a layer whether it trains; return what forward takes to know it, or the code that told it."""
+    taken = parameters_of(layer.forward) or {}
+    for word in ("training", "train", "is_training"):
+        if word in taken:
+            return {word: training}, ""
+    switch = "train" if training else "eval"
+    if callable(getattr(layer, switch, None)):
+        getattr(layer, switch)()
+        return {}, f"layer.{switch}()"
+    if hasattr(layer, "training"):
+        layer.training = training
+        return {}, f"layer.training = {training}"
+    name = type(layer).__name__
+    raise InterfaceError(f"{name} has no forward(x, training=...), train() and eval(), or attribute training")
 
 
 class NumpyCall:
-    """Constructs a layer for each call, sets its parameters, and joins its backward to autograd."""
+    """Constructs a layer for each call and joins its backward to autograd."""
 
     def __init__(self, layer: Any, operator: Operator) -> None:
         self.layer = layer
@@ -46,84 +219,33 @@ class NumpyCall:
     def __call__(self, *tensors: Tensor | None, **arguments: Any) -> Any:
         named = dict(zip(self.operator.signature, tensors, strict=False))
         present = {name: tensor for name, tensor in named.items() if tensor is not None}
-        layer = self.layer(**_accepted(self.layer, self.operator.constructor(present, arguments)))
-        names = tuple(name for name in present if name != "input")
-        for name in ("weight", "bias"):
-            if name in present:
-                set_parameter(layer, name, present[name].detach().numpy())
-            elif name in self.operator.signature and find_parameter(layer, name) is not None:
-                absent = np.zeros_like(find_parameter(layer, name), present["input"].detach().numpy().dtype)
-                set_parameter(layer, name, absent)
-        return _Joined.apply(layer, names, present["input"], *(present[name] for name in names))
-
-
-def _accepted(layer: Any, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Drop `bias=False` where the constructor has no such argument; the bias is then set to zero."""
-    taken = inspect.signature(layer).parameters
-    anything = any(each.kind is each.VAR_KEYWORD for each in taken.values())
-    return {name: value for name, value in arguments.items() if name != "bias" or "bias" in taken or anything}
+        used = LayerInUse(self.layer, self.operator, present, arguments)
+        output = _Joined.apply(used, tuple(present), *present.values())
+        for name in UPDATED:
+            if name in used.places:
+                statistic = np.asarray(used.places[name].get(used.layer))
+                present[name].copy_(_as_tensor(statistic.reshape(present[name].shape)))
+        return output
 
 
 class _Joined(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, layer: Any, names: tuple[str, ...], x: Tensor, *parameters: Tensor) -> Tensor:
-        ctx.layer, ctx.names = layer, names
-        return torch.from_numpy(np.asarray(layer.forward(x.detach().numpy())))
+    def forward(ctx: Any, used: LayerInUse, names: tuple[str, ...], *tensors: Tensor) -> Tensor:
+        ctx.used, ctx.names = used, names
+        named = dict(zip(names, tensors, strict=True))
+        return _as_tensor(used.forward(*(named[name].detach().numpy() for name in used.operator.inputs)))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Any, ...]:
-        grad_input = np.asarray(ctx.layer.backward(grad_output.numpy()))
-        grads = [find_gradient(ctx.layer, name) for name in ctx.names]
-        return None, None, *(torch.from_numpy(np.asarray(each)) for each in (grad_input, *grads))
+        needed = dict(zip(ctx.names, ctx.needs_input_grad[2:], strict=True))
+        wanted = [name for name in ctx.names if needed[name] and name not in ctx.used.operator.inputs]
+        grads = ctx.used.backward(grad_output.numpy(), wanted)
+        return None, None, *(_as_tensor(grads[n]) if n in grads else None for n in ctx.names)
 
 
-def find_parameter(layer: Any, name: str) -> NDArray[Any] | None:
-    """Return the array of a parameter, None where the layer has none of that name."""
-    for store in (layer, *(getattr(layer, each, None) for each in _STORES)):
-        for spelling in _NAMES[name]:
-            found = store.get(spelling) if isinstance(store, dict) else getattr(store, spelling, None)
-            if isinstance(found, np.ndarray):
-                return found
-    return None
-
-
-def set_parameter(layer: Any, name: str, value: NDArray[Any]) -> None:
-    """Give a parameter the values and the dtype of `value`.
-
-    Raises:
-        AttributeError: the layer has no such array.
-        ValueError: it has another shape.
-    """
-    for store in (layer, *(getattr(layer, each, None) for each in _STORES)):
-        for spelling in _NAMES[name]:
-            found = store.get(spelling) if isinstance(store, dict) else getattr(store, spelling, None)
-            if not isinstance(found, np.ndarray):
-                continue
-            if found.size != value.size:
-                raise ValueError(f"{spelling} has shape {found.shape}, torch's {name} has {value.shape}")
-            shaped = value.reshape(found.shape).copy()
-            if isinstance(store, dict):
-                store[spelling] = shaped
-            else:
-                setattr(store, spelling, shaped)
-            return
-    raise AttributeError(f"the layer has no array called {', '.join(_NAMES[name])}")
-
-
-def find_gradient(layer: Any, name: str) -> NDArray[Any]:
-    """Return the gradient of a parameter after `backward`.
-
-    Raises:
-        AttributeError: the layer holds none under the names that are known.
-    """
-    for spelling in _NAMES[name]:
-        for store in _GRADIENT_STORES:
-            held = getattr(layer, store, None)
-            if isinstance(held, dict) and isinstance(held.get(spelling), np.ndarray):
-                return np.asarray(held[spelling])
-        for form in _GRADIENTS:
-            found = getattr(layer, form.format(spelling), None)
-            if isinstance(found, np.ndarray):
-                return found
-    raise AttributeError(f"the layer holds no gradient of {name}, such as grad_{name} or d{name}")
+def _as_tensor(array: NDArray[Any]) -> Tensor:
+    """Return a tensor that shares an array's memory, where torch knows its strides."""
+    if array.dtype == object:
+        raise InterfaceError("expected an array of numbers to be returned, got one of objects")
+    return torch.from_numpy(array.copy() if any(step < 0 for step in array.strides) else array)

@@ -26,7 +26,8 @@ def draw_difference(difference: Difference, path: Path) -> bool:
     planes = [_planes(each) for each in (expected, got.to(expected.dtype), wrong)]
     worst = int(planes[2].flatten(1).sum(1).argmax())
     shown = [planes[0][worst], planes[1][worst]]
-    _draw(difference.what, [*shown, shown[1] - shown[0]], path)
+    plane = [int(each) for each in torch.unravel_index(torch.tensor(worst), got.shape[:-2])]
+    _draw(f"{difference.what}{plane or ''}", [*shown, shown[1] - shown[0]], path)
     return True
 
 
@@ -36,11 +37,13 @@ def _planes(tensor: Tensor) -> Tensor:
 
 def _draw(what: str, planes: list[Tensor], path: Path) -> None:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(11, 3.6), layout="constrained")
+    figure.suptitle(f"{what}, the plane that is most wrong")
     finite = torch.cat([each[each.isfinite()].flatten().double() for each in planes[:2]])
     low, high = (float(finite.min()), float(finite.max())) if finite.numel() else (0.0, 1.0)
-    titles = (f"{what}, expected", f"{what}, got", "got - expected")
+    titles = ("expected (torch)", "got", "got - expected")
     for axes, title, plane in zip(figure.subplots(1, 3), titles, planes, strict=True):
         values = plane.double().numpy()
         if plane is planes[2]:
@@ -49,5 +52,7 @@ def _draw(what: str, planes: list[Tensor], path: Path) -> None:
         else:
             image = axes.imshow(values, cmap="viridis", vmin=low, vmax=high)
         axes.set(title=title, xlabel="column", ylabel="row")
+        for axis in (axes.xaxis, axes.yaxis):  # rows and columns are counted: no tick at 0.5
+            axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         figure.colorbar(image, ax=axes)
     figure.savefig(path, dpi=120)

@@ -1,38 +1,62 @@
 """A pytest plugin: `pytest --parity-target package.module:Name --like conv2d` adds the suite to one's own
 tests.
 
-Each aspect of the operator is one test. A file of known failures (`--xfails-file`) lists the names of tests,
-one a line, as they are printed (`parity::conv2d::layouts`); # starts a comment. A listed test that passes is
-an error.
+Each aspect of the operator is one test; what `--parity-without` names is not tested, as in the command
+`scratch-conv parity --without`. A file of known failures (`--xfails-file`) lists the names of tests, one a
+line, as they are printed (`parity::conv2d::layouts`); # starts a comment. A listed test that passes fails, so
+that the list stays true.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-_PLAIN = {"layouts": False, "unbatched": False, "empty": False, "special_values": False, "gradients": False}
-ASPECTS: dict[str, dict[str, Any]] = {
-    "values": {"dtypes": ("float32",)},
-    "float64": {"dtypes": ("float64",)},
-    "gradients": {"gradients": True},
-    "layouts": {"layouts": True},
-    "unbatched": {"unbatched": True},
-    "empty": {"empty": True},
-    "special-values": {"special_values": True},
-    "together": dict.fromkeys(_PLAIN, True),
-}
+from scratch_conv.parity.supports import DTYPES, FEATURES, OPERATOR_NAMES
+
+if TYPE_CHECKING:
+    from scratch_conv.parity.supports import Supports
+
+# Each test takes one of these besides the plain case; "together" takes all.
+_ASPECTS = (
+    "gradients",
+    "layouts",
+    "unbatched",
+    "empty",
+    "special_values",
+    "second_derivatives",
+    "memory_format",
+    "errors",
+)
+_NEEDS = {"second_derivatives": ("gradients",)}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of the suite."""
     group = parser.getgroup("parity", "equality with torch's operators (scratch_conv.parity)")
     group.addoption("--parity-target", help="what to test, as package.module:Name")
-    group.addoption("--like", help="the operator of torch.nn.functional that it should equal")
+    group.addoption(
+        "--like",
+        help=f"the operator of torch.nn.functional that it should equal: {', '.join(OPERATOR_NAMES)}",
+    )
     group.addoption("--max-examples", type=int, default=500, help="configurations to draw for each test")
-    group.addoption("--xfails-file", type=Path, help="a file that lists the tests known to fail")
+    group.addoption(
+        "--parity-without",
+        metavar="NAMES",
+        help=f"what it does not claim, parted by commas: {', '.join(FEATURES)}, and torch's arguments",
+    )
+    group.addoption("--parity-with", metavar="NAMES", help="claims that are not tested by default")
+    group.addoption("--parity-dtypes", metavar="NAMES", help=f"of {', '.join(DTYPES)}")
+    group.addoption(
+        "--xfails-file",
+        type=Path,
+        help="a file that lists the tests known to fail, one a line, such as parity::conv2d::layouts; "
+        "# starts a comment; a listed test that passes fails",
+    )
 
 
 def pytest_collection_modifyitems(
@@ -44,53 +68,95 @@ def pytest_collection_modifyitems(
         return
     if like is None:
         raise pytest.UsageError("--parity-target needs --like, the name of the operator that it should equal")
-    candidate = _load(target, like)
-    known = _known_failures(config.getoption("--xfails-file"))
-    for aspect, claims in ASPECTS.items():
-        item = ParityItem.from_parent(session, name=f"parity::{like}::{aspect}")
-        item.prepare(candidate, like, {**_PLAIN, **claims}, config.getoption("--max-examples"))
-        if item.name in known:
-            item.add_marker(pytest.mark.xfail(reason="listed as known to fail", strict=True))
+    candidate, supports, shown = _load(target, like, config)
+    listed = config.getoption("--xfails-file")
+    tests = {f"parity::{like}::{aspect}": claims for aspect, claims in _aspects(supports, shown).items()}
+    known = _known_failures(listed, tests)
+    for name, claims in tests.items():
+        item = ParityItem.from_parent(session, name=name)
+        item.prepare(candidate, like, claims, config.getoption("--max-examples"))
+        item.known = str(listed) if name in known else ""
         items.append(item)
 
 
-def _load(target: str, like: str) -> Any:
-    from scratch_conv.parity.operators import find_operator
-    from scratch_conv.parity.targets import load_target
-
+def _load(target: str, like: str, config: pytest.Config) -> tuple[Any, Supports, Supports]:
+    """Return the candidate, what is claimed for it, and what of that its signature shows."""
     try:
-        find_operator(like)
-        return load_target(target)
-    except ValueError as error:
+        from scratch_conv.parity.candidates import as_call
+        from scratch_conv.parity.operators import find_operator
+        from scratch_conv.parity.signatures import narrow
+        from scratch_conv.parity.supports import claims_of, parse_supports
+        from scratch_conv.parity.targets import load_target
+
+        operator = find_operator(like)
+        candidate = load_target(target)
+        as_call(candidate, operator)
+        words = (config.getoption(f"--parity-{each}") for each in ("without", "with", "dtypes"))
+        supports = parse_supports(claims_of(*words), operator.arguments)
+        return candidate, supports, narrow(candidate, operator, supports)[0]
+    except ModuleNotFoundError as error:
+        if error.name != "hypothesis":
+            raise
+        needed = "--parity-target needs Hypothesis: pip install 'scratch-conv[parity]'"
+        raise pytest.UsageError(needed) from error
+    except (TypeError, ValueError) as error:
         raise pytest.UsageError(str(error)) from error
 
 
-def _known_failures(file: Path | None) -> set[str]:
+def _aspects(supports: Supports, shown: Supports) -> dict[str, Supports]:
+    """Return the claims of each test, by its name: a test for each that the signature shows."""
+    none: dict[str, Any] = dict.fromkeys(_ASPECTS, False)
+    plain = replace(supports, **none)
+    aspects = {
+        "values" if dtype == "float32" else dtype: replace(plain, dtypes=(dtype,)) for dtype in shown.dtypes
+    }
+    for aspect in _ASPECTS:
+        needed: dict[str, Any] = dict.fromkeys((aspect, *_NEEDS.get(aspect, ())), True)
+        if all(getattr(shown, name) for name in needed):
+            aspects[aspect.replace("_", "-")] = replace(plain, **needed)
+    return {**aspects, "together": supports}
+
+
+def _known_failures(file: Path | None, tests: Iterable[str]) -> set[str]:
+    """Return the names that a file lists.
+
+    Raises:
+        pytest.UsageError: it cannot be read, or lists what is no test.
+    """
     if file is None:
         return set()
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise pytest.UsageError(f"--xfails-file: {error}") from error
-    return {line.partition("#")[0].strip() for line in lines} - {""}
+    known = {line.partition("#")[0].strip() for line in lines} - {""}
+    if known - set(tests):
+        unknown, tests = ", ".join(sorted(known - set(tests))), ", ".join(tests)
+        raise pytest.UsageError(f"{file} lists {unknown}; the tests are {tests}")
+    return known
 
 
 class DifferenceError(Exception):
-    """Carries the report of a candidate that is not torch."""
+    """Carries what a failed test has to say: the report of a candidate that is not torch, mostly."""
 
 
 class ParityItem(pytest.Item):
     """One aspect of one operator, checked."""
 
-    def prepare(self, candidate: Any, like: str, claims: dict[str, Any], examples: int) -> None:
+    def prepare(self, candidate: Any, like: str, claims: Supports, examples: int) -> None:
         """Say what the test checks."""
         self.candidate, self.like, self.claims, self.examples = candidate, like, claims, examples
+        self.known = ""  # the file that lists it as known to fail
 
     def runtest(self) -> None:
         """Check the candidate."""
         from scratch_conv.parity.checking import check
 
         report = check(self.candidate, self.like, self.examples, supports=self.claims)
+        if self.known and not report.passed:
+            pytest.xfail(f"listed in {self.known}")
+        if self.known:
+            raise DifferenceError(f"passes, though {self.known} lists it as known to fail: take it off")
         if not report.passed:
             raise DifferenceError(str(report))
 

@@ -24,6 +24,7 @@ class Report:
         differences: what differs on it.
         diagnosis: lines that name the pattern of the difference and the classic faults that would explain it.
         code: what to paste to see it again.
+        left_out: what was not drawn, each line with its reason.
     """
 
     candidate: str
@@ -36,17 +37,26 @@ class Report:
     differences: list[Difference] = field(default_factory=list)
     diagnosis: list[str] = field(default_factory=list)
     code: str = ""
+    left_out: list[str] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
         """Whether no case failed."""
         return self.counterexample is None
 
+    @property
+    def tested(self) -> bool:
+        """Whether the candidate could be called and its results found."""
+        return all(each.what != "interface" for each in self.differences)
+
     def __str__(self) -> str:
         head = f"{self.candidate} like {self.like}: {self.examples} examples, seed {self.seed}"
+        left_out = [f"  left out: {line}" for line in self.left_out]
         if self.counterexample is None:
-            return f"{head}: equal to torch (worst error {self.share:.3g} of the bound, {self.seconds:.1f} s)"
-        parts = [f"{head}: differs from torch", f"smallest case: {self.counterexample}"]
+            worst = f"worst error {self.share:.3g} of the bound"
+            return "\n".join([f"{head}: equal to torch ({worst}, {self.seconds:.1f} s)", *left_out])
+        verdict = "differs from torch" if self.tested else "could not be tested"
+        parts = [f"{head}: {verdict}", *left_out, f"smallest case: {self.counterexample}"]
         parts += [f"  {each.message}" for each in self.differences]
         parts += [f"  diagnosis: {line}" for line in self.diagnosis]
         parts += [text for text in map(side_by_side, self.differences) if text]

@@ -16,6 +16,11 @@ from scratch_conv.parity.case import Case
 Call: TypeAlias = Callable[..., Any]
 """Takes the tensors by position, the rest by torch's keyword names; returns a tensor or a tuple of them."""
 
+
+class InterfaceError(Exception):
+    """A candidate cannot be called, or what it computes cannot be found; it says nothing of its values."""
+
+
 UPDATED = ("running_mean", "running_var")
 """The tensors that batch_norm updates in place: a call gets copies of them, which are results."""
 
@@ -99,10 +104,11 @@ def run(call: Call, case: Case, values: Values, signature: tuple[str, ...]) -> R
         `output` (and `indices`, where asked for), `running_mean` and `running_var` as the call leaves them,
         the `input` as a call in place leaves it, `grad_<name>` for each wanted gradient, and for second
         derivatives `second_<name>`, that of Σ grad · direction. An output of another shape or dtype than
-        `grad_output` ends the run there.
+        `grad_output` ends the run there, and so does a gradient that autograd knows nothing of, which is
+        left out.
 
     Raises:
-        TypeError: where something else than tensors is returned. Whatever the implementation raises.
+        InterfaceError: where something else than tensors is returned. Whatever the implementation raises.
     """
     written = (*UPDATED, *(INPLACE if case.keywords.get("inplace") else ()))
     leaves = {name: t.detach().requires_grad_(name in case.wanted) for name, t in values.tensors.items()}
@@ -121,10 +127,12 @@ def _gradients(case: Case, values: Values, leaves: dict[str, Tensor], output: Te
     if incoming is None or output.shape != incoming.shape or output.dtype != incoming.dtype:
         return {}
     incoming = incoming.detach().requires_grad_(case.order == 2)
+    if not output.requires_grad:
+        return {}
     sources = [leaves[name] for name in case.wanted]
-    grads = torch.autograd.grad(output, sources, incoming, create_graph=case.order == 2)
-    results = {f"grad_{name}": grad for name, grad in zip(case.wanted, grads, strict=True)}
-    if case.order == 2:
+    grads = torch.autograd.grad(output, sources, incoming, create_graph=case.order == 2, allow_unused=True)
+    results = {f"grad_{n}": grad for n, grad in zip(case.wanted, grads, strict=True) if grad is not None}
+    if case.order == 2 and len(results) == len(grads):
         directions = [values.directions[name] for name in case.wanted]
         seconds = torch.autograd.grad(grads, [*sources, incoming], directions, materialize_grads=True)
         names = [*case.wanted, "grad_output"]
@@ -176,5 +184,5 @@ def _named(outputs: Any) -> dict[str, Tensor]:
     listed = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
     for each in listed:
         if not isinstance(each, Tensor):
-            raise TypeError(f"expected a tensor to be returned, got {type(each).__name__}")
+            raise InterfaceError(f"expected a tensor to be returned, got {type(each).__name__}")
     return dict(zip(("output", "indices"), listed, strict=False))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import strategies as st
+from hypothesis.configuration import set_hypothesis_home_dir, storage_directory
 
 from scratch_conv.parity.case import Case
 from scratch_conv.parity.comparison import Verdict
@@ -59,7 +61,7 @@ def search(
         progress: called with the number of cases drawn so far.
 
     Returns:
-        The search's outcome. Nothing is written to Hypothesis's database.
+        The search's outcome. Nothing is written to disk.
     """
     found = Search()
     verdicts: dict[Case, Verdict] = {}
@@ -98,6 +100,21 @@ def search(
         found.case, found.verdict = case, verdict
         raise _FailureError
 
-    with contextlib.suppress(_FailureError):
+    with _nothing_stored(), contextlib.suppress(_FailureError):
         attempt()
     return found
+
+
+@contextlib.contextmanager
+def _nothing_stored() -> Iterator[None]:
+    """Keep Hypothesis from leaving a folder .hypothesis in the working directory.
+
+    Even without a database it would put there what it reads in the modules around.
+    """
+    before = storage_directory(intent_to_write=False).home_directory
+    with tempfile.TemporaryDirectory() as folder:
+        set_hypothesis_home_dir(folder)
+        try:
+            yield
+        finally:
+            set_hypothesis_home_dir(before)

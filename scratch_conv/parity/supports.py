@@ -1,9 +1,29 @@
 """What a candidate claims to do; what it does not claim is never drawn."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeAlias
 
+# The keys of `scratch_conv.parity.operators.OPERATORS`, for those who must not load torch to list them.
+OPERATOR_NAMES = (
+    "conv2d",
+    "conv1d",
+    "max_pool2d",
+    "avg_pool2d",
+    "adaptive_avg_pool2d",
+    "conv_transpose2d",
+    "batch_norm",
+    "linear",
+    "relu",
+    "cross_entropy",
+    "softmax",
+    "log_softmax",
+    "flatten",
+    "dropout",
+    "dropout2d",
+)
 FLOATS = ("float32", "float64", "float16", "bfloat16")
 COMPLEX = ("complex64", "complex128")
 INTEGERS = ("int64", "int32", "int16", "int8", "uint8")
@@ -53,6 +73,15 @@ class Supports:
         """Tell whether the candidate has torch's argument of that name."""
         return argument not in self.without
 
+    def left_out(self) -> list[str]:
+        """Return the names of what is claimed by default and not here."""
+        usual = Supports()
+        flags = [name for name in FEATURES if getattr(usual, name) and not getattr(self, name)]
+        return [*sorted(self.without), *flags, *(name for name in usual.dtypes if name not in self.dtypes)]
+
+
+FEATURES = tuple(each.name for each in fields(Supports) if isinstance(each.default, bool))
+"""The claims that are made or not made."""
 
 Claims: TypeAlias = Supports | Mapping[str, Any] | None
 
@@ -62,27 +91,50 @@ def parse_supports(claims: Claims, arguments: Iterable[str]) -> Supports:
 
     Arguments:
         claims: a Supports, None for the default, or a mapping such as {"dilation": False, "dtypes":
-            ["float64"]}, whose keys are attributes of Supports or names of the operator's arguments.
+            ["float64"]}, whose keys are attributes of Supports or names of the operator's arguments; its
+            "without" lists either.
         arguments: the names of the operator's arguments.
 
     Raises:
-        ValueError: for a key that is neither.
+        TypeError: `claims` is none of these, or a claim is neither True nor False.
+        ValueError: for a name that is neither an attribute nor an argument, or an unknown dtype.
     """
     if isinstance(claims, Supports):
-        return claims
-    names, attributes = set(arguments), {each.name for each in fields(Supports)}
-    chosen: dict[str, Any] = {}
-    without: set[str] = set()
-    for key, value in (claims or {}).items():
-        if key in attributes:
-            chosen[key] = value
-        elif key in names:
-            without |= set() if value else {key}
-        else:
-            raise ValueError(f"supports: {key!r} is none of {', '.join(sorted(attributes | names))}")
-    if "dtypes" in chosen:
-        listed = chosen["dtypes"]
-        listed = [listed] if isinstance(listed, str) else listed
-        chosen["dtypes"] = tuple(str(dtype).removeprefix("torch.") for dtype in listed)
-    chosen["without"] = frozenset(without) | frozenset(chosen.get("without", ()))
-    return Supports(**chosen)
+        claims = {each.name: getattr(claims, each.name) for each in fields(Supports)}
+    if claims is not None and not isinstance(claims, Mapping):
+        raise TypeError(f"supports must be a Supports or a mapping, got {type(claims).__name__}")
+    made = dict(claims or {})
+    dtypes = _listed(made.pop("dtypes", Supports().dtypes))
+    made |= dict.fromkeys(_listed(made.pop("without", ())), False)
+    _refuse_unknown(made, tuple(arguments))
+    return Supports(
+        dtypes=tuple(name.removeprefix("torch.") for name in dtypes),
+        without=frozenset(name for name, value in made.items() if name not in FEATURES and not value),
+        **{name: value for name, value in made.items() if name in FEATURES},
+    )
+
+
+def claims_of(without: str | None, added: str | None, dtypes: str | None) -> dict[str, Any]:
+    """Return the claims that are written on a command line as names parted by commas."""
+    claims: dict[str, Any] = dict.fromkeys(_words(added), True)
+    claims["without"] = _words(without)
+    return claims if dtypes is None else {**claims, "dtypes": _words(dtypes)}
+
+
+def _words(text: str | None) -> list[str]:
+    return [word.strip() for word in (text or "").split(",") if word.strip()]
+
+
+def _listed(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else [str(each) for each in value]
+
+
+def _refuse_unknown(made: dict[str, Any], arguments: tuple[str, ...]) -> None:
+    unknown = [name for name in made if name not in FEATURES and name not in arguments]
+    if unknown:
+        known = f"choose from {', '.join(FEATURES)}"
+        known += f", and of the operator's arguments {', '.join(arguments)}" if arguments else ""
+        raise ValueError(f"supports: unknown {', '.join(map(repr, unknown))}; {known}")
+    for name, value in made.items():
+        if not isinstance(value, bool):
+            raise TypeError(f"supports: {name} must be True or False, got {value!r}")

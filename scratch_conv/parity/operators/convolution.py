@@ -20,6 +20,7 @@ from scratch_conv.parity.drawing import (
     draw_pair,
     draw_wanted,
     given_arguments,
+    some_tap_meets,
 )
 from scratch_conv.parity.operators.sums import SumOfProducts
 from scratch_conv.parity.supports import COMPLEX, FLOATS, INTEGERS, Supports
@@ -65,9 +66,9 @@ def _cases(draw: Draw, supports: Supports) -> Case:
     windows = [d * (k - 1) + 1 for k, d in zip(kernel_size, as_pair(dilation), strict=True)]
     margins = windows if padding == "same" else as_pair(0 if isinstance(padding, str) else padding)
     lengths = tuple(draw_length(draw, w - 2 * p) for w, p in zip(windows, margins, strict=True))
-    # Where no tap meets a picture one pixel wide, torch 2.14 crashes (channels_last, with a bias).
-    steps = zip(as_pair(stride), margins, as_pair(dilation), kernel_size, strict=True)
-    assume(all(n > 1 or _some_tap_meets(*numbers) for n, numbers in zip(lengths, steps, strict=True)))
+    # Where no tap at any position meets the picture, torch 2.14 crashes (channels_last, with a bias).
+    axes = zip(lengths, as_pair(stride), margins, as_pair(dilation), kernel_size, strict=True)
+    assume(all(some_tap_meets(*axis) for axis in axes))
     shapes = {"input": (*draw_batch(draw, supports), in_channels, *lengths)}
     shapes["weight"] = (out_channels, in_channels // groups, *kernel_size)
     if supports.takes("bias") and draw(st.booleans()):
@@ -76,13 +77,6 @@ def _cases(draw: Draw, supports: Supports) -> Case:
     wanted, order = draw_wanted(draw, supports, tuple(shapes), dtype)
     arguments = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     return Case("conv2d", arrays, given_arguments(arguments, _DEFAULTS), dtype, wanted, grad_output, order)
-
-
-def _some_tap_meets(stride: int, padding: int, dilation: int, kernel_size: int) -> bool:
-    """Tell whether the only pixel of an axis is met by a tap at some position of the window."""
-    reach = dilation * (kernel_size - 1) + 1
-    corners = range(-padding, 2 + padding - reach, stride)
-    return stride == 1 or any(0 in range(corner, corner + reach, dilation) for corner in corners)
 
 
 def _draw_padding(draw: Draw, supports: Supports) -> int | tuple[int, int] | str:

@@ -17,6 +17,7 @@ from scratch_conv.parity.drawing import (
     draw_length,
     draw_wanted,
     given_arguments,
+    some_tap_meets,
 )
 from scratch_conv.parity.operators.convolution import Convolution
 from scratch_conv.parity.supports import Supports
@@ -62,6 +63,8 @@ def _cases(draw: Draw, supports: Supports) -> Case:
     window = _as_int(dilation) * (kernel_size - 1) + 1
     margin = {"same": window, "valid": 0}[padding] if isinstance(padding, str) else _as_int(padding)
     length = draw_length(draw, window - 2 * margin)
+    # As in conv2d, of which torch makes it.
+    assume(some_tap_meets(length, _as_int(stride), margin, _as_int(dilation), kernel_size))
     shapes: dict[str, tuple[int, ...]] = {"input": (*draw_batch(draw, supports), in_channels, length)}
     shapes["weight"] = (out_channels, in_channels // groups, kernel_size)
     if supports.takes("bias") and draw(st.booleans()):

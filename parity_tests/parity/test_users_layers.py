@@ -1,0 +1,324 @@
+"""Layers as people write them: what is found out by itself, what is said, and code that runs when pasted."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+import scratch_conv
+from scratch_conv.parity import check
+from scratch_conv.parity.sound import NumpyConvolution
+
+EXAMPLES = 80
+ROOT = Path(scratch_conv.__file__).parent.parent
+PLAIN = {"without": ["unbatched", "empty", "rectangular", "string_padding"], "dtypes": "float32"}
+
+
+class Tutorial:
+    """A convolution by im2col with one number for each argument, W, b, dW and db."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, padding: int = 0
+    ):
+        self.W: NDArray[Any] = np.ones((out_channels, in_channels, kernel_size, kernel_size))
+        self.b: NDArray[Any] = np.ones((out_channels, 1))
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+
+    def windows(self, height: int, width: int) -> Any:
+        """Return rows and columns of each tap."""
+        for i in range(self.kernel_size):
+            for j in range(self.kernel_size):
+                rows, columns = (
+                    slice(tap, tap + self.stride * size, self.stride)
+                    for tap, size in ((i, height), (j, width))
+                )
+                yield i, j, rows, columns
+
+    def forward(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return the output."""
+        p = self.padding
+        self.x = np.pad(x, ((0, 0), (0, 0), (p, p), (p, p)))
+        height, width = ((n - self.kernel_size) // self.stride + 1 for n in self.x.shape[2:])
+        output = np.zeros((len(x), len(self.W), height, width), x.dtype)
+        for i, j, rows, columns in self.windows(height, width):
+            output += np.einsum("nchw,oc->nohw", self.x[:, :, rows, columns], self.W[:, :, i, j])
+        return output + self.b[:, :, None]
+
+    def backward(self, dout: NDArray[Any]) -> Any:
+        """Return dx and keep dW and db."""
+        self.dW, dx = np.zeros_like(self.W), np.zeros_like(self.x)
+        self.db = dout.sum((0, 2, 3))[:, None]
+        for i, j, rows, columns in self.windows(*dout.shape[2:]):
+            self.dW[:, :, i, j] = np.einsum("nohw,nchw->oc", dout, self.x[:, :, rows, columns])
+            dx[:, :, rows, columns] += np.einsum("nohw,oc->nchw", dout, self.W[:, :, i, j])
+        p, (height, width) = self.padding, dx.shape[2:]
+        return dx[:, :, p : height - p, p : width - p]
+
+
+class Returning(Tutorial):
+    """Returns all gradients at once."""
+
+    def backward(self, dout: NDArray[Any]) -> Any:
+        """Return (dx, dW, db)."""
+        return super().backward(dout), self.__dict__.pop("dW"), self.__dict__.pop("db")
+
+
+class WithoutBias(Tutorial):
+    """Forgets the bias in the forward pass."""
+
+    def forward(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return the output without the bias."""
+        return super().forward(x) - self.b[:, :, None]
+
+
+class Averaging(Tutorial):
+    """Averages the gradient of the bias over the batch."""
+
+    def backward(self, dout: NDArray[Any]) -> Any:
+        """Return dx."""
+        dx = super().backward(dout)
+        self.db = self.db / len(dout)
+        return dx
+
+
+class ReturningWrong(Returning):
+    """Returns twice the gradient of the weight."""
+
+    def backward(self, dout: NDArray[Any]) -> Any:
+        """Return (dx, 2 dW, db)."""
+        dx, dweight, dbias = super().backward(dout)
+        return dx, 2 * dweight, dbias
+
+
+class OnlyForward:
+    """Has no backward, and its parameters in a dictionary."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, padding: int = 0
+    ):
+        self.layer = Tutorial(in_channels, out_channels, kernel_size, stride, padding)
+        self.params = {"W": self.layer.W, "b": self.layer.b}
+
+    def forward(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return the output."""
+        self.layer.W, self.layer.b = self.params["W"], self.params["b"]
+        return self.layer.forward(x)
+
+
+class Doubled(OnlyForward):
+    """Gives twice the output."""
+
+    def forward(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return twice the output."""
+        return 2 * super().forward(x)
+
+
+class Normalization:
+    """Batch normalisation with gamma, beta and running statistics; its update of the mean is wrong."""
+
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        self.gamma, self.beta = np.ones(num_features), np.zeros(num_features)
+        self.running_mean: NDArray[Any] = np.zeros(num_features)
+        self.running_var: NDArray[Any] = np.ones(num_features)
+        self.eps, self.momentum = eps, momentum
+
+    def forward(self, x: NDArray[Any], training: bool = True) -> NDArray[Any]:
+        """Return the output."""
+        mean, variance = self.running_mean, self.running_var
+        if training:
+            mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3))
+            count = x.size // x.shape[1]
+            self.running_mean = self.momentum * self.running_mean + (1 - self.momentum) * mean
+            unbiased = variance * x.dtype.type(count / (count - 1))
+            self.running_var = self.running_var + self.momentum * (unbiased - self.running_var)
+        scale = self.gamma / np.sqrt(variance + self.eps)
+        return (x - mean[:, None, None]) * scale[:, None, None] + self.beta[:, None, None]
+
+
+class Wrapping(torch.nn.Module):
+    """Holds a torch layer inside, which is off by one."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1) -> None:
+        super().__init__()
+        self.inner = torch.nn.Conv2d(in_channels, out_channels, kernel_size, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output and one."""
+        return self.inner(x) + 1
+
+
+def in_float32(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Multiply in single precision."""
+    narrow = [None if each is None else each.float() for each in (input, weight, bias)]
+    return F.linear(narrow[0], narrow[1], narrow[2]).to(input.dtype)  # type: ignore[arg-type]
+
+
+def refusing(input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any) -> Tensor:
+    """Refuse groups."""
+    if "groups" in arguments:
+        raise NotImplementedError
+    return F.conv2d(input, weight, bias, **arguments)
+
+
+def test_a_tutorials_layer_is_narrowed_by_its_own_signature() -> None:
+    report = check(Tutorial, "conv2d", EXAMPLES, supports={"unbatched": False, "empty": False})
+    assert report.passed, str(report)
+    assert report.left_out == [
+        "dilation, groups: kept at torch's default, no such argument of Tutorial",
+        "rectangular: kernel_size, stride, padding annotated as int",
+        "string_padding: padding annotated as int",
+        "unbatched, empty: not claimed",
+    ]
+    assert all(line in str(report) for line in report.left_out)
+
+
+@pytest.mark.parametrize("candidate", [Returning, OnlyForward])
+def test_other_forms_of_layers_pass(candidate: Any) -> None:
+    assert check(candidate, "conv2d", EXAMPLES, supports=PLAIN).passed
+
+
+def test_a_layer_without_backward_is_compared_by_its_output_alone() -> None:
+    report = check(OnlyForward, "conv2d", 5, supports=PLAIN)
+    assert "gradients: OnlyForward has no backward" in report.left_out
+
+
+def test_a_function_without_a_place_for_the_bias_is_called_without_one() -> None:
+    def plain(input: Tensor, weight: Tensor, stride: Any = 1, padding: Any = 0) -> Tensor:
+        return F.conv2d(input, weight, None, stride, padding)
+
+    report = check(plain, "conv2d", EXAMPLES)
+    assert report.passed, str(report)
+    assert report.left_out == ["bias, dilation, groups: kept at torch's default, no such argument of plain"]
+
+
+class Nameless(Tutorial):
+    """Calls its weight by a name that nobody knows."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
+        super().__init__(in_channels, out_channels, kernel_size)
+        del self.W
+
+
+class Foreign:
+    """Takes arguments of its own."""
+
+    def __init__(self, filters: int) -> None:
+        self.filters = filters
+
+    def forward(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return x."""
+        return x
+
+
+class Forgetting(Tutorial):
+    """Keeps no gradient of its parameters."""
+
+    def backward(self, dout: NDArray[Any]) -> Any:
+        """Return dx alone."""
+        dx = super().backward(dout)
+        del self.dW, self.db
+        return dx
+
+
+@pytest.mark.parametrize(
+    ("candidate", "said"),
+    [
+        (Nameless, "Nameless holds no array called weight or weights or W"),
+        (Foreign, "Foreign(in_channels=1, out_channels=1, kernel_size=1): "),
+        (Forgetting, "after backward there is no gradient of"),
+        (lambda: None, "too many positional arguments"),
+        (lambda *tensors, **arguments: None, "expected a tensor to be returned, got NoneType"),
+    ],
+)
+def test_what_cannot_be_tested_is_told_from_what_differs(candidate: Any, said: str) -> None:
+    report = check(candidate, "conv2d", EXAMPLES, supports=PLAIN)
+    assert not report.passed
+    assert not report.tested
+    assert "could not be tested" in str(report).splitlines()[0]
+    assert said in str(report)
+
+
+def test_an_exception_is_shown_with_its_place_and_how_to_leave_it_out() -> None:
+    report = check(refusing, "conv2d", EXAMPLES)
+    assert report.tested
+    message = report.differences[0].message
+    assert message.startswith("raised NotImplementedError at ")
+    assert "test_users_layers.py:" in message
+    assert "in refusing (`raise NotImplementedError`), where torch computes a result" in message
+    assert "if this is not claimed, leave it out: --without groups" in report.diagnosis
+    assert check(refusing, "conv2d", EXAMPLES, supports={"without": ["groups"]}).passed
+
+
+WRONG: list[tuple[Any, str, Any, str]] = [
+    (Averaging, "conv2d", PLAIN, "grad_bias"),
+    (WithoutBias, "conv2d", PLAIN, "output"),
+    (ReturningWrong, "conv2d", PLAIN, "grad_weight"),
+    (Doubled, "conv2d", PLAIN, "output"),
+    (Normalization, "batch_norm", {"dtypes": "float32"}, "running_mean"),
+    (Wrapping, "conv2d", {"unbatched": False}, "output"),
+    (in_float32, "linear", None, "output"),
+]
+
+
+def test_the_printed_code_shows_the_difference_when_pasted() -> None:
+    codes = []
+    for candidate, like, supports, what in WRONG:
+        report = check(candidate, like, 200, supports=supports)
+        assert what in [each.what for each in report.differences], str(report)
+        assert "scratch_conv" not in report.code
+        codes.append(report.code)
+    ended = run_fresh("\nprint('next')\n".join(codes), Path(__file__).parent)
+    assert ended.returncode == 0, "\n".join(codes) + ended.stderr
+    outputs = ended.stdout.split("next\n")
+    assert len(outputs) == len(WRONG)
+    for (*_, what), output in zip(WRONG, outputs, strict=True):
+        printed = output.partition(f"{what}\n")[2].splitlines()
+        assert printed[0] != printed[1], output
+
+
+def run_fresh(code: str, place: Path) -> subprocess.CompletedProcess[str]:
+    """Run code in a new interpreter in a folder."""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{place}"}
+    return subprocess.run(
+        [sys.executable, "-B", "-c", code],
+        cwd=place,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_nothing_is_left_in_the_working_directory(tmp_path: Path) -> None:
+    code = "import mine; from scratch_conv.parity import check; print(check(mine.f, 'relu', 300).passed)"
+    (tmp_path / "mine.py").write_text("import torch\n\n\ndef f(input):\n    return torch.relu(input)\n")
+    ended = run_fresh(code, tmp_path)
+    assert ended.stdout == "True\n", ended.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]
+
+
+def test_a_layer_that_takes_pairs_is_tested_with_pairs() -> None:
+    report = check(
+        NumpyConvolution, "conv2d", EXAMPLES, supports={"without": ["unbatched", "string_padding"]}
+    )
+    assert report.passed, str(report)
+
+
+def test_the_readmes_layer_is_found_wrong_as_the_readme_shows_it() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    code = "# my_layers.py" + readme.partition("# my_layers.py")[2].partition("```")[0]
+    wrong, right = {"__name__": "my_layers"}, {"__name__": "my_layers"}
+    exec(code, wrong)
+    exec(code.replace("] = taps", "] += taps"), right)
+    report = check(wrong["Conv"], "conv2d", supports={"unbatched": False})
+    lines = str(report).splitlines()
+    assert all(line in readme for line in lines[: lines.index("grad_input, expected:")])
+    assert check(right["Conv"], "conv2d", EXAMPLES, supports={"unbatched": False}).passed
