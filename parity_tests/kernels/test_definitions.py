@@ -19,7 +19,7 @@ from scratch_conv.kernels.geometry import Array, Pair, reach
 
 SMALL = st.integers(1, 3)
 PAIRS = st.tuples(SMALL, SMALL)
-PADS = st.tuples(st.integers(0, 3), st.integers(0, 3))
+PADS = st.tuples(st.integers(0, 3), st.integers(-2, 3))
 
 
 @st.composite
@@ -42,9 +42,15 @@ def integers(rng: np.random.Generator, *shape: int) -> Array:
     return rng.integers(-4, 5, shape).astype(np.float64)
 
 
-def convolve_by_loops(x: Array, w: Array, window: Window, groups: int) -> Array:
+def surround(x: Array, window: Window) -> Array:
+    """Pad with zeros; a negative padding at an end crops."""
     (top, bottom), (left, right) = window.padding
-    x = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
+    x = np.pad(x, ((0, 0), (0, 0), (top, max(0, bottom)), (left, max(0, right))))
+    return x[:, :, : x.shape[2] + min(0, bottom), : x.shape[3] + min(0, right)]
+
+
+def convolve_by_loops(x: Array, w: Array, window: Window, groups: int) -> Array:
+    x = surround(x, window)
     n, out_channels, channels = x.shape[0], w.shape[0], w.shape[1]
     height = (x.shape[2] - reach(w.shape[2], window.dilation[0])) // window.stride[0] + 1
     width = (x.shape[3] - reach(w.shape[3], window.dilation[1])) // window.stride[1] + 1
@@ -111,13 +117,16 @@ def test_conv2d_gradients_are_its_transposes(
     np.testing.assert_array_equal(grad_input, expected_input)
     np.testing.assert_array_equal(grad_weight, expected_weight)
     np.testing.assert_array_equal(kernels.conv2d_grad_bias(grad_output), grad_output.sum((0, 2, 3)))
+    bias = np.arange(x.shape[1], dtype=np.float64)
+    with cut_up(algorithm, *cuts):
+        transposed = kernels.conv_transpose2d(grad_output, w, bias, x.shape[2:], window, groups)
+    np.testing.assert_array_equal(transposed, expected_input + bias[:, None, None])
 
 
 def gradients_by_loops(
     grad_output: Array, x: Array, w: Array, window: Window, groups: int
 ) -> tuple[Array, Array]:
-    (top, bottom), (left, right) = window.padding
-    padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
+    padded = surround(x, window)
     grad_padded, grad_weight = np.zeros_like(padded), np.zeros_like(w)
     outs, channels = w.shape[0] // groups, w.shape[1]
     for b, o, p, q in np.ndindex(grad_output.shape):
@@ -127,6 +136,9 @@ def gradients_by_loops(
             place = b, o // outs * channels + c, row, column
             grad_padded[place] += w[o, c, i, j] * grad_output[b, o, p, q]
             grad_weight[o, c, i, j] += padded[place] * grad_output[b, o, p, q]
+    (top, bottom), (left, right) = window.padding
+    cropped = ((0, 0), (0, 0), (0, max(0, -bottom)), (0, max(0, -right)))
+    grad_padded = np.pad(grad_padded, cropped)
     return grad_padded[:, :, top : top + x.shape[2], left : left + x.shape[3]], grad_weight
 
 

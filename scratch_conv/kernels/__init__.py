@@ -5,6 +5,7 @@ from scratch_conv.kernels.convolution import (
     conv2d_grad_bias,
     conv2d_grad_input,
     conv2d_grad_weight,
+    conv_transpose2d,
     convolution_algorithm,
 )
 from scratch_conv.kernels.geometry import Window
@@ -24,6 +25,7 @@ __all__ = [
     "conv2d_grad_bias",
     "conv2d_grad_input",
     "conv2d_grad_weight",
+    "conv_transpose2d",
     "convolution_algorithm",
     "free_scratch",
     "get_num_threads",
