@@ -13,11 +13,13 @@ REDUCED = ("float16", "bfloat16")
 COMPLEX = ("complex64", "complex128")
 
 FUNCTIONS = {
+    "avg_pool2d": sc.functional.avg_pool2d,
     "conv2d": sc.functional.conv2d,
     "conv_transpose2d": sc.functional.conv_transpose2d,
     "max_pool2d": sc.functional.max_pool2d,
 }
 MODULES = {
+    "avg_pool2d": sc.nn.AvgPool2d,
     "conv2d": sc.nn.Conv2d,
     "conv_transpose2d": sc.nn.ConvTranspose2d,
     "max_pool2d": sc.nn.MaxPool2d,

@@ -53,7 +53,7 @@ def operands(groups: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, T
 
 def transposed_operands(groups: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
     torch.manual_seed(0)
-    shapes = (2, 3 * groups, 3, 2), (3 * groups, 2, 2, 2), (2 * groups,)
+    shapes = (2, 2 * groups, 3, 2), (2 * groups, 1, 2, 2), (groups,)
     x, w, b = (torch.randn(shape, dtype=dtype, requires_grad=True) for shape in shapes)
     return x, w, b
 
@@ -80,7 +80,7 @@ def test_conv2d_passes_gradcheck_in_every_mode(arguments: dict[str, Any], with_b
     check_both_orders(lambda x, w, b=None: sc.functional.conv2d(x, w, b, **arguments), inputs)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(CONVOLUTIONS)
 def test_conv1d_passes_gradcheck_in_every_mode(arguments: dict[str, Any]) -> None:
     x, w, b = operands(arguments["groups"])
@@ -89,7 +89,7 @@ def test_conv1d_passes_gradcheck_in_every_mode(arguments: dict[str, Any]) -> Non
     check_both_orders(lambda x, w, b: sc.functional.conv1d(x, w, b, **of_rows), inputs)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(TRANSPOSED, st.booleans())
 def test_conv_transpose2d_passes_gradcheck_in_every_mode(arguments: dict[str, Any], with_bias: bool) -> None:
     x, w, b = transposed_operands(arguments["groups"])
@@ -135,6 +135,33 @@ def check_vmap(
     torch.testing.assert_close(ours, torchs, rtol=1e-13, atol=1e-13)
 
 
+AVERAGES = st.fixed_dictionaries(
+    {
+        "kernel_size": st.sampled_from([2, 3, (2, 3)]),
+        "stride": st.tuples(SMALL, SMALL),
+        "padding": st.integers(0, 1),
+        "ceil_mode": st.booleans(),
+        "count_include_pad": st.booleans(),
+        "divisor_override": st.sampled_from([None, 3]),
+    }
+)
+BIN_COUNTS = st.fixed_dictionaries(
+    {"output_size": st.one_of(st.just(1), st.tuples(st.integers(1, 7), st.sampled_from([2, 3, None])))}
+)
+
+
+@settings(max_examples=4, deadline=None)
+@given(AVERAGES)
+def test_avg_pool2d_passes_gradcheck_in_every_mode(arguments: dict[str, Any]) -> None:
+    check_both_orders(lambda x: sc.functional.avg_pool2d(x, **arguments), (distinct(2, 2, 5, 4),))
+
+
+@settings(max_examples=4, deadline=None)
+@given(BIN_COUNTS)
+def test_adaptive_avg_pool2d_passes_gradcheck_in_every_mode(arguments: dict[str, Any]) -> None:
+    check_both_orders(lambda x: sc.functional.adaptive_avg_pool2d(x, **arguments), (distinct(2, 2, 5, 4),))
+
+
 @settings(max_examples=25, deadline=None)
 @given(CONVOLUTIONS, IN_DIMS)
 def test_vmap_of_conv2d(arguments: dict[str, Any], in_dims: tuple[Any, ...]) -> None:
@@ -145,6 +172,14 @@ def test_vmap_of_conv2d(arguments: dict[str, Any], in_dims: tuple[Any, ...]) -> 
 @given(TRANSPOSED, IN_DIMS)
 def test_vmap_of_conv_transpose2d(arguments: dict[str, Any], in_dims: tuple[Any, ...]) -> None:
     check_vmap("conv_transpose2d", transposed_operands(arguments["groups"]), arguments, in_dims)
+
+
+@settings(max_examples=10, deadline=None)
+@given(AVERAGES, BIN_COUNTS, st.sampled_from([0, 1, 2, -1]))
+def test_vmap_of_average_poolings(windows: dict[str, Any], bins: dict[str, Any], in_dim: int) -> None:
+    x = distinct(1, 2, 7, 7)
+    check_vmap("avg_pool2d", (x,), windows, (in_dim,))
+    check_vmap("adaptive_avg_pool2d", (x,), bins, (in_dim,))
 
 
 @settings(max_examples=10, deadline=None)
@@ -221,8 +256,19 @@ def test_operators_of_max_pooling_pass_opcheck(name: str, kernel_size: list[int]
     y, taps = torch.ops.scratch_conv.max_pool2d(x, True, *window)
     inputs = {
         "max_pool2d": (x, True, *window),
-        "max_pool2d_scatter": (y.detach().requires_grad_(), taps, [18, 18], *window),
+        "max_pool2d_scatter": (y.detach().requires_grad_(), taps, [18, 18], True, *window),
         "max_pool2d_gather": (x, taps, *window),
         "max_pool2d_indices": (taps, 18, *window),
     }[name]
     torch.library.opcheck(getattr(torch.ops.scratch_conv, name).default, inputs)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("name", ["avg_pool2d", "adaptive_avg_pool2d"])
+def test_operators_of_average_pooling_pass_opcheck(name: str, channels_last: bool) -> None:
+    window = (False, None, [2, 3], [2, 1], [1, 1, 0, 0]) if name == "avg_pool2d" else ()
+    x, y = distinct(2, 3, 5, 6), distinct(2, 3, 3, 4)
+    for operator, values, size in ((name, x, [3, 4]), (f"{name}_grad_input", y, [5, 6])):
+        arguments = (values, size, channels_last, *window)
+        torch.library.opcheck(getattr(torch.ops.scratch_conv, operator).default, arguments)

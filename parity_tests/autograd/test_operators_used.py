@@ -12,7 +12,7 @@ from torch.autograd import Function
 import scratch_conv as sc
 
 TORCHS_OWN = re.compile(
-    r"conv|pool|unfold|im2col|col2im|mm$|bmm|matmul|mv$|dot$|einsum|linear|mkldnn|onednn", re.IGNORECASE
+    r"conv|pool|mean|unfold|im2col|col2im|mm$|bmm|matmul|mv$|dot$|einsum|linear|mkldnn|onednn", re.IGNORECASE
 )
 
 
@@ -24,6 +24,8 @@ def network() -> nn.Sequential:
         nn.Conv2d(4, 6, (3, 2), stride=2, padding=1, dilation=2, groups=2),
         nn.MaxPool2d(3, stride=1, padding=1, ceil_mode=True),
         nn.ConvTranspose2d(6, 2, 3, stride=2, output_padding=1),
+        nn.AvgPool2d(2, padding=1, count_include_pad=False),
+        nn.AdaptiveAvgPool2d((1, 5)),
         nn.Flatten(2),
         nn.Conv1d(2, 3, 3, padding=1),
     )

@@ -15,7 +15,8 @@ import scratch_conv.autograd  # registers the operators
 def network() -> nn.Sequential:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(2, 4, 3, padding="same"), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True))
-    model.extend([nn.ConvTranspose2d(4, 3, 2, stride=2, output_padding=1), nn.Flatten(2), nn.Conv1d(3, 2, 2)])
+    model.extend([nn.ConvTranspose2d(4, 3, 2, stride=2, output_padding=1), nn.AvgPool2d(2, ceil_mode=True)])
+    model.extend([nn.AdaptiveAvgPool2d((None, 2)), nn.Flatten(2), nn.Conv1d(3, 2, 2)])
     return model.double()
 
 
@@ -46,7 +47,7 @@ def test_export_sees_one_node_a_layer() -> None:
     sc.swap(model)
     program = torch.export.export(model, (torch.ones(1, 2, 6, 6, dtype=torch.float64),))
     nodes = [str(node.target) for node in program.graph.nodes if "scratch_conv" in str(node.target)]
-    layers = ["conv2d", "max_pool2d", "conv_transpose2d", "conv2d"]
+    layers = ["conv2d", "max_pool2d", "conv_transpose2d", "avg_pool2d", "adaptive_avg_pool2d", "conv2d"]
     assert nodes == [f"scratch_conv.{layer}.default" for layer in layers]
     torch.testing.assert_close(program.module()(torch.ones(1, 2, 6, 6, dtype=torch.float64)), expected)
 
@@ -55,11 +56,12 @@ def test_fx_sees_one_call_a_layer() -> None:
     class Model(nn.Module):
         def forward(self, x: Tensor, w: Tensor) -> Tensor:
             x = sc.functional.max_pool2d(sc.functional.conv2d(x, w, padding=1), 2)
-            return sc.functional.conv1d(sc.functional.conv_transpose2d(x, w)[0], w[0])
+            x = sc.functional.avg_pool2d(sc.functional.conv_transpose2d(x, w), 2)
+            return sc.functional.conv1d(sc.functional.adaptive_avg_pool2d(x, 2)[0], w[0])
 
     graph = torch.fx.symbolic_trace(Model()).graph
     calls = [node.target for node in graph.nodes if node.op == "call_function"]
-    names = ["conv2d", "max_pool2d", "conv_transpose2d", "conv1d"]
+    names = ["conv2d", "max_pool2d", "conv_transpose2d", "avg_pool2d", "adaptive_avg_pool2d", "conv1d"]
     assert [call for call in calls if call is not operator.getitem] == [
         getattr(sc.functional, name) for name in names
     ]

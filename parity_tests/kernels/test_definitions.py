@@ -3,8 +3,9 @@
 The data are small integers held as floats, so every sum is exact and the results must be equal.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scratch_conv import kernels
-from scratch_conv.kernels import Window
+from scratch_conv.kernels import Window, average_pooling
 from scratch_conv.kernels.convolution import im2col, mec
 from scratch_conv.kernels.convolution.choosing import ALGORITHMS
 from scratch_conv.kernels.geometry import Array, Pair, reach
@@ -214,6 +215,96 @@ def test_max_pool2d_derivatives_follow_the_indices(
     np.testing.assert_array_equal(grad_input, expected.reshape(x.shape))
     gathered = kernels.max_pool2d_gather(x, taps, window)
     np.testing.assert_array_equal(gathered[inside], y[inside])
+
+
+def average_by_loops(
+    x: Array, starts: Any, ends: Any, divide: Callable[[int, int], float]
+) -> tuple[Array, Callable[[Array], Array]]:
+    """Average over the rows and columns from starts up to ends; gives the transpose of that as well."""
+    size = len(starts[0]), len(starts[1])
+    over = [
+        [slice(max(0, start), max(0, end)) for start, end in zip(starts[axis], ends[axis], strict=True)]
+        for axis in (0, 1)
+    ]
+    y = np.zeros((*x.shape[:2], *size))
+    for p, q in np.ndindex(size):
+        y[:, :, p, q] = x[:, :, over[0][p], over[1][q]].sum((2, 3)) / divide(p, q)
+
+    def transpose(grad_output: Array) -> Array:
+        grad_input = np.zeros_like(x)
+        for p, q in np.ndindex(size):
+            grad_input[:, :, over[0][p], over[1][q]] += grad_output[:, :, p, q, None, None] / divide(p, q)
+        return grad_input
+
+    return y, transpose
+
+
+@given(
+    windows(pooling=True), st.booleans(), st.booleans(), st.sampled_from([None, 3, -2]), st.integers(0, 99)
+)
+def test_avg_pool2d_and_its_derivative_are_their_definitions(
+    drawn: tuple[Window, Pair], ceil_mode: bool, include: bool, divisor: int | None, seed: int
+) -> None:
+    window, size = drawn[0]._replace(dilation=(1, 1)), drawn[1]
+    rng = np.random.default_rng(seed)
+    x = integers(rng, 2, 2, *size)
+    output_size = window.output_size(size, ceil_mode)
+    pads = [sides[0] for sides in window.padding]
+    starts = [np.arange(output_size[axis]) * window.stride[axis] - pads[axis] for axis in (0, 1)]
+    ends = [np.minimum(starts[axis] + window.kernel_size[axis], size[axis] + pads[axis]) for axis in (0, 1)]
+
+    def divide(p: int, q: int) -> float:
+        if divisor is not None:
+            return divisor
+        counts = [
+            end - start if include else min(end, length) - max(start, 0)
+            for start, end, length in (
+                (starts[0][p], ends[0][p], size[0]),
+                (starts[1][q], ends[1][q], size[1]),
+            )
+        ]
+        return counts[0] * counts[1]
+
+    expected, transpose = average_by_loops(x, starts, ends, divide)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(average_pooling, "_PIECE_BYTES", int(rng.choice([1, 500, 2**19])))
+        np.testing.assert_array_equal(kernels.avg_pool2d(x, output_size, window, include, divisor), expected)
+        grad_output = integers(rng, *expected.shape)
+        grad_input = kernels.avg_pool2d_grad_input(grad_output, size, window, include, divisor)
+    np.testing.assert_allclose(grad_input, transpose(grad_output), rtol=1e-13, atol=1e-13)
+    whole = kernels.avg_pool2d(x.astype(np.int64), output_size, window, include, divisor)
+    np.testing.assert_array_equal(whole, np.trunc(expected))
+
+
+@given(st.tuples(*[st.integers(1, 9)] * 2), st.tuples(*[st.integers(0, 12)] * 2), st.integers(0, 99))
+def test_adaptive_avg_pool2d_and_its_derivative_are_their_definitions(
+    size: Pair, output_size: Pair, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    x = integers(rng, 2, 2, *size)
+    starts, ends = (
+        [[(p + more) * length // count + more * bool((p + more) * length % count) for p in range(count)]
+         for length, count in zip(size, output_size, strict=True)]
+        for more in (0, 1)
+    )  # fmt: skip
+
+    def divide(p: int, q: int) -> float:
+        return (ends[0][p] - starts[0][p]) * (ends[1][q] - starts[1][q])
+
+    expected, transpose = average_by_loops(x, starts, ends, divide)
+    np.testing.assert_array_equal(kernels.adaptive_avg_pool2d(x, output_size), expected)
+    grad_output = integers(rng, *expected.shape)
+    grad_input = kernels.adaptive_avg_pool2d_grad_input(grad_output, size)
+    np.testing.assert_allclose(grad_input, transpose(grad_output), rtol=1e-13, atol=1e-13)
+
+
+def test_infinities_stay_under_their_windows() -> None:
+    """A sum by a product with zeros would turn them into NaN everywhere."""
+    x = np.zeros((1, 1, 4, 4))
+    x[0, 0, 0, 0] = np.inf
+    window = Window((2, 2), (2, 2), ((0, 0), (0, 0)), (1, 1))
+    for y in (kernels.avg_pool2d(x, (2, 2), window, True, None), kernels.adaptive_avg_pool2d(x, (2, 2))):
+        np.testing.assert_array_equal(y, [[[[np.inf, 0], [0, 0]]]])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -48,6 +48,10 @@ LAYERS: list[tuple[str, dict[str, Any]]] = [
             "bias": False,
         },
     ),
+    ("AdaptiveAvgPool2d", {"output_size": 1}),
+    ("AdaptiveAvgPool2d", {"output_size": (1, None)}),
+    ("AvgPool2d", {"kernel_size": 2}),
+    ("AvgPool2d", {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True, "divisor_override": 4}),
     ("MaxPool2d", {"kernel_size": 2}),
     ("MaxPool2d", {"kernel_size": 3, "stride": 1, "padding": 1, "ceil_mode": True, "return_indices": True}),
 ]
@@ -135,7 +139,8 @@ def test_a_transposed_convolution_gives_the_size_it_is_asked_for(output_size: An
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_gives_torchs_dtypes(dtype: torch.dtype) -> None:
     model = nn.Sequential(nn.Linear(8, 8), nn.Conv2d(3, 4, 3), nn.MaxPool2d(2))
-    model.extend([nn.ConvTranspose2d(4, 3, 2), nn.Flatten(2), nn.Conv1d(3, 2, 2)])
+    model.extend([nn.ConvTranspose2d(4, 3, 2), nn.AvgPool2d(2), nn.AdaptiveAvgPool2d((1, 5))])
+    model.extend([nn.Flatten(2), nn.Conv1d(3, 2, 2)])
     x = torch.randn(1, 3, 8, 8)
     with torch.autocast("cpu", dtype):
         expected = model(x)
@@ -157,7 +162,9 @@ def test_autocast_gives_torchs_dtypes(dtype: torch.dtype) -> None:
         lambda x: x.numpy(),
     ],
 )
-@pytest.mark.parametrize("layer", [nn.Conv2d(1, 1, 1), nn.ConvTranspose2d(1, 1, 1), nn.MaxPool2d(1)])
+@pytest.mark.parametrize(
+    "layer", [nn.Conv2d(1, 1, 1), nn.ConvTranspose2d(1, 1, 1), nn.AvgPool2d(1), nn.MaxPool2d(1)]
+)
 def test_what_torch_refuses_is_refused_with_the_same_exception(layer: nn.Module, make: Any) -> None:
     layer, x = copy.deepcopy(layer), make(torch.ones(1, 1, 2, 2))
     with pytest.raises((RuntimeError, TypeError)) as torchs:

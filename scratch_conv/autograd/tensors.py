@@ -22,13 +22,15 @@ def to_array(tensor: Tensor) -> Array:
 
 
 def to_tensor(
-    array: Array, like: Tensor, memory_format: torch.memory_format = torch.contiguous_format
+    array: Array, like: Tensor | None, memory_format: torch.memory_format = torch.contiguous_format
 ) -> Tensor:
-    """Wrap an array as a tensor in a memory format, rounded to the dtype of `like` if that is narrower.
+    """Wrap an array as a tensor in a memory format, rounded to the dtype of `like` (if any is given).
 
     The strides are those of a new tensor in that format also where an axis of one or none leaves them open.
     """
-    tensor = torch.from_numpy(np.ascontiguousarray(array)).to(like.dtype)
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    if like is not None:
+        tensor = tensor.to(like.dtype)
     if memory_format == torch.contiguous_format and tensor.numel():
         return tensor
     return empty(tensor, tensor.shape, memory_format).copy_(tensor)

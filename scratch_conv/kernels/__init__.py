@@ -1,5 +1,11 @@
 """The operations and their derivatives in NumPy, one file an operation. Nothing here knows torch."""
 
+from scratch_conv.kernels.average_pooling import (
+    adaptive_avg_pool2d,
+    adaptive_avg_pool2d_grad_input,
+    avg_pool2d,
+    avg_pool2d_grad_input,
+)
 from scratch_conv.kernels.convolution import (
     conv2d,
     conv2d_grad_bias,
@@ -21,6 +27,10 @@ from scratch_conv.kernels.threads import free_scratch, get_num_threads, set_num_
 __all__ = [
     "MOST_TAPS_IN_A_BYTE",
     "Window",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool2d_grad_input",
+    "avg_pool2d",
+    "avg_pool2d_grad_input",
     "conv2d",
     "conv2d_grad_bias",
     "conv2d_grad_input",

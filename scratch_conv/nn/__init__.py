@@ -12,9 +12,11 @@ from scratch_conv.nn.convolution import (
     LazyConv2d,
     LazyConvTranspose2d,
 )
-from scratch_conv.nn.pooling import MaxPool2d
+from scratch_conv.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
 
 __all__ = [
+    "AdaptiveAvgPool2d",
+    "AvgPool2d",
     "Conv1d",
     "Conv2d",
     "ConvTranspose2d",
