@@ -12,8 +12,18 @@ REAL = ("float32", "float64")
 REDUCED = ("float16", "bfloat16")
 COMPLEX = ("complex64", "complex128")
 
-FUNCTIONS = {"conv2d": sc.functional.conv2d, "max_pool2d": sc.functional.max_pool2d}
-MODULES = {"conv2d": sc.nn.Conv2d, "max_pool2d": sc.nn.MaxPool2d}
+FUNCTIONS = {
+    "avg_pool2d": sc.functional.avg_pool2d,
+    "conv2d": sc.functional.conv2d,
+    "conv_transpose2d": sc.functional.conv_transpose2d,
+    "max_pool2d": sc.functional.max_pool2d,
+}
+MODULES = {
+    "avg_pool2d": sc.nn.AvgPool2d,
+    "conv2d": sc.nn.Conv2d,
+    "conv_transpose2d": sc.nn.ConvTranspose2d,
+    "max_pool2d": sc.nn.MaxPool2d,
+}
 
 
 def parity(candidate: Any, like: str, supports: Supports, *, invalid: bool = False) -> None:
@@ -41,7 +51,7 @@ def test_function_gives_torch_values_in_reduced_precision(like: str) -> None:
     parity(FUNCTIONS[like], like, Supports(dtypes=REDUCED))
 
 
-@pytest.mark.parametrize("like", ["conv2d"])
+@pytest.mark.parametrize("like", ["conv2d", "conv_transpose2d"])
 def test_function_gives_torch_values_for_complex_numbers(like: str) -> None:
     parity(FUNCTIONS[like], like, Supports(dtypes=COMPLEX, second_derivatives=True))
 

@@ -267,6 +267,23 @@ def test_a_lazy_layer_is_restored_before_its_first_input() -> None:
     assert type(model[0]) is nn.Conv2d
 
 
+def test_a_lazy_layer_is_swapped_before_its_first_input_and_stays_so() -> None:
+    model = nn.Sequential(nn.LazyConv1d(4, 3), nn.Unflatten(2, (1, 4)), nn.LazyConv2d(4, (1, 3)))
+    model.append(nn.LazyConvTranspose2d(4, 3))
+    assert sc.swap(model).swapped == ("0", "2", "3")
+    x = torch.randn(2, 3, 6)
+    assert any(name.startswith("scratch_conv::") for name in used(model[0], x))
+    output = model(x)
+    assert [type(model[number]) for number in (0, 2, 3)] == [
+        sc.nn.Conv1d,
+        sc.nn.Conv2d,
+        sc.nn.ConvTranspose2d,
+    ]
+    sc.restore(model)
+    assert type(model[2]) is nn.Conv2d
+    torch.testing.assert_close(model(x), output)
+
+
 def test_a_swapped_copy_is_swapped() -> None:
     model = network()
     sc.swap(model)
@@ -282,6 +299,14 @@ def used(function: Any, *args: Any) -> set[str]:
 CALLS: list[Any] = [
     lambda x, w: F.conv2d(x, w, None, 1, "same"),
     lambda x, w: torch.conv2d(x, w, stride=2),
+    lambda x, w: F.conv1d(x[:, :, 0], w[:, :, 0]),
+    lambda x, w: nn.Conv1d(3, 1, 1, bias=False)(x[:, :, 0]) * 0,
+    lambda x, w: F.conv_transpose2d(x, w.transpose(0, 1), stride=2, output_padding=1),
+    lambda x, w: nn.ConvTranspose2d(3, 1, 1, bias=False)(x) * 0,
+    lambda x, w: F.adaptive_avg_pool2d(x, 3),
+    lambda x, w: nn.AdaptiveAvgPool2d((3, None))(x),
+    lambda x, w: F.avg_pool2d(x, 2),
+    lambda x, w: nn.AvgPool2d(2)(x),
     lambda x, w: F.max_pool2d(x, 2),
     lambda x, w: F.max_pool2d(x, 2, return_indices=True)[1],
     lambda x, w: F.max_pool2d_with_indices(x, (2, 2))[1],

@@ -19,20 +19,26 @@ _DTYPES = {
 
 
 def pair(function: str, name: str, value: Any) -> Pair:
-    """Give an int, or a sequence of one or two ints, as two.
+    """Give an int, or a sequence of one or two ints, as two; raises what `integers` does."""
+    first, last = integers(function, name, value, 2)
+    return first, last
+
+
+def integers(function: str, name: str, value: Any, count: int) -> tuple[int, ...]:
+    """Give an int, or a sequence of one or `count` ints, as `count` of them.
 
     Raises:
         TypeError: for anything else but ints and sequences.
         RuntimeError: for a sequence of another length.
     """
     values = tuple(value) if isinstance(value, (tuple, list)) else (value,)
-    if len(values) not in (1, 2):
+    if len(values) not in (1, count):
         raise RuntimeError(
-            f"{function}: expected {name} to be a single integer value or a list of 2 values, "
+            f"{function}: expected {name} to be a single integer value or a list of {count} values, "
             f"but got {name}={list(values)}"
         )
-    first, last = (integer(function, name, v) for v in (values[0], values[-1]))
-    return first, last
+    given = tuple(integer(function, name, v) for v in values)
+    return given if len(given) == count else given * count
 
 
 def integer(function: str, name: str, value: Any) -> int:

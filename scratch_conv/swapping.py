@@ -114,7 +114,7 @@ def restore(model: nn.Module) -> None:
 
 
 def override() -> AbstractContextManager[Any]:
-    """Let NumPy compute torch's `conv2d` and `max_pool2d` wherever they are called inside a `with` block.
+    """Let NumPy compute what `scratch_conv.functional` can, wherever torch's is called in a `with` block.
 
     Layers of `torch.nn`, and calls of `torch.nn.functional` and of `torch` itself in code that is not yours,
     are reached, in this thread only. Not reached are TorchScript, `torch.ops`, and calls that torch makes
@@ -135,7 +135,12 @@ def _max_pool2d_with_indices(*args: Any, **kwargs: Any) -> Any:
 
 
 _REPLACEMENTS: dict[Any, Callable[..., Any]] = {
+    F.adaptive_avg_pool2d: functional.adaptive_avg_pool2d,
+    torch._C._nn.adaptive_avg_pool2d: functional.adaptive_avg_pool2d,
+    F.avg_pool2d: functional.avg_pool2d,
+    torch.conv1d: functional.conv1d,
     torch.conv2d: functional.conv2d,
+    torch.conv_transpose2d: functional.conv_transpose2d,
     torch.max_pool2d: functional.max_pool2d,
     F.max_pool2d: functional.max_pool2d,
     F.max_pool2d_with_indices: _max_pool2d_with_indices,

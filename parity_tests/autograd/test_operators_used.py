@@ -7,11 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.autograd import Function
 
 import scratch_conv as sc
 
 TORCHS_OWN = re.compile(
-    r"conv|pool|unfold|im2col|col2im|mm$|bmm|matmul|mv$|dot$|einsum|linear|mkldnn|onednn", re.IGNORECASE
+    r"conv|pool|mean|unfold|im2col|col2im|mm$|bmm|matmul|mv$|dot$|einsum|linear|mkldnn|onednn", re.IGNORECASE
 )
 
 
@@ -22,7 +23,22 @@ def network() -> nn.Sequential:
         nn.MaxPool2d(2),
         nn.Conv2d(4, 6, (3, 2), stride=2, padding=1, dilation=2, groups=2),
         nn.MaxPool2d(3, stride=1, padding=1, ceil_mode=True),
+        nn.ConvTranspose2d(6, 2, 3, stride=2, output_padding=1),
+        nn.AvgPool2d(2, padding=1, count_include_pad=False),
+        nn.AdaptiveAvgPool2d((1, 5)),
+        nn.Flatten(2),
+        nn.Conv1d(2, 3, 3, padding=1),
     )
+
+
+def functions(base: type) -> set[str]:
+    """Name this package's Functions as the profiler does, forward and backward."""
+    names: set[str] = set()
+    function: Any
+    for function in base.__subclasses__():
+        if function.__module__.startswith("scratch_conv."):
+            names |= {function.__name__, f"{function.__name__}Backward", *functions(function)}
+    return names
 
 
 def operators_used(model: nn.Module) -> set[str]:
@@ -39,7 +55,7 @@ def test_torch_computes_nothing_in_a_swapped_model() -> None:
     sc.swap(model)
     used = operators_used(model)
     assert "scratch_conv::conv2d_grad_weight" in used
-    torchs = {name for name in used if not re.match(r"scratch_conv::|autograd::|Conv2d|MaxPool2d", name)}
+    torchs = {name for name in used if not re.match(r"scratch_conv::|autograd::", name)} - functions(Function)
     assert not {name for name in torchs if TORCHS_OWN.search(name)}
 
 
@@ -51,5 +67,6 @@ def test_only_the_gradients_that_are_asked_for_are_computed(wanted: set[str], le
     tensors: dict[str, Any] = {"input": x if leaf else x * 2, "weight": layer.weight, "bias": layer.bias}
     with torch.profiler.profile() as profile:
         torch.autograd.grad(layer(tensors["input"]).sum(), [tensors[name] for name in wanted])
-    computed = {event.key for event in profile.key_averages() if event.key.startswith("Conv2dGrad")}
-    assert computed == {f"Conv2dGrad{name.capitalize()}" for name in wanted}
+    names = {"input": "ConvTranspose2d", "weight": "Conv2dGradWeight", "bias": "Conv2dGradBias"}
+    computed = {event.key for event in profile.key_averages() if event.key in names.values()}
+    assert computed == {names[name] for name in wanted}

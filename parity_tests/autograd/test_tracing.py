@@ -1,5 +1,6 @@
 """Compilation, export, tracing and shape propagation see the operators and compute the same."""
 
+import operator
 from collections.abc import Callable
 
 import pytest
@@ -14,6 +15,8 @@ import scratch_conv.autograd  # registers the operators
 def network() -> nn.Sequential:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(2, 4, 3, padding="same"), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True))
+    model.extend([nn.ConvTranspose2d(4, 3, 2, stride=2, output_padding=1), nn.AvgPool2d(2, ceil_mode=True)])
+    model.extend([nn.AdaptiveAvgPool2d((None, 2)), nn.Flatten(2), nn.Conv1d(3, 2, 2)])
     return model.double()
 
 
@@ -44,18 +47,24 @@ def test_export_sees_one_node_a_layer() -> None:
     sc.swap(model)
     program = torch.export.export(model, (torch.ones(1, 2, 6, 6, dtype=torch.float64),))
     nodes = [str(node.target) for node in program.graph.nodes if "scratch_conv" in str(node.target)]
-    assert nodes == ["scratch_conv.conv2d.default", "scratch_conv.max_pool2d.default"]
+    layers = ["conv2d", "max_pool2d", "conv_transpose2d", "avg_pool2d", "adaptive_avg_pool2d", "conv2d"]
+    assert nodes == [f"scratch_conv.{layer}.default" for layer in layers]
     torch.testing.assert_close(program.module()(torch.ones(1, 2, 6, 6, dtype=torch.float64)), expected)
 
 
 def test_fx_sees_one_call_a_layer() -> None:
     class Model(nn.Module):
         def forward(self, x: Tensor, w: Tensor) -> Tensor:
-            return sc.functional.max_pool2d(sc.functional.conv2d(x, w, padding=1), 2)
+            x = sc.functional.max_pool2d(sc.functional.conv2d(x, w, padding=1), 2)
+            x = sc.functional.avg_pool2d(sc.functional.conv_transpose2d(x, w), 2)
+            return sc.functional.conv1d(sc.functional.adaptive_avg_pool2d(x, 2)[0], w[0])
 
     graph = torch.fx.symbolic_trace(Model()).graph
     calls = [node.target for node in graph.nodes if node.op == "call_function"]
-    assert calls == [sc.functional.conv2d, sc.functional.max_pool2d]
+    names = ["conv2d", "max_pool2d", "conv_transpose2d", "avg_pool2d", "adaptive_avg_pool2d", "conv1d"]
+    assert [call for call in calls if call is not operator.getitem] == [
+        getattr(sc.functional, name) for name in names
+    ]
 
 
 def test_shapes_propagate_without_data() -> None:
@@ -75,7 +84,7 @@ def test_operators_traced_on_channels_last_pass_opcheck(channels: int) -> None:
     x = torch.randn(2, channels, 6, 5, dtype=torch.float64).to(memory_format=torch.channels_last)
     w = torch.randn(3, channels, 3, 3, dtype=torch.float64)
     torch.library.opcheck(
-        torch.ops.scratch_conv.conv2d.default, (x, w, None, [1, 1], [1, 1, 0, 2], [1, 1], 1)
+        torch.ops.scratch_conv.conv2d.default, (x, w, None, True, [1, 1], [1, 1, 0, 2], [1, 1], 1)
     )
     window = ([2, 3], [2, 1], [1, 1, 1, 1], [1, 1])
     torch.library.opcheck(torch.ops.scratch_conv.max_pool2d.default, (x, True, *window))

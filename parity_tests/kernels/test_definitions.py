@@ -3,8 +3,9 @@
 The data are small integers held as floats, so every sum is exact and the results must be equal.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scratch_conv import kernels
-from scratch_conv.kernels import Window
+from scratch_conv.kernels import Window, average_pooling
 from scratch_conv.kernels.convolution import im2col, mec
 from scratch_conv.kernels.convolution.choosing import ALGORITHMS
 from scratch_conv.kernels.geometry import Array, Pair, reach
 
 SMALL = st.integers(1, 3)
 PAIRS = st.tuples(SMALL, SMALL)
-PADS = st.tuples(st.integers(0, 3), st.integers(0, 3))
+PADS = st.tuples(st.integers(0, 3), st.integers(-2, 3))
 
 
 @st.composite
@@ -42,9 +43,15 @@ def integers(rng: np.random.Generator, *shape: int) -> Array:
     return rng.integers(-4, 5, shape).astype(np.float64)
 
 
-def convolve_by_loops(x: Array, w: Array, window: Window, groups: int) -> Array:
+def surround(x: Array, window: Window) -> Array:
+    """Pad with zeros; a negative padding at an end crops."""
     (top, bottom), (left, right) = window.padding
-    x = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
+    x = np.pad(x, ((0, 0), (0, 0), (top, max(0, bottom)), (left, max(0, right))))
+    return x[:, :, : x.shape[2] + min(0, bottom), : x.shape[3] + min(0, right)]
+
+
+def convolve_by_loops(x: Array, w: Array, window: Window, groups: int) -> Array:
+    x = surround(x, window)
     n, out_channels, channels = x.shape[0], w.shape[0], w.shape[1]
     height = (x.shape[2] - reach(w.shape[2], window.dilation[0])) // window.stride[0] + 1
     width = (x.shape[3] - reach(w.shape[3], window.dilation[1])) // window.stride[1] + 1
@@ -111,13 +118,16 @@ def test_conv2d_gradients_are_its_transposes(
     np.testing.assert_array_equal(grad_input, expected_input)
     np.testing.assert_array_equal(grad_weight, expected_weight)
     np.testing.assert_array_equal(kernels.conv2d_grad_bias(grad_output), grad_output.sum((0, 2, 3)))
+    bias = np.arange(x.shape[1], dtype=np.float64)
+    with cut_up(algorithm, *cuts):
+        transposed = kernels.conv_transpose2d(grad_output, w, bias, x.shape[2:], window, groups)
+    np.testing.assert_array_equal(transposed, expected_input + bias[:, None, None])
 
 
 def gradients_by_loops(
     grad_output: Array, x: Array, w: Array, window: Window, groups: int
 ) -> tuple[Array, Array]:
-    (top, bottom), (left, right) = window.padding
-    padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
+    padded = surround(x, window)
     grad_padded, grad_weight = np.zeros_like(padded), np.zeros_like(w)
     outs, channels = w.shape[0] // groups, w.shape[1]
     for b, o, p, q in np.ndindex(grad_output.shape):
@@ -127,6 +137,9 @@ def gradients_by_loops(
             place = b, o // outs * channels + c, row, column
             grad_padded[place] += w[o, c, i, j] * grad_output[b, o, p, q]
             grad_weight[o, c, i, j] += padded[place] * grad_output[b, o, p, q]
+    (top, bottom), (left, right) = window.padding
+    cropped = ((0, 0), (0, 0), (0, max(0, -bottom)), (0, max(0, -right)))
+    grad_padded = np.pad(grad_padded, cropped)
     return grad_padded[:, :, top : top + x.shape[2], left : left + x.shape[3]], grad_weight
 
 
@@ -202,6 +215,96 @@ def test_max_pool2d_derivatives_follow_the_indices(
     np.testing.assert_array_equal(grad_input, expected.reshape(x.shape))
     gathered = kernels.max_pool2d_gather(x, taps, window)
     np.testing.assert_array_equal(gathered[inside], y[inside])
+
+
+def average_by_loops(
+    x: Array, starts: Any, ends: Any, divide: Callable[[int, int], float]
+) -> tuple[Array, Callable[[Array], Array]]:
+    """Average over the rows and columns from starts up to ends; gives the transpose of that as well."""
+    size = len(starts[0]), len(starts[1])
+    over = [
+        [slice(max(0, start), max(0, end)) for start, end in zip(starts[axis], ends[axis], strict=True)]
+        for axis in (0, 1)
+    ]
+    y = np.zeros((*x.shape[:2], *size))
+    for p, q in np.ndindex(size):
+        y[:, :, p, q] = x[:, :, over[0][p], over[1][q]].sum((2, 3)) / divide(p, q)
+
+    def transpose(grad_output: Array) -> Array:
+        grad_input = np.zeros_like(x)
+        for p, q in np.ndindex(size):
+            grad_input[:, :, over[0][p], over[1][q]] += grad_output[:, :, p, q, None, None] / divide(p, q)
+        return grad_input
+
+    return y, transpose
+
+
+@given(
+    windows(pooling=True), st.booleans(), st.booleans(), st.sampled_from([None, 3, -2]), st.integers(0, 99)
+)
+def test_avg_pool2d_and_its_derivative_are_their_definitions(
+    drawn: tuple[Window, Pair], ceil_mode: bool, include: bool, divisor: int | None, seed: int
+) -> None:
+    window, size = drawn[0]._replace(dilation=(1, 1)), drawn[1]
+    rng = np.random.default_rng(seed)
+    x = integers(rng, 2, 2, *size)
+    output_size = window.output_size(size, ceil_mode)
+    pads = [sides[0] for sides in window.padding]
+    starts = [np.arange(output_size[axis]) * window.stride[axis] - pads[axis] for axis in (0, 1)]
+    ends = [np.minimum(starts[axis] + window.kernel_size[axis], size[axis] + pads[axis]) for axis in (0, 1)]
+
+    def divide(p: int, q: int) -> float:
+        if divisor is not None:
+            return divisor
+        counts = [
+            end - start if include else min(end, length) - max(start, 0)
+            for start, end, length in (
+                (starts[0][p], ends[0][p], size[0]),
+                (starts[1][q], ends[1][q], size[1]),
+            )
+        ]
+        return counts[0] * counts[1]
+
+    expected, transpose = average_by_loops(x, starts, ends, divide)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(average_pooling, "_PIECE_BYTES", int(rng.choice([1, 500, 2**19])))
+        np.testing.assert_array_equal(kernels.avg_pool2d(x, output_size, window, include, divisor), expected)
+        grad_output = integers(rng, *expected.shape)
+        grad_input = kernels.avg_pool2d_grad_input(grad_output, size, window, include, divisor)
+    np.testing.assert_allclose(grad_input, transpose(grad_output), rtol=1e-13, atol=1e-13)
+    whole = kernels.avg_pool2d(x.astype(np.int64), output_size, window, include, divisor)
+    np.testing.assert_array_equal(whole, np.trunc(expected))
+
+
+@given(st.tuples(*[st.integers(1, 9)] * 2), st.tuples(*[st.integers(0, 12)] * 2), st.integers(0, 99))
+def test_adaptive_avg_pool2d_and_its_derivative_are_their_definitions(
+    size: Pair, output_size: Pair, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    x = integers(rng, 2, 2, *size)
+    starts, ends = (
+        [[(p + more) * length // count + more * bool((p + more) * length % count) for p in range(count)]
+         for length, count in zip(size, output_size, strict=True)]
+        for more in (0, 1)
+    )  # fmt: skip
+
+    def divide(p: int, q: int) -> float:
+        return (ends[0][p] - starts[0][p]) * (ends[1][q] - starts[1][q])
+
+    expected, transpose = average_by_loops(x, starts, ends, divide)
+    np.testing.assert_array_equal(kernels.adaptive_avg_pool2d(x, output_size), expected)
+    grad_output = integers(rng, *expected.shape)
+    grad_input = kernels.adaptive_avg_pool2d_grad_input(grad_output, size)
+    np.testing.assert_allclose(grad_input, transpose(grad_output), rtol=1e-13, atol=1e-13)
+
+
+def test_infinities_stay_under_their_windows() -> None:
+    """A sum by a product with zeros would turn them into NaN everywhere."""
+    x = np.zeros((1, 1, 4, 4))
+    x[0, 0, 0, 0] = np.inf
+    window = Window((2, 2), (2, 2), ((0, 0), (0, 0)), (1, 1))
+    for y in (kernels.avg_pool2d(x, (2, 2), window, True, None), kernels.adaptive_avg_pool2d(x, (2, 2))):
+        np.testing.assert_array_equal(y, [[[[np.inf, 0], [0, 0]]]])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -22,6 +22,36 @@ LAYERS: list[tuple[str, dict[str, Any]]] = [
         "Conv2d",
         {"in_channels": 3, "out_channels": 2, "kernel_size": 2, "padding": "same", "dtype": torch.float64},
     ),
+    ("Conv1d", {"in_channels": 3, "out_channels": 4, "kernel_size": 3, "stride": 2, "padding": 1}),
+    (
+        "Conv1d",
+        {
+            "in_channels": 4,
+            "out_channels": 2,
+            "kernel_size": 2,
+            "padding": "same",
+            "padding_mode": "circular",
+        },
+    ),
+    (
+        "ConvTranspose2d",
+        {"in_channels": 4, "out_channels": 6, "kernel_size": 3, "stride": (2, 3), "groups": 2, "padding": 1},
+    ),
+    (
+        "ConvTranspose2d",
+        {
+            "in_channels": 3,
+            "out_channels": 2,
+            "kernel_size": (2, 3),
+            "dilation": 3,
+            "output_padding": 2,
+            "bias": False,
+        },
+    ),
+    ("AdaptiveAvgPool2d", {"output_size": 1}),
+    ("AdaptiveAvgPool2d", {"output_size": (1, None)}),
+    ("AvgPool2d", {"kernel_size": 2}),
+    ("AvgPool2d", {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True, "divisor_override": 4}),
     ("MaxPool2d", {"kernel_size": 2}),
     ("MaxPool2d", {"kernel_size": 3, "stride": 1, "padding": 1, "ceil_mode": True, "return_indices": True}),
 ]
@@ -49,7 +79,8 @@ def test_constructor_initialisation_repr_and_state_are_torchs(name: str, argumen
 def test_outputs_are_torchs(name: str, arguments: dict[str, Any]) -> None:
     torchs, ours = pair(name, arguments)
     dtype = arguments.get("dtype", torch.float32)
-    for shape in ((2, arguments.get("in_channels", 3), 7, 6), (arguments.get("in_channels", 3), 7, 6)):
+    picture = (arguments.get("in_channels", 3), *((7,) if name.endswith("1d") else (7, 6)))
+    for shape in ((2, *picture), picture):
         for integers in (torchs, ours):  # whole numbers, so that every order of summation gives the same
             for parameter in integers.parameters():
                 parameter.data.mul_(8).round_()
@@ -69,9 +100,47 @@ def test_copies_pickles_and_files(name: str, arguments: dict[str, Any]) -> None:
     torchs.load_state_dict(torch.load(file, weights_only=True))
 
 
+LAZY: list[tuple[str, dict[str, Any]]] = [
+    ("LazyConv1d", {"out_channels": 2, "kernel_size": 3, "bias": False}),
+    ("LazyConv2d", {"out_channels": 2, "kernel_size": 3, "padding": 1}),
+    ("LazyConvTranspose2d", {"out_channels": 2, "kernel_size": 3, "stride": 2}),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments"), LAZY)
+def test_a_lazy_layer_becomes_this_packages_layer(name: str, arguments: dict[str, Any]) -> None:
+    torchs, ours = pair(name, arguments)
+    assert isinstance(ours, type(torchs))
+    assert repr(ours) == repr(torchs)
+    ours = pickle.loads(pickle.dumps(copy.deepcopy(ours)))
+    x = torch.randn(2, 3, *((7,) if name.endswith("1d") else (7, 6)))
+    outputs = []
+    for layer in (torchs, ours):
+        torch.manual_seed(1)  # the parameters are drawn at the first input
+        outputs.append(layer(x))
+    torch.testing.assert_close(outputs[1], outputs[0])
+    assert type(ours) is getattr(sc.nn, name.removeprefix("Lazy"))
+    assert repr(ours) == repr(torchs)
+    torchs.load_state_dict(ours.state_dict())
+
+
+@pytest.mark.parametrize("output_size", [(14, 15), [2, 4, 14, 16], (13, 15)])
+def test_a_transposed_convolution_gives_the_size_it_is_asked_for(output_size: Any) -> None:
+    torchs, ours = pair(
+        "ConvTranspose2d", {"in_channels": 3, "out_channels": 4, "kernel_size": 3, "stride": 2}
+    )
+    x = torch.randn(2, 3, 6, 7)
+    torch.testing.assert_close(ours(x, output_size), torchs(x, output_size))
+    for layer in (torchs, ours):
+        with pytest.raises(ValueError, match="output size"):
+            layer(x, (20, 20))
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_gives_torchs_dtypes(dtype: torch.dtype) -> None:
     model = nn.Sequential(nn.Linear(8, 8), nn.Conv2d(3, 4, 3), nn.MaxPool2d(2))
+    model.extend([nn.ConvTranspose2d(4, 3, 2), nn.AvgPool2d(2), nn.AdaptiveAvgPool2d((1, 5))])
+    model.extend([nn.Flatten(2), nn.Conv1d(3, 2, 2)])
     x = torch.randn(1, 3, 8, 8)
     with torch.autocast("cpu", dtype):
         expected = model(x)
@@ -93,7 +162,9 @@ def test_autocast_gives_torchs_dtypes(dtype: torch.dtype) -> None:
         lambda x: x.numpy(),
     ],
 )
-@pytest.mark.parametrize("layer", [nn.Conv2d(1, 1, 1), nn.MaxPool2d(1)])
+@pytest.mark.parametrize(
+    "layer", [nn.Conv2d(1, 1, 1), nn.ConvTranspose2d(1, 1, 1), nn.AvgPool2d(1), nn.MaxPool2d(1)]
+)
 def test_what_torch_refuses_is_refused_with_the_same_exception(layer: nn.Module, make: Any) -> None:
     layer, x = copy.deepcopy(layer), make(torch.ones(1, 1, 2, 2))
     with pytest.raises((RuntimeError, TypeError)) as torchs:

@@ -1,7 +1,11 @@
 """Convolution as Functions: three bilinear maps, the derivative of each one of the other two.
 
-The geometry travels flat, as the operators' schemas want it: stride (2), padding (4: top, bottom, left,
-right), dilation (2), groups. Tensors are batched: input (N, C, H, W), weight (O, C/G, KH, KW), bias (O,).
+They are the convolution, the gradient of its input (which is the transposed convolution), and the gradient of
+its weight.
+
+What shapes the result travels flat, as the operators' schemas want it: whether it is channels_last, stride
+(2), padding (4: top, bottom, left, right; a negative one crops), dilation (2), groups. Tensors are batched:
+input (N, C, H, W), weight (O, C/G, KH, KW), bias (O,).
 Gradients of complex tensors follow torch's convention: the conjugate of the other operand takes its place.
 """
 
@@ -23,7 +27,7 @@ from scratch_conv.autograd.operators import (
     wanted,
     window_of,
 )
-from scratch_conv.autograd.tensors import common_memory_format, to_array, to_tensor
+from scratch_conv.autograd.tensors import empty, memory_format, to_array, to_tensor
 
 
 @operator
@@ -31,6 +35,7 @@ def conv2d(
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None,
+    channels_last: bool,
     stride: Sequence[int],
     padding: Sequence[int],
     dilation: Sequence[int],
@@ -39,23 +44,26 @@ def conv2d(
     window = window_of(weight.shape[2:], stride, padding, dilation)
     bias_array = None if bias is None else to_array(bias)
     output = kernels.conv2d(to_array(input), to_array(weight), bias_array, window, groups)
-    return to_tensor(output, input, common_memory_format(input, weight))
+    return to_tensor(output, input, memory_format(channels_last))
 
 
 @operator
-def conv2d_grad_input(
-    grad_output: Tensor,
+def conv_transpose2d(
+    input: Tensor,
     weight: Tensor,
-    input_size: Sequence[int],
+    bias: Tensor | None,
+    output_size: Sequence[int],
+    channels_last: bool,
     stride: Sequence[int],
     padding: Sequence[int],
     dilation: Sequence[int],
     groups: int,
 ) -> Tensor:
     window = window_of(weight.shape[2:], stride, padding, dilation)
-    size = (input_size[0], input_size[1])
-    grad_input = kernels.conv2d_grad_input(to_array(grad_output), to_array(weight), size, window, groups)
-    return to_tensor(grad_input, grad_output)
+    size = (output_size[0], output_size[1])
+    bias_array = None if bias is None else to_array(bias)
+    output = kernels.conv_transpose2d(to_array(input), to_array(weight), bias_array, size, window, groups)
+    return to_tensor(output, input, memory_format(channels_last))
 
 
 @operator
@@ -63,6 +71,7 @@ def conv2d_grad_weight(
     grad_output: Tensor,
     input: Tensor,
     kernel_size: Sequence[int],
+    channels_last: bool,
     stride: Sequence[int],
     padding: Sequence[int],
     dilation: Sequence[int],
@@ -70,7 +79,7 @@ def conv2d_grad_weight(
 ) -> Tensor:
     window = window_of(kernel_size, stride, padding, dilation)
     grad_weight = kernels.conv2d_grad_weight(to_array(grad_output), to_array(input), window, groups)
-    return to_tensor(grad_weight, grad_output)
+    return to_tensor(grad_weight, grad_output, memory_format(channels_last))
 
 
 @operator
@@ -79,22 +88,25 @@ def conv2d_grad_bias(grad_output: Tensor) -> Tensor:
 
 
 @conv2d.register_fake
-def _(input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Tensor:
-    window = window_of(weight.shape[2:], stride, padding, dilation)
-    output = input.new_empty(input.shape[0], weight.shape[0], *window.output_size(input.shape[2:]))
-    return output.contiguous(memory_format=common_memory_format(input, weight))
+def _(input: Any, weight: Any, bias: Any, channels_last: bool, *geometry: Any) -> Tensor:
+    *window_geometry, _ = geometry
+    window = window_of(weight.shape[2:], *window_geometry)
+    size = (input.shape[0], weight.shape[0], *window.output_size(input.shape[2:]))
+    return empty(input, size, memory_format(channels_last))
 
 
-@conv2d_grad_input.register_fake
-def _(grad_output: Any, weight: Any, input_size: Any, *geometry: Any) -> Tensor:
+@conv_transpose2d.register_fake
+def _(input: Any, weight: Any, bias: Any, output_size: Any, channels_last: bool, *geometry: Any) -> Tensor:
     *_, groups = geometry
-    return grad_output.new_empty(grad_output.shape[0], groups * weight.shape[1], *input_size)
+    size = (input.shape[0], groups * weight.shape[1], *output_size)
+    return empty(input, size, memory_format(channels_last))
 
 
 @conv2d_grad_weight.register_fake
-def _(grad_output: Any, input: Any, kernel_size: Any, *geometry: Any) -> Tensor:
+def _(grad_output: Any, input: Any, kernel_size: Any, channels_last: bool, *geometry: Any) -> Tensor:
     *_, groups = geometry
-    return grad_output.new_empty(grad_output.shape[1], input.shape[1] // groups, *kernel_size)
+    size = (grad_output.shape[1], input.shape[1] // groups, *kernel_size)
+    return empty(grad_output, size, memory_format(channels_last))
 
 
 @conv2d_grad_bias.register_fake
@@ -102,31 +114,14 @@ def _(grad_output: Any) -> Tensor:
     return grad_output.new_empty(grad_output.shape[1])
 
 
-class Conv2d(Bilinear):
-    """y = x * w + b: dx = grad_input(dy, w), dw = grad_weight(dy, x), db = grad_bias(dy)."""
-
-    forward = staticmethod(torch.ops.scratch_conv.conv2d.default)
-    group_dims = (1, 0, 1)
-    joins_batch = True
+class _WithBias(Bilinear):
+    """What a bilinear map of input and weight that also adds a bias has in common: all but the backward."""
 
     @classmethod
     def setup_context(cls, ctx: Any, inputs: Any, output: Any) -> None:
-        input, weight, _, *ctx.geometry = inputs
+        input, weight, _, *rest = inputs
         ctx.output_shape = output.shape
-        super().setup_context(ctx, (input, weight, None, *ctx.geometry), output)
-
-    @staticmethod
-    def backward(ctx: Any, grad_output: Tensor) -> Any:
-        input, weight = ctx.saved_tensors
-        wants_input, wants_weight, *wants_bias = wanted(ctx)
-        grad_input = grad_weight = grad_bias = None
-        if wants_input:
-            grad_input = call(Conv2dGradInput, grad_output, weight.conj(), input.shape[2:], *ctx.geometry)
-        if wants_weight:
-            grad_weight = call(Conv2dGradWeight, grad_output, input.conj(), weight.shape[2:], *ctx.geometry)
-        if any(wants_bias):
-            grad_bias = call(Conv2dGradBias, grad_output)
-        return grad_input, grad_weight, grad_bias, None, None, None, None
+        super().setup_context(ctx, (input, weight, None, *rest), output)
 
     @classmethod
     def jvp(cls, ctx: Any, input_t: Tensor | None, weight_t: Tensor | None, *rest: Any) -> Any:
@@ -140,34 +135,58 @@ class Conv2d(Bilinear):
 
     @classmethod
     def vmap(cls, info: Any, in_dims: Any, input: Tensor, weight: Tensor, *rest: Any) -> Any:
-        bias, *geometry = rest
+        bias, *others = rest
         _, weight_dim, bias_dim, *_ = in_dims
         if bias is None or (weight_dim is None and bias_dim is None):
             return super().vmap(info, in_dims, input, weight, *rest)
-        output, dim = super().vmap(info, in_dims, input, weight, None, *geometry)
+        output, dim = super().vmap(info, in_dims, input, weight, None, *others)
         if bias_dim is not None:
             bias = bias.movedim(bias_dim, 0).unsqueeze(1)
         return output.movedim(dim, 0) + bias[..., None, None], 0
 
 
-class Conv2dGradInput(Bilinear):
-    """dx = grad_input(dy, w), the transposed convolution."""
+class Conv2d(_WithBias):
+    """y = x * w + b: dx = dy transposed-convolved with w, dw = grad_weight(dy, x), db = grad_bias(dy)."""
 
-    forward = staticmethod(torch.ops.scratch_conv.conv2d_grad_input.default)
+    forward = staticmethod(torch.ops.scratch_conv.conv2d.default)
     group_dims = (1, 0, 1)
     joins_batch = True
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        grad_output, weight = ctx.saved_tensors
+    def backward(ctx: Any, grad_output: Tensor) -> Any:
+        input, weight = ctx.saved_tensors
         _, *geometry = ctx.rest
-        wants_grad_output, wants_weight = wanted(ctx)
-        to_grad_output = to_weight = None
-        if wants_grad_output:
-            to_grad_output = call(Conv2d, grad, weight.conj(), None, *geometry)
+        wants_input, wants_weight, *wants_bias = wanted(ctx)
+        grad_input = grad_weight = grad_bias = None
+        if wants_input:
+            grad_input = call(ConvTranspose2d, grad_output, weight.conj(), None, input.shape[2:], *geometry)
         if wants_weight:
-            to_weight = call(Conv2dGradWeight, grad_output.conj(), grad, weight.shape[2:], *geometry)
-        return to_grad_output, to_weight, None, None, None, None, None
+            grad_weight = call(Conv2dGradWeight, grad_output, input.conj(), weight.shape[2:], *geometry)
+        if any(wants_bias):
+            grad_bias = call(Conv2dGradBias, grad_output)
+        return grad_input, grad_weight, grad_bias, None, None, None, None, None
+
+
+class ConvTranspose2d(_WithBias):
+    """y = x transposed-convolved with w, + b: dx = dy * w, dw = grad_weight(x, dy), db = grad_bias(dy)."""
+
+    forward = staticmethod(torch.ops.scratch_conv.conv_transpose2d.default)
+    group_dims = (1, 0, 1)
+    joins_batch = True
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> Any:
+        input, weight = ctx.saved_tensors
+        _, _, *geometry = ctx.rest
+        wants_input, wants_weight, *wants_bias = wanted(ctx)
+        grad_input = grad_weight = grad_bias = None
+        if wants_input:
+            grad_input = call(Conv2d, grad_output, weight.conj(), None, *geometry)
+        if wants_weight:
+            grad_weight = call(Conv2dGradWeight, input.conj(), grad_output, weight.shape[2:], *geometry)
+        if any(wants_bias):
+            grad_bias = call(Conv2dGradBias, grad_output)
+        return grad_input, grad_weight, grad_bias, None, None, None, None, None, None
 
 
 class Conv2dGradWeight(Bilinear):
@@ -186,8 +205,8 @@ class Conv2dGradWeight(Bilinear):
         if wants_grad_output:
             to_grad_output = call(Conv2d, input.conj(), grad, None, *geometry)
         if wants_input:
-            to_input = call(Conv2dGradInput, grad_output.conj(), grad, input.shape[2:], *geometry)
-        return to_grad_output, to_input, None, None, None, None, None
+            to_input = call(ConvTranspose2d, grad_output.conj(), grad, None, input.shape[2:], *geometry)
+        return to_grad_output, to_input, None, None, None, None, None, None
 
 
 class Conv2dGradBias(Function):
@@ -213,5 +232,5 @@ class Conv2dGradBias(Function):
         return unfold(call(Conv2dGradBias, folded), 0, info.batch_size), 0
 
 
-for _function in (Conv2d, Conv2dGradInput, Conv2dGradWeight, Conv2dGradBias):
+for _function in (Conv2d, ConvTranspose2d, Conv2dGradWeight, Conv2dGradBias):
     register_derivatives(_function)

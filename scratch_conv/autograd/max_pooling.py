@@ -13,7 +13,14 @@ from torch.autograd import Function
 
 from scratch_conv import kernels
 from scratch_conv.autograd.operators import call, fold, operator, register_derivatives, unfold, window_of
-from scratch_conv.autograd.tensors import common_memory_format, to_array, to_tensor
+from scratch_conv.autograd.tensors import (
+    common_memory_format,
+    empty,
+    is_channels_last,
+    memory_format,
+    to_array,
+    to_tensor,
+)
 
 
 @operator
@@ -27,10 +34,8 @@ def max_pool2d(
 ) -> tuple[Tensor, Tensor]:
     window = window_of(kernel_size, stride, padding, dilation)
     output, taps = kernels.max_pool2d(to_array(input), window, ceil_mode)
-    memory_format = common_memory_format(input)
-    return to_tensor(output, input, memory_format), torch.from_numpy(taps).contiguous(
-        memory_format=memory_format
-    )
+    format = common_memory_format(input)
+    return to_tensor(output, input, format), to_tensor(taps, None, format)
 
 
 @operator
@@ -38,6 +43,7 @@ def max_pool2d_scatter(
     grad_output: Tensor,
     taps: Tensor,
     input_size: Sequence[int],
+    channels_last: bool,
     kernel_size: Sequence[int],
     stride: Sequence[int],
     padding: Sequence[int],
@@ -45,9 +51,8 @@ def max_pool2d_scatter(
 ) -> Tensor:
     window = window_of(kernel_size, stride, padding, dilation)
     size = (input_size[0], input_size[1])
-    return to_tensor(
-        kernels.max_pool2d_scatter(to_array(grad_output), to_array(taps), size, window), grad_output
-    )
+    grad_input = kernels.max_pool2d_scatter(to_array(grad_output), to_array(taps), size, window)
+    return to_tensor(grad_input, grad_output, memory_format(channels_last))
 
 
 @operator
@@ -73,23 +78,24 @@ def max_pool2d_indices(
     dilation: Sequence[int],
 ) -> Tensor:
     window = window_of(kernel_size, stride, padding, dilation)
-    indices = torch.from_numpy(kernels.max_pool2d_indices(to_array(taps), input_width, window))
-    return indices.contiguous(memory_format=common_memory_format(taps))
+    indices = kernels.max_pool2d_indices(to_array(taps), input_width, window)
+    return to_tensor(indices, None, common_memory_format(taps))
 
 
 @max_pool2d.register_fake
 def _(input: Any, ceil_mode: bool, *window: Any) -> tuple[Tensor, Tensor]:
     described = window_of(*window)
-    output = input.new_empty(*input.shape[:2], *described.output_size(input.shape[2:], ceil_mode))
-    output = output.contiguous(memory_format=common_memory_format(input))
+    size = (*input.shape[:2], *described.output_size(input.shape[2:], ceil_mode))
+    format = common_memory_format(input)
     kernel_height, kernel_width = described.kernel_size
     few = kernel_height * kernel_width <= kernels.MOST_TAPS_IN_A_BYTE
-    return output, torch.empty_like(output, dtype=torch.uint8 if few else torch.int32)
+    taps = empty(input, size, format, torch.uint8 if few else torch.int32)
+    return empty(input, size, format), taps
 
 
 @max_pool2d_scatter.register_fake
-def _(grad_output: Any, taps: Any, input_size: Any, *window: Any) -> Tensor:
-    return grad_output.new_empty(*grad_output.shape[:2], *input_size)
+def _(grad_output: Any, taps: Any, input_size: Any, channels_last: bool, *window: Any) -> Tensor:
+    return empty(grad_output, (*grad_output.shape[:2], *input_size), memory_format(channels_last))
 
 
 @max_pool2d_gather.register_fake
@@ -99,8 +105,7 @@ def _(input: Any, taps: Any, *window: Any) -> Tensor:
 
 @max_pool2d_indices.register_fake
 def _(taps: Any, *window: Any) -> Tensor:
-    indices = taps.new_empty(taps.shape, dtype=torch.int64)
-    return indices.contiguous(memory_format=common_memory_format(taps))
+    return empty(taps, taps.shape, common_memory_format(taps), torch.int64)
 
 
 @max_pool2d_indices.register_vmap
@@ -118,7 +123,7 @@ class MaxPool2d(Function):
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         input, _, *ctx.window = inputs
         _, taps = output
-        ctx.input_size = input.shape[2:]
+        ctx.input_size, ctx.channels_last = input.shape[2:], is_channels_last(input)
         ctx.mark_non_differentiable(taps)
         ctx.save_for_backward(taps)
         ctx.save_for_forward(taps)
@@ -126,7 +131,8 @@ class MaxPool2d(Function):
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor, _: Any) -> Any:
         (taps,) = ctx.saved_tensors
-        grad_input = call(MaxPool2dScatter, grad_output, taps, ctx.input_size, *ctx.window)
+        size = (ctx.input_size, ctx.channels_last)
+        grad_input = call(MaxPool2dScatter, grad_output, taps, *size, *ctx.window)
         return grad_input, None, None, None, None, None
 
     @staticmethod
@@ -146,7 +152,7 @@ class _ByTaps(Function):
     @classmethod
     def setup_context(cls, ctx: Any, inputs: Any, output: Any) -> None:
         values, taps, *ctx.rest = inputs
-        ctx.values_size = values.shape[2:]
+        ctx.values_size, ctx.channels_last = values.shape[2:], is_channels_last(values)
         ctx.save_for_backward(taps)
         ctx.save_for_forward(taps)
 
@@ -170,8 +176,8 @@ class MaxPool2dScatter(_ByTaps):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         (taps,) = ctx.saved_tensors
-        _, *window = ctx.rest
-        return call(MaxPool2dGather, grad, taps, *window), None, None, None, None, None, None
+        _, _, *window = ctx.rest
+        return call(MaxPool2dGather, grad, taps, *window), None, None, None, None, None, None, None
 
 
 class MaxPool2dGather(_ByTaps):
@@ -182,7 +188,8 @@ class MaxPool2dGather(_ByTaps):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         (taps,) = ctx.saved_tensors
-        grad_input = call(MaxPool2dScatter, grad, taps, ctx.values_size, *ctx.rest)
+        size = (ctx.values_size, ctx.channels_last)
+        grad_input = call(MaxPool2dScatter, grad, taps, *size, *ctx.rest)
         return grad_input, None, None, None, None, None
 
 

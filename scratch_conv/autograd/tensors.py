@@ -1,5 +1,8 @@
 """Between torch's tensors and NumPy's arrays."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 from torch._prims_common import suggest_memory_format
@@ -19,13 +22,44 @@ def to_array(tensor: Tensor) -> Array:
 
 
 def to_tensor(
-    array: Array, like: Tensor, memory_format: torch.memory_format = torch.contiguous_format
+    array: Array, like: Tensor | None, memory_format: torch.memory_format = torch.contiguous_format
 ) -> Tensor:
-    """Wrap an array as a tensor, rounded to the dtype of `like` if that is narrower."""
-    return torch.from_numpy(array).contiguous(memory_format=memory_format).to(like.dtype)
+    """Wrap an array as a tensor in a memory format, rounded to the dtype of `like` (if any is given).
+
+    The strides are those of a new tensor in that format also where an axis of one or none leaves them open.
+    """
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    if like is not None:
+        tensor = tensor.to(like.dtype)
+    if memory_format == torch.contiguous_format and tensor.numel():
+        return tensor
+    return empty(tensor, tensor.shape, memory_format).copy_(tensor)
+
+
+def empty(
+    like: Tensor,
+    shape: Sequence[int],
+    memory_format: torch.memory_format = torch.contiguous_format,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """Give a new tensor with the device of another, and its dtype if no other is named."""
+    return torch.empty(
+        tuple(shape), dtype=dtype or like.dtype, device=like.device, memory_format=memory_format
+    )
+
+
+def is_channels_last(*operands: Tensor) -> bool:
+    """Tell whether torch's output is channels_last: any operand's strides are, and the batch is not empty."""
+    return operands[0].shape[0] != 0 and any(
+        suggest_memory_format(operand) == torch.channels_last for operand in operands
+    )
+
+
+def memory_format(channels_last: bool) -> torch.memory_format:
+    """Name the memory format."""
+    return torch.channels_last if channels_last else torch.contiguous_format
 
 
 def common_memory_format(*operands: Tensor) -> torch.memory_format:
     """Give the format of torch's outputs: channels_last if any operand's strides suggest it."""
-    suggested = {suggest_memory_format(operand) for operand in operands}
-    return torch.channels_last if torch.channels_last in suggested else torch.contiguous_format
+    return memory_format(is_channels_last(*operands))

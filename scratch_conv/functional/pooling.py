@@ -1,14 +1,102 @@
 """Pooling."""
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from scratch_conv import arguments
-from scratch_conv.autograd import MaxPool2d, call, max_pool2d_indices
+from scratch_conv.autograd import (
+    AdaptiveAvgPool2d,
+    AvgPool2d,
+    MaxPool2d,
+    call,
+    is_channels_last,
+    max_pool2d_indices,
+)
 from scratch_conv.functional.calling import IntOrPair, overridable, size_of
 from scratch_conv.kernels.geometry import Pair, Window
+
+
+@overridable
+def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
+    """Average into an output of a given size, as `torch.nn.functional.adaptive_avg_pool2d` does.
+
+    Args:
+        input: (N, C, H, W), or (C, H, W) without a batch; for the output size 1 any (..., H, W).
+        output_size: OH and OW; one int or two, of which None stands for the input's own.
+
+    Returns:
+        (N, C, OH, OW) or (C, OH, OW). Output row p averages the rows from floor(p H / OH) up to
+        ceil((p + 1) H / OH), columns likewise.
+
+    Raises:
+        TypeError: an argument has a type that torch does not take.
+        ValueError: the input has no more dimensions than the output_size has numbers.
+        RuntimeError: shapes or numbers do not fit; or a tensor is not on the CPU.
+        NotImplementedError: the input is of integers or complex (which torch does average to size 1).
+    """
+    arguments.tensors("adaptive_avg_pool2d", input=input)
+    size = _adaptive_size(input, output_size)
+    _check_adaptive_avg_pool2d(input, size)
+    batched = input
+    if input.dim() != 4:
+        batched = input.reshape(1, math.prod(input.shape[:-2]), *input.shape[-2:])
+    output = call(AdaptiveAvgPool2d, batched, size, is_channels_last(batched))
+    return output if input.dim() == 4 else output.reshape(*input.shape[:-2], *size)
+
+
+@overridable
+def avg_pool2d(
+    input: Tensor,
+    kernel_size: IntOrPair,
+    stride: IntOrPair | None = None,
+    padding: IntOrPair = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """Average under each window, as `torch.nn.functional.avg_pool2d` does.
+
+    Args:
+        input: (N, C, H, W), or (C, H, W) without a batch; floating point or int64.
+        kernel_size: the window, in pixels; one int or two (vertical, horizontal).
+        stride: steps of the window, in pixels; the kernel_size where it is None.
+        padding: zeros on each side, in pixels, at most half the window; one int or two.
+        ceil_mode: whether a last window may hang over the end, if it starts inside.
+        count_include_pad: whether the padding counts as pixels of a window.
+        divisor_override: what to divide the sums by instead of the number of pixels.
+
+    Returns:
+        (N, C, OH, OW) or (C, OH, OW).
+
+    Raises:
+        TypeError: an argument has a type that torch does not take.
+        RuntimeError: shapes or numbers do not fit; or a tensor is not on the CPU.
+        IndexError: the input has fewer than three dimensions.
+        NotImplementedError: the input is bool, complex, or of integers other than int64.
+    """
+    arguments.tensors("avg_pool2d", input=input)
+    kernel_size = arguments.pair("avg_pool2d", "kernel_size", kernel_size)
+    stride = _stride("avg_pool2d", stride, kernel_size)
+    padding = arguments.pair("avg_pool2d", "padding", padding)
+    ceil_mode = arguments.boolean("avg_pool2d", "ceil_mode", ceil_mode)
+    count_include_pad = arguments.boolean("avg_pool2d", "count_include_pad", count_include_pad)
+    if divisor_override is not None:
+        divisor_override = arguments.integer("avg_pool2d", "divisor_override", divisor_override)
+    if divisor_override == 0:
+        raise RuntimeError("avg_pool2d: divisor must be not zero, but got divisor_override=0")
+    if input.dim() < 3:
+        raise IndexError(f"avg_pool2d: expected 3D or 4D input, but got input of size: {size_of(input)}")
+    size = _pooled_size("avg_pool2d", input, kernel_size, stride, padding, (1, 1), ceil_mode)
+    if not (input.dtype.is_floating_point or input.dtype == torch.int64):
+        raise NotImplementedError(f"avg_pool2d is not implemented for {input.dtype}")
+    batched = input if input.dim() == 4 else input.unsqueeze(0)
+    window = (kernel_size, stride, (padding[0], padding[0], padding[1], padding[1]))
+    counting = (count_include_pad, divisor_override)
+    output = call(AvgPool2d, batched, size, is_channels_last(batched), *counting, *window)
+    return output if input.dim() == 4 else output.squeeze(0)
 
 
 @overridable
@@ -43,13 +131,13 @@ def max_pool2d(
     """
     arguments.tensors("max_pool2d", input=input)
     kernel_size = arguments.pair("max_pool2d", "kernel_size", kernel_size)
-    if stride is None or (isinstance(stride, (tuple, list)) and not stride):
-        stride = kernel_size
-    stride = arguments.pair("max_pool2d", "stride", stride)
+    stride = _stride("max_pool2d", stride, kernel_size)
     padding = arguments.pair("max_pool2d", "padding", padding)
     dilation = arguments.pair("max_pool2d", "dilation", dilation)
     ceil_mode = arguments.boolean("max_pool2d", "ceil_mode", ceil_mode)
-    _check_max_pool2d(input, kernel_size, stride, padding, dilation, ceil_mode)
+    _pooled_size("max_pool2d", input, kernel_size, stride, padding, dilation, ceil_mode)
+    if input.dtype == torch.bool or input.dtype.is_complex:
+        raise NotImplementedError(f"max_pool2d is not implemented for {input.dtype}")
     batched = input if input.dim() == 4 else input.unsqueeze(0)
     window = (kernel_size, stride, (padding[0], padding[0], padding[1], padding[1]), dilation)
     output, taps = call(MaxPool2d, batched, ceil_mode, *window)
@@ -60,12 +148,73 @@ def max_pool2d(
     return output, indices if input.dim() == 4 else indices.squeeze(0)
 
 
-def _check_max_pool2d(
-    input: Tensor, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool
-) -> None:
+def _adaptive_size(input: Tensor, output_size: Any) -> tuple[Any, ...]:
+    """Give the output's size, with the input's in place of None."""
+    sizes = (output_size, output_size) if isinstance(output_size, (int, torch.SymInt)) else output_size
+    if not isinstance(sizes, (tuple, list)):
+        raise TypeError(
+            f"adaptive_avg_pool2d(): argument 'output_size' must be int or tuple of ints, "
+            f"not {type(output_size).__name__}"
+        )
+    if sizes is output_size and input.dim() <= len(sizes):
+        raise ValueError(
+            f"adaptive_avg_pool2d: Input dimension should be at least {len(sizes) + 1} for {output_size=}, "
+            f"but got input of size: {size_of(input)}"
+        )
+    if len(sizes) != 2:
+        raise RuntimeError(f"adaptive_avg_pool2d: output_size must be 2 numbers, but got {output_size=}")
+    return tuple(
+        own if size is None else arguments.integer("adaptive_avg_pool2d", "output_size", size)
+        for size, own in zip(sizes, input.shape[-2:], strict=True)
+    )
+
+
+def _check_adaptive_avg_pool2d(input: Tensor, size: tuple[Any, ...]) -> None:
+    if min(size) < 0:
+        raise RuntimeError(
+            f"adaptive_avg_pool2d: elements of output_size must be greater than or equal to 0, "
+            f"but received {size}"
+        )
+    if size == (1, 1):  # torch takes the mean of all pixels, whatever they are
+        if not (input.dtype.is_floating_point or input.dtype.is_complex):
+            raise RuntimeError(
+                f"adaptive_avg_pool2d: expected input of a floating point or complex dtype, "
+                f"but got {input.dtype}"
+            )
+        return
     if input.dim() not in (3, 4):
         raise RuntimeError(
-            f"max_pool2d: non-empty 3D or 4D (batch mode) tensor expected for input, "
+            f"adaptive_avg_pool2d(): Expected 3D or 4D tensor, but got input of size: {size_of(input)}"
+        )
+    if 0 in input.shape[-2:]:
+        raise RuntimeError(
+            f"adaptive_avg_pool2d(): Expected input to have non-zero size for non-batch dimensions, "
+            f"but input has sizes {size_of(input)}"
+        )
+    if not input.dtype.is_floating_point:
+        raise NotImplementedError(f"adaptive_avg_pool2d is not implemented for {input.dtype}")
+
+
+def _stride(function: str, stride: Any, kernel_size: Pair) -> Pair:
+    """Give the stride, which is the kernel_size where it is left out."""
+    if stride is None or (isinstance(stride, (tuple, list)) and not stride):
+        return kernel_size
+    return arguments.pair(function, "stride", stride)
+
+
+def _pooled_size(
+    function: str,
+    input: Tensor,
+    kernel_size: Pair,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    ceil_mode: bool,
+) -> Pair:
+    """Give the output's size (OH, OW), or refuse what torch cannot pool."""
+    if input.dim() not in (3, 4):
+        raise RuntimeError(
+            f"{function}: non-empty 3D or 4D (batch mode) tensor expected for input, "
             f"but got input of size: {size_of(input)}"
         )
     if 0 in input.shape[-3:]:
@@ -73,16 +222,14 @@ def _check_max_pool2d(
             f"Expected 3D or 4D (batch mode) tensor with optional 0 dim batch size for input, "
             f"but got:{size_of(input)}"
         )
-    if input.dtype == torch.bool or input.dtype.is_complex:
-        raise NotImplementedError(f"max_pool2d is not implemented for {input.dtype}")
     for name, numbers in (("kernel_size", kernel_size), ("stride", stride), ("dilation", dilation)):
         if min(numbers) <= 0:
-            raise RuntimeError(f"max_pool2d: {name} should be greater than zero, but got {numbers}")
+            raise RuntimeError(f"{function}: {name} should be greater than zero, but got {numbers}")
     if min(padding) < 0:
-        raise RuntimeError(f"max_pool2d: pad must be non-negative, but got pad: {padding}")
+        raise RuntimeError(f"{function}: pad must be non-negative, but got pad: {padding}")
     if any(padding[axis] > kernel_size[axis] // 2 for axis in (0, 1)):
         raise RuntimeError(
-            f"max_pool2d: pad should be at most half of the kernel size, "
+            f"{function}: pad should be at most half of the kernel size, "
             f"but got {padding=}, {kernel_size=} and {dilation=}"
         )
     window = Window(kernel_size, stride, ((padding[0],) * 2, (padding[1],) * 2), dilation)
@@ -91,3 +238,4 @@ def _check_max_pool2d(
         raise RuntimeError(
             f"Given input size: {size_of(input)}. Calculated output size: {size}. Output size is too small"
         )
+    return size

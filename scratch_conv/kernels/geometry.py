@@ -108,13 +108,18 @@ class Tap(NamedTuple):
 
 
 def pad(x: Array, padding: Padding) -> Array:
-    """Surround the pictures of (N, C, H, W) with zeros; without padding, `x` itself is returned."""
+    """Surround the pictures of (N, C, H, W) with zeros, or crop them where the padding is negative.
+
+    Without padding, `x` itself is returned.
+    """
     (top, bottom), (left, right) = padding
-    if not (top or bottom or left or right):
-        return x
     n, c, h, w = x.shape
+    cropped = x[:, :, max(0, -top) : h + min(0, bottom), max(0, -left) : w + min(0, right)]
+    if max(top, bottom, left, right) <= 0:
+        return cropped
     padded = np.zeros((n, c, top + h + bottom, left + w + right), dtype=x.dtype)
-    padded[:, :, top : top + h, left : left + w] = x
+    rows, columns = cropped.shape[2:]
+    padded[:, :, max(0, top) : max(0, top) + rows, max(0, left) : max(0, left) + columns] = cropped
     return padded
 
 

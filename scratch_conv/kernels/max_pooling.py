@@ -72,27 +72,50 @@ def _find_nans(x: Array, taps: Array, window: Window) -> None:
 
 
 def max_pool2d_scatter(grad_output: Array, taps: Array, input_size: Pair, window: Window) -> Array:
-    """Carry the gradient of y (N, C, OH, OW) back to x (N, C, H, W): dx[pixel of the maximum] += dy.
-
-    One pass a tap, over the gradients whose maximum it was at: within a pass no pixel is met twice, so
-    overlapping windows add up without a scattered addition.
-    """
-    grad_input = np.zeros((*grad_output.shape[:2], *input_size), dtype=grad_output.dtype)
-
-    apart = window.positions_are_apart()
+    """Carry the gradient of y (N, C, OH, OW) back to x (N, C, H, W): dx[pixel of the maximum] += dy."""
+    grad_input = np.empty((*grad_output.shape[:2], *input_size), dtype=grad_output.dtype)
     grad_planes, tap_planes, pixel_planes = _planes(grad_output), _planes(taps), _planes(grad_input)
+    batch = _pieces(pixel_planes)
+    if window.dilation == (1, 1):
+        most = len(pixel_planes[batch[0]]) if batch else 0
+        corners = np.arange(most)[:, None, None] * (input_size[0] * input_size[1])
+        corners = corners + _corners(window, _size(taps), input_size[1])
 
     def work(piece: slice) -> None:
-        for tap in window.taps(input_size, _size(taps)):
-            pixels = pixel_planes[piece][tap.pixels]
-            chosen = _chosen(grad_planes[piece][tap.windows], tap_planes[piece][tap.windows], tap.number)
-            if apart:
-                pixels[...] = chosen  # half the time of an addition
-            else:
-                pixels += chosen
+        pixels = pixel_planes[piece]
+        pixels[...] = 0
+        if window.dilation == (1, 1):
+            _scatter_by_place(grad_planes[piece], tap_planes[piece], pixels, window, corners[: len(pixels)])
+        else:  # such a window may lie in the padding altogether, with its tap at no pixel
+            _scatter_by_tap(grad_planes[piece], tap_planes[piece], pixels, window)
 
-    parallel(work, _pieces(pixel_planes))
+    parallel(work, batch)
     return grad_input
+
+
+def _scatter_by_place(grad_output: Array, taps: Array, pixels: Array, window: Window, corners: Array) -> None:
+    """Write each gradient to its place in memory, overlapping windows in turns in which none overlap.
+
+    The `corners` are the places of the windows' first taps in the flattened pixels.
+    """
+    places = scratch("places", taps.shape, np.int64)
+    np.take(_from_corner(window, pixels.shape[2]), taps, out=places, mode="clip")  # checked indices cost more
+    places += corners
+    flat = pixels.reshape(-1)
+    turns = [-(-window.kernel_size[axis] // window.stride[axis]) for axis in (0, 1)]
+    for row, column in np.ndindex(*turns):
+        turn = np.s_[:, row :: turns[0], column :: turns[1]]
+        if turns == [1, 1]:
+            flat[places.reshape(-1)] = grad_output.reshape(-1)  # half the time of an addition
+        else:
+            flat[places[turn].reshape(-1)] += grad_output[turn].reshape(-1)
+
+
+def _scatter_by_tap(grad_output: Array, taps: Array, pixels: Array, window: Window) -> None:
+    """Add the gradients whose maximum was at one tap, tap by tap: within a tap no pixel is met twice."""
+    for tap in window.taps(_size(pixels), _size(taps)):
+        met = pixels[tap.pixels]
+        met += _chosen(grad_output[tap.windows], taps[tap.windows], tap.number)
 
 
 def max_pool2d_gather(x: Array, taps: Array, window: Window) -> Array:
@@ -115,12 +138,21 @@ def max_pool2d_indices(taps: Array, width: int, window: Window) -> Array:
 
     This is what `torch.nn.functional.max_pool2d(..., return_indices=True)` gives.
     """
-    (top, _), (left, _) = window.padding
-    rows = np.arange(taps.shape[2], dtype=np.int64) * window.stride[0] - top
-    columns = np.arange(taps.shape[3], dtype=np.int64) * window.stride[1] - left
+    return _from_corner(window, width)[taps] + _corners(window, _size(taps), width)
+
+
+def _from_corner(window: Window, width: int) -> Array:
+    """Give for each tap how far it is from the window's first one in a flattened picture of this width."""
     i, j = np.divmod(np.arange(window.kernel_size[0] * window.kernel_size[1]), window.kernel_size[1])
-    from_corner = i * window.dilation[0] * width + j * window.dilation[1]
-    return from_corner[taps] + (rows[:, None] * width + columns)
+    return i * window.dilation[0] * width + j * window.dilation[1]
+
+
+def _corners(window: Window, output_size: Pair, width: int) -> Array:
+    """Give the place of each window's first tap, (OH, OW), in a flattened picture of this width."""
+    (top, _), (left, _) = window.padding
+    rows = np.arange(output_size[0], dtype=np.int64) * window.stride[0] - top
+    columns = np.arange(output_size[1], dtype=np.int64) * window.stride[1] - left
+    return rows[:, None] * width + columns
 
 
 def _chosen(values: Array, taps: Array, number: int) -> Array:

@@ -7,5 +7,13 @@ from scratch_conv.kernels.convolution.choosing import (
     convolution_algorithm,
 )
 from scratch_conv.kernels.convolution.im2col import conv2d_grad_bias
+from scratch_conv.kernels.convolution.transposed import conv_transpose2d
 
-__all__ = ["conv2d", "conv2d_grad_bias", "conv2d_grad_input", "conv2d_grad_weight", "convolution_algorithm"]
+__all__ = [
+    "conv2d",
+    "conv2d_grad_bias",
+    "conv2d_grad_input",
+    "conv2d_grad_weight",
+    "conv_transpose2d",
+    "convolution_algorithm",
+]

@@ -147,6 +147,8 @@ def _blocks(x: Array, out_channels: int, window: Window, size: Pair) -> list[Blo
     A batch gives as many blocks to each thread, of the same size.
     """
     n, channels, *_ = x.shape
+    if n == 0 or 0 in size:
+        return []
     lowered, sums = channels * window.kernel_size[1] * len(_remainders(window)), 2 * out_channels
     row_bytes = (lowered + sums) * size[1] * x.itemsize
     rows = max(1, min(size[0], max(_BLOCK_BYTES // max(1, row_bytes), -(-_FEW_COLUMNS // size[1]))))
@@ -154,7 +156,7 @@ def _blocks(x: Array, out_channels: int, window: Window, size: Pair) -> list[Blo
     side = max(1, min(n // threads, _FEW_COLUMNS // (size[0] * size[1])))
     many = max(1, _BLOCK_BYTES // max(1, row_bytes * rows * side)) if rows == size[0] else 1
     turns = -(-n // (many * side * threads))
-    step = -(-n // (turns * threads * side)) * side if n else 1
+    step = -(-n // (turns * threads * side)) * side
     blocks = []
     for first in range(0, n, step):
         whole = min(step, (n - first) // side * side)

@@ -1,0 +1,157 @@
+"""What torch refuses to convolve, refused with torch's exceptions."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scratch_conv import arguments
+from scratch_conv.functional.calling import size_of
+from scratch_conv.kernels.geometry import Pair, reach
+
+_AXES = {"conv1d": 1, "conv2d": 2, "conv_transpose2d": 2}
+
+
+def tensors(function: str, input: Any, weight: Any, bias: Any) -> None:
+    """Refuse what are not tensors of the right number of dimensions."""
+    arguments.tensors(function, input=input, weight=weight, **({} if bias is None else {"bias": bias}))
+    axes = _AXES[function]
+    if input.dim() not in (axes + 1, axes + 2):
+        raise RuntimeError(
+            f"Expected {axes + 1}D (unbatched) or {axes + 2}D (batched) input to {function}, "
+            f"but got input of size: {size_of(input)}"
+        )
+    if weight.dim() != axes + 2:
+        raise RuntimeError(
+            f"Expected {axes + 2}D weight to {function}, but got weight of size: {size_of(weight)}"
+        )
+    if 0 in input.shape[-axes:] and 0 not in input.shape[:-axes]:
+        raise RuntimeError(
+            f"{function}: Only zero batch or zero channel inputs are supported, "
+            f"but got input of size: {size_of(input)}"
+        )
+
+
+def numbers(
+    function: str,
+    weight: Tensor,
+    stride: tuple[int, ...],
+    padding: tuple[Pair, ...],
+    dilation: tuple[int, ...],
+    groups: int,
+) -> None:
+    """Refuse numbers below their least."""
+    if groups <= 0:
+        raise RuntimeError(f"{function}: non-positive groups is not supported, but got {groups=}")
+    if min(stride) <= 0:
+        raise RuntimeError(f"{function}: non-positive stride is not supported, but got {stride=}")
+    if min(min(sides) for sides in padding) < 0:
+        raise RuntimeError(f"{function}: negative padding is not supported, but got {padding=}")
+    if min(dilation) <= 0:
+        raise RuntimeError(f"{function}: dilation should be greater than zero, but got {dilation=}")
+    if min(weight.shape[2:]) <= 0:
+        raise RuntimeError(
+            f"{function}: kernel size should be greater than zero, but got weight of size {size_of(weight)}"
+        )
+
+
+def convolution(
+    function: str,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    padding: tuple[Pair, ...],
+    dilation: tuple[int, ...],
+    groups: int,
+) -> None:
+    """Refuse channels, dtypes and sizes that do not fit together."""
+    axes = _AXES[function]
+    _channels_of_weight(weight, groups)
+    channels, expected = input.shape[-axes - 1], weight.shape[1] * groups
+    if channels != expected:
+        raise RuntimeError(
+            f"Given groups={groups}, weight of size {size_of(weight)}, expected input{size_of(input)} "
+            f"to have {expected} channels, but got {channels} channels instead"
+        )
+    _bias(weight, bias, weight.shape[0])
+    if input.dtype == torch.bool:
+        raise NotImplementedError(f"{function} is not implemented for 'Bool'")
+    _dtypes(function, input, weight, bias)
+    padded = [size + sum(sides) for size, sides in zip(input.shape[-axes:], padding, strict=True)]
+    kernel = [reach(size, step) for size, step in zip(weight.shape[2:], dilation, strict=True)]
+    if any(size < taps for size, taps in zip(padded, kernel, strict=True)):
+        raise RuntimeError(
+            f"Calculated padded input size per channel: ({_by(padded)}). "
+            f"Kernel size: ({_by(kernel)}). Kernel size can't be greater than actual input size"
+        )
+
+
+def transposed(
+    function: str,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Pair,
+    output_padding: Pair,
+    dilation: Pair,
+    groups: int,
+) -> None:
+    """Refuse channels, dtypes and an output_padding that do not fit together."""
+    if min(output_padding) < 0:
+        raise RuntimeError(f"{function}: negative output_padding is not supported, but got {output_padding=}")
+    _channels_of_weight(weight, groups)
+    channels = input.shape[-3]
+    if channels != weight.shape[0]:
+        raise RuntimeError(
+            f"Given transposed=1, weight of size {size_of(weight)}, expected input{size_of(input)} "
+            f"to have {weight.shape[0]} channels, but got {channels} channels instead"
+        )
+    _bias(weight, bias, weight.shape[1] * groups)
+    if not (input.dtype.is_floating_point or input.dtype.is_complex or input.dtype == torch.int64):
+        raise NotImplementedError(f"{function} is not implemented for {input.dtype}")
+    _dtypes(function, input, weight, bias)
+    too_much = any(output_padding[axis] >= max(stride[axis], dilation[axis]) for axis in (0, 1))
+    if too_much and len(input) > 0:  # torch looks at the numbers of a batch of none no further
+        raise RuntimeError(
+            f"output padding must be smaller than either stride or dilation, "
+            f"but got {output_padding=}, {stride=} and {dilation=}"
+        )
+
+
+def transposed_size(function: str, input: Tensor, output_size: Pair) -> None:
+    """Refuse a transposed convolution of which nothing is left."""
+    if min(output_size) < (0 if len(input) == 0 else 1):
+        raise RuntimeError(
+            f"{function}: Given input size per channel: ({_by(input.shape[-2:])}). "
+            f"Calculated output size per channel: ({_by(output_size)}). Output size is too small"
+        )
+
+
+def _channels_of_weight(weight: Tensor, groups: int) -> None:
+    channels = weight.shape[0]
+    if channels < groups or channels % groups:
+        fault = "at least" if channels < groups else "divisible by"
+        raise RuntimeError(
+            f"Given groups={groups}, expected weight to be {fault} {groups} at dimension 0, "
+            f"but got weight of size {size_of(weight)} instead"
+        )
+
+
+def _bias(weight: Tensor, bias: Tensor | None, channels: int) -> None:
+    if bias is not None and (bias.dim() != 1 or bias.shape[0] != channels):
+        raise RuntimeError(
+            f"Given weight of size {size_of(weight)}, expected bias to be 1-dimensional with {channels} "
+            f"elements, but got bias of size {size_of(bias)} instead"
+        )
+
+
+def _dtypes(function: str, input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    for name, tensor in (("weight", weight), ("bias", bias)):
+        if tensor is not None and tensor.dtype != input.dtype:
+            raise RuntimeError(
+                f"{function}: Input type ({input.dtype}) and {name} type ({tensor.dtype}) should be the same"
+            )
+
+
+def _by(sizes: Any) -> str:
+    return " x ".join(str(size) for size in sizes)

@@ -1,0 +1,277 @@
+"""Two-dimensional average pooling, under windows of one size or adaptive, and its transpose.
+
+    y[n, c, p, q] = (Σ_{i, j} x[n, c, i, j]) / divisor[p, q]        (i, j) under the window of (p, q)
+
+Which pixels lie under a window is told axis by axis, so the sum goes over rows first, then over the columns
+of what is left. Average pooling is linear: its derivative divides by the same divisors and spreads each
+quotient over its window, and that map's derivative is the pooling again.
+
+Shapes: x (N, C, H, W), y (N, C, OH, OW).
+"""
+
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from scratch_conv.kernels.geometry import Array, Pair, Window, pieces
+from scratch_conv.kernels.threads import parallel, scratch
+
+_PIECE_BYTES = 2**19
+"""Pictures are pooled so many at a time that a piece stays in the core's own cache between the passes."""
+
+
+def avg_pool2d(
+    x: Array, output_size: Pair, window: Window, count_include_pad: bool, divisor_override: int | None
+) -> Array:
+    """Average x (N, C, H, W) under each window: gives y (N, C, OH, OW) of `output_size` (OH, OW).
+
+    The divisor is `divisor_override`; or the number of taps that are not beyond the padding; or, without
+    `count_include_pad`, of those that are not in the padding either.
+    """
+    size = (x.shape[2], x.shape[3])
+    divisors = _divisors(window, size, output_size, count_include_pad, divisor_override)
+    return _average(x, _under_window(window, size, output_size), divisors)
+
+
+def avg_pool2d_grad_input(
+    grad_output: Array,
+    input_size: Pair,
+    window: Window,
+    count_include_pad: bool,
+    divisor_override: int | None,
+) -> Array:
+    """Carry the gradient of y (N, C, OH, OW) back to x (N, C, H, W): dy / divisor to all of a window."""
+    size = (grad_output.shape[2], grad_output.shape[3])
+    divisors = _divisors(window, input_size, size, count_include_pad, divisor_override)
+    return _spread(grad_output, _under_window(window, input_size, size), divisors)
+
+
+def adaptive_avg_pool2d(x: Array, output_size: Pair) -> Array:
+    """Average x (N, C, H, W) into y (N, C, OH, OW) of `output_size` (OH, OW).
+
+    Output row p averages the rows from floor(p H / OH) up to ceil((p + 1) H / OH), columns likewise.
+    """
+    bins = _bins(x.shape[2], output_size[0]), _bins(x.shape[3], output_size[1])
+    return _average(x, bins, _areas(*bins))
+
+
+def adaptive_avg_pool2d_grad_input(grad_output: Array, input_size: Pair) -> Array:
+    """Carry the gradient of y (N, C, OH, OW) back to x (N, C, H, W): dy / area goes to the whole bin."""
+    bins = _bins(input_size[0], grad_output.shape[2]), _bins(input_size[1], grad_output.shape[3])
+    return _spread(grad_output, bins, _areas(*bins))
+
+
+class _Axis(NamedTuple):
+    """Which pixels of one axis lie under which windows.
+
+    Each tap is an index of windows and one of the pixels that these meet; within a tap none appears twice.
+    Over a pixel lie at least `fewest` windows and at most `most`.
+    """
+
+    pixels: int
+    windows: int
+    taps: tuple[tuple[Any, Any], ...]
+    fewest: int
+    most: int
+
+    def is_one_window(self) -> bool:
+        """Tell whether there is a single window, over all pixels."""
+        return self.windows == 1 and len(self.taps) == self.pixels
+
+
+def _average(x: Array, axes: tuple[_Axis, _Axis], divisors: Any) -> Array:
+    rows, columns = axes
+    y = np.empty((*x.shape[:2], rows.windows, columns.windows), dtype=x.dtype)
+    x_planes, y_planes = _planes(x), _planes(y)
+    by_product = rows.is_one_window() and columns.is_one_window() and x.dtype.kind in "fc"
+    ones = np.ones(rows.pixels * columns.pixels, dtype=x.dtype)
+
+    def work(piece: slice) -> None:
+        pixels, averages = x_planes[piece], y_planes[piece]
+        if by_product:  # a product with a vector of ones is the BLAS's fastest sum
+            np.matmul(pixels.reshape(len(pixels), len(ones)), ones, out=averages[:, 0, 0])
+        else:
+            sums = scratch("sums", (len(pixels), rows.windows, columns.pixels), x.dtype)
+            _sum(pixels, sums, rows, _of_rows)
+            _sum(sums, averages, columns, _of_columns)
+        _divide(averages, divisors, averages)
+
+    parallel(work, _pieces(x_planes))
+    return y
+
+
+def _spread(grad_output: Array, axes: tuple[_Axis, _Axis], divisors: Any) -> Array:
+    rows, columns = axes
+    grad_input = np.empty((*grad_output.shape[:2], rows.pixels, columns.pixels), dtype=grad_output.dtype)
+    grad_planes, pixel_planes = _planes(grad_output), _planes(grad_input)
+
+    def work(piece: slice) -> None:
+        quotients = scratch("quotients", grad_planes[piece].shape, grad_output.dtype)
+        _divide(grad_planes[piece], divisors, quotients)
+        if rows.is_one_window() and columns.is_one_window():
+            pixel_planes[piece] = quotients
+            return
+        in_columns = scratch("in columns", (len(quotients), rows.windows, columns.pixels), grad_output.dtype)
+        _share(quotients, in_columns, columns, _of_columns)
+        _share(in_columns, pixel_planes[piece], rows, _of_rows)
+
+    parallel(work, _pieces(pixel_planes))
+    return grad_input
+
+
+def _sum(pixels: Array, sums: Array, axis: _Axis, at: Callable[[Any], Any]) -> None:
+    """Add up the pixels under each window of one axis; `at` makes an index of the axis one of the arrays."""
+    _add_up(pixels, sums, list(axis.taps), axis.windows, at)
+
+
+def _share(sums: Array, pixels: Array, axis: _Axis, at: Callable[[Any], Any]) -> None:
+    """Add up for each pixel of one axis what the windows over it have: the transpose of `_sum`."""
+    if axis.most > 1:
+        _add_up(sums, pixels, [(met, windows) for windows, met in axis.taps], axis.pixels, at)
+        return
+    if axis.fewest == 0:
+        pixels[...] = 0
+    for windows, met in axis.taps:
+        pixels[at(met)] = sums[at(windows)]  # half the time of an addition
+
+
+def _add_up(
+    terms: Array, sums: Array, taps: list[tuple[Any, Any]], size: int, at: Callable[[Any], Any]
+) -> None:
+    """Set sums to Σ terms over taps (index of sums, index of terms); those that meet all sums start it."""
+    everywhere = [tap for tap in taps if _is_everything(tap[0], size)][:2]
+    others = [tap for tap in taps if all(tap is not begun for begun in everywhere)]
+    if len(everywhere) == 2:
+        (_, first), (_, second) = everywhere
+        np.add(terms[at(first)], terms[at(second)], out=sums)
+    else:
+        sums[...] = terms[at(everywhere[0][1])] if everywhere else 0
+    for places, met in others:
+        sums[at(places)] += terms[at(met)]
+
+
+def _of_rows(index: Any) -> Any:
+    return slice(None), index
+
+
+def _of_columns(index: Any) -> Any:
+    return ..., index
+
+
+def _is_everything(index: Any, size: int) -> bool:
+    return isinstance(index, slice) and range(size)[index] == range(size)
+
+
+def _divide(sums: Array, divisors: Array, quotients: Array) -> None:
+    """Divide; whole numbers are rounded towards zero, as in C."""
+    if sums.dtype.kind == "i":
+        sign = np.sign(sums) * np.sign(divisors)
+        np.multiply(np.abs(sums) // np.abs(divisors), sign, out=quotients)
+    else:
+        np.divide(sums, divisors.astype(sums.dtype), out=quotients)
+
+
+@lru_cache(maxsize=256)
+def _under_window(window: Window, input_size: Pair, output_size: Pair) -> tuple[_Axis, _Axis]:
+    rows, columns = (
+        _axis(
+            input_size[axis],
+            output_size[axis],
+            (
+                window.inside(axis, tap, input_size[axis], output_size[axis])
+                for tap in range(window.kernel_size[axis])
+            ),
+        )
+        for axis in (0, 1)
+    )
+    return rows, columns
+
+
+@lru_cache(maxsize=256)
+def _bins(pixels: int, count: int) -> _Axis:
+    """Describe an axis cut into `count` bins, which overlap where they do not come out even.
+
+    The taps go through the bins' pixels and, where bins begin at the same pixel, through these bins.
+    """
+    starts, ends = _bin_borders(pixels, count)
+    rank = np.arange(count) - np.searchsorted(starts, starts)
+    taps = []
+    for turn in range(rank.max(initial=-1) + 1):
+        for offset in range((ends - starts).max(initial=0)):
+            chosen = np.flatnonzero((rank == turn) & (starts + offset < ends))
+            taps.append((_as_slice(chosen), _as_slice(starts[chosen] + offset)))
+    return _axis(pixels, count, taps)
+
+
+def _as_slice(numbers: Array) -> Any:
+    """Give ascending numbers as a slice where their steps are equal: indexing by it copies nothing."""
+    if not numbers.size:
+        return slice(0, 0)
+    steps = np.diff(numbers)
+    step = int(steps[0]) if steps.size else 1
+    if (steps != step).any():
+        return numbers
+    return slice(int(numbers[0]), int(numbers[-1]) + 1, step)
+
+
+def _axis(pixels: int, windows: int, taps: Iterable[tuple[Any, Any]]) -> _Axis:
+    met = np.zeros(pixels, dtype=np.int64)
+    kept = []
+    for places, met_pixels in taps:
+        if met[met_pixels].size:
+            met[met_pixels] += 1
+            kept.append((places, met_pixels))
+    return _Axis(pixels, windows, tuple(kept), int(met.min(initial=1)), int(met.max(initial=0)))
+
+
+def _bin_borders(pixels: int, count: int) -> tuple[Array, Array]:
+    numbers = np.arange(count, dtype=np.int64)
+    return numbers * pixels // max(1, count), -((numbers + 1) * -pixels // max(1, count))
+
+
+@lru_cache(maxsize=256)
+def _divisors(
+    window: Window, input_size: Pair, output_size: Pair, count_include_pad: bool, divisor_override: int | None
+) -> Array:
+    """Give the divisor of each output, (OH, OW), or of all of them, ()."""
+    if divisor_override is not None:
+        return np.array(divisor_override)
+    rows, columns = (
+        _lengths(window, axis, input_size[axis], output_size[axis], count_include_pad) for axis in (0, 1)
+    )
+    return _single(np.outer(rows, columns))
+
+
+def _lengths(window: Window, axis: int, pixels: int, windows: int, count_include_pad: bool) -> Array:
+    """Count the taps of each window of one axis that are inside, or also those in the padding."""
+    before, after = window.padding[axis]
+    starts = np.arange(windows) * window.stride[axis] - before
+    ends = np.minimum(starts + window.kernel_size[axis], pixels + after)
+    return ends - starts if count_include_pad else np.minimum(ends, pixels) - np.maximum(starts, 0)
+
+
+def _areas(rows: _Axis, columns: _Axis) -> Array:
+    """Give the number of pixels in each bin, (OH, OW), or in all of them, ()."""
+    heights, widths = (
+        np.subtract(*_bin_borders(axis.pixels, axis.windows)[::-1]) for axis in (rows, columns)
+    )
+    return _single(np.outer(heights, widths))
+
+
+def _single(divisors: Array) -> Array:
+    """Give the one divisor that all outputs have, if so: dividing by a number is faster than by an array."""
+    return (
+        divisors.flat[0].reshape(()) if divisors.size and (divisors == divisors.flat[0]).all() else divisors
+    )
+
+
+def _planes(pictures: Array) -> Array:
+    """Reshape (N, C, H, W) to (N·C, H, W): pooling treats every channel alike."""
+    n, c, h, w = pictures.shape
+    return pictures.reshape(n * c, h, w)
+
+
+def _pieces(planes: Array) -> list[slice]:
+    return pieces(planes.shape[0], planes[:1].nbytes, _PIECE_BYTES)

@@ -1,0 +1,33 @@
+"""Two-dimensional transposed convolution: a convolution's gradient carried back to its input.
+
+    y[n, c, p·stride + i·dilation, q·stride + j·dilation] += Σ_o w[o, c, i, j] · x[n, o, p, q]
+
+(y still padded). It is bilinear in x and w, and its derivatives are that convolution and its gradient of w;
+so nothing else stands here but the bias.
+"""
+
+import numpy as np
+
+from scratch_conv.kernels.convolution.choosing import conv2d_grad_input
+from scratch_conv.kernels.geometry import Array, Pair, Window, pieces
+from scratch_conv.kernels.threads import parallel
+
+_PIECE_BYTES = 2**19
+"""The bias is added to so many pictures at a time on each thread."""
+
+
+def conv_transpose2d(
+    x: Array, w: Array, bias: Array | None, output_size: Pair, window: Window, groups: int
+) -> Array:
+    """Spread x (N, O, OH, OW) by w (O, C/G, KH, KW) into y (N, C, H, W) of `output_size`, adding bias (C,).
+
+    The letters are those of the convolution whose transpose it is: x has the shape of its output.
+    """
+    y = conv2d_grad_input(x, w, output_size, window, groups)
+    if bias is not None:
+        columns = bias[:, None, None]
+        parallel(
+            lambda piece: np.add(y[piece], columns, out=y[piece]),
+            pieces(len(y), y[:1].nbytes, _PIECE_BYTES),
+        )
+    return y
