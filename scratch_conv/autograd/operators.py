@@ -124,6 +124,23 @@ class Bilinear(Function):
         return unfold(call(cls, *folded, *others, size * groups), grown, size), grown
 
 
+def vmap_elementwise(function: type[Function], info: Any, in_dims: Any, *operands: Any) -> Any:
+    """Batch a function of operands of one shape, elementwise: the vmapped dimension is one more in front.
+
+    Operands without one are repeated; what is not a tensor is passed on.
+    """
+    size = info.batch_size
+    stacked = [
+        operand
+        if not isinstance(operand, Tensor)
+        else operand.expand(size, *operand.shape)
+        if dim is None
+        else operand.movedim(dim, 0)
+        for operand, dim in zip(operands, in_dims, strict=True)
+    ]
+    return call(function, *stacked), 0
+
+
 def fold(tensor: Tensor, vmapped_dim: int | None, dim: int, size: int) -> Tensor:
     """Merge the dimension that vmap added (of `size`) into `dim`; a tensor without one is repeated."""
     if vmapped_dim is None:

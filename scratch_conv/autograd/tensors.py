@@ -25,6 +25,16 @@ def to_tensor(
     return torch.from_numpy(array).contiguous(memory_format=memory_format).to(like.dtype)
 
 
+def to_tensor_like(array: Array, like: Tensor) -> Tensor:
+    """Wrap an array of the shape of `like` as a tensor of its dtype, with the strides of `empty_like` of it."""
+    tensor, wanted = torch.from_numpy(array), torch.empty_like(like)
+    return tensor if _same_layout(tensor, wanted) else wanted.copy_(tensor)
+
+
+def _same_layout(one: Tensor, other: Tensor) -> bool:
+    return one.dtype == other.dtype and one.stride() == other.stride()
+
+
 def common_memory_format(*operands: Tensor) -> torch.memory_format:
     """Give the format of torch's outputs: channels_last if any operand's strides suggest it."""
     suggested = {suggest_memory_format(operand) for operand in operands}

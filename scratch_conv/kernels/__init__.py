@@ -7,6 +7,7 @@ from scratch_conv.kernels.convolution import (
     conv2d_grad_weight,
     convolution_algorithm,
 )
+from scratch_conv.kernels.dense import linear, matrix_product
 from scratch_conv.kernels.geometry import Window
 from scratch_conv.kernels.max_pooling import (
     MOST_TAPS_IN_A_BYTE,
@@ -15,6 +16,8 @@ from scratch_conv.kernels.max_pooling import (
     max_pool2d_indices,
     max_pool2d_scatter,
 )
+from scratch_conv.kernels.products import summed_product
+from scratch_conv.kernels.rectifying import relu, relu_gate
 from scratch_conv.kernels.threads import free_scratch, get_num_threads, set_num_threads, using_num_threads
 
 __all__ = [
@@ -27,10 +30,15 @@ __all__ = [
     "convolution_algorithm",
     "free_scratch",
     "get_num_threads",
+    "linear",
+    "matrix_product",
     "max_pool2d",
     "max_pool2d_gather",
     "max_pool2d_indices",
     "max_pool2d_scatter",
+    "relu",
+    "relu_gate",
     "set_num_threads",
+    "summed_product",
     "using_num_threads",
 ]

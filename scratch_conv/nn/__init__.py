@@ -4,7 +4,9 @@ Each is a subclass of its torch namesake: `isinstance` holds both ways of asking
 ours by a change of class (`scratch_conv.swap`).
 """
 
+from scratch_conv.nn.activation import ReLU
 from scratch_conv.nn.convolution import Conv2d
+from scratch_conv.nn.dense import Linear
 from scratch_conv.nn.pooling import MaxPool2d
 
-__all__ = ["Conv2d", "MaxPool2d"]
+__all__ = ["Conv2d", "Linear", "MaxPool2d", "ReLU"]

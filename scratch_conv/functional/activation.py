@@ -1,0 +1,31 @@
+"""Activations."""
+
+import torch
+from torch import Tensor
+
+from scratch_conv import arguments
+from scratch_conv.autograd import ReLU, call
+from scratch_conv.functional.calling import overridable
+
+
+@overridable
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
+    """Take the positive part of every element, as `torch.nn.functional.relu` does.
+
+    Args:
+        input: of any shape, real or whole numbers.
+        inplace: whether to write the result over the input, and to return that same tensor.
+
+    Returns:
+        max(input, 0), of the shape, the dtype and the strides of the input; NaN stays NaN.
+
+    Raises:
+        TypeError: the input is not a tensor.
+        RuntimeError: it is not on the CPU; or it is a leaf that requires a gradient, and `inplace`.
+        NotImplementedError: it is bool or complex.
+    """
+    arguments.tensors("relu", input=input)
+    if input.dtype == torch.bool or input.dtype.is_complex:
+        raise NotImplementedError(f"relu is not implemented for {input.dtype}")
+    output: Tensor = call(ReLU, input)
+    return input.copy_(output) if inplace else output
