@@ -1,19 +1,28 @@
 """Each kernel as a `torch.autograd.Function` on an opaque custom operator. Thin: all arithmetic is NumPy."""
 
 from scratch_conv.autograd.convolution import Conv2d
+from scratch_conv.autograd.cross_entropies import Nll, SmoothLabels, inverse_total_weight
 from scratch_conv.autograd.dense import Linear
+from scratch_conv.autograd.dropping import Drop
 from scratch_conv.autograd.max_pooling import MaxPool2d, max_pool2d_indices
-from scratch_conv.autograd.operators import call
-from scratch_conv.autograd.products import MatrixProduct, SummedProduct
+from scratch_conv.autograd.operators import call, in_transform
+from scratch_conv.autograd.products import product
 from scratch_conv.autograd.rectifying import ReLU
+from scratch_conv.autograd.softmaxes import LogSoftmax, Softmax
 
 __all__ = [
     "Conv2d",
+    "Drop",
     "Linear",
-    "MatrixProduct",
+    "LogSoftmax",
     "MaxPool2d",
+    "Nll",
     "ReLU",
-    "SummedProduct",
+    "SmoothLabels",
+    "Softmax",
     "call",
+    "in_transform",
+    "inverse_total_weight",
     "max_pool2d_indices",
+    "product",
 ]

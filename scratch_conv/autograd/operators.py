@@ -35,7 +35,7 @@ def call(function: type[Function], *args: Any) -> Any:
     (`register_derivatives`), but forward mode and the transforms of `torch.func` do not see through it: where
     one of these is being traced, the refusal is left to dynamo, lest the derivative be lost without a word.
     """
-    if torch.compiler.is_compiling() and not _in_transform():
+    if torch.compiler.is_compiling() and not in_transform():
         return function.forward(*args)
     return function.apply(*map(_no_leaf, args))
 
@@ -64,7 +64,8 @@ def _will_run(node: Any) -> bool:
 
 
 @torch._dynamo.assume_constant_result
-def _in_transform() -> bool:
+def in_transform() -> bool:
+    """Tell whether a transform of `torch.func`, or forward mode, is under way."""
     return torch._C._functorch.maybe_current_level() is not None or fwAD._current_level >= 0
 
 

@@ -11,14 +11,7 @@ import torch
 from torch import Tensor
 
 from scratch_conv import kernels
-from scratch_conv.autograd.operators import (
-    Bilinear,
-    call,
-    fold,
-    operator,
-    register_derivatives,
-    unfold,
-)
+from scratch_conv.autograd.operators import Bilinear, call, fold, operator, register_derivatives, unfold
 from scratch_conv.autograd.tensors import to_array, to_tensor
 
 
@@ -57,7 +50,7 @@ class MatrixProduct(Bilinear):
 
     @classmethod
     def vmap(cls, info: Any, in_dims: Any, a: Tensor, b: Tensor, *_: Any) -> Any:
-        """Take one operand's vmapped dimension for more rows or columns, and both operands' for more groups."""
+        """Take one operand's vmapped dimension for more rows or columns, both operands' for groups."""
         size, (a_dim, b_dim) = info.batch_size, in_dims
         if b_dim is None:
             return unfold(call(cls, fold(a, a_dim, 1, size), b), 1, size), 1
@@ -94,6 +87,12 @@ def product(a: Tensor, b: Tensor, shape: Sequence[int], factor: float = 1.0) -> 
     """Give Σ factor·a·b, of the shape that is asked for."""
     result: Tensor = call(SummedProduct, a, b, shape, factor)
     return result
+
+
+def total(a: Tensor, b: Tensor | None = None) -> Tensor:
+    """Give Σ a·b, or Σ a, over the middle of three dimensions, which is kept with the size 1."""
+    other = a.new_ones(1, 1, 1) if b is None else b
+    return product(a, other, (a.shape[0], 1, a.shape[2]))
 
 
 for _function in (MatrixProduct, SummedProduct):

@@ -26,7 +26,7 @@ def to_tensor(
 
 
 def to_tensor_like(array: Array, like: Tensor) -> Tensor:
-    """Wrap an array of the shape of `like` as a tensor of its dtype, with the strides of `empty_like` of it."""
+    """Wrap an array as a tensor of the dtype of `like`, with the strides of `torch.empty_like(like)`."""
     tensor, wanted = torch.from_numpy(array), torch.empty_like(like)
     return tensor if _same_layout(tensor, wanted) else wanted.copy_(tensor)
 

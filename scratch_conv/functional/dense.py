@@ -48,7 +48,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def _check_linear(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
     if input.dim() == 0 or weight.dim() == 0:
         raise RuntimeError(
-            f"both arguments to linear need to be at least 1D, but they are {input.dim()}D and {weight.dim()}D"
+            f"both arguments to linear need to be at least 1D, "
+            f"but they are {input.dim()}D and {weight.dim()}D"
         )
     if weight.dim() > 2 or (weight.dim() == 1 and bias is not None):
         expected = "1D or 2D weight" if bias is None else "2D weight with a bias"

@@ -17,7 +17,7 @@ from scratch_conv.kernels.geometry import Array
 
 
 def summed_product(a: Array, b: Array, shape: Sequence[int], factor: float) -> Array:
-    """Multiply a by b and by the factor; sum over the axes where `shape` is 1, repeat where only it is not."""
+    """Multiply a by b and by the factor, summed or repeated to the shape that is asked for."""
     with np.errstate(all="ignore"):
         product = np.multiply(a, b)
         axes = tuple(axis for axis, size in enumerate(shape) if size == 1 and product.shape[axis] != 1)
@@ -25,4 +25,4 @@ def summed_product(a: Array, b: Array, shape: Sequence[int], factor: float) -> A
             product = product.sum(axis=axes, keepdims=True, dtype=product.dtype)
         if factor != 1:
             product *= product.dtype.type(factor)
-    return np.array(np.broadcast_to(product, tuple(shape)), order="C")
+    return product if product.shape == tuple(shape) else np.broadcast_to(product, tuple(shape)).copy()

@@ -24,7 +24,7 @@ from scratch_conv.kernels.geometry import Array
 _Piece = TypeVar("_Piece")
 
 _PIECE_BYTES = 2**18
-"""Elementwise work is cut into pieces of this size: two operands and a result stay in the core's own cache."""
+"""Elementwise work is cut into pieces of this size, which stay in the core's own cache."""
 
 
 def parallel(work: Callable[[_Piece], object], pieces: Iterable[_Piece]) -> None:
@@ -48,7 +48,7 @@ def parallel(work: Callable[[_Piece], object], pieces: Iterable[_Piece]) -> None
 
 
 def over_elements(work: Callable[..., object], result: Array, *operands: Array) -> None:
-    """Call `work(result, *operands)` on pieces of the flattened arrays, small enough for the core's own cache.
+    """Call `work(result, *operands)` on pieces of the flattened arrays that fit the core's own cache.
 
     All have one shape. The result is dense, in whatever order of its axes; an operand that lies in memory
     otherwise is copied first.

@@ -4,9 +4,23 @@ Each is a subclass of its torch namesake: `isinstance` holds both ways of asking
 ours by a change of class (`scratch_conv.swap`).
 """
 
-from scratch_conv.nn.activation import ReLU
+from scratch_conv.nn.activation import LogSoftmax, ReLU, Softmax
 from scratch_conv.nn.convolution import Conv2d
 from scratch_conv.nn.dense import Linear
+from scratch_conv.nn.dropout import Dropout, Dropout2d
+from scratch_conv.nn.loss import CrossEntropyLoss
 from scratch_conv.nn.pooling import MaxPool2d
+from scratch_conv.nn.shape import Flatten
 
-__all__ = ["Conv2d", "Linear", "MaxPool2d", "ReLU"]
+__all__ = [
+    "Conv2d",
+    "CrossEntropyLoss",
+    "Dropout",
+    "Dropout2d",
+    "Flatten",
+    "Linear",
+    "LogSoftmax",
+    "MaxPool2d",
+    "ReLU",
+    "Softmax",
+]
