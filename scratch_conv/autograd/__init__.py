@@ -1,16 +1,19 @@
 """Each kernel as a `torch.autograd.Function` on an opaque custom operator. Thin: all arithmetic is NumPy."""
 
+from scratch_conv.autograd.batch_normalization import BatchNorm, BatchNormInference, update_running
 from scratch_conv.autograd.convolution import Conv2d
 from scratch_conv.autograd.cross_entropies import Nll, SmoothLabels, inverse_total_weight
 from scratch_conv.autograd.dense import Linear
 from scratch_conv.autograd.dropping import Drop
 from scratch_conv.autograd.max_pooling import MaxPool2d, max_pool2d_indices
-from scratch_conv.autograd.operators import call, in_transform
+from scratch_conv.autograd.operators import call, in_torch_func
 from scratch_conv.autograd.products import product
 from scratch_conv.autograd.rectifying import ReLU
 from scratch_conv.autograd.softmaxes import LogSoftmax, Softmax
 
 __all__ = [
+    "BatchNorm",
+    "BatchNormInference",
     "Conv2d",
     "Drop",
     "Linear",
@@ -21,8 +24,9 @@ __all__ = [
     "SmoothLabels",
     "Softmax",
     "call",
-    "in_transform",
+    "in_torch_func",
     "inverse_total_weight",
     "max_pool2d_indices",
     "product",
+    "update_running",
 ]

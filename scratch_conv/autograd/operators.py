@@ -35,8 +35,10 @@ def call(function: type[Function], *args: Any) -> Any:
     (`register_derivatives`), but forward mode and the transforms of `torch.func` do not see through it: where
     one of these is being traced, the refusal is left to dynamo, lest the derivative be lost without a word.
     """
-    if torch.compiler.is_compiling() and not in_transform():
+    if torch.compiler.is_compiling() and not _in_transform():
         return function.forward(*args)
+    if (torch._C._functorch.maybe_current_level() or 0) > 1:
+        _refuse_nested_forward_mode()
     return function.apply(*map(_no_leaf, args))
 
 
@@ -63,10 +65,29 @@ def _will_run(node: Any) -> bool:
         return True
 
 
+def _refuse_nested_forward_mode() -> None:
+    """Refuse forward mode over forward mode, whose outer tangents torch drops within a Function's `jvp`.
+
+    Raises:
+        NotImplementedError: two transforms in forward mode are under way.
+    """
+    stack = torch._C._functorch.get_interpreter_stack() or []
+    if sum(interpreter.key() == torch._C._functorch.TransformType.Jvp for interpreter in stack) > 1:
+        raise NotImplementedError(
+            "scratch_conv: forward mode over forward mode (jvp or jacfwd within another) loses derivatives "
+            "in torch.autograd.Function; let one of the two be jacrev, vjp or grad, as in torch.func.hessian"
+        )
+
+
 @torch._dynamo.assume_constant_result
-def in_transform() -> bool:
-    """Tell whether a transform of `torch.func`, or forward mode, is under way."""
-    return torch._C._functorch.maybe_current_level() is not None or fwAD._current_level >= 0
+def in_torch_func() -> bool:
+    """Tell whether a transform of `torch.func` is under way."""
+    return torch._C._functorch.maybe_current_level() is not None
+
+
+@torch._dynamo.assume_constant_result
+def _in_transform() -> bool:
+    return in_torch_func() or fwAD._current_level >= 0
 
 
 def register_derivatives(function: Any) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from scratch_conv import arguments
-from scratch_conv.autograd import Drop, call, in_transform
+from scratch_conv.autograd import Drop, call, in_torch_func
 from scratch_conv.functional.calling import overridable
 
 
@@ -92,6 +92,6 @@ def _mask(input: Tensor, kept: float, by_channel: bool) -> Tensor:
     In torch's order, which is that of the memory; but under the transforms of `torch.func` of the indices.
     """
     shape = (*input.shape[:2], *[1] * (input.dim() - 2)) if by_channel else input.shape
-    if in_transform():  # with an unbatched tensor, for vmap to make one mask of, or one for each
+    if in_torch_func():  # with an unbatched tensor, for vmap to make one mask of, or one for each
         return torch.bernoulli(torch.empty(shape, dtype=input.dtype, device=input.device), kept)
     return (input.new_empty(shape) if by_channel else torch.empty_like(input)).bernoulli_(kept)

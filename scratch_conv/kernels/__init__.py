@@ -1,5 +1,12 @@
 """The operations and their derivatives in NumPy, one file an operation. Nothing here knows torch."""
 
+from scratch_conv.kernels.batch_normalization import (
+    batch_norm,
+    batch_norm_grad,
+    batch_norm_inference,
+    inverse_deviation,
+    running_average,
+)
 from scratch_conv.kernels.convolution import (
     conv2d,
     conv2d_grad_bias,
@@ -39,6 +46,9 @@ __all__ = [
     "MOST_TAPS_IN_A_BYTE",
     "Classes",
     "Window",
+    "batch_norm",
+    "batch_norm_grad",
+    "batch_norm_inference",
     "conv2d",
     "conv2d_grad_bias",
     "conv2d_grad_input",
@@ -48,6 +58,7 @@ __all__ = [
     "exponential",
     "free_scratch",
     "get_num_threads",
+    "inverse_deviation",
     "inverse_total_weight",
     "linear",
     "log_softmax",
@@ -61,6 +72,7 @@ __all__ = [
     "nll_grad",
     "relu",
     "relu_gate",
+    "running_average",
     "set_num_threads",
     "smooth_labels",
     "softmax",

@@ -9,10 +9,13 @@ from scratch_conv.nn.convolution import Conv2d
 from scratch_conv.nn.dense import Linear
 from scratch_conv.nn.dropout import Dropout, Dropout2d
 from scratch_conv.nn.loss import CrossEntropyLoss
+from scratch_conv.nn.normalization import BatchNorm1d, BatchNorm2d
 from scratch_conv.nn.pooling import MaxPool2d
 from scratch_conv.nn.shape import Flatten
 
 __all__ = [
+    "BatchNorm1d",
+    "BatchNorm2d",
     "Conv2d",
     "CrossEntropyLoss",
     "Dropout",
