@@ -66,16 +66,28 @@ def batch_norm(
             update_running(running_mean, running_var, mean, variance, momentum, count)
     else:
         output = call(BatchNormInference, pixels, weight, bias, running_mean, running_var, eps)
-    return output.reshape(input.shape)
+    return _pictures(output, input)
+
+
+def _channels_last(input: Tensor) -> bool:
+    """Tell whether torch's batch norm gives its output in channels_last."""
+    return not input.is_contiguous() and suggest_memory_format(input) != torch.contiguous_format
 
 
 def _pixels(input: Tensor) -> Tensor:
-    """View (N, C, *) as (N, C, L), in the memory format that torch gives its output."""
-    memory_format = suggest_memory_format(input)
-    shape = (*input.shape[:2], math.prod(input.shape[2:]))
-    if input.is_contiguous() or memory_format == torch.contiguous_format:
-        return input.reshape(-1).reshape(shape)
-    return input.contiguous(memory_format=memory_format).reshape(shape)
+    """View (N, C, *) as (N, C, L), or copy it to a memory format that allows it."""
+    batch, channels, *sizes = input.shape
+    if not _channels_last(input):
+        return input.reshape(-1).reshape(batch, channels, math.prod(sizes))
+    return input.movedim(1, -1).reshape(-1).reshape(batch, math.prod(sizes), channels).mT
+
+
+def _pictures(pixels: Tensor, input: Tensor) -> Tensor:
+    """View (N, C, L) as (N, C, *), with the strides of torch's batch norm of this input."""
+    batch, channels, *sizes = input.shape
+    if not _channels_last(input):
+        return pixels.reshape(input.shape)
+    return pixels.mT.reshape(batch, *sizes, channels).movedim(-1, 1)
 
 
 def _check_batch_norm_numbers(input: Tensor, training: bool, eps: float) -> None:
