@@ -64,22 +64,18 @@ def normalize(input: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     return to_tensor_like(output, input), torch.from_numpy(inverse)
 
 
-def _update_running(
-    running_mean: Tensor, running_var: Tensor, mean: Tensor, variance: Tensor, momentum: float, count: int
-) -> None:
-    """Move the running statistics towards those of a batch of `count` elements a channel.
+def _update_running(running: Tensor, batch: Tensor, momentum: float, correction: float) -> None:
+    """Move a running statistic towards that of a batch, times a correction.
 
     The one operator that mutates: `torch.func` refuses a `copy_` onto a tensor from outside of the transform
     and, as with torch's own batch norm, lets an operator write to it.
     """
-    unbiased = count / (count - 1)
-    for running, batch, correction in ((running_mean, mean, 1.0), (running_var, variance, unbiased)):
-        average = kernels.running_average(to_array(running), to_array(batch), momentum, correction)
-        running.copy_(torch.from_numpy(average))
+    average = kernels.running_average(to_array(running), to_array(batch), momentum, correction)
+    running.copy_(torch.from_numpy(average))
 
 
 update_running = torch.library.custom_op(
-    "scratch_conv::update_running", _update_running, mutates_args=("running_mean", "running_var")
+    "scratch_conv::update_running", _update_running, mutates_args=("running",)
 )
 
 
@@ -110,18 +106,15 @@ def _(*arguments: Any) -> None:
 
 
 @update_running.register_vmap
-def _(info: Any, in_dims: Any, *arguments: Any) -> Any:
-    if None in in_dims[:2]:
+def _(info: Any, in_dims: Any, running: Tensor, batch: Tensor, *numbers: Any) -> Any:
+    running_dim, batch_dim, *_ = in_dims
+    if running_dim is None:
         raise RuntimeError(
             "batch_norm: got a batched tensor as input while the running_mean or running_var, which will be "
             "updated in place, were not batched"
         )
-    *statistics, momentum, count = arguments
-    stacked = (
-        each.expand(info.batch_size, -1) if dim is None else each.movedim(dim, 0)
-        for each, dim in zip(statistics, in_dims, strict=False)
-    )
-    update_running(*stacked, momentum, count)
+    batch = batch.expand(info.batch_size, -1) if batch_dim is None else batch.movedim(batch_dim, 0)
+    update_running(running.movedim(running_dim, 0), batch, *numbers)
     return None, None
 
 
@@ -204,6 +197,14 @@ class BatchNorm(_ByChannel):
         if wants_bias:
             grad_bias = _sum(grad_output).reshape(-1)
         return None, grad_weight, grad_bias, None
+
+    @classmethod
+    def vmap(cls, info: Any, in_dims: Any, *operands: Any) -> Any:
+        outputs, dims = super().vmap(info, in_dims, *operands)
+        if in_dims[0] is not None:
+            return outputs, dims
+        output, mean, variance = outputs  # of one batch, whose statistics are all the same
+        return (output, mean.select(0, 0), variance.select(0, 0)), (1, None, None)
 
     @staticmethod
     def jvp(ctx: Any, input_t: Tensor | None, weight_t: Tensor | None, bias_t: Tensor | None, _: Any) -> Any:

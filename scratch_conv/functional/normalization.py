@@ -63,7 +63,8 @@ def batch_norm(
         output, mean, variance = call(BatchNorm, pixels, weight, bias, eps)
         if running_mean is not None and input.numel():
             count = input.numel() // input.shape[1]
-            update_running(running_mean, running_var, mean, variance, momentum, count)
+            update_running(running_mean, mean, momentum, 1.0)
+            update_running(running_var, variance, momentum, count / (count - 1))  # unbiased
     else:
         output = call(BatchNormInference, pixels, weight, bias, running_mean, running_var, eps)
     return _pictures(output, input)
