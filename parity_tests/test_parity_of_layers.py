@@ -12,8 +12,22 @@ REAL = ("float32", "float64")
 REDUCED = ("float16", "bfloat16")
 COMPLEX = ("complex64", "complex128")
 
-FUNCTIONS = {"conv2d": sc.functional.conv2d, "max_pool2d": sc.functional.max_pool2d}
-MODULES = {"conv2d": sc.nn.Conv2d, "max_pool2d": sc.nn.MaxPool2d}
+FUNCTIONS = {
+    "batch_norm": sc.functional.batch_norm,
+    "conv2d": sc.functional.conv2d,
+    "cross_entropy": sc.functional.cross_entropy,
+    "linear": sc.functional.linear,
+    "max_pool2d": sc.functional.max_pool2d,
+    "relu": sc.functional.relu,
+}
+MODULES = {
+    "batch_norm": sc.nn.BatchNorm2d,
+    "conv2d": sc.nn.Conv2d,
+    "cross_entropy": sc.nn.CrossEntropyLoss,
+    "linear": sc.nn.Linear,
+    "max_pool2d": sc.nn.MaxPool2d,
+    "relu": sc.nn.ReLU,
+}
 
 
 def parity(candidate: Any, like: str, supports: Supports, *, invalid: bool = False) -> None:
@@ -41,7 +55,7 @@ def test_function_gives_torch_values_in_reduced_precision(like: str) -> None:
     parity(FUNCTIONS[like], like, Supports(dtypes=REDUCED))
 
 
-@pytest.mark.parametrize("like", ["conv2d"])
+@pytest.mark.parametrize("like", ["conv2d", "linear"])
 def test_function_gives_torch_values_for_complex_numbers(like: str) -> None:
     parity(FUNCTIONS[like], like, Supports(dtypes=COMPLEX, second_derivatives=True))
 
