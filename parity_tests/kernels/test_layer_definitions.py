@@ -176,11 +176,11 @@ def test_batch_norm_and_its_derivatives_are_their_definitions(
     n, eps = sizes[0] * sizes[2], 0.01
     x = laid_out((drawn(seed, *sizes) + 1000 * far).astype(np.float32), axes)
     grads, weight, bias = drawn(seed + 1, *sizes), drawn(seed + 2, sizes[1]), drawn(seed + 3, sizes[1])
-    given_parameters = (weight, bias) if affine else (None, None)
-    y, mean, variance = kernels.batch_norm(x, *given_parameters, eps)
-    fixed = kernels.batch_norm_inference(x, mean, variance, *given_parameters, eps)
+    w_given, b_given = (weight, bias) if affine else (None, None)
+    y, mean, variance = kernels.batch_norm(x, w_given, b_given, eps)
+    fixed = kernels.batch_norm_inference(x, mean, variance, w_given, b_given, eps)
     np.testing.assert_allclose(fixed, y, rtol=0, atol=0)
-    dx, dw, db = kernels.batch_norm_grad(grads, x, mean, variance, given_parameters[0], eps)
+    dx, dw, db = kernels.batch_norm_grad(grads, x, mean, variance, w_given, eps)
     for c in range(sizes[1]):
         row, g = x[:, c].astype(float), grads[:, c].astype(float)
         w, b = (float(weight[c]), float(bias[c])) if affine else (1.0, 0.0)

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from scratch_conv import kernels
-from scratch_conv.autograd.operators import call, fold, operator, register_derivatives, unfold
+from scratch_conv.autograd.operators import call, fold, operator, register_derivatives, unfold, wanted
 from scratch_conv.autograd.products import product
 from scratch_conv.autograd.tensors import to_array, to_tensor, to_tensor_like
 
@@ -185,17 +185,18 @@ class BatchNorm(_ByChannel):
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor, *_: Any) -> Any:
-        wants_input, wants_weight, wants_bias, _ = ctx.needs_input_grad
+        _, needs_weight, needs_bias, _ = ctx.needs_input_grad
         grad_weight = grad_bias = None
-        if wants_input:
+        if wanted(ctx)[0]:
             grads = call(BatchNormGrad, grad_output, *ctx.saved_tensors, ctx.eps)
             grad_input, grad_weight, grad_bias = grads
-            return grad_input, grad_weight if wants_weight else None, grad_bias if wants_bias else None, None
-        if wants_weight:
-            normal, _ = call(Normalize, ctx.saved_tensors[0], ctx.eps)
-            grad_weight = _sum(grad_output, normal).reshape(-1)
-        if wants_bias:
-            grad_bias = _sum(grad_output).reshape(-1)
+            return grad_input, grad_weight if needs_weight else None, grad_bias if needs_bias else None, None
+        input, *_ = ctx.saved_tensors
+        if needs_weight:
+            normal, _ = call(Normalize, _widened(input), ctx.eps)
+            grad_weight = _sum(_widened(grad_output), normal).reshape(-1)
+        if needs_bias:
+            grad_bias = _sum(_widened(grad_output)).reshape(-1)
         return None, grad_weight, grad_bias, None
 
     @classmethod
@@ -289,16 +290,16 @@ class BatchNormInference(_ByChannel):
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> Any:
         input, weight, mean, variance = ctx.saved_tensors
-        wants_input, wants_weight, wants_bias, *_ = ctx.needs_input_grad
+        _, needs_weight, needs_bias, *_ = ctx.needs_input_grad
         grad_input = grad_weight = grad_bias = None
-        if wants_input:
+        if wanted(ctx)[0]:
             rest = torch.zeros_like(mean), variance, ctx.eps
             grad_input = call(BatchNormInference, grad_output, weight, None, *rest)
-        if wants_weight:
-            normal = call(BatchNormInference, input, None, None, mean, variance, ctx.eps)
-            grad_weight = _sum(grad_output, normal).reshape(-1)
-        if wants_bias:
-            grad_bias = _sum(grad_output).reshape(-1)
+        if needs_weight:
+            normal = call(BatchNormInference, _widened(input), None, None, mean, variance, ctx.eps)
+            grad_weight = _sum(_widened(grad_output), normal).reshape(-1)
+        if needs_bias:
+            grad_bias = _sum(_widened(grad_output)).reshape(-1)
         return grad_input, grad_weight, grad_bias, None, None, None
 
     @staticmethod
@@ -342,6 +343,11 @@ def _sum(a: Tensor, b: Tensor | None = None, factor: float = 1.0) -> Tensor:
     """Give Σ factor · a · b for each channel, (1, C, 1)."""
     other = a.new_ones(1, 1, 1) if b is None else b
     return product(a, other, (1, a.shape[1], 1), factor)
+
+
+def _widened(tensor: Tensor) -> Tensor:
+    """Bring half precision to float32, so that a sum is rounded once, at the end."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _square(inverse: Tensor) -> Tensor:

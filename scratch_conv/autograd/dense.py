@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 
 from scratch_conv import kernels
-from scratch_conv.autograd.operators import Bilinear, call, fold, operator, register_derivatives, unfold
+from scratch_conv.autograd.operators import (
+    Bilinear,
+    call,
+    fold,
+    operator,
+    register_derivatives,
+    unfold,
+    wanted,
+)
 from scratch_conv.autograd.products import MatrixProduct
 from scratch_conv.autograd.tensors import to_array, to_tensor
 
@@ -39,13 +47,13 @@ class Linear(Bilinear):
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> Any:
         input, weight = ctx.saved_tensors
-        wants_input, wants_weight, wants_bias = ctx.needs_input_grad
+        wants_input, wants_weight, *wants_bias = wanted(ctx)
         grad_input = grad_weight = grad_bias = None
         if wants_input:
             grad_input = call(MatrixProduct, grad_output, weight.conj())
         if wants_weight:
             grad_weight = call(MatrixProduct, grad_output.mT, input.conj())
-        if wants_bias:
+        if any(wants_bias):
             groups, rows, _ = ctx.output_shape
             grad_bias = call(MatrixProduct, grad_output.new_ones(groups, 1, rows), grad_output).squeeze(1)
         return grad_input, grad_weight, grad_bias

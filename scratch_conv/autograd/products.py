@@ -11,7 +11,15 @@ import torch
 from torch import Tensor
 
 from scratch_conv import kernels
-from scratch_conv.autograd.operators import Bilinear, call, fold, operator, register_derivatives, unfold
+from scratch_conv.autograd.operators import (
+    Bilinear,
+    call,
+    fold,
+    operator,
+    register_derivatives,
+    unfold,
+    wanted,
+)
 from scratch_conv.autograd.tensors import to_array, to_tensor
 
 
@@ -43,7 +51,7 @@ class MatrixProduct(Bilinear):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         a, b = ctx.saved_tensors
-        wants_a, wants_b = ctx.needs_input_grad
+        wants_a, wants_b = wanted(ctx)
         to_a = call(MatrixProduct, grad, b.mT.conj()) if wants_a else None
         to_b = call(MatrixProduct, a.mT.conj(), grad) if wants_b else None
         return to_a, to_b
@@ -68,7 +76,7 @@ class SummedProduct(Bilinear):
     def backward(ctx: Any, grad: Tensor) -> Any:
         a, b = ctx.saved_tensors
         _, factor = ctx.rest
-        wants_a, wants_b, *_ = ctx.needs_input_grad
+        wants_a, wants_b = wanted(ctx)
         to_a = call(SummedProduct, grad, b, a.shape, factor) if wants_a else None
         to_b = call(SummedProduct, grad, a, b.shape, factor) if wants_b else None
         return to_a, to_b, None, None

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from scratch_conv import kernels
-from scratch_conv.autograd.operators import call, fold, operator, register_derivatives, unfold
+from scratch_conv.autograd.operators import call, fold, operator, register_derivatives, unfold, wanted
 from scratch_conv.autograd.products import product, total
 from scratch_conv.autograd.tensors import to_array, to_tensor, to_tensor_like
 
@@ -107,7 +107,7 @@ class SoftmaxGrad(_GradAlongClasses):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         grad_output, output = ctx.saved_tensors
-        wants_grad_output, wants_output = ctx.needs_input_grad
+        wants_grad_output, wants_output = wanted(ctx)
         to_grad_output = call(SoftmaxGrad, grad, output) if wants_grad_output else None
         if not wants_output:
             return to_grad_output, None
@@ -152,7 +152,7 @@ class LogSoftmaxGrad(_GradAlongClasses):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         grad_output, output = ctx.saved_tensors
-        wants_grad_output, wants_output = ctx.needs_input_grad
+        wants_grad_output, wants_output = wanted(ctx)
         weighted = product(grad, call(Exponential, output), output.shape)
         to_grad_output = grad - total(weighted) if wants_grad_output else None
         to_output = product(weighted, total(grad_output), output.shape, -1.0) if wants_output else None

@@ -1,5 +1,6 @@
 """Dropout."""
 
+import math
 import warnings
 from typing import Any
 
@@ -29,7 +30,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     Raises:
         TypeError: an argument has a type that torch does not take.
         ValueError: p is not a probability.
-        RuntimeError: the input is not on the CPU, or is of whole numbers.
+        RuntimeError: p is NaN; or the input is not on the CPU, or is of whole numbers.
         NotImplementedError: it is complex.
     """
     return _dropped("dropout", input, p, training, inplace, by_channel=False)
@@ -68,8 +69,9 @@ def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
 def _dropped(name: str, input: Tensor, p: Any, training: Any, inplace: bool, *, by_channel: bool) -> Tensor:
     arguments.tensors(name, input=input)
     probability = arguments.number(name, "p", p)
-    if not 0 <= probability <= 1:
-        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+    if not 0 <= probability <= 1:  # torch looks for NaN later than for other numbers, by another check
+        error = RuntimeError if math.isnan(probability) else ValueError
+        raise error(f"dropout probability has to be between 0 and 1, but got {p}")
     training = arguments.boolean(name, "training", training)
     if by_channel and input.dim() < 2:
         raise RuntimeError(f"{name}: expected at least 2 dimensions in the input, but got {input.dim()}")

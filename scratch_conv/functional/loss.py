@@ -60,7 +60,7 @@ def cross_entropy(
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
     if torch.is_autocast_enabled("cpu"):
         input, target, weight = (_widened(tensor) for tensor in (input, target, weight))
-    if input.dim() and target.shape == input.shape:
+    if target.shape == input.shape:
         _check_probabilities(input, target, weight, ignore_index)
         return _of_probabilities(input, target, weight, reduction, smoothing)
     _check_classes(input, target, weight)
@@ -78,10 +78,10 @@ def _of_classes(
     if reduction == "none":
         shape = target.shape if input.dim() > 1 else ()
         return losses.reshape(shape).to(input.dtype)
-    share = losses.new_ones(1, 1)
+    loss = product(losses, losses.new_ones(1, 1), (1, 1))
     if reduction == "mean":
-        share = inverse_total_weight(classes, by_row, ignore_index, count, losses.dtype)
-    return product(losses, share, (1, 1)).reshape(()).to(input.dtype)
+        loss = product(loss, inverse_total_weight(classes, by_row, ignore_index, count, loss.dtype), (1, 1))
+    return loss.reshape(()).to(input.dtype)
 
 
 def _of_probabilities(
@@ -122,6 +122,11 @@ def _widened(tensor: Any) -> Any:
     return tensor if tensor is None else _at_least_float32(tensor)
 
 
+def _check_has_classes(input: Tensor) -> None:
+    if input.dim() == 0:
+        raise IndexError(f"cross_entropy: expected input of 1 or more dimensions, got size {size_of(input)}")
+
+
 def _check_logits(input: Tensor, weight: Tensor | None) -> None:
     if not input.dtype.is_floating_point:
         raise NotImplementedError(f"cross_entropy is not implemented for {input.dtype}")
@@ -138,25 +143,28 @@ def _check_probabilities(input: Tensor, target: Tensor, weight: Tensor | None, i
         raise RuntimeError(
             f"Expected floating point type for target with class probabilities, got {target.dtype}"
         )
+    _check_has_classes(input)
     if ignore_index >= 0:
         raise RuntimeError(f"ignore_index is not supported for floating point target, got {ignore_index=}")
     _check_logits(input, weight)
 
 
 def _check_classes(input: Tensor, target: Tensor, weight: Tensor | None) -> None:
-    if input.dim() == 0:
-        raise RuntimeError(f"Expected input of 1 or more dimensions, got size {size_of(input)}")
+    _check_has_classes(input)
     if input.dim() > 1 and target.dim() == 0:
         raise IndexError(f"Expected a target for each of {input.shape[0]} inputs, got size {size_of(target)}")
     if input.dim() > 1 and input.shape[0] != target.shape[0]:
         raise ValueError(
             f"Expected input batch_size ({input.shape[0]}) to match target batch_size ({target.shape[0]})."
         )
+    if input.dim() == 1 and target.dim() == 1 and target.shape[0] != 1:
+        raise ValueError(f"For 1D input, 1D target must have size 1, but got target size: {target.shape[0]}")
     wanted = [1] if input.dim() == 1 else [input.shape[0], *input.shape[2:]]
     if size_of(target) != wanted and not (input.dim() == 1 and target.dim() == 0):
         raise RuntimeError(f"Expected target size {wanted}, got {size_of(target)}")
-    if target.dtype not in (torch.int64, torch.uint8):
-        raise RuntimeError(f"expected target dtype to be Long or Byte, but got {target.dtype}")
+    if target.dtype != torch.int64 and (target.dtype != torch.uint8 or input.dim() > 2):
+        expected = "Long or Byte" if input.dim() <= 2 else "Long"
+        raise RuntimeError(f"expected target dtype to be {expected}, but got {target.dtype}")
     _check_logits(input, weight)
     if weight is not None and weight.dtype != input.dtype:
         raise RuntimeError(f"expected weight of scalar type {input.dtype} but found {weight.dtype}")

@@ -56,7 +56,7 @@ def batch_norm(
     eps = arguments.number("batch_norm", "eps", eps)
     _check_batch_norm_numbers(input, training, eps)
     _check_statistics(running_mean, running_var, training)
-    _check_batch_norm(input, present)
+    _check_batch_norm(input, present, training)
     pixels = _pixels(input)
     weight, bias = (None if each is None else each.reshape(-1) for each in (weight, bias))
     if training:
@@ -112,10 +112,11 @@ def _check_statistics(running_mean: Tensor | None, running_var: Tensor | None, t
             raise RuntimeError(f"batch_norm is not differentiable with respect to argument '{name}'")
 
 
-def _check_batch_norm(input: Tensor, present: dict[str, Tensor]) -> None:
+def _check_batch_norm(input: Tensor, present: dict[str, Tensor], training: bool) -> None:
     if input.dim() < 2:
         expected = "batch_norm: expected input of at least 2 dimensions (N, C)"
-        raise (RuntimeError if present else IndexError)(f"{expected}, but got size {size_of(input)}")
+        unindexed = not present or (training and input.dim() == 0)
+        raise (IndexError if unindexed else RuntimeError)(f"{expected}, but got size {size_of(input)}")
     for name, tensor in present.items():
         one_dimensional = tensor.dim() == 1 or name in ("weight", "bias")
         if tensor.numel() != input.shape[1] or not one_dimensional:
