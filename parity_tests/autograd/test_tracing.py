@@ -1,6 +1,7 @@
 """Compilation, export, tracing and shape propagation see the operators and compute the same."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -44,18 +45,68 @@ def test_export_sees_one_node_a_layer() -> None:
     sc.swap(model)
     program = torch.export.export(model, (torch.ones(1, 2, 6, 6, dtype=torch.float64),))
     nodes = [str(node.target) for node in program.graph.nodes if "scratch_conv" in str(node.target)]
-    assert nodes == ["scratch_conv.conv2d.default", "scratch_conv.max_pool2d.default"]
+    assert nodes == [f"scratch_conv.{name}.default" for name in ("conv2d", "relu", "max_pool2d")]
     torch.testing.assert_close(program.module()(torch.ones(1, 2, 6, 6, dtype=torch.float64)), expected)
 
 
+class Classifier(nn.Module):
+    """A network with its loss: the layers that `network` leaves out, those that mutate among them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(
+            nn.BatchNorm2d(2),
+            nn.Flatten(),
+            nn.Linear(30, 4),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.3),
+            nn.Softmax(dim=1),
+            nn.CrossEntropyLoss(label_smoothing=0.1),
+        ).double()
+
+    def forward(self, x: Tensor, target: Tensor) -> Tensor:
+        *layers, loss = self.layers
+        for layer in layers:
+            x = layer(x)
+        result: Tensor = loss(x, target)
+        return result
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_compile_keeps_what_a_classifier_changes_on_the_way() -> None:
+    torch._dynamo.reset()
+    models = Classifier(), Classifier()
+    for model in models:
+        sc.swap(model)
+    compiled = torch.compile(models[0], fullgraph=True, backend="aot_eager", dynamic=True)
+    for batch in (2, 3):
+        x, target = torch.randn(batch, 2, 3, 5, dtype=torch.float64), torch.arange(batch)
+        for call in (compiled, models[1]):
+            torch.manual_seed(batch)
+            call(x, target).backward()
+    for got, want in zip(*(model.state_dict().values() for model in models), strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+    for got, want in zip(*(model.parameters() for model in models), strict=True):
+        torch.testing.assert_close(got.grad, want.grad, rtol=1e-12, atol=1e-12)
+
+
 def test_fx_sees_one_call_a_layer() -> None:
+    f = sc.functional
+    steps: list[Any] = [f.max_pool2d, f.relu, f.batch_norm, f.dropout, f.dropout2d, f.flatten]
+    steps += [f.softmax, f.log_softmax]
+    further: dict[Any, tuple[Any, ...]] = {f.max_pool2d: (2,), f.batch_norm: (None, None)}
+
     class Model(nn.Module):
         def forward(self, x: Tensor, w: Tensor) -> Tensor:
-            return sc.functional.max_pool2d(sc.functional.conv2d(x, w, padding=1), 2)
+            x = f.conv2d(x, w, padding=1)
+            for step in steps:
+                x = step(x, *further.get(step, ()))
+            return f.cross_entropy(f.linear(x, w), x)
 
     graph = torch.fx.symbolic_trace(Model()).graph
     calls = [node.target for node in graph.nodes if node.op == "call_function"]
-    assert calls == [sc.functional.conv2d, sc.functional.max_pool2d]
+    assert calls == [f.conv2d, *steps, f.linear, f.cross_entropy]
 
 
 def test_shapes_propagate_without_data() -> None:
