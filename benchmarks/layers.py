@@ -45,6 +45,19 @@ POOLINGS: list[tuple[str, int, int, int, dict[str, int]]] = [
     ("ResNet-18", 8, 64, 112, {"kernel_size": 3, "stride": 2, "padding": 1}),
 ]
 
+# The name of the function, the shape of the input and of the other operands, and the further arguments.
+OTHERS: list[tuple[str, list[tuple[int, ...]], dict[str, Any]]] = [
+    ("relu", [(128, 32, 32, 32)], {}),
+    ("linear", [(128, 2048), (256, 2048), (256,)], {}),
+    ("linear", [(128, 256), (10, 256), (10,)], {}),
+    ("batch_norm", [(128, 32, 32, 32), (32,), (32,)], {"training": True}),
+    ("batch_norm", [(128, 128, 8, 8), (128,), (128,)], {"training": True}),
+    ("dropout", [(128, 32, 32, 32)], {}),
+    ("softmax", [(128, 10)], {"dim": 1}),
+    ("log_softmax", [(4096, 1000)], {"dim": 1}),
+    ("cross_entropy", [(128, 10)], {"target": torch.arange(128) % 10}),
+]
+
 
 def main() -> None:
     """Measure, print a table and keep the raw figures."""
@@ -54,11 +67,16 @@ def main() -> None:
     options = parser.parse_args()
     console = Console(highlight=False)
     console.print(machine(), soft_wrap=True)
-    measured: dict[str, dict[str, dict[str, Times]]] = {"convolution": {}, "max pooling": {}}
+    measured: dict[str, dict[str, dict[str, Times]]] = {"convolution": {}, "max pooling": {}, "others": {}}
     for name, *shape in CONVOLUTIONS:
         measured["convolution"][name] = measure(convolution(*shape), options.rounds, options.seconds)
     for name, *pooled in POOLINGS:
         measured["max pooling"][name] = measure(pooling(*pooled), options.rounds, options.seconds)
+    for function, shapes, arguments in OTHERS:
+        name = f"{function} of {' x '.join(map(str, shapes[0]))}"
+        measured["others"][name] = measure(
+            other(function, shapes, arguments), options.rounds, options.seconds
+        )
     for operation, layers in measured.items():
         console.print(table(operation, layers))
     raw = {
@@ -96,6 +114,17 @@ def pooling(batch: Any, channels: Any, size: Any, arguments: Any) -> Layer:
         lambda x: sc.functional.max_pool2d(x, **arguments),
         [torch.randn(batch, channels, size, size, requires_grad=True)],
     )
+
+
+def other(function: str, shapes: list[tuple[int, ...]], arguments: dict[str, Any]) -> Layer:
+    """Describe a call of one of the other functions; the statistics of batch_norm are not kept."""
+    absent = (None, None) if function == "batch_norm" else ()
+
+    def calls(library: Any) -> Callable[..., Tensor]:
+        return lambda x, *rest: getattr(library, function)(x, *absent, *rest, **arguments)
+
+    operands = [torch.randn(shape, requires_grad=True) for shape in shapes]
+    return Layer(calls(F), calls(sc.functional), operands)
 
 
 def measure(layer: Layer, rounds: int, seconds: float) -> dict[str, Times]:

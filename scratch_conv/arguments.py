@@ -59,6 +59,38 @@ def integer(function: str, name: str, value: Any) -> int:
         ) from None
 
 
+def dimension(function: str, name: str, value: Any, count: int) -> int:
+    """Give a dimension of a tensor that has `count` of them, counted from the front.
+
+    Raises:
+        TypeError: it is not an integer.
+        IndexError: there is no such dimension.
+    """
+    dim, count = integer(function, name, value), max(1, count)
+    if not -count <= dim < count:
+        raise IndexError(
+            f"{function}: Dimension out of range (expected {name} to be in range of [{-count}, {count - 1}], "
+            f"but got {dim})"
+        )
+    return dim % count
+
+
+def number(function: str, name: str, value: Any) -> float:
+    """Give a number as a float: Python's, NumPy's, or a tensor of one element.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    try:
+        if isinstance(value, str):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"{function}(): argument '{name}' must be float, not {type(value).__name__}"
+        ) from None
+
+
 def boolean(function: str, name: str, value: Any) -> bool:
     """Give a bool as it is.
 

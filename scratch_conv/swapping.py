@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
@@ -127,24 +127,79 @@ class _Override(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        return _REPLACEMENTS.get(func, func)(*args, **(kwargs or {}))
+        given = kwargs or {}
+        own = _REPLACEMENTS.get(func) if given.get("out") is None else None  # into `out`, torch writes itself
+        return (own or func)(*args, **given)
 
 
 def _max_pool2d_with_indices(*args: Any, **kwargs: Any) -> Any:
     return functional.max_pool2d(*args, **{**kwargs, "return_indices": True})
 
 
+def _batch_norm(
+    input: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any, *rest: Any, **named: Any
+) -> Any:
+    """Take the arguments of `torch.batch_norm`, which end with whether to use cuDNN."""
+    named.pop("cudnn_enabled", None)
+    return functional.batch_norm(input, running_mean, running_var, weight, bias, *rest[:3], **named)
+
+
+def _dropout(input: Any, p: Any, train: Any) -> Any:
+    return functional.dropout(input, p, train)
+
+
+def _dropout_in_place(input: Any, p: Any, train: Any) -> Any:
+    return functional.dropout(input, p, train, inplace=True)
+
+
+def _relu_in_place(input: Any) -> Any:
+    return functional.relu(input, inplace=True)
+
+
+def _softmax(input: Any, dim: Any, dtype: Any = None) -> Any:
+    return functional.softmax(input, dim, dtype=dtype)
+
+
+def _log_softmax(input: Any, dim: Any, dtype: Any = None) -> Any:
+    return functional.log_softmax(input, dim, dtype=dtype)
+
+
 _REPLACEMENTS: dict[Any, Callable[..., Any]] = {
     F.adaptive_avg_pool2d: functional.adaptive_avg_pool2d,
-    torch._C._nn.adaptive_avg_pool2d: functional.adaptive_avg_pool2d,
     F.avg_pool2d: functional.avg_pool2d,
+    F.batch_norm: functional.batch_norm,
+    F.cross_entropy: functional.cross_entropy,
+    F.dropout2d: functional.dropout2d,
+    F.dropout: functional.dropout,
+    F.linear: functional.linear,
+    F.log_softmax: functional.log_softmax,
+    torch._C._nn.adaptive_avg_pool2d: functional.adaptive_avg_pool2d,
     torch.conv1d: functional.conv1d,
     torch.conv2d: functional.conv2d,
     torch.conv_transpose2d: functional.conv_transpose2d,
     torch.max_pool2d: functional.max_pool2d,
     F.max_pool2d: functional.max_pool2d,
     F.max_pool2d_with_indices: _max_pool2d_with_indices,
+    F.relu: functional.relu,
+    F.softmax: functional.softmax,
+    Tensor.flatten: functional.flatten,
+    Tensor.log_softmax: _log_softmax,
+    Tensor.relu: functional.relu,
+    Tensor.relu_: _relu_in_place,
+    Tensor.softmax: _softmax,
     torch._C._nn.max_pool2d_with_indices: _max_pool2d_with_indices,
+    torch.batch_norm: _batch_norm,
+    torch.conv2d: functional.conv2d,
+    torch.dropout: _dropout,
+    torch.dropout_: _dropout_in_place,
+    torch.flatten: functional.flatten,
+    torch.log_softmax: _log_softmax,
+    torch.max_pool2d: functional.max_pool2d,
+    torch.relu: functional.relu,
+    torch.relu_: _relu_in_place,
+    torch.softmax: _softmax,
+    torch.special.log_softmax: _log_softmax,
+    torch.special.softmax: _softmax,
 }
 
 

@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -47,24 +48,79 @@ def test_export_sees_one_node_a_layer() -> None:
     sc.swap(model)
     program = torch.export.export(model, (torch.ones(1, 2, 6, 6, dtype=torch.float64),))
     nodes = [str(node.target) for node in program.graph.nodes if "scratch_conv" in str(node.target)]
-    layers = ["conv2d", "max_pool2d", "conv_transpose2d", "avg_pool2d", "adaptive_avg_pool2d", "conv2d"]
+    layers = [
+        "conv2d",
+        "relu",
+        "max_pool2d",
+        "conv_transpose2d",
+        "avg_pool2d",
+        "adaptive_avg_pool2d",
+        "conv2d",
+    ]
     assert nodes == [f"scratch_conv.{layer}.default" for layer in layers]
     torch.testing.assert_close(program.module()(torch.ones(1, 2, 6, 6, dtype=torch.float64)), expected)
 
 
+class Classifier(nn.Module):
+    """A network with its loss: the layers that `network` leaves out, those that mutate among them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(
+            nn.BatchNorm2d(2),
+            nn.Flatten(),
+            nn.Linear(30, 4),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.3),
+            nn.Softmax(dim=1),
+            nn.CrossEntropyLoss(label_smoothing=0.1),
+        ).double()
+
+    def forward(self, x: Tensor, target: Tensor) -> Tensor:
+        *layers, loss = self.layers
+        for layer in layers:
+            x = layer(x)
+        result: Tensor = loss(x, target)
+        return result
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_compile_keeps_what_a_classifier_changes_on_the_way() -> None:
+    torch._dynamo.reset()
+    models = Classifier(), Classifier()
+    for model in models:
+        sc.swap(model)
+    compiled = torch.compile(models[0], fullgraph=True, backend="aot_eager", dynamic=True)
+    for batch in (2, 3):
+        x, target = torch.randn(batch, 2, 3, 5, dtype=torch.float64), torch.arange(batch)
+        for call in (compiled, models[1]):
+            torch.manual_seed(batch)
+            call(x, target).backward()
+    for got, want in zip(*(model.state_dict().values() for model in models), strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+    for got, want in zip(*(model.parameters() for model in models), strict=True):
+        torch.testing.assert_close(got.grad, want.grad, rtol=1e-12, atol=1e-12)
+
+
 def test_fx_sees_one_call_a_layer() -> None:
+    f = sc.functional
+    steps: list[Any] = [f.max_pool2d, f.relu, f.batch_norm, f.dropout, f.dropout2d, f.flatten]
+    steps += [f.softmax, f.log_softmax]
+    further: dict[Any, tuple[Any, ...]] = {f.max_pool2d: (2,), f.batch_norm: (None, None)}
+
     class Model(nn.Module):
         def forward(self, x: Tensor, w: Tensor) -> Tensor:
-            x = sc.functional.max_pool2d(sc.functional.conv2d(x, w, padding=1), 2)
-            x = sc.functional.avg_pool2d(sc.functional.conv_transpose2d(x, w), 2)
-            return sc.functional.conv1d(sc.functional.adaptive_avg_pool2d(x, 2)[0], w[0])
+            x = f.conv2d(x, w, padding=1)
+            for step in steps:
+                x = step(x, *further.get(step, ()))
+            x = f.conv1d(f.adaptive_avg_pool2d(f.avg_pool2d(f.conv_transpose2d(x, w), 2), 2)[0], w[0])
+            return f.cross_entropy(f.linear(x, w), x)
 
     graph = torch.fx.symbolic_trace(Model()).graph
     calls = [node.target for node in graph.nodes if node.op == "call_function"]
-    names = ["conv2d", "max_pool2d", "conv_transpose2d", "avg_pool2d", "adaptive_avg_pool2d", "conv1d"]
-    assert [call for call in calls if call is not operator.getitem] == [
-        getattr(sc.functional, name) for name in names
-    ]
+    after = [f.conv_transpose2d, f.avg_pool2d, f.adaptive_avg_pool2d, f.conv1d, f.linear, f.cross_entropy]
+    assert [call for call in calls if call is not operator.getitem] == [f.conv2d, *steps, *after]
 
 
 def test_shapes_propagate_without_data() -> None:

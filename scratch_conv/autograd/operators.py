@@ -37,6 +37,8 @@ def call(function: type[Function], *args: Any) -> Any:
     """
     if torch.compiler.is_compiling() and not _in_transform():
         return function.forward(*args)
+    if (torch._C._functorch.maybe_current_level() or 0) > 1:
+        _refuse_nested_forward_mode()
     return function.apply(*map(_no_leaf, args))
 
 
@@ -63,9 +65,29 @@ def _will_run(node: Any) -> bool:
         return True
 
 
+def _refuse_nested_forward_mode() -> None:
+    """Refuse forward mode over forward mode, whose outer tangents torch drops within a Function's `jvp`.
+
+    Raises:
+        NotImplementedError: two transforms in forward mode are under way.
+    """
+    stack = torch._C._functorch.get_interpreter_stack() or []
+    if sum(interpreter.key() == torch._C._functorch.TransformType.Jvp for interpreter in stack) > 1:
+        raise NotImplementedError(
+            "scratch_conv: forward mode over forward mode (jvp or jacfwd within another) loses derivatives "
+            "in torch.autograd.Function; let one of the two be jacrev, vjp or grad, as in torch.func.hessian"
+        )
+
+
+@torch._dynamo.assume_constant_result
+def in_torch_func() -> bool:
+    """Tell whether a transform of `torch.func` is under way."""
+    return torch._C._functorch.maybe_current_level() is not None
+
+
 @torch._dynamo.assume_constant_result
 def _in_transform() -> bool:
-    return torch._C._functorch.maybe_current_level() is not None or fwAD._current_level >= 0
+    return in_torch_func() or fwAD._current_level >= 0
 
 
 def register_derivatives(function: Any) -> None:
@@ -122,6 +144,23 @@ class Bilinear(Function):
         grown_a, grown_b, grown = cls.group_dims
         folded = fold(a, a_dim, grown_a, size), fold(b, b_dim, grown_b, size)
         return unfold(call(cls, *folded, *others, size * groups), grown, size), grown
+
+
+def vmap_elementwise(function: type[Function], info: Any, in_dims: Any, *operands: Any) -> Any:
+    """Batch a function of operands of one shape, elementwise: the vmapped dimension is one more in front.
+
+    Operands without one are repeated; what is not a tensor is passed on.
+    """
+    size = info.batch_size
+    stacked = [
+        operand
+        if not isinstance(operand, Tensor)
+        else operand.expand(size, *operand.shape)
+        if dim is None
+        else operand.movedim(dim, 0)
+        for operand, dim in zip(operands, in_dims, strict=True)
+    ]
+    return call(function, *stacked), 0
 
 
 def fold(tensor: Tensor, vmapped_dim: int | None, dim: int, size: int) -> Tensor:

@@ -60,6 +60,16 @@ def memory_format(channels_last: bool) -> torch.memory_format:
     return torch.channels_last if channels_last else torch.contiguous_format
 
 
+def to_tensor_like(array: Array, like: Tensor) -> Tensor:
+    """Wrap an array as a tensor of the dtype of `like`, with the strides of `torch.empty_like(like)`."""
+    tensor, wanted = torch.from_numpy(array), torch.empty_like(like)
+    return tensor if _same_layout(tensor, wanted) else wanted.copy_(tensor)
+
+
+def _same_layout(one: Tensor, other: Tensor) -> bool:
+    return one.dtype == other.dtype and one.stride() == other.stride()
+
+
 def common_memory_format(*operands: Tensor) -> torch.memory_format:
     """Give the format of torch's outputs: channels_last if any operand's strides suggest it."""
     return memory_format(is_channels_last(*operands))

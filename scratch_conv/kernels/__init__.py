@@ -6,6 +6,13 @@ from scratch_conv.kernels.average_pooling import (
     avg_pool2d,
     avg_pool2d_grad_input,
 )
+from scratch_conv.kernels.batch_normalization import (
+    batch_norm,
+    batch_norm_grad,
+    batch_norm_inference,
+    inverse_deviation,
+    running_average,
+)
 from scratch_conv.kernels.convolution import (
     conv2d,
     conv2d_grad_bias,
@@ -14,6 +21,15 @@ from scratch_conv.kernels.convolution import (
     conv_transpose2d,
     convolution_algorithm,
 )
+from scratch_conv.kernels.cross_entropies import (
+    Classes,
+    inverse_total_weight,
+    nll,
+    nll_grad,
+    smooth_labels,
+)
+from scratch_conv.kernels.dense import linear, matrix_product
+from scratch_conv.kernels.dropping import drop
 from scratch_conv.kernels.geometry import Window
 from scratch_conv.kernels.max_pooling import (
     MOST_TAPS_IN_A_BYTE,
@@ -22,27 +38,57 @@ from scratch_conv.kernels.max_pooling import (
     max_pool2d_indices,
     max_pool2d_scatter,
 )
+from scratch_conv.kernels.products import summed_product
+from scratch_conv.kernels.rectifying import relu, relu_gate
+from scratch_conv.kernels.softmaxes import (
+    exponential,
+    log_softmax,
+    log_softmax_grad,
+    softmax,
+    softmax_grad,
+)
 from scratch_conv.kernels.threads import free_scratch, get_num_threads, set_num_threads, using_num_threads
 
 __all__ = [
     "MOST_TAPS_IN_A_BYTE",
+    "Classes",
     "Window",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool2d_grad_input",
     "avg_pool2d",
     "avg_pool2d_grad_input",
+    "batch_norm",
+    "batch_norm_grad",
+    "batch_norm_inference",
     "conv2d",
     "conv2d_grad_bias",
     "conv2d_grad_input",
     "conv2d_grad_weight",
     "conv_transpose2d",
     "convolution_algorithm",
+    "drop",
+    "exponential",
     "free_scratch",
     "get_num_threads",
+    "inverse_deviation",
+    "inverse_total_weight",
+    "linear",
+    "log_softmax",
+    "log_softmax_grad",
+    "matrix_product",
     "max_pool2d",
     "max_pool2d_gather",
     "max_pool2d_indices",
     "max_pool2d_scatter",
+    "nll",
+    "nll_grad",
+    "relu",
+    "relu_gate",
+    "running_average",
     "set_num_threads",
+    "smooth_labels",
+    "softmax",
+    "softmax_grad",
+    "summed_product",
     "using_num_threads",
 ]

@@ -23,6 +23,9 @@ from scratch_conv.kernels.geometry import Array
 
 _Piece = TypeVar("_Piece")
 
+_PIECE_BYTES = 2**18
+"""Elementwise work is cut into pieces of this size, which stay in the core's own cache."""
+
 
 def parallel(work: Callable[[_Piece], object], pieces: Iterable[_Piece]) -> None:
     """Call `work` on every piece, on up to `get_num_threads()` threads; the calling thread is one of them.
@@ -42,6 +45,26 @@ def parallel(work: Callable[[_Piece], object], pieces: Iterable[_Piece]) -> None
             wait(begun)
         for future in begun:
             future.result()
+
+
+def over_elements(work: Callable[..., object], result: Array, *operands: Array) -> None:
+    """Call `work(result, *operands)` on pieces of the flattened arrays that fit the core's own cache.
+
+    All have one shape. The result is dense, in whatever order of its axes; an operand that lies in memory
+    otherwise is copied first.
+    """
+    flat = [result.ravel(order="K")]
+    for operand in operands:
+        if operand.strides != result.strides:
+            operand, same = np.empty_like(result, dtype=operand.dtype), operand
+            operand[...] = same
+        flat.append(operand.ravel(order="K"))
+    step = _PIECE_BYTES // result.itemsize
+
+    def on_piece(start: int) -> None:
+        work(*(array[start : start + step] for array in flat))
+
+    parallel(on_piece, range(0, result.size, step))
 
 
 def get_num_threads() -> int:
@@ -92,12 +115,14 @@ def free_scratch() -> None:
 
 
 def _drain(work: Callable[[_Piece], object], queue: deque[_Piece]) -> None:
-    while True:
-        try:
-            piece = queue.popleft()
-        except IndexError:
-            return
-        work(piece)
+    """Work off the queue; infinities and NaN come out as IEEE 754 has them, without a warning."""
+    with np.errstate(all="ignore"):
+        while True:
+            try:
+                piece = queue.popleft()
+            except IndexError:
+                return
+            work(piece)
 
 
 class _Pool:

@@ -4,6 +4,7 @@ Each is a subclass of its torch namesake: `isinstance` holds both ways of asking
 ours by a change of class (`scratch_conv.swap`).
 """
 
+from scratch_conv.nn.activation import LogSoftmax, ReLU, Softmax
 from scratch_conv.nn.convolution import (
     Conv1d,
     Conv2d,
@@ -12,16 +13,31 @@ from scratch_conv.nn.convolution import (
     LazyConv2d,
     LazyConvTranspose2d,
 )
+from scratch_conv.nn.dense import Linear
+from scratch_conv.nn.dropout import Dropout, Dropout2d
+from scratch_conv.nn.loss import CrossEntropyLoss
+from scratch_conv.nn.normalization import BatchNorm1d, BatchNorm2d
 from scratch_conv.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
+from scratch_conv.nn.shape import Flatten
 
 __all__ = [
     "AdaptiveAvgPool2d",
     "AvgPool2d",
+    "BatchNorm1d",
+    "BatchNorm2d",
     "Conv1d",
     "Conv2d",
     "ConvTranspose2d",
+    "CrossEntropyLoss",
+    "Dropout",
+    "Dropout2d",
+    "Flatten",
     "LazyConv1d",
     "LazyConv2d",
     "LazyConvTranspose2d",
+    "Linear",
+    "LogSoftmax",
     "MaxPool2d",
+    "ReLU",
+    "Softmax",
 ]

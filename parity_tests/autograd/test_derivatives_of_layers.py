@@ -1,0 +1,238 @@
+"""Derivatives of dense layers, activations, normalization and losses: every order, mode and transform."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+import scratch_conv as sc
+import scratch_conv.autograd  # registers the operators
+
+DOUBLE = torch.float64
+
+
+def drawn(*shape: int, dtype: torch.dtype = DOUBLE) -> Tensor:
+    """Draw numbers that are not near to zero, where relu has a corner."""
+    values = torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(sum(shape)))
+    return values + 0.1 * values.sgn()
+
+
+def seeded(function: Any, *args: Any) -> Any:
+    """Call with the same random numbers each time."""
+    torch.manual_seed(0)
+    return function(*args, 0.4)
+
+
+CLASSES = torch.tensor([[0, 2], [1, 3], [2, 2]])
+STATISTICS = drawn(2), drawn(2).square()
+
+# A function of one of the two libraries and of tensors, and the tensors.
+Call = tuple[Callable[..., Any], tuple[Tensor, ...]]
+CALLS: dict[str, Call] = {
+    "linear": (lambda f, x, w, b: f.linear(x, w, b), (drawn(2, 3, 4), drawn(5, 4), drawn(5))),
+    "linear to a number": (lambda f, x, w: f.linear(x, w), (drawn(3, 4), drawn(4))),
+    "linear, a bias for each row": (
+        lambda f, x, w, b: f.linear(x, w, b),
+        (drawn(3, 4), drawn(2, 4), drawn(3, 2)),
+    ),
+    "relu": (lambda f, x: f.relu(x), (drawn(2, 3),)),
+    "relu in place": (lambda f, x: f.relu(x * 1, inplace=True), (drawn(2, 3),)),
+    "batch_norm in training": (
+        lambda f, x, w, b: f.batch_norm(x, None, None, w, b, True),
+        (drawn(3, 2, 2), drawn(2), drawn(2) + 1),
+    ),
+    "batch_norm in training, not affine": (
+        lambda f, x: f.batch_norm(x, None, None, None, None, True),
+        (drawn(3, 2, 2),),
+    ),
+    "batch_norm in evaluation": (
+        lambda f, x, w, b: f.batch_norm(x, *STATISTICS, w, b),
+        (drawn(3, 2, 2), drawn(2), drawn(2) + 1),
+    ),
+    "softmax": (lambda f, x: f.softmax(x, 1), (drawn(2, 3, 2),)),
+    "log_softmax": (lambda f, x: f.log_softmax(x, -1), (drawn(2, 3),)),
+    "cross_entropy": (lambda f, x: f.cross_entropy(x, CLASSES), (drawn(3, 4, 2),)),
+    "cross_entropy, weighted and smoothed": (
+        lambda f, x: f.cross_entropy(
+            x, CLASSES, STATISTICS[1].repeat(2), ignore_index=1, reduction="none", label_smoothing=0.2
+        ),
+        (drawn(3, 4, 2),),
+    ),
+    "cross_entropy of probabilities": (
+        lambda f, x, p, w: f.cross_entropy(x, p, w, label_smoothing=0.2),
+        (drawn(2, 3, 2), drawn(2, 3, 2).abs() + 0.1, drawn(3)),
+    ),
+}
+RANDOM: dict[str, Call] = {
+    "dropout": (lambda f, x: seeded(f.dropout, x), (drawn(3, 4),)),
+    "dropout2d": (lambda f, x: seeded(f.dropout2d, x), (drawn(3, 4, 1, 2),)),
+}
+
+
+@pytest.mark.parametrize("name", [*CALLS, *RANDOM])
+def test_layer_passes_gradcheck_in_every_mode(name: str) -> None:
+    function, tensors = {**CALLS, **RANDOM}[name]
+    inputs = [tensor.clone().requires_grad_() for tensor in tensors]
+
+    def call(*inputs: Tensor) -> Any:
+        return function(sc.functional, *inputs)
+
+    assert torch.autograd.gradcheck(
+        call,
+        inputs,
+        check_forward_ad=True,
+        check_batched_grad=True,
+        check_batched_forward_grad=name in CALLS,  # torch refuses to draw random numbers there
+    )
+    assert torch.autograd.gradgradcheck(call, inputs, check_fwd_over_rev=True, check_batched_grad=True)
+
+
+@pytest.mark.parametrize("name", [*CALLS, *RANDOM])
+@pytest.mark.parametrize("transform", [torch.func.hessian, torch.func.jacrev, torch.func.jacfwd])
+def test_transforms_give_torchs_derivatives(name: str, transform: Any) -> None:
+    function, (x, *others) = {**CALLS, **RANDOM}[name]
+
+    def energy(library: Any) -> Callable[[Tensor], Tensor]:
+        return lambda x: (function(library, x, *others) + 0.3).pow(3).sum()
+
+    def derivative(library: Any) -> Any:
+        if name in RANDOM and transform is torch.func.jacfwd:
+            return transform(energy(library), randomness="same")(x)
+        if name in RANDOM and transform is torch.func.hessian:
+            return torch.func.jacfwd(torch.func.jacrev(energy(library)), randomness="same")(x)
+        return transform(energy(library))(x)
+
+    torch.testing.assert_close(derivative(sc.functional), derivative(F), rtol=1e-10, atol=1e-10)
+
+
+@settings(max_examples=15)
+@given(st.data())
+@pytest.mark.parametrize("name", CALLS)
+def test_vmap_over_any_operands_and_dimensions(name: str, data: st.DataObject) -> None:
+    function, tensors = CALLS[name]
+    in_dims = tuple(data.draw(st.sampled_from([None, *range(-t.dim() - 1, t.dim() + 1)])) for t in tensors)
+    if all(dim is None for dim in in_dims):
+        in_dims = (0, *in_dims[1:])
+    inputs = [
+        tensor if dim is None else torch.stack([tensor, 2 * tensor, tensor / 2], dim)
+        for tensor, dim in zip(tensors, in_dims, strict=True)
+    ]
+    ours = torch.func.vmap(lambda *t: function(sc.functional, *t), in_dims)(*inputs)
+    one_by_one = [
+        function(F, *(t if dim is None else t.select(dim, i) for t, dim in zip(inputs, in_dims, strict=True)))
+        for i in range(3)
+    ]
+    torch.testing.assert_close(ours, torch.stack(one_by_one), rtol=1e-12, atol=1e-12)
+
+
+def test_per_sample_gradients() -> None:
+    x, target = drawn(3, 4), torch.tensor([0, 2, 1])
+    parameters = drawn(4, 4), drawn(4), drawn(3, 4)
+
+    def gradients(library: Any) -> Any:
+        def loss(w: Tensor, b: Tensor, last: Tensor, sample: Tensor, target: Tensor) -> Tensor:
+            hidden = library.relu(library.linear(sample, w, b))
+            result: Tensor = library.cross_entropy(library.linear(hidden, last), target)
+            return result
+
+        one = torch.func.grad(loss, argnums=(0, 1, 2))
+        return torch.func.vmap(one, (None, None, None, 0, 0))(*parameters, x, target)
+
+    torch.testing.assert_close(gradients(sc.functional), gradients(F), rtol=1e-12, atol=1e-12)
+
+
+def test_the_third_derivative_of_batch_norm_is_a_difference_of_second_ones() -> None:
+    """Torch's own third derivative is wrong here: it takes the statistics for constants."""
+    x, weight, step = drawn(2, 2, 2), drawn(2), 1e-5
+
+    def energy(x: Tensor) -> Tensor:
+        return (sc.functional.batch_norm(x, None, None, weight, None, True) + 0.3).pow(3).sum()
+
+    hessian = torch.func.hessian(energy)
+    third = torch.func.jacrev(hessian)(x)
+    for index in range(x.numel()):
+        shift = torch.zeros_like(x)
+        shift.view(-1)[index] = step
+        difference = (hessian(x + shift) - hessian(x - shift)) / (2 * step)
+        torch.testing.assert_close(third.flatten(-3)[..., index], difference, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["linear", "relu", "softmax", "batch_norm in training"])
+def test_forward_mode_over_forward_mode_is_refused(name: str) -> None:
+    """Torch drops the outer tangents within a Function's jvp: a wrong number is worse than none."""
+    function, (x, *others) = CALLS[name]
+    with pytest.raises(NotImplementedError, match="forward mode over forward mode"):
+        torch.func.jacfwd(torch.func.jacfwd(lambda x: function(sc.functional, x, *others)))(x)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_running_statistics_are_updated_under_grad_and_vmap(training: bool) -> None:
+    x = drawn(3, 4, 2)
+
+    def updated(library: Any) -> list[Tensor]:
+        mean, var = torch.zeros(4, dtype=DOUBLE), torch.ones(4, dtype=DOUBLE)
+        torch.func.grad(lambda x: library.batch_norm(x, mean, var, training=training).pow(3).sum())(x)
+        means, variances = torch.zeros(3, 2, dtype=DOUBLE), torch.ones(3, 2, dtype=DOUBLE)
+        batches = x.reshape(3, 2, 2, 2)
+        torch.func.vmap(lambda *t: library.batch_norm(*t, training=training))(batches, means, variances)
+        return [mean, var, means, variances]
+
+    torch.testing.assert_close(updated(sc.functional), updated(F))
+    if training:
+        with pytest.raises(RuntimeError, match="batched"):
+            torch.func.vmap(
+                lambda x: sc.functional.batch_norm(x, torch.zeros(2), torch.ones(2), training=True)
+            )(torch.ones(3, 2, 2, 2))
+
+
+@pytest.mark.parametrize("function", ["dropout", "dropout2d"])
+@pytest.mark.parametrize("randomness", ["same", "different"])
+@pytest.mark.parametrize("in_dim", [0, 1, -1, None])
+def test_dropout_draws_torchs_masks_under_vmap(function: str, randomness: str, in_dim: int | None) -> None:
+    def dropped(library: Any) -> Tensor:
+        torch.manual_seed(0)
+        call = torch.func.vmap(
+            lambda x, y: getattr(library, function)(x, 0.5) + y, (in_dim, 0), randomness=randomness
+        )
+        ones = torch.ones(3, 3, 2, 3) if in_dim is None else torch.ones(3, 3, 3, 2, 3)
+        result: Tensor = call(ones, torch.zeros(3, 1))
+        return result
+
+    assert torch.equal(dropped(sc.functional), dropped(F))
+
+
+A = drawn(2, 3, 4).requires_grad_()
+CHANNELS = drawn(3)
+OPERATORS: list[tuple[str, tuple[Any, ...]]] = [
+    ("linear", (A, drawn(2, 5, 4).requires_grad_(), drawn(2, 5).requires_grad_())),
+    ("matrix_product", (A, drawn(2, 4, 5).requires_grad_())),
+    ("summed_product", (A, drawn(1, 3, 1).requires_grad_(), [1, 3, 1], 0.5)),
+    ("relu", (A,)),
+    ("relu_gate", (A, drawn(2, 3, 4))),
+    ("drop", (A, drawn(2, 3, 4).sign().clamp(0), 0.25)),
+    ("softmax", (A,)),
+    ("softmax_grad", (A, drawn(2, 3, 4).requires_grad_())),
+    ("log_softmax", (A,)),
+    ("log_softmax_grad", (A, drawn(2, 3, 4).requires_grad_())),
+    ("exponential", (A,)),
+    ("nll", (A, torch.tensor([[0, 1, 2, 0]] * 2), drawn(1, 3), 1, 0.1)),
+    ("nll_grad", (A[:, 0], torch.tensor([[0, 1, 2, 0]] * 2), None, 1, 0.1, 3)),
+    ("inverse_total_weight", (torch.tensor([[0, 1, 2, 0]] * 2), drawn(1, 3), 1, 3, torch.float32)),
+    ("smooth_labels", (A, 0.1)),
+    ("batch_norm", (A, CHANNELS.clone().requires_grad_(), CHANNELS.clone().requires_grad_(), 0.1)),
+    ("batch_norm_grad", (A, drawn(2, 3, 4), CHANNELS, CHANNELS.square(), CHANNELS, 0.1)),
+    ("batch_norm_inference", (A, CHANNELS.clone().requires_grad_(), None, CHANNELS, CHANNELS.square(), 0.1)),
+    ("normalize", (A, 0.1)),
+    ("update_running", (CHANNELS.clone(), CHANNELS, 0.1, 1.5)),
+]
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # of opcheck's own making
+@pytest.mark.parametrize(("name", "arguments"), OPERATORS, ids=[name for name, _ in OPERATORS])
+def test_operator_passes_opcheck(name: str, arguments: tuple[Any, ...]) -> None:
+    torch.library.opcheck(getattr(torch.ops.scratch_conv, name).default, arguments)

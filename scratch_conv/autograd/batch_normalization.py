@@ -1,0 +1,377 @@
+"""Batch normalization as Functions: in training by the batch's statistics, and by given ones.
+
+The first derivatives are kernels of their own. The further ones are written with x̂ and s as differentiable
+results of `Normalize`, in products summed over channels: with n elements a channel and the map
+
+    B(g) = s · (g - Σ g / n - x̂ · Σ g x̂ / n),
+
+which is its own transpose, dx̂ = B(dx), ds = -s² · Σ x̂ dx / n, and the gradient of x is B(γ dy).
+
+Tensors: input (N, C, L); a channel's numbers are (C,), and (1, C, 1) in the products.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from scratch_conv import kernels
+from scratch_conv.autograd.operators import call, fold, operator, register_derivatives, unfold, wanted
+from scratch_conv.autograd.products import product
+from scratch_conv.autograd.tensors import to_array, to_tensor, to_tensor_like
+
+
+def _array(tensor: Tensor | None) -> Any:
+    return None if tensor is None else to_array(tensor)
+
+
+@operator
+def batch_norm(
+    input: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    output, mean, variance = kernels.batch_norm(to_array(input), _array(weight), _array(bias), eps)
+    return to_tensor_like(output, input), torch.from_numpy(mean), torch.from_numpy(variance)
+
+
+@operator
+def batch_norm_grad(
+    grad_output: Tensor, input: Tensor, mean: Tensor, variance: Tensor, weight: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    arrays = to_array(grad_output), to_array(input), to_array(mean), to_array(variance)
+    grad_input, grad_weight, grad_bias = kernels.batch_norm_grad(*arrays, _array(weight), eps)
+    of_channels = mean if weight is None else weight
+    return (
+        to_tensor_like(grad_input, input),
+        to_tensor(grad_weight, of_channels),
+        to_tensor(grad_bias, of_channels),
+    )
+
+
+@operator
+def batch_norm_inference(
+    input: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, variance: Tensor, eps: float
+) -> Tensor:
+    statistics = to_array(mean), to_array(variance)
+    output = kernels.batch_norm_inference(to_array(input), *statistics, _array(weight), _array(bias), eps)
+    return to_tensor_like(output, input)
+
+
+@operator
+def normalize(input: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    output, _, variance = kernels.batch_norm(to_array(input), None, None, eps)
+    inverse = kernels.inverse_deviation(variance, eps)
+    return to_tensor_like(output, input), torch.from_numpy(inverse)
+
+
+def _update_running(running: Tensor, batch: Tensor, momentum: float, correction: float) -> None:
+    """Move a running statistic towards that of a batch, times a correction.
+
+    The one operator that mutates: `torch.func` refuses a `copy_` onto a tensor from outside of the transform
+    and, as with torch's own batch norm, lets an operator write to it.
+    """
+    average = kernels.running_average(to_array(running), to_array(batch), momentum, correction)
+    running.copy_(torch.from_numpy(average))
+
+
+update_running = torch.library.custom_op(
+    "scratch_conv::update_running", _update_running, mutates_args=("running",)
+)
+
+
+@batch_norm.register_fake
+def _(input: Any, weight: Any, bias: Any, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.empty_like(input), _of_channels(input), _of_channels(input)
+
+
+@batch_norm_grad.register_fake
+def _(grad_output: Any, input: Any, mean: Any, variance: Any, weight: Any, eps: float) -> Any:
+    like = mean if weight is None else weight
+    return torch.empty_like(input), like.new_empty(mean.shape), like.new_empty(mean.shape)
+
+
+@batch_norm_inference.register_fake
+def _(input: Any, *rest: Any) -> Tensor:
+    return torch.empty_like(input)
+
+
+@normalize.register_fake
+def _(input: Any, eps: float) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(input), _of_channels(input)
+
+
+@update_running.register_fake
+def _(*arguments: Any) -> None:
+    return None
+
+
+@update_running.register_vmap
+def _(info: Any, in_dims: Any, running: Tensor, batch: Tensor, *numbers: Any) -> Any:
+    running_dim, batch_dim, *_ = in_dims
+    if running_dim is None:
+        raise RuntimeError(
+            "batch_norm: got a batched tensor as input while the running_mean or running_var, which will be "
+            "updated in place, were not batched"
+        )
+    batch = batch.expand(info.batch_size, -1) if batch_dim is None else batch.movedim(batch_dim, 0)
+    update_running(running.movedim(running_dim, 0), batch, *numbers)
+    return None, None
+
+
+def _of_channels(input: Tensor) -> Tensor:
+    """Give empty statistics: in float32 at least."""
+    dtype = torch.promote_types(input.dtype, torch.float32)
+    return input.new_empty(input.shape[1], dtype=dtype)
+
+
+class _ByChannel(Function):
+    """Channels don't know of each other: a batch of calls is a call with more channels."""
+
+    @classmethod
+    def vmap(cls, info: Any, in_dims: Any, *operands: Any) -> Any:
+        size = info.batch_size
+        folded = [
+            operand
+            if not isinstance(operand, Tensor)
+            else fold(operand, dim, 1 if operand.dim() - (dim is not None) == 3 else 0, size)
+            for operand, dim in zip(operands, in_dims, strict=True)
+        ]
+        outputs = call(cls, *folded)
+        if isinstance(outputs, Tensor):
+            return unfold(outputs, 1, size), 1
+        dims = tuple(1 if output.dim() == 3 else 0 for output in outputs)
+        return tuple(unfold(output, dim, size) for output, dim in zip(outputs, dims, strict=True)), dims
+
+
+class Normalize(_ByChannel):
+    """x̂ and s, of a batch: dx = B(dx̂) - s² · x̂ · ds / n."""
+
+    forward = staticmethod(torch.ops.scratch_conv.normalize.default)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(*output)
+        ctx.save_for_forward(*output)
+
+    @staticmethod
+    def backward(ctx: Any, grad_normal: Tensor, grad_inverse: Tensor) -> Any:
+        normal, inverse = ctx.saved_tensors
+        inverse, grad_inverse = _beside(inverse), _beside(grad_inverse)
+        through_inverse = product(_square(inverse), grad_inverse, inverse.shape, -1 / _count(normal))
+        by_inverse = product(normal, through_inverse, normal.shape)
+        return _centred(grad_normal, normal, inverse) + by_inverse, None
+
+    @staticmethod
+    def jvp(ctx: Any, input_t: Tensor, _: Any) -> Any:
+        normal, inverse = ctx.saved_tensors
+        inverse = _beside(inverse)
+        along = _sum(input_t, normal, -1 / _count(normal))
+        inverse_t = product(_square(inverse), along, inverse.shape)
+        return _centred(input_t, normal, inverse), inverse_t.reshape(-1)
+
+
+class BatchNorm(_ByChannel):
+    """y = γ · x̂ + β by the batch's own statistics; these are results too, without derivatives."""
+
+    forward = staticmethod(torch.ops.scratch_conv.batch_norm.default)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        input, weight, _, ctx.eps = inputs
+        _, mean, variance = output
+        ctx.mark_non_differentiable(mean, variance)
+        ctx.save_for_backward(input, mean, variance, weight)
+        ctx.save_for_forward(input, weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor, *_: Any) -> Any:
+        _, needs_weight, needs_bias, _ = ctx.needs_input_grad
+        grad_weight = grad_bias = None
+        if wanted(ctx)[0]:
+            grads = call(BatchNormGrad, grad_output, *ctx.saved_tensors, ctx.eps)
+            grad_input, grad_weight, grad_bias = grads
+            return grad_input, grad_weight if needs_weight else None, grad_bias if needs_bias else None, None
+        input, *_ = ctx.saved_tensors
+        if needs_weight:
+            normal, _ = call(Normalize, _widened(input), ctx.eps)
+            grad_weight = _sum(_widened(grad_output), normal).reshape(-1)
+        if needs_bias:
+            grad_bias = _sum(_widened(grad_output)).reshape(-1)
+        return None, grad_weight, grad_bias, None
+
+    @classmethod
+    def vmap(cls, info: Any, in_dims: Any, *operands: Any) -> Any:
+        outputs, dims = super().vmap(info, in_dims, *operands)
+        if in_dims[0] is not None:
+            return outputs, dims
+        output, mean, variance = outputs  # of one batch, whose statistics are all the same
+        return (output, mean.select(0, 0), variance.select(0, 0)), (1, None, None)
+
+    @staticmethod
+    def jvp(ctx: Any, input_t: Tensor | None, weight_t: Tensor | None, bias_t: Tensor | None, _: Any) -> Any:
+        input, weight = ctx.saved_tensors[0], ctx.saved_tensors[-1]
+        normal, inverse = call(Normalize, input, ctx.eps)
+        output_t = _spread(bias_t, normal)
+        if weight_t is not None:
+            output_t = output_t + product(normal, _beside(weight_t), normal.shape)
+        if input_t is not None:
+            output_t = output_t + _weighted(_centred(input_t, normal, _beside(inverse)), weight)
+        return output_t, None, None
+
+
+class BatchNormGrad(_ByChannel):
+    """dx, dγ and dβ, as functions of dy, x and γ."""
+
+    forward = staticmethod(torch.ops.scratch_conv.batch_norm_grad.default)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        grad_output, input, _, _, weight, ctx.eps = inputs
+        ctx.save_for_backward(grad_output, input, weight)
+        ctx.save_for_forward(grad_output, input, weight)
+
+    @staticmethod
+    def backward(ctx: Any, to_input: Tensor, to_weight: Tensor, to_bias: Tensor) -> Any:
+        grad_output, input, weight = ctx.saved_tensors
+        wants_grad_output, wants_input, _, _, wants_weight, _ = ctx.needs_input_grad
+        normal, inverse = call(Normalize, input, ctx.eps)
+        inverse, to_weight, shape = _beside(inverse), _beside(to_weight), normal.shape
+        back = _centred(to_input, normal, inverse)
+        of_grad_output = of_input = of_weight = None
+        if wants_grad_output:
+            by_parameters = product(normal, to_weight, shape) + _spread(to_bias, normal)
+            of_grad_output = _weighted(back, weight) + by_parameters
+        if wants_weight:
+            of_weight = _sum(grad_output, back).reshape(-1)
+        if wants_input:
+            weighted = _weighted(grad_output, weight)
+            of_normal = product(grad_output, to_weight, shape) - _crossed(to_input, weighted, normal, inverse)
+            of_inverse = _sum(to_input, _uncorrelated(weighted, normal))
+            through_inverse = product(_square(inverse), of_inverse, inverse.shape, -1 / _count(normal))
+            of_input = _centred(of_normal, normal, inverse) + product(normal, through_inverse, shape)
+        return of_grad_output, of_input, None, None, of_weight, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        grad_output, input, weight = ctx.saved_tensors
+        grad_output_t, input_t, _, _, weight_t, _ = tangents
+        normal, inverse = call(Normalize, input, ctx.eps)
+        inverse, shape = _beside(inverse), normal.shape
+        weighted_t, grad_weight_t, grad_bias_t = _spread(None, normal), _spread(None, inverse), None
+        if grad_output_t is not None:
+            weighted_t = weighted_t + _weighted(grad_output_t, weight)
+            grad_weight_t, grad_bias_t = _sum(grad_output_t, normal), _sum(grad_output_t)
+        if weight_t is not None:
+            weighted_t = weighted_t + product(grad_output, _beside(weight_t), shape)
+        grad_input_t = _centred(weighted_t, normal, inverse)
+        if input_t is not None:
+            weighted = _weighted(grad_output, weight)
+            normal_t = _centred(input_t, normal, inverse)
+            along = _sum(input_t, normal, -1 / _count(normal))
+            inverse_t = product(_square(inverse), along, inverse.shape)
+            grad_input_t = grad_input_t + product(_uncorrelated(weighted, normal), inverse_t, shape)
+            grad_input_t = grad_input_t - _moved(weighted, normal, normal_t, inverse)
+            grad_weight_t = grad_weight_t + _sum(grad_output, normal_t)
+        grad_bias_t = _spread(None, inverse) if grad_bias_t is None else grad_bias_t
+        return grad_input_t, grad_weight_t.reshape(-1), grad_bias_t.reshape(-1)
+
+
+class BatchNormInference(_ByChannel):
+    """y = γ · (x - μ) · s + β by given statistics, which are constants: dx = γ · s · dy, without the mean."""
+
+    forward = staticmethod(torch.ops.scratch_conv.batch_norm_inference.default)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        input, weight, _, mean, variance, ctx.eps = inputs
+        ctx.save_for_backward(input, weight, mean, variance)
+        ctx.save_for_forward(input, weight, mean, variance)
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> Any:
+        input, weight, mean, variance = ctx.saved_tensors
+        _, needs_weight, needs_bias, *_ = ctx.needs_input_grad
+        grad_input = grad_weight = grad_bias = None
+        if wanted(ctx)[0]:
+            rest = torch.zeros_like(mean), variance, ctx.eps
+            grad_input = call(BatchNormInference, grad_output, weight, None, *rest)
+        if needs_weight:
+            normal = call(BatchNormInference, _widened(input), None, None, mean, variance, ctx.eps)
+            grad_weight = _sum(_widened(grad_output), normal).reshape(-1)
+        if needs_bias:
+            grad_bias = _sum(_widened(grad_output)).reshape(-1)
+        return grad_input, grad_weight, grad_bias, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, input_t: Tensor | None, weight_t: Tensor | None, bias_t: Tensor | None, *_: Any) -> Any:
+        input, weight, mean, variance = ctx.saved_tensors
+        output_t = _spread(bias_t, input)
+        if input_t is not None:
+            rest = torch.zeros_like(mean), variance, ctx.eps
+            output_t = output_t + call(BatchNormInference, input_t, weight, None, *rest)
+        if weight_t is not None:
+            output_t = output_t + call(BatchNormInference, input, weight_t, None, mean, variance, ctx.eps)
+        return output_t
+
+
+def _centred(g: Tensor, normal: Tensor, inverse: Tensor) -> Tensor:
+    """Give B(g), see above."""
+    return product(_uncorrelated(g, normal), inverse, normal.shape)
+
+
+def _uncorrelated(g: Tensor, normal: Tensor) -> Tensor:
+    """Take from g its mean and its part along x̂: g - Σ g / n - x̂ · Σ g x̂ / n."""
+    share = 1 / _count(normal)
+    return g - _sum(g, factor=share) - product(normal, _sum(g, normal, share), normal.shape)
+
+
+def _crossed(a: Tensor, b: Tensor, normal: Tensor, inverse: Tensor) -> Tensor:
+    """Give s / n · (a · Σ b x̂ + b · Σ a x̂): minus the derivative of Σ a · B(b) to x̂."""
+    by_a = product(inverse, _sum(a, normal), inverse.shape, 1 / _count(normal))
+    by_b = product(inverse, _sum(b, normal), inverse.shape, 1 / _count(normal))
+    return product(a, by_b, normal.shape) + product(b, by_a, normal.shape)
+
+
+def _moved(g: Tensor, normal: Tensor, normal_t: Tensor, inverse: Tensor) -> Tensor:
+    """Give s / n · (x̂' · Σ g x̂ + x̂ · Σ g x̂'): minus what B(g) changes by with x̂."""
+    along = product(inverse, _sum(g, normal), inverse.shape, 1 / _count(normal))
+    along_t = product(inverse, _sum(g, normal_t), inverse.shape, 1 / _count(normal))
+    return product(normal_t, along, normal.shape) + product(normal, along_t, normal.shape)
+
+
+def _sum(a: Tensor, b: Tensor | None = None, factor: float = 1.0) -> Tensor:
+    """Give Σ factor · a · b for each channel, (1, C, 1)."""
+    other = a.new_ones(1, 1, 1) if b is None else b
+    return product(a, other, (1, a.shape[1], 1), factor)
+
+
+def _widened(tensor: Tensor) -> Tensor:
+    """Bring half precision to float32, so that a sum is rounded once, at the end."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def _square(inverse: Tensor) -> Tensor:
+    return product(inverse, inverse, inverse.shape)
+
+
+def _weighted(g: Tensor, weight: Tensor | None) -> Tensor:
+    return g if weight is None else product(g, _beside(weight), g.shape)
+
+
+def _spread(of_channels: Tensor | None, like: Tensor) -> Tensor:
+    """Repeat a channel's numbers (C,) for all pixels; zeros where there are none."""
+    return torch.zeros_like(like) if of_channels is None else _beside(of_channels).expand(like.shape)
+
+
+def _beside(of_channels: Tensor) -> Tensor:
+    """View (C,) as (1, C, 1)."""
+    return of_channels.reshape(1, -1, 1)
+
+
+def _count(input: Tensor) -> int:
+    """Give n, the elements of a channel."""
+    return max(1, input.shape[0] * input.shape[2])
+
+
+for _function in (Normalize, BatchNorm, BatchNormGrad, BatchNormInference):
+    register_derivatives(_function)

@@ -1,0 +1,81 @@
+"""The dense layer as a Function; its derivatives are products of matrices.
+
+Tensors have G groups: input (G, M, I), weight (G, O, I), bias (G, O), output (G, M, O).
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scratch_conv import kernels
+from scratch_conv.autograd.operators import (
+    Bilinear,
+    call,
+    fold,
+    operator,
+    register_derivatives,
+    unfold,
+    wanted,
+)
+from scratch_conv.autograd.products import MatrixProduct
+from scratch_conv.autograd.tensors import to_array, to_tensor
+
+
+@operator
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    bias_array = None if bias is None else to_array(bias)
+    return to_tensor(kernels.linear(to_array(input), to_array(weight), bias_array), input)
+
+
+@linear.register_fake
+def _(input: Any, weight: Any, bias: Any) -> Tensor:
+    return input.new_empty(input.shape[0], input.shape[1], weight.shape[1])
+
+
+class Linear(Bilinear):
+    """y = x·wᵀ + b: dx = dy·w, dw = dyᵀ·x, db = 1ᵀ·dy."""
+
+    forward = staticmethod(torch.ops.scratch_conv.linear.default)
+
+    @classmethod
+    def setup_context(cls, ctx: Any, inputs: Any, output: Any) -> None:
+        input, weight, _ = inputs
+        ctx.output_shape = output.shape
+        super().setup_context(ctx, (input, weight, None), output)
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> Any:
+        input, weight = ctx.saved_tensors
+        wants_input, wants_weight, *wants_bias = wanted(ctx)
+        grad_input = grad_weight = grad_bias = None
+        if wants_input:
+            grad_input = call(MatrixProduct, grad_output, weight.conj())
+        if wants_weight:
+            grad_weight = call(MatrixProduct, grad_output.mT, input.conj())
+        if any(wants_bias):
+            groups, rows, _ = ctx.output_shape
+            grad_bias = call(MatrixProduct, grad_output.new_ones(groups, 1, rows), grad_output).squeeze(1)
+        return grad_input, grad_weight, grad_bias
+
+    @classmethod
+    def jvp(cls, ctx: Any, input_t: Tensor | None, weight_t: Tensor | None, *rest: Any) -> Any:
+        (bias_t,) = rest
+        if bias_t is None:
+            return super().jvp(ctx, input_t, weight_t)
+        spread = bias_t.unsqueeze(1).expand(ctx.output_shape)
+        if input_t is None and weight_t is None:
+            return spread
+        return super().jvp(ctx, input_t, weight_t) + spread
+
+    @classmethod
+    def vmap(cls, info: Any, in_dims: Any, input: Tensor, weight: Tensor, *rest: Any) -> Any:
+        size, (input_dim, weight_dim, bias_dim), (bias,) = info.batch_size, in_dims, rest
+        if weight_dim is None and bias_dim is None:
+            return unfold(call(cls, fold(input, input_dim, 1, size), weight, bias), 1, size), 1
+        input, weight = fold(input, input_dim, 0, size), fold(weight, weight_dim, 0, size)
+        bias = None if bias is None else fold(bias, bias_dim, 0, size)
+        return unfold(call(cls, input, weight, bias), 0, size), 0
+
+
+register_derivatives(Linear)

@@ -1,0 +1,54 @@
+"""Dropout as a Function, for a mask that is drawn already."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from scratch_conv import kernels
+from scratch_conv.autograd.operators import call, operator, register_derivatives, vmap_elementwise
+from scratch_conv.autograd.tensors import to_array, to_tensor, to_tensor_like
+
+
+@operator
+def drop(input: Tensor, mask: Tensor, p: float) -> Tensor:
+    array = to_array(input)
+    # Rounded as torch rounds it: once in the precision that is computed in, once to the tensor's own.
+    scale = to_tensor(np.array(array.dtype.type(1) / array.dtype.type(1 - p)), input)
+    return to_tensor_like(kernels.drop(array, to_array(mask), float(scale)), input)
+
+
+@drop.register_fake
+def _(input: Any, mask: Any, p: float) -> Tensor:
+    return torch.empty_like(input)
+
+
+class Drop(Function):
+    """y = x · mask / (1 - p): linear in x, and its own transpose."""
+
+    forward = staticmethod(torch.ops.scratch_conv.drop.default)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        _, mask, ctx.p = inputs
+        ctx.save_for_backward(mask)
+        ctx.save_for_forward(mask)
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> Any:
+        (mask,) = ctx.saved_tensors
+        return call(Drop, grad_output, mask, ctx.p), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, input_t: Tensor, *_: Any) -> Any:
+        (mask,) = ctx.saved_tensors
+        return call(Drop, input_t, mask, ctx.p)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *operands: Any) -> Any:
+        return vmap_elementwise(Drop, info, in_dims, *operands)
+
+
+register_derivatives(Drop)

@@ -1,0 +1,107 @@
+"""Bilinear maps that are their own derivatives: products of matrices, and products summed to a shape.
+
+Derivatives of higher order are made of these, so that each order has a next one. Gradients of complex
+tensors follow torch's convention: the conjugate of the other operand takes its place.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scratch_conv import kernels
+from scratch_conv.autograd.operators import (
+    Bilinear,
+    call,
+    fold,
+    operator,
+    register_derivatives,
+    unfold,
+    wanted,
+)
+from scratch_conv.autograd.tensors import to_array, to_tensor
+
+
+@operator
+def matrix_product(a: Tensor, b: Tensor) -> Tensor:
+    return to_tensor(kernels.matrix_product(to_array(a), to_array(b)), a)
+
+
+@operator
+def summed_product(a: Tensor, b: Tensor, shape: Sequence[int], factor: float) -> Tensor:
+    return to_tensor(kernels.summed_product(to_array(a), to_array(b), shape, factor), a)
+
+
+@matrix_product.register_fake
+def _(a: Any, b: Any) -> Tensor:
+    return a.new_empty(a.shape[0], a.shape[1], b.shape[2])
+
+
+@summed_product.register_fake
+def _(a: Any, b: Any, shape: Any, factor: float) -> Tensor:
+    return a.new_empty(shape)
+
+
+class MatrixProduct(Bilinear):
+    """c = a·b of matrices (G, M, K) and (G, K, N): da = dc·bᵀ, db = aᵀ·dc."""
+
+    forward = staticmethod(torch.ops.scratch_conv.matrix_product.default)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        a, b = ctx.saved_tensors
+        wants_a, wants_b = wanted(ctx)
+        to_a = call(MatrixProduct, grad, b.mT.conj()) if wants_a else None
+        to_b = call(MatrixProduct, a.mT.conj(), grad) if wants_b else None
+        return to_a, to_b
+
+    @classmethod
+    def vmap(cls, info: Any, in_dims: Any, a: Tensor, b: Tensor, *_: Any) -> Any:
+        """Take one operand's vmapped dimension for more rows or columns, both operands' for groups."""
+        size, (a_dim, b_dim) = info.batch_size, in_dims
+        if b_dim is None:
+            return unfold(call(cls, fold(a, a_dim, 1, size), b), 1, size), 1
+        if a_dim is None:
+            return unfold(call(cls, a, fold(b, b_dim, 2, size)), 2, size), 2
+        return unfold(call(cls, fold(a, a_dim, 0, size), fold(b, b_dim, 0, size)), 0, size), 0
+
+
+class SummedProduct(Bilinear):
+    """c = Σ factor·a·b, of the shape that is asked for: da = Σ factor·dc·b, db = Σ factor·dc·a."""
+
+    forward = staticmethod(torch.ops.scratch_conv.summed_product.default)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        a, b = ctx.saved_tensors
+        _, factor = ctx.rest
+        wants_a, wants_b = wanted(ctx)
+        to_a = call(SummedProduct, grad, b, a.shape, factor) if wants_a else None
+        to_b = call(SummedProduct, grad, a, b.shape, factor) if wants_b else None
+        return to_a, to_b, None, None
+
+    @classmethod
+    def vmap(cls, info: Any, in_dims: Any, a: Tensor, b: Tensor, *rest: Any) -> Any:
+        shape, factor = rest
+        a, b = (
+            operand.unsqueeze(0) if dim is None else operand.movedim(dim, 0)
+            for operand, dim in zip((a, b), in_dims, strict=False)
+        )
+        return call(cls, a, b, (info.batch_size, *shape), factor), 0
+
+
+def product(a: Tensor, b: Tensor, shape: Sequence[int], factor: float = 1.0) -> Tensor:
+    """Give Σ factor·a·b, of the shape that is asked for."""
+    result: Tensor = call(SummedProduct, a, b, shape, factor)
+    return result
+
+
+def total(a: Tensor, b: Tensor | None = None) -> Tensor:
+    """Give Σ a·b, or Σ a, over the middle of three dimensions, which is kept with the size 1."""
+    other = a.new_ones(1, 1, 1) if b is None else b
+    return product(a, other, (a.shape[0], 1, a.shape[2]))
+
+
+for _function in (MatrixProduct, SummedProduct):
+    register_derivatives(_function)

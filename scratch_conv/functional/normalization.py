@@ -1,0 +1,136 @@
+"""Normalization."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch._prims_common import suggest_memory_format
+
+from scratch_conv import arguments
+from scratch_conv.autograd import BatchNorm, BatchNormInference, call, update_running
+from scratch_conv.functional.calling import overridable, size_of
+
+
+@overridable
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalize each channel over the batch, as `torch.nn.functional.batch_norm` does.
+
+    Args:
+        input: (N, C, *), where * is any number of dimensions.
+        running_mean: (C,); in training it is moved towards the batch's mean; or None.
+        running_var: (C,); in training it is moved towards the batch's unbiased variance; or None.
+        weight: (C,), or None for 1.
+        bias: (C,), or None for 0.
+        training: whether to normalize by the batch's statistics rather than by the running ones.
+        momentum: the batch's share in the new running statistics.
+        eps: what is added to the variance.
+
+    All of them have the input's dtype; beside float16 or bfloat16, all but the input may have float32.
+
+    Returns:
+        (input - mean) / √(variance + eps) · weight + bias, of the input's shape.
+
+    Raises:
+        TypeError: an argument has a type that torch does not take.
+        ValueError: there is one value a channel in training; eps is negative; or one running statistic is
+            missing.
+        RuntimeError: shapes or dtypes do not fit; the running statistics are missing in evaluation, or
+            require a gradient; or a tensor is not on the CPU.
+        IndexError: the input has no channels.
+        NotImplementedError: it is of whole numbers, bool or complex.
+    """
+    given = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
+    present = {name: tensor for name, tensor in given.items() if tensor is not None}
+    arguments.tensors("batch_norm", input=input, **present)
+    training = arguments.boolean("batch_norm", "training", training)
+    momentum = arguments.number("batch_norm", "momentum", momentum)
+    eps = arguments.number("batch_norm", "eps", eps)
+    _check_batch_norm_numbers(input, training, eps)
+    _check_statistics(running_mean, running_var, training)
+    _check_batch_norm(input, present, training)
+    pixels = _pixels(input)
+    weight, bias = (None if each is None else each.reshape(-1) for each in (weight, bias))
+    if training:
+        output, mean, variance = call(BatchNorm, pixels, weight, bias, eps)
+        if running_mean is not None and input.numel():
+            count = input.numel() // input.shape[1]
+            update_running(running_mean, mean, momentum, 1.0)
+            update_running(running_var, variance, momentum, count / (count - 1))  # unbiased
+    else:
+        output = call(BatchNormInference, pixels, weight, bias, running_mean, running_var, eps)
+    return _pictures(output, input)
+
+
+def _channels_last(input: Tensor) -> bool:
+    """Tell whether torch's batch norm gives its output in channels_last."""
+    return not input.is_contiguous() and suggest_memory_format(input) != torch.contiguous_format
+
+
+def _pixels(input: Tensor) -> Tensor:
+    """View (N, C, *) as (N, C, L), or copy it to a memory format that allows it."""
+    batch, channels, *sizes = input.shape
+    if not _channels_last(input):
+        return input.reshape(-1).reshape(batch, channels, math.prod(sizes))
+    return input.movedim(1, -1).reshape(-1).reshape(batch, math.prod(sizes), channels).mT
+
+
+def _pictures(pixels: Tensor, input: Tensor) -> Tensor:
+    """View (N, C, L) as (N, C, *), with the strides of torch's batch norm of this input."""
+    batch, channels, *sizes = input.shape
+    if not _channels_last(input):
+        return pixels.reshape(input.shape)
+    return pixels.mT.reshape(batch, *sizes, channels).movedim(-1, 1)
+
+
+def _check_batch_norm_numbers(input: Tensor, training: bool, eps: float) -> None:
+    if training and input.dim() and input.shape[0] * math.prod(input.shape[2:]) == 1:
+        raise ValueError(
+            f"Expected more than 1 value per channel when training, got input size {size_of(input)}"
+        )
+    if eps < 0:
+        raise ValueError(f"batch_norm eps must be non-negative, but got {eps}")
+
+
+def _check_statistics(running_mean: Tensor | None, running_var: Tensor | None, training: bool) -> None:
+    if not training:
+        for name, tensor in (("running_mean", running_mean), ("running_var", running_var)):
+            if tensor is None:
+                raise RuntimeError(f"{name} must be defined in evaluation mode")
+    if (running_mean is None) != (running_var is None):
+        raise ValueError("running_mean and running_var must either both be None or neither be None")
+    for name, tensor in (("running_mean", running_mean), ("running_var", running_var)):
+        if tensor is not None and tensor.requires_grad and torch.is_grad_enabled():
+            raise RuntimeError(f"batch_norm is not differentiable with respect to argument '{name}'")
+
+
+def _check_batch_norm(input: Tensor, present: dict[str, Tensor], training: bool) -> None:
+    if input.dim() < 2:
+        expected = "batch_norm: expected input of at least 2 dimensions (N, C)"
+        unindexed = not present or (training and input.dim() == 0)
+        raise (IndexError if unindexed else RuntimeError)(f"{expected}, but got size {size_of(input)}")
+    for name, tensor in present.items():
+        one_dimensional = tensor.dim() == 1 or name in ("weight", "bias")
+        if tensor.numel() != input.shape[1] or not one_dimensional:
+            raise RuntimeError(
+                f"{name} should contain {input.shape[1]} elements in one dimension, "
+                f"but got size {size_of(tensor)}"
+            )
+    if not input.dtype.is_floating_point:
+        raise NotImplementedError(f"batch_norm is not implemented for {input.dtype}")
+    dtypes = {tensor.dtype for tensor in present.values()}
+    narrow = input.dtype in (torch.float16, torch.bfloat16)
+    if dtypes - {input.dtype} and not (narrow and dtypes == {torch.float32}):
+        raise RuntimeError(
+            f"batch_norm: expected all tensors to have the input's dtype {input.dtype}"
+            f"{', or all but the input torch.float32' if narrow else ''}, "
+            f"but got {', '.join(f'{name} of {tensor.dtype}' for name, tensor in present.items())}"
+        )

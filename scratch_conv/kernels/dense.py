@@ -1,0 +1,47 @@
+"""Dense layers: matrix products.
+
+    y[g, m, o] = Σ_i x[g, m, i] · w[g, o, i] + b[g, o]
+
+The derivatives of a product of matrices are products with one of the two transposed:
+
+    c = a·b:  da = dc·bᵀ,  db = aᵀ·dc
+
+Shapes: x (G, M, I), w (G, O, I), b (G, O), y (G, M, O): G products at a time. A dense layer has one of them;
+several have a weight of their own each (the layers of an ensemble, or a gradient for each sample).
+"""
+
+import math
+
+import numpy as np
+
+from scratch_conv.kernels.geometry import Array
+from scratch_conv.kernels.threads import get_num_threads, parallel
+
+_WORTH_A_THREAD = 2**20
+"""A thread takes a part of a product from this many multiplications on: waking it costs as much time."""
+
+
+def linear(x: Array, w: Array, bias: Array | None) -> Array:
+    """Map x (G, M, I) by the weights w (G, O, I) to y (G, M, O), adding bias (G, O)."""
+    y = matrix_product(x, w.swapaxes(1, 2))
+    if bias is not None:
+        y += bias[:, None]
+    return y
+
+
+def matrix_product(a: Array, b: Array) -> Array:
+    """Multiply a (G, M, K) by b (G, K, N): gives (G, M, N)."""
+    product = np.empty((*a.shape[:2], b.shape[2]), dtype=a.dtype)
+    axis = int(np.argmax(product.shape))
+    multiplications = math.prod(product.shape) * a.shape[2]
+    parts = max(1, min(get_num_threads(), product.shape[axis], multiplications // _WORTH_A_THREAD))
+    bounds = [product.shape[axis] * part // parts for part in range(parts + 1)]
+
+    def work(part: int) -> None:
+        cut = [slice(None)] * 3
+        cut[axis] = slice(bounds[part], bounds[part + 1])
+        groups, rows, columns = cut
+        np.matmul(a[groups, rows], b[groups, :, columns], out=product[groups, rows, columns])
+
+    parallel(work, range(parts))
+    return product

@@ -1,0 +1,39 @@
+"""The rectified linear unit and its derivative.
+
+    y = max(x, 0)
+
+Its derivative lets a gradient through where y > 0: a gate, linear in the gradient and its own transpose, so
+that every order of derivative is this gate. NaN passes both.
+
+Shapes: arrays of any one shape.
+"""
+
+import numpy as np
+
+from scratch_conv.kernels.geometry import Array
+from scratch_conv.kernels.threads import over_elements, scratch
+
+
+def relu(x: Array) -> Array:
+    """Take the positive part: y = max(x, 0)."""
+    y = np.empty_like(x)
+    over_elements(lambda y, x: np.maximum(x, y.dtype.type(0), out=y), y, x)
+    return y
+
+
+def relu_gate(values: Array, y: Array) -> Array:
+    """Let values pass where the unit was on: dx = dy where y > 0 or y is NaN, else 0.
+
+    By their bits: a product with 0 or 1 would turn an infinity into NaN, and a masked copy is slower.
+    """
+    gated = np.empty_like(values)
+    bits = np.dtype(f"i{values.dtype.itemsize}")
+
+    def work(gated: Array, values: Array, y: Array) -> None:
+        off = np.less_equal(y, 0, out=scratch("off", y.shape, np.bool_)).view(np.int8)
+        mask = gated.view(bits)
+        np.copyto(mask, np.subtract(off, 1, out=off))
+        np.bitwise_and(mask, values.view(bits), out=mask)
+
+    over_elements(work, gated, values, y)
+    return gated
