@@ -71,7 +71,7 @@ class Window(NamedTuple):
         first = max(0, -(offset // stride))
         last = min(count - 1, (size - 1 - offset) // stride)
         if first > last:
-            return slice(0, 0), slice(0, 0)
+            return slice(0), slice(0)
         return slice(first, last + 1), slice(first * stride + offset, last * stride + offset + 1, stride)
 
     def view(self, padded: Array, output_size: Pair) -> Array:
