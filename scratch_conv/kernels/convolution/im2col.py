@@ -53,7 +53,7 @@ def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int
     def work(number: int) -> None:
         piece = batch[number]
         columns = _columns(x[piece], size, window, groups)
-        np.matmul(grad_rows[piece], columns.swapaxes(-1, -2)).sum(axis=0, out=parts[number])
+        np.matmul(grad_rows[piece], columns.swapaxes(2, 3)).sum(axis=0, out=parts[number])
 
     parallel(work, range(len(batch)))
     # Added up in the order of the pieces, so that the same call gives the same bits on any threads.

@@ -68,7 +68,7 @@ def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int
 
     def work(share: int) -> None:
         for block in shares[share]:
-            columns = _rows(block.of_outputs(grad_output), groups).swapaxes(-1, -2)
+            columns = _rows(block.of_outputs(grad_output), groups).swapaxes(2, 3)
             for i, pixels in enumerate(_tap_rows(_lower(x, block, size[1]), block, groups)):
                 product = scratch("product", (len(pixels), *sums.shape[2:]), x.dtype)
                 sums[share, i] += np.matmul(pixels, columns, out=product).sum(axis=0)
@@ -88,7 +88,7 @@ def conv2d_grad_input(grad_output: Array, w: Array, input_size: Pair, window: Wi
         return _grad_input_by_convolution(grad_output, w, input_size, window, groups)
     grad_input = np.zeros((grad_output.shape[0], groups * w.shape[1], *input_size), dtype=w.dtype)
     size = (grad_output.shape[2], grad_output.shape[3])
-    w_columns = _weight_rows(w, groups).swapaxes(-1, -2)
+    w_columns = _weight_rows(w, groups).swapaxes(2, 3)
 
     def work(blocks: list[Block]) -> None:
         for block in blocks:
