@@ -162,19 +162,23 @@ def test_mec_cuts_blocks_that_fit_and_are_not_smaller_than_needed(
     side = max(block.side for block in blocks)
     assert side == 1 or 1 < side <= min(few_columns / (height * width), n / num_threads)
     assert side + 1 > min(few_columns / (height * width), n / num_threads)
-    counts = [block.pictures.stop - block.pictures.start for block in blocks]
-    for block, count in zip(blocks, counts, strict=True):
-        assert count % side == 0 if block.side == side else block.side == count < side
+    shares = []
+    for (start, stop), block in {(b.pictures.start, b.pictures.stop): b for b in blocks}.items():
+        count = stop - start
+        if block.side == side:
+            assert count % side == 0
+            shares.append(count)
+        else:  # what is left of a share, less than a row of pictures
+            assert block.side == count < side
+            shares[-1] += count
 
     most = side
     while rows == height and (most + side) * rows * row_bytes <= block_bytes:
         most += side
-    largest = max(counts)
-    assert largest <= most
-    shares = -(-n // largest)
-    turns = -(-shares // num_threads)
+    turns = -(-len(shares) // num_threads)
+    assert max(shares) <= most
     assert (turns - 1) * num_threads * most < n  # a turn fewer would not do
-    assert (largest - side) * turns * num_threads < n  # nor would smaller blocks
+    assert (max(shares) - side) * turns * num_threads < n  # nor would smaller shares
 
 
 @given(layers(), *CUTS)
@@ -191,9 +195,9 @@ def test_mec_gives_the_rows_of_one_picture_to_one_thread(
     assert len(set.union(*firsts)) == len(together)
 
 
-@given(layers(), *CUTS)
+@given(layers(), *CUTS[:2])
 def test_mec_takes_the_memory_that_its_blocks_count_on(
-    layer: Layer, block_bytes: int, few_columns: int, _: int
+    layer: Layer, block_bytes: int, few_columns: int
 ) -> None:
     """And the rows that the last taps of a block meet below it. Its operations share the lowered pixels."""
     x, w, window, groups = layer
