@@ -162,23 +162,23 @@ def test_mec_cuts_blocks_that_fit_and_are_not_smaller_than_needed(
     side = max(block.side for block in blocks)
     assert side == 1 or 1 < side <= min(few_columns / (height * width), n / num_threads)
     assert side + 1 > min(few_columns / (height * width), n / num_threads)
-    shares = []
-    for (start, stop), block in {(b.pictures.start, b.pictures.stop): b for b in blocks}.items():
-        count = stop - start
-        if block.side == side:
-            assert count % side == 0
-            shares.append(count)
-        else:  # what is left of a share, less than a row of pictures
-            assert block.side == count < side
-            shares[-1] += count
+    shares: set[Pair] = set()
+    rests: set[Pair] = set()
+    for block in blocks:
+        count = block.pictures.stop - block.pictures.start
+        assert count % block.side == 0
+        (shares if block.side == side else rests).add((block.pictures.start, count))
+    assert len(rests) <= 1  # fewer pictures than lie side by side
+    assert all(count < side for _, count in rests)
 
     most = side
     while rows == height and (most + side) * rows * row_bytes <= block_bytes:
         most += side
-    turns = -(-len(shares) // num_threads)
-    assert max(shares) <= most
-    assert (turns - 1) * num_threads * most < n  # a turn fewer would not do
-    assert (max(shares) - side) * turns * num_threads < n  # nor would smaller shares
+    turns = -(-n // (most * num_threads))
+    assert len(shares) <= turns * num_threads
+    largest = max(count for _, count in shares)
+    assert largest <= most
+    assert (largest - side) * turns * num_threads < n  # smaller shares would leave some for a further turn
 
 
 @given(layers(), *CUTS)

@@ -49,7 +49,7 @@ def conv2d(x: Array, w: Array, bias: Array | None, window: Window, groups: int) 
             if i:
                 sums += product
         if bias is not None:
-            sums += bias.reshape(groups, -1, 1)
+            sums += bias.reshape(*w_rows.shape[1:3], 1)
         part[:] = sums.reshape(part.shape)
 
     parallel(work, _blocks(x, w.shape[0], window, size))
@@ -112,7 +112,9 @@ def _grad_input_by_convolution(
     turned = w.reshape(groups, outs // groups, channels, *kernel_size)[..., ::-1, ::-1].swapaxes(1, 2)
     around = [_padding_around(input_size[axis], grad_output.shape[2 + axis], window, axis) for axis in (0, 1)]
     backwards = window._replace(padding=(around[0], around[1]))
-    return conv2d(grad_output, turned.reshape(-1, outs // groups, *kernel_size), None, backwards, groups)
+    return conv2d(
+        grad_output, turned.reshape(groups * channels, outs // groups, *kernel_size), None, backwards, groups
+    )
 
 
 def _padding_around(size: int, output_size: int, window: Window, axis: int) -> Pair:
@@ -147,14 +149,16 @@ def _blocks(x: Array, out_channels: int, window: Window, size: Pair) -> list[Blo
     A batch gives as many blocks to each thread, of the same size.
     """
     n, channels, *_ = x.shape
+    if n == 0:
+        return []
     lowered, sums = channels * window.kernel_size[1] * len(_remainders(window)), 2 * out_channels
     row_bytes = (lowered + sums) * size[1] * x.itemsize
-    rows = max(1, min(size[0], max(_BLOCK_BYTES // max(1, row_bytes), -(-_FEW_COLUMNS // size[1]))))
+    rows = min(size[0], max(_BLOCK_BYTES // row_bytes, -(-_FEW_COLUMNS // size[1])))
     threads = get_num_threads()
     side = max(1, min(n // threads, _FEW_COLUMNS // (size[0] * size[1])))
-    many = max(1, _BLOCK_BYTES // max(1, row_bytes * rows * side)) if rows == size[0] else 1
+    many = max(1, _BLOCK_BYTES // (row_bytes * rows * side)) if rows == size[0] else 1
     turns = -(-n // (many * side * threads))
-    step = -(-n // (turns * threads * side)) * side if n else 1
+    step = -(-n // (turns * threads * side)) * side
     blocks = []
     for first in range(0, n, step):
         whole = min(step, (n - first) // side * side)
