@@ -5,7 +5,7 @@ operands' own type too.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from scratch_conv import kernels
 from scratch_conv.kernels import Window
-from scratch_conv.kernels.convolution import im2col, mec
+from scratch_conv.kernels.convolution import choosing, im2col, mec
 from scratch_conv.kernels.convolution.choosing import ALGORITHMS
 from scratch_conv.kernels.geometry import Array, Pair, reach
 
@@ -150,6 +150,19 @@ def test_an_infinite_weight_stays_off_pixels_that_it_does_not_meet(algorithm: st
     assert np.isinf(grad_input[0, 0, :3, :3]).all()
     assert np.isfinite(grad_input[0, 0, 3:]).all()
     assert np.isfinite(grad_input[0, 0, :, 3:]).all()
+
+
+def test_an_algorithm_is_chosen_for_a_block_and_no_longer() -> None:
+    assert choosing._algorithm() is mec
+    for name, module in ALGORITHMS.items():
+        with suppress(ArithmeticError), kernels.convolution_algorithm("im2col"):
+            with kernels.convolution_algorithm(name):
+                assert choosing._algorithm() is module
+            assert choosing._algorithm() is im2col
+            raise ArithmeticError
+        assert choosing._algorithm() is mec
+    with pytest.raises(KeyError, match="unheard of"), kernels.convolution_algorithm("unheard of"):
+        pass
 
 
 def test_work_grows_with_the_taps_not_with_the_stride() -> None:

@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -245,6 +246,10 @@ def test_a_number_of_threads_that_is_not_positive_is_refused(num_threads: int) -
 def test_a_number_of_threads_for_one_caller_is_not_another_callers() -> None:
     kernels.set_num_threads(3)
     with kernels.using_num_threads(5):
+        assert kernels.get_num_threads() == 5
+        with suppress(ArithmeticError), kernels.using_num_threads(4):
+            assert kernels.get_num_threads() == 4
+            raise ArithmeticError
         assert kernels.get_num_threads() == 5
         other: list[int] = []
         thread = threading.Thread(target=lambda: other.append(kernels.get_num_threads()))
