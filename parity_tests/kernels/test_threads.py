@@ -119,15 +119,18 @@ def test_pieces_may_have_pieces_of_their_own() -> None:
     """All threads of the pool are busy then, and the caller does the inner ones alone; it must not wait."""
     before = blas_threads()
     done: list[int] = []
+    still_held: list[list[int]] = []
     all_busy = threading.Barrier(3)
 
     def work(_: int) -> None:
         all_busy.wait(5)
         parallel(done.append, range(8))
+        still_held.append(blas_threads())
 
     kernels.set_num_threads(3)
     parallel(work, range(3))
     assert sorted(done) == sorted([*range(8)] * 3)
+    assert still_held == [[1] * len(before)] * 3
     assert blas_threads() == before
 
 
