@@ -55,7 +55,7 @@ def own_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("scratch_conv")]
 
 
-@pytest.mark.parametrize("num_threads", [1, 2, 5])
+@pytest.mark.parametrize("num_threads", [1, 2, 5, 40])  # 40: more than Python's own pools have
 def test_as_many_threads_work_at_once_as_are_set_and_no_more(num_threads: int) -> None:
     all_at_once = threading.Barrier(num_threads)
     workers: list[threading.Thread] = []
@@ -66,8 +66,8 @@ def test_as_many_threads_work_at_once_as_are_set_and_no_more(num_threads: int) -
         workers.append(threading.current_thread())
 
     with kernels.using_num_threads(num_threads):
-        parallel(work, range(20))
-    assert len(workers) == 20
+        parallel(work, range(2 * num_threads))
+    assert len(workers) == 2 * num_threads
     assert len(set(workers)) == num_threads
     assert set(workers) <= {threading.current_thread(), *own_threads()}
 
