@@ -70,8 +70,9 @@ def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int
         for block in shares[share]:
             columns = _rows(block.of_outputs(grad_output), groups).swapaxes(2, 3)
             for i, pixels in enumerate(_tap_rows(_lower(x, block, size[1]), block, groups)):
-                product = scratch("product", (len(pixels), *sums.shape[2:]), x.dtype)
-                sums[share, i] += np.matmul(pixels, columns, out=product).sum(axis=0)
+                shape = (len(pixels), *sums.shape[2:])
+                products = np.matmul(pixels, columns, out=scratch("product", shape, x.dtype))
+                sums[share, i] += products.sum(axis=0)
 
     parallel(work, range(len(shares)))
     total = sums.sum(axis=0).reshape(height, groups, channels, width, outs)
