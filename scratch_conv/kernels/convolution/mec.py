@@ -226,10 +226,10 @@ def _lower(x: Array, block: Block, width: int) -> Array:
 def _met(lowered: Array, x: Array, block: Block) -> Iterator[tuple[Array, Array]]:
     """View, for each tap column and remainder of rows, the lowered pixels and where x has them."""
     pictures = block.of_pictures(x)
-    stride, (top, _) = block.window.stride[0], block.window.padding[0]
+    (top, bottom), sides = block.window.padding
     for number, remainder in enumerate(_remainders(block.window)):
-        by_stride = Window((1, 1), (stride, 1), ((top - remainder, 0), (0, 0)), (1, 1))
-        filled, met = by_stride.inside(0, 0, x.shape[2], lowered.shape[4])
+        from_remainder = block.window._replace(padding=((top - remainder, bottom), sides))
+        filled, met = from_remainder.inside(0, 0, x.shape[2], lowered.shape[4])
         for j in range(lowered.shape[2]):
             places, columns = block.window.inside(1, j, x.shape[3], lowered.shape[6])
             yield lowered[:, :, j, number, filled, :, places], pictures[:, :, met, :, columns]
