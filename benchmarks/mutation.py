@@ -40,31 +40,35 @@ class Mutant(NamedTuple):
 
 @dataclass
 class Outcome:
-    """What became of one file's mutants. `survived` are those that nothing explains."""
+    """What became of one file's mutants. `survived` are those that nothing explains.
+
+    An interrupted run leaves some `untested`; they count nowhere else.
+    """
 
     killed: int = 0
     timed_out: int = 0
+    untested: int = 0
     equivalent: list[Mutant] = field(default_factory=list)
     survived: list[Mutant] = field(default_factory=list)
 
     @property
     def mutants(self) -> int:
-        """Count them all."""
+        """Count all that were tested."""
         return self.killed + self.timed_out + len(self.equivalent) + len(self.survived)
 
     @property
     def raw_score(self) -> float:
         """Give the share of all mutants that the tests notice; those that never end are noticed too."""
-        return (self.killed + self.timed_out) / self.mutants
+        return (self.killed + self.timed_out) / max(1, self.mutants)
 
     @property
     def score(self) -> float:
         """Give the share of those that are not equivalent."""
-        return (self.killed + self.timed_out) / (self.mutants - len(self.equivalent))
+        return (self.killed + self.timed_out) / max(1, self.mutants - len(self.equivalent))
 
 
 def main() -> None:
-    """Run mutmut, print a table, keep the raw figures; exit with 1 if a mutant survived unexplained."""
+    """Run mutmut, print a table, keep the raw figures; exit with 1 if a mutant is unexplained or untested."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--processes", type=int, default=1, help="how many mutants are tested at a time")
     parser.add_argument("--read", action="store_true", help="only read what the last run left in mutants/")
@@ -86,7 +90,7 @@ def main() -> None:
     total = in_all(outcomes.values())
     raw = {name: raw_figures(outcome) for name, outcome in {**outcomes, "in all": total}.items()}
     console.print(f"Raw figures: {keep('mutation', raw)}", soft_wrap=True)
-    sys.exit(1 if total.survived else 0)
+    sys.exit(1 if total.survived or total.untested else 0)
 
 
 def mutmut() -> str:
@@ -122,7 +126,7 @@ def read_outcomes(listed: Iterable[Mutant]) -> dict[str, Outcome]:
             mutant = Mutant(file, function, *changed_lines(ask("show", name)))
             (outcome.equivalent if mutant in listed else outcome.survived).append(mutant)
         else:
-            sys.exit(f"the run is not complete: {name} is '{status}'")
+            outcome.untested += 1
     return outcomes
 
 
@@ -154,6 +158,7 @@ def in_all(outcomes: Iterable[Outcome]) -> Outcome:
     for outcome in outcomes:
         total.killed += outcome.killed
         total.timed_out += outcome.timed_out
+        total.untested += outcome.untested
         total.equivalent += outcome.equivalent
         total.survived += outcome.survived
     return total
@@ -170,12 +175,14 @@ def raw_figures(outcome: Outcome) -> dict[str, object]:
 
 def table(outcomes: dict[str, Outcome]) -> Table:
     """Lay out the counts, file by file."""
-    shown = Table("file", "mutants", "killed", "timed out", "survived", "equivalent", "score", "raw score")
+    shown = Table(
+        "file", "mutants", "killed", "timed out", "survived", "equivalent", "untested", "score", "raw score"
+    )
     for name, outcome in {**outcomes, "in all": in_all(outcomes.values())}.items():
         counts = [outcome.mutants, outcome.killed, outcome.timed_out]
-        lists = [outcome.survived, outcome.equivalent]
+        counts += [len(outcome.survived), len(outcome.equivalent), outcome.untested]
         scores = [f"{score:.1%}" for score in (outcome.score, outcome.raw_score)]
-        shown.add_row(name, *map(str, counts), *(str(len(mutants)) for mutants in lists), *scores)
+        shown.add_row(name, *map(str, counts), *scores)
     return shown
 
 
