@@ -157,7 +157,7 @@ def _blocks(x: Array, out_channels: int, window: Window, size: Pair) -> list[Blo
     rows = min(size[0], max(_BLOCK_BYTES // row_bytes, -(-_FEW_COLUMNS // size[1])))
     threads = get_num_threads()
     side = max(1, min(n // threads, _FEW_COLUMNS // (size[0] * size[1])))
-    many = max(1, _BLOCK_BYTES // (row_bytes * rows * side)) if rows == size[0] else 1
+    many = max(1, _BLOCK_BYTES // (row_bytes * rows * side))
     turns = -(-n // (many * side * threads))
     step = -(-n // (turns * threads * side)) * side
     blocks = []
