@@ -182,7 +182,7 @@ def table(outcomes: dict[str, Outcome]) -> Table:
         counts = [outcome.mutants, outcome.killed, outcome.timed_out]
         counts += [len(outcome.survived), len(outcome.equivalent), outcome.untested]
         scores = [f"{score:.1%}" for score in (outcome.score, outcome.raw_score)]
-        shown.add_row(name, *map(str, counts), *scores)
+        shown.add_row(name.removeprefix("scratch_conv/kernels/"), *map(str, counts), *scores)
     return shown
 
 
