@@ -1,13 +1,14 @@
-"""Hypothesis profiles of the suite: quick (the default), thorough and nightly.
+"""Hypothesis profiles of the suite: quick (the default), thorough, nightly and mutation.
 
 Choose one with `--hypothesis-profile thorough` or the environment variable SCRATCH_CONV_PROFILE. The quick
-one draws the same cases each time, so that a red test is red for everyone.
+one draws the same cases each time, so that a red test is red for everyone. Mutation testing draws a third as
+many, the same each time too, and saves the search for a smallest one: it asks only that a mutant fails.
 """
 
 import os
 
 import torch
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
@@ -16,6 +17,13 @@ settings.register_profile(
 )
 settings.register_profile("thorough", max_examples=2_000, deadline=None, suppress_health_check=_SLOW)
 settings.register_profile("nightly", max_examples=100_000, deadline=None, suppress_health_check=_SLOW)
+settings.register_profile(
+    "mutation",
+    settings.get_profile("quick"),
+    max_examples=50,
+    phases=(Phase.explicit, Phase.generate),
+    report_multiple_bugs=False,
+)
 settings.load_profile(os.environ.get("SCRATCH_CONV_PROFILE", "quick"))
 
 torch.set_num_threads(1)  # the tensors are small, and each worker of pytest-xdist has one core

@@ -1,10 +1,11 @@
 """The kernels against their definitions, written as plain loops over one picture element at a time.
 
-The data are small integers held as floats, so every sum is exact and the results must be equal.
+The data are small integers held as floats, so every sum is exact and the results must be equal; of the
+operands' own type too.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -14,24 +15,26 @@ from hypothesis import strategies as st
 
 from scratch_conv import kernels
 from scratch_conv.kernels import Window, average_pooling
-from scratch_conv.kernels.convolution import im2col, mec
+from scratch_conv.kernels.convolution import choosing, im2col, mec
 from scratch_conv.kernels.convolution.choosing import ALGORITHMS
 from scratch_conv.kernels.geometry import Array, Pair, reach
 
 SMALL = st.integers(1, 3)
 PAIRS = st.tuples(SMALL, SMALL)
 PADS = st.tuples(st.integers(0, 3), st.integers(-2, 3))
+FLOATS = st.sampled_from([np.float32, np.float64])
 
 
 @st.composite
 def windows(draw: st.DrawFn, pooling: bool = False) -> tuple[Window, Pair]:
     """Draw a window, and a picture size on which it has at least one position."""
-    kernel_size, stride, dilation = draw(PAIRS), draw(PAIRS), draw(PAIRS)
+    stride, dilation = draw(st.just((1, 1)) | PAIRS), draw(PAIRS)  # stride 1 has ways of its own
     if pooling:
-        rows, columns = (draw(st.integers(0, size // 2)) for size in kernel_size)
-        padding = ((rows, rows), (columns, columns))
+        kernel_size = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
+        most = [st.just(size // 2) | st.integers(0, size // 2) for size in kernel_size]
+        padding = draw(st.tuples(*[st.tuples(pad, pad) for pad in most]))
     else:
-        padding = (draw(PADS), draw(PADS))
+        kernel_size, padding = draw(PAIRS), draw(st.tuples(PADS, PADS))
     height, width = (
         max(1, reach(kernel_size[axis], dilation[axis]) - sum(padding[axis])) + draw(st.integers(0, 4))
         for axis in (0, 1)
@@ -39,8 +42,8 @@ def windows(draw: st.DrawFn, pooling: bool = False) -> tuple[Window, Pair]:
     return Window(kernel_size, stride, padding, dilation), (height, width)
 
 
-def integers(rng: np.random.Generator, *shape: int) -> Array:
-    return rng.integers(-4, 5, shape).astype(np.float64)
+def integers(rng: np.random.Generator, dtype: type, *shape: int) -> Array:
+    return rng.integers(-4, 5, shape).astype(dtype)
 
 
 def surround(x: Array, window: Window) -> Array:
@@ -55,7 +58,7 @@ def convolve_by_loops(x: Array, w: Array, window: Window, groups: int) -> Array:
     n, out_channels, channels = x.shape[0], w.shape[0], w.shape[1]
     height = (x.shape[2] - reach(w.shape[2], window.dilation[0])) // window.stride[0] + 1
     width = (x.shape[3] - reach(w.shape[3], window.dilation[1])) // window.stride[1] + 1
-    y = np.zeros((n, out_channels, height, width))
+    y = np.zeros((n, out_channels, height, width), dtype=x.dtype)
     for b, o, p, q in np.ndindex(y.shape):
         for c, i, j in np.ndindex(w.shape[1:]):
             row = p * window.stride[0] + i * window.dilation[0]
@@ -69,9 +72,9 @@ def convolutions(draw: st.DrawFn) -> tuple[Window, int, Array, Array]:
     """Draw a window, groups, pictures and weights; a batch of none and groups without channels included."""
     window, size = draw(windows())
     groups, ins, outs, n = draw(SMALL), draw(st.integers(0, 3)), draw(SMALL), draw(st.integers(0, 5))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    x = integers(rng, n, groups * ins, *size)
-    return window, groups, x, integers(rng, groups * outs, ins, *window.kernel_size)
+    rng, dtype = np.random.default_rng(draw(st.integers(0, 2**32 - 1))), draw(FLOATS)
+    x = integers(rng, dtype, n, groups * ins, *size)
+    return window, groups, x, integers(rng, dtype, groups * outs, ins, *window.kernel_size)
 
 
 @contextmanager
@@ -97,10 +100,13 @@ def test_conv2d_is_its_definition(
     algorithm: str, drawn: tuple[Window, int, Array, Array], cuts: tuple[int, int, int]
 ) -> None:
     window, groups, x, w = drawn
-    bias = np.arange(len(w), dtype=np.float64)
-    expected = convolve_by_loops(x, w, window, groups) + bias[:, None, None]
+    bias = np.arange(len(w), dtype=x.dtype)
+    expected = convolve_by_loops(x, w, window, groups)
     with cut_up(algorithm, *cuts):
-        np.testing.assert_array_equal(kernels.conv2d(x, w, bias, window, groups), expected)
+        plain = kernels.conv2d(x, w, None, window, groups)
+        biased = kernels.conv2d(x, w, bias, window, groups)
+    np.testing.assert_array_equal(plain, expected, strict=True)
+    np.testing.assert_array_equal(biased, expected + bias[:, None, None], strict=True)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -110,18 +116,20 @@ def test_conv2d_gradients_are_its_transposes(
 ) -> None:
     """<dy, f(x)> = <fᵀ(dy), x> says what the gradient is; x = each unit vector in turn gives its elements."""
     window, groups, x, w = drawn
-    grad_output = integers(np.random.default_rng(seed), *convolve_by_loops(x, w, window, groups).shape)
+    shape = convolve_by_loops(x, w, window, groups).shape
+    grad_output = integers(np.random.default_rng(seed), x.dtype.type, *shape)
     with cut_up(algorithm, *cuts):
         grad_input = kernels.conv2d_grad_input(grad_output, w, x.shape[2:], window, groups)
         grad_weight = kernels.conv2d_grad_weight(grad_output, x, window, groups)
     expected_input, expected_weight = gradients_by_loops(grad_output, x, w, window, groups)
-    np.testing.assert_array_equal(grad_input, expected_input)
-    np.testing.assert_array_equal(grad_weight, expected_weight)
-    np.testing.assert_array_equal(kernels.conv2d_grad_bias(grad_output), grad_output.sum((0, 2, 3)))
-    bias = np.arange(x.shape[1], dtype=np.float64)
+    np.testing.assert_array_equal(grad_input, expected_input, strict=True)
+    np.testing.assert_array_equal(grad_weight, expected_weight, strict=True)
+    grad_bias = kernels.conv2d_grad_bias(grad_output)
+    np.testing.assert_array_equal(grad_bias, grad_output.sum((0, 2, 3)), strict=True)
+    bias = np.arange(x.shape[1], dtype=x.dtype)
     with cut_up(algorithm, *cuts):
         transposed = kernels.conv_transpose2d(grad_output, w, bias, x.shape[2:], window, groups)
-    np.testing.assert_array_equal(transposed, expected_input + bias[:, None, None])
+    np.testing.assert_array_equal(transposed, expected_input + bias[:, None, None], strict=True)
 
 
 def gradients_by_loops(
@@ -156,6 +164,19 @@ def test_an_infinite_weight_stays_off_pixels_that_it_does_not_meet(algorithm: st
     assert np.isfinite(grad_input[0, 0, :, 3:]).all()
 
 
+def test_an_algorithm_is_chosen_for_a_block_and_no_longer() -> None:
+    assert choosing._algorithm() is mec
+    for name, module in ALGORITHMS.items():
+        with suppress(ArithmeticError), kernels.convolution_algorithm("im2col"):
+            with kernels.convolution_algorithm(name):
+                assert choosing._algorithm() is module
+            assert choosing._algorithm() is im2col
+            raise ArithmeticError
+        assert choosing._algorithm() is mec
+    with pytest.raises(KeyError, match="unheard of"), kernels.convolution_algorithm("unheard of"):
+        pass
+
+
 def test_work_grows_with_the_taps_not_with_the_stride() -> None:
     x, w = np.ones((1, 1, 3, 2)), np.ones((1, 1, 2, 1))
     window = Window((2, 1), (10**9, 1), ((0, 0), (0, 0)), (1, 1))
@@ -164,7 +185,7 @@ def test_work_grows_with_the_taps_not_with_the_stride() -> None:
 
 def pool_by_loops(x: Array, window: Window, size: Pair) -> tuple[Array, Array]:
     (top, _), (left, _) = window.padding
-    y = np.full((*x.shape[:2], *size), -np.inf)
+    y = np.full((*x.shape[:2], *size), lowest(x.dtype), dtype=x.dtype)
     places = np.full(y.shape, -1)
     for b, c, p, q in np.ndindex(y.shape):
         for i, j in np.ndindex(window.kernel_size):
@@ -178,43 +199,57 @@ def pool_by_loops(x: Array, window: Window, size: Pair) -> tuple[Array, Array]:
     return y, places
 
 
-@given(windows(pooling=True), st.booleans(), st.integers(0, 2), SMALL, st.integers(0, 2**32 - 1))
+def lowest(dtype: np.dtype[Any]) -> float:
+    return -np.inf if np.issubdtype(dtype, np.floating) else float(np.iinfo(dtype).min)
+
+
+@given(
+    windows(pooling=True),
+    st.booleans(),
+    st.integers(0, 2),
+    SMALL,
+    st.sampled_from([np.float16, np.float32, np.float64, np.int8, np.int32]),
+    st.sampled_from([0.2, 0.5, 0.9]),
+    st.integers(0, 2**32 - 1),
+)
 def test_max_pool2d_is_its_definition(
-    drawn: tuple[Window, Pair], ceil_mode: bool, n: int, channels: int, seed: int
+    drawn: tuple[Window, Pair], ceil_mode: bool, n: int, channels: int, dtype: type, low: float, seed: int
 ) -> None:
-    """Few distinct values make many ties; infinities and NaN are among them."""
+    """Few distinct values make many ties; infinities, NaN and windows of the lowest are among them."""
     window, size = drawn
     rng = np.random.default_rng(seed)
-    x = rng.choice([-np.inf, -1.0, 0.0, 1.0, np.inf, np.nan], (n, channels, *size), p=[0.4, *[0.12] * 5])
+    special = [np.inf, np.nan] if np.issubdtype(dtype, np.floating) else [2, 3]
+    values = [lowest(np.dtype(dtype)), -1, 0, 1, *special]
+    x: Array = rng.choice(values, (n, channels, *size), p=[low, *[(1 - low) / 5] * 5]).astype(dtype)
     y, taps = kernels.max_pool2d(x, window, ceil_mode)
-    expected, places = pool_by_loops(x, window, y.shape[2:])
-    np.testing.assert_array_equal(y, expected)
+    expected, places = pool_by_loops(x, window, window.output_size(size, ceil_mode))
+    np.testing.assert_array_equal(y, expected, strict=True)
     inside = places >= 0
     indices = kernels.max_pool2d_indices(taps, size[1], window)
-    np.testing.assert_array_equal(indices[inside], places[inside])
+    np.testing.assert_array_equal(indices[inside], places[inside], strict=True)
 
 
-@given(windows(pooling=True), st.booleans(), SMALL, st.integers(0, 2**32 - 1))
+@given(windows(pooling=True), st.booleans(), SMALL, FLOATS, st.integers(0, 2**32 - 1))
 def test_max_pool2d_derivatives_follow_the_indices(
-    drawn: tuple[Window, Pair], ceil_mode: bool, channels: int, seed: int
+    drawn: tuple[Window, Pair], ceil_mode: bool, channels: int, dtype: type, seed: int
 ) -> None:
     window, size = drawn
     rng = np.random.default_rng(seed)
-    x = integers(rng, 2, channels, *size)
+    x = integers(rng, dtype, 2, channels, *size)
     y, taps = kernels.max_pool2d(x, window, ceil_mode)
-    _, places = pool_by_loops(x, window, y.shape[2:])
+    _, places = pool_by_loops(x, window, window.output_size(size, ceil_mode))
     inside = places >= 0
-    grad_output = np.where(inside, integers(rng, *y.shape), 0)
+    grad_output = np.where(inside, integers(rng, dtype, *y.shape), dtype(0))
     grad_output.flat[: 1 if inside.flat[0] else 0] = np.inf  # an infinity must stay in its place
-    expected = np.zeros((2 * channels, size[0] * size[1]))
+    expected: Array = np.zeros((2 * channels, size[0] * size[1]), dtype=dtype)
     for plane, place, value in zip(
         np.repeat(np.arange(2 * channels), y[0, 0].size), places.ravel(), grad_output.ravel(), strict=True
     ):
         expected[plane, place] += value
     grad_input = kernels.max_pool2d_scatter(grad_output, taps, size, window)
-    np.testing.assert_array_equal(grad_input, expected.reshape(x.shape))
+    np.testing.assert_array_equal(grad_input, expected.reshape(x.shape), strict=True)
     gathered = kernels.max_pool2d_gather(x, taps, window)
-    np.testing.assert_array_equal(gathered[inside], y[inside])
+    np.testing.assert_array_equal(gathered[inside], y[inside], strict=True)
 
 
 def average_by_loops(
@@ -247,11 +282,11 @@ def test_avg_pool2d_and_its_derivative_are_their_definitions(
 ) -> None:
     window, size = drawn[0]._replace(dilation=(1, 1)), drawn[1]
     rng = np.random.default_rng(seed)
-    x = integers(rng, 2, 2, *size)
+    x = integers(rng, np.float64, 2, 2, *size)
     output_size = window.output_size(size, ceil_mode)
-    pads = [sides[0] for sides in window.padding]
-    starts = [np.arange(output_size[axis]) * window.stride[axis] - pads[axis] for axis in (0, 1)]
-    ends = [np.minimum(starts[axis] + window.kernel_size[axis], size[axis] + pads[axis]) for axis in (0, 1)]
+    starts = [np.arange(output_size[i]) * window.stride[i] - window.padding[i][0] for i in (0, 1)]
+    last = [size[i] + window.padding[i][1] for i in (0, 1)]
+    ends = [np.minimum(starts[i] + window.kernel_size[i], last[i]) for i in (0, 1)]
 
     def divide(p: int, q: int) -> float:
         if divisor is not None:
@@ -269,7 +304,7 @@ def test_avg_pool2d_and_its_derivative_are_their_definitions(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(average_pooling, "_PIECE_BYTES", int(rng.choice([1, 500, 2**19])))
         np.testing.assert_array_equal(kernels.avg_pool2d(x, output_size, window, include, divisor), expected)
-        grad_output = integers(rng, *expected.shape)
+        grad_output = integers(rng, np.float64, *expected.shape)
         grad_input = kernels.avg_pool2d_grad_input(grad_output, size, window, include, divisor)
     np.testing.assert_allclose(grad_input, transpose(grad_output), rtol=1e-13, atol=1e-13)
     whole = kernels.avg_pool2d(x.astype(np.int64), output_size, window, include, divisor)
@@ -281,7 +316,7 @@ def test_adaptive_avg_pool2d_and_its_derivative_are_their_definitions(
     size: Pair, output_size: Pair, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    x = integers(rng, 2, 2, *size)
+    x = integers(rng, np.float64, 2, 2, *size)
     starts, ends = (
         [[(p + more) * length // count + more * bool((p + more) * length % count) for p in range(count)]
          for length, count in zip(size, output_size, strict=True)]
@@ -293,7 +328,7 @@ def test_adaptive_avg_pool2d_and_its_derivative_are_their_definitions(
 
     expected, transpose = average_by_loops(x, starts, ends, divide)
     np.testing.assert_array_equal(kernels.adaptive_avg_pool2d(x, output_size), expected)
-    grad_output = integers(rng, *expected.shape)
+    grad_output = integers(rng, np.float64, *expected.shape)
     grad_input = kernels.adaptive_avg_pool2d_grad_input(grad_output, size)
     np.testing.assert_allclose(grad_input, transpose(grad_output), rtol=1e-13, atol=1e-13)
 
@@ -307,11 +342,12 @@ def test_infinities_stay_under_their_windows() -> None:
         np.testing.assert_array_equal(y, [[[[np.inf, 0], [0, 0]]]])
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_window_of_many_taps_numbers_them_in_more_than_a_byte(dtype: type) -> None:
-    x: Array = np.zeros((1, 1, 20, 20), dtype=dtype)
-    x[0, 0, 18, 19] = 1
-    window = Window((19, 20), (1, 1), ((0, 0), (0, 0)), (1, 1))
+@pytest.mark.parametrize("kernel_size", [(16, 16), (1, 256), (256, 1), (1, 257), (257, 1), (19, 20)])
+def test_taps_are_numbered_in_a_byte_while_they_fit(kernel_size: Pair) -> None:
+    height, width = kernel_size
+    x = np.zeros((1, 1, height + 1, width))
+    x[0, 0, height - 1, width - 1] = 1  # under the last tap of the first window
+    window = Window(kernel_size, (1, 1), ((0, 0), (0, 0)), (1, 1))
     _, taps = kernels.max_pool2d(x, window, ceil_mode=False)
-    assert kernels.max_pool2d_indices(taps, 20, window).tolist() == [[[[379], [379]]]]
-    assert taps.dtype == np.int32
+    assert kernels.max_pool2d_indices(taps, width, window)[0, 0, 0, 0] == height * width - 1
+    assert taps.dtype == (np.uint8 if height * width <= kernels.MOST_TAPS_IN_A_BYTE else np.int32)

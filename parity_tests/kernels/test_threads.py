@@ -1,15 +1,18 @@
 """The thread pool: results don't depend on it, and it leaves the process as it was."""
 
 import multiprocessing
+import os
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
 from scratch_conv import kernels
-from scratch_conv.kernels import Window
+from scratch_conv.kernels import Window, threads
 from scratch_conv.kernels.threads import parallel, scratch
 
 WINDOW = Window((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
@@ -48,6 +51,108 @@ def test_results_do_not_depend_on_the_number_of_threads(num_threads: int) -> Non
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-13 * np.abs(want).max())
 
 
+def own_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("scratch_conv")]
+
+
+@pytest.mark.parametrize("num_threads", [1, 2, 5, 40])  # 40: more than Python's own pools have
+def test_as_many_threads_work_at_once_as_are_set_and_no_more(num_threads: int) -> None:
+    all_at_once = threading.Barrier(num_threads)
+    workers: list[threading.Thread] = []
+
+    def work(piece: int) -> None:
+        if piece < num_threads:
+            all_at_once.wait(5)
+        workers.append(threading.current_thread())
+
+    with kernels.using_num_threads(num_threads):
+        parallel(work, range(2 * num_threads))
+    assert len(workers) == 2 * num_threads
+    assert len(set(workers)) == num_threads
+    assert set(workers) <= {threading.current_thread(), *own_threads()}
+
+
+@pytest.mark.parametrize("pieces", [0, 1])
+def test_less_than_two_pieces_need_no_pool(pieces: int) -> None:
+    kernels.free_scratch()
+    workers: list[threading.Thread] = []
+    with kernels.using_num_threads(4):
+        parallel(lambda _: workers.append(threading.current_thread()), range(pieces))
+    assert workers == [threading.current_thread()] * pieces
+    assert threads._pool.executor is None
+
+
+def test_the_pool_is_kept_until_it_is_too_small_or_freed() -> None:
+    def used(num_threads: int) -> object:
+        with kernels.using_num_threads(num_threads):
+            parallel(time.sleep, [0.001] * 8)
+        return threads._pool.executor
+
+    kernels.free_scratch()
+    small = used(3)
+    assert used(3) is small
+    assert used(2) is small
+    large = used(4)
+    assert large is not small
+    assert used(3) is large
+    before = own_threads()
+    kernels.free_scratch()
+    assert used(2) is not large
+    for thread in before:
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+def test_scratch_memory_may_be_freed_while_pieces_are_at_work() -> None:
+    """Of this caller or another: by a thread of the pool itself, which cannot wait for its own end."""
+    together = threading.Barrier(3)
+
+    def work(_: int) -> None:
+        together.wait(5)
+        kernels.free_scratch()
+
+    with kernels.using_num_threads(3):
+        parallel(work, range(3))
+
+
+def test_pieces_may_have_pieces_of_their_own() -> None:
+    """All threads of the pool are busy then, and the caller does the inner ones alone; it must not wait."""
+    before = blas_threads()
+    done: list[int] = []
+    still_held: list[list[int]] = []
+    all_busy = threading.Barrier(3)
+
+    def work(_: int) -> None:
+        all_busy.wait(5)
+        parallel(done.append, range(8))
+        still_held.append(blas_threads())
+
+    kernels.set_num_threads(3)
+    parallel(work, range(3))
+    assert sorted(done) == sorted([*range(8)] * 3)
+    assert still_held == [[1] * len(before)] * 3
+    assert blas_threads() == before
+
+
+def test_a_failed_caller_waits_for_the_pieces_that_are_at_work() -> None:
+    before = blas_threads()
+    both = threading.Barrier(2)
+    done: list[int] = []
+
+    def work(piece: int) -> None:
+        both.wait(5)
+        if threading.current_thread() is threading.main_thread():
+            raise ArithmeticError
+        time.sleep(0.1)
+        done.append(piece)
+
+    kernels.set_num_threads(2)
+    with pytest.raises(ArithmeticError):
+        parallel(work, range(2))
+    assert len(done) == 1
+    assert blas_threads() == before
+
+
 def blas_threads() -> list[int]:
     return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
 
@@ -83,26 +188,71 @@ def test_a_forked_child_starts_with_threads_of_its_own() -> None:
     process = multiprocessing.get_context("fork").Process(target=child)
     process.start()
     process.join(60)
+    process.kill()
     assert process.exitcode == 0
+
+
+def test_a_pool_can_start_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a forked child's does: with threads, and a hold on the BLAS, of its own."""
+    monkeypatch.setattr(threads, "_pool", before := threads._pool)
+    threads._start_anew()
+    assert threads._pool is not before
+    test_as_many_threads_work_at_once_as_are_set_and_no_more(3)
+    test_the_blas_is_held_to_one_thread_within_a_piece_only()
+    kernels.free_scratch()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot bind threads to cores")
+def test_there_are_as_many_threads_as_cores_that_the_process_may_use() -> None:
+    before = os.sched_getaffinity(0)
+    assert threads._cores() == len(before)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert threads._cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@pytest.mark.parametrize("count", [5, None])
+def test_where_threads_cannot_be_bound_the_machines_cores_count(
+    monkeypatch: pytest.MonkeyPatch, count: int | None
+) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: count)
+    assert threads._cores() == (count or 1)
 
 
 def test_scratch_memory_is_used_again_until_it_is_freed() -> None:
     first = scratch("test", (3, 4), np.float32)
+    assert np.shares_memory(first, scratch("test", (3, 4), np.float32))
     assert np.shares_memory(first, scratch("test", (2,), np.float64))
     assert not np.shares_memory(first, scratch("other", (2,), np.float64))
     kernels.free_scratch()
+    kernels.free_scratch()  # of which there may be none
     assert not np.shares_memory(first, scratch("test", (3, 4), np.float32))
+
+
+def test_scratch_memory_is_as_large_as_the_largest_array_of_its_name() -> None:
+    kernels.free_scratch()
+    small, large, small_again = (scratch("test", (size,), np.int16) for size in (10, 1000, 10))
+    assert [array.shape for array in (small, large, small_again)] == [(10,), (1000,), (10,)]
+    assert np.shares_memory(large, small_again)
+    assert threads._local.buffers["test"].nbytes == large.nbytes
 
 
 @pytest.mark.parametrize("num_threads", [0, -1])
 def test_a_number_of_threads_that_is_not_positive_is_refused(num_threads: int) -> None:
-    with pytest.raises(ValueError, match=str(num_threads)):
+    with pytest.raises(ValueError, match=f"^expected a positive number of threads, got {num_threads}$"):
         kernels.set_num_threads(num_threads)
 
 
 def test_a_number_of_threads_for_one_caller_is_not_another_callers() -> None:
     kernels.set_num_threads(3)
     with kernels.using_num_threads(5):
+        assert kernels.get_num_threads() == 5
+        with suppress(ArithmeticError), kernels.using_num_threads(4):
+            assert kernels.get_num_threads() == 4
+            raise ArithmeticError
         assert kernels.get_num_threads() == 5
         other: list[int] = []
         thread = threading.Thread(target=lambda: other.append(kernels.get_num_threads()))

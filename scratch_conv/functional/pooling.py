@@ -154,8 +154,8 @@ def _adaptive_size(input: Tensor, output_size: Any) -> tuple[Any, ...]:
     sizes = (output_size, output_size) if isinstance(output_size, (int, torch.SymInt)) else output_size
     if isinstance(output_size, Sized) and input.dim() <= len(output_size):
         raise ValueError(
-            f"adaptive_avg_pool2d: Input dimension should be at least {len(output_size) + 1} for {output_size=}, "
-            f"but got input of size: {size_of(input)}"
+            f"adaptive_avg_pool2d: Input dimension should be at least {len(output_size) + 1} "
+            f"for {output_size=}, but got input of size: {size_of(input)}"
         )
     if not isinstance(sizes, (tuple, list)):
         raise TypeError(

@@ -71,7 +71,7 @@ class Window(NamedTuple):
         first = max(0, -(offset // stride))
         last = min(count - 1, (size - 1 - offset) // stride)
         if first > last:
-            return slice(0, 0), slice(0, 0)
+            return slice(0), slice(0)
         return slice(first, last + 1), slice(first * stride + offset, last * stride + offset + 1, stride)
 
     def view(self, padded: Array, output_size: Pair) -> Array:
@@ -113,6 +113,8 @@ def pad(x: Array, padding: Padding) -> Array:
     Without padding, `x` itself is returned.
     """
     (top, bottom), (left, right) = padding
+    if not (top or bottom or left or right):
+        return x
     n, c, h, w = x.shape
     cropped = x[:, :, max(0, -top) : h + min(0, bottom), max(0, -left) : w + min(0, right)]
     if max(top, bottom, left, right) <= 0:

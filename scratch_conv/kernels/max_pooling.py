@@ -61,14 +61,14 @@ def _maxima(x: Array, y: Array, taps: Array, window: Window) -> None:
         np.maximum(pixels, best, out=best)
         np.multiply(better, taps.dtype.type(tap.number), out=number)
         np.maximum(number, best_taps, out=best_taps)
-    if y.dtype.kind == "f" and np.isnan(y).any():
+    if np.isnan(y).any():
         _find_nans(x, taps, window)
 
 
 def _find_nans(x: Array, taps: Array, window: Window) -> None:
     """Point at the last NaN of each window that has one (a comparison with NaN never was an improvement)."""
     for tap in window.taps(_size(x), _size(taps)):
-        np.copyto(taps[tap.windows], tap.number, where=np.isnan(x[tap.pixels]), casting="unsafe")
+        np.copyto(taps[tap.windows], tap.number, where=np.isnan(x[tap.pixels]))
 
 
 def max_pool2d_scatter(grad_output: Array, taps: Array, input_size: Pair, window: Window) -> Array:

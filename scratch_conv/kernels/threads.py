@@ -131,10 +131,10 @@ class _Pool:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.executor: ThreadPoolExecutor | None = None
-        self.size = 0
+        self.size: int  # of the executor
         self.blas_holders = 0
         self.blas: Any = None
-        self.blas_limit: Any = None
+        self.blas_limit: Any  # while it is held
 
     def submit(self, helpers: int, work: Callable[..., object], *args: Any) -> list[Future[object]]:
         with self.lock:
@@ -147,7 +147,7 @@ class _Pool:
     def close(self) -> None:
         if self.executor is not None:
             self.executor.shutdown(wait=False)
-        self.executor, self.size = None, 0
+        self.executor = None
 
     @contextmanager
     def single_threaded_blas(self) -> Iterator[None]:

@@ -44,23 +44,20 @@ def conv2d(x: Array, w: Array, bias: Array | None, window: Window, groups: int) 
 
 def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int) -> Array:
     """Carry the gradient of y (N, O, OH, OW) back to w (O, C/G, KH, KW): dw = Σ_n dy · columns(x)ᵀ."""
-    out_channels, channels = grad_output.shape[1], x.shape[1] // groups
+    shape = (grad_output.shape[1], x.shape[1] // groups, *window.kernel_size)
     size = (grad_output.shape[2], grad_output.shape[3])
     grad_rows = _rows(grad_output, groups)
     batch = _pieces(x, size, window)
-    parts = [np.zeros(0)] * len(batch)
+    parts = np.empty((len(batch), groups, grad_rows.shape[2], math.prod(shape[1:])), dtype=x.dtype)
 
     def work(number: int) -> None:
         piece = batch[number]
         columns = _columns(x[piece], size, window, groups)
-        parts[number] = np.matmul(grad_rows[piece], columns.swapaxes(-1, -2)).sum(axis=0)
+        np.matmul(grad_rows[piece], columns.swapaxes(2, 3)).sum(axis=0, out=parts[number])
 
     parallel(work, range(len(batch)))
     # Added up in the order of the pieces, so that the same call gives the same bits on any threads.
-    grad_weight = np.zeros((out_channels, channels, *window.kernel_size), dtype=x.dtype)
-    for part in parts:
-        grad_weight += part.reshape(grad_weight.shape)
-    return grad_weight
+    return parts.sum(axis=0).reshape(shape)
 
 
 def conv2d_grad_input(grad_output: Array, w: Array, input_size: Pair, window: Window, groups: int) -> Array:

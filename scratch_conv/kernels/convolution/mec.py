@@ -49,7 +49,7 @@ def conv2d(x: Array, w: Array, bias: Array | None, window: Window, groups: int) 
             if i:
                 sums += product
         if bias is not None:
-            sums += bias.reshape(groups, -1, 1)
+            sums += bias.reshape(*w_rows.shape[1:3], 1)
         part[:] = sums.reshape(part.shape)
 
     parallel(work, _blocks(x, w.shape[0], window, size))
@@ -68,10 +68,11 @@ def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int
 
     def work(share: int) -> None:
         for block in shares[share]:
-            columns = _rows(block.of_outputs(grad_output), groups).swapaxes(-1, -2)
+            columns = _rows(block.of_outputs(grad_output), groups).swapaxes(2, 3)
             for i, pixels in enumerate(_tap_rows(_lower(x, block, size[1]), block, groups)):
-                product = scratch("product", (len(pixels), *sums.shape[2:]), x.dtype)
-                sums[share, i] += np.matmul(pixels, columns, out=product).sum(axis=0)
+                shape = (len(pixels), *sums.shape[2:])
+                products = np.matmul(pixels, columns, out=scratch("product", shape, x.dtype))
+                sums[share, i] += products.sum(axis=0)
 
     parallel(work, range(len(shares)))
     total = sums.sum(axis=0).reshape(height, groups, channels, width, outs)
@@ -88,7 +89,7 @@ def conv2d_grad_input(grad_output: Array, w: Array, input_size: Pair, window: Wi
         return _grad_input_by_convolution(grad_output, w, input_size, window, groups)
     grad_input = np.zeros((grad_output.shape[0], groups * w.shape[1], *input_size), dtype=w.dtype)
     size = (grad_output.shape[2], grad_output.shape[3])
-    w_columns = _weight_rows(w, groups).swapaxes(-1, -2)
+    w_columns = _weight_rows(w, groups).swapaxes(2, 3)
 
     def work(blocks: list[Block]) -> None:
         for block in blocks:
@@ -112,7 +113,9 @@ def _grad_input_by_convolution(
     turned = w.reshape(groups, outs // groups, channels, *kernel_size)[..., ::-1, ::-1].swapaxes(1, 2)
     around = [_padding_around(input_size[axis], grad_output.shape[2 + axis], window, axis) for axis in (0, 1)]
     backwards = window._replace(padding=(around[0], around[1]))
-    return conv2d(grad_output, turned.reshape(-1, outs // groups, *kernel_size), None, backwards, groups)
+    return conv2d(
+        grad_output, turned.reshape(groups * channels, outs // groups, *kernel_size), None, backwards, groups
+    )
 
 
 def _padding_around(size: int, output_size: int, window: Window, axis: int) -> Pair:
@@ -151,10 +154,10 @@ def _blocks(x: Array, out_channels: int, window: Window, size: Pair) -> list[Blo
         return []
     lowered, sums = channels * window.kernel_size[1] * len(_remainders(window)), 2 * out_channels
     row_bytes = (lowered + sums) * size[1] * x.itemsize
-    rows = max(1, min(size[0], max(_BLOCK_BYTES // max(1, row_bytes), -(-_FEW_COLUMNS // size[1]))))
+    rows = min(size[0], max(_BLOCK_BYTES // row_bytes, -(-_FEW_COLUMNS // size[1])))
     threads = get_num_threads()
     side = max(1, min(n // threads, _FEW_COLUMNS // (size[0] * size[1])))
-    many = max(1, _BLOCK_BYTES // max(1, row_bytes * rows * side)) if rows == size[0] else 1
+    many = max(1, _BLOCK_BYTES // (row_bytes * rows * side))
     turns = -(-n // (many * side * threads))
     step = -(-n // (turns * threads * side)) * side
     blocks = []
@@ -223,10 +226,10 @@ def _lower(x: Array, block: Block, width: int) -> Array:
 def _met(lowered: Array, x: Array, block: Block) -> Iterator[tuple[Array, Array]]:
     """View, for each tap column and remainder of rows, the lowered pixels and where x has them."""
     pictures = block.of_pictures(x)
-    stride, (top, _) = block.window.stride[0], block.window.padding[0]
+    (top, bottom), sides = block.window.padding
     for number, remainder in enumerate(_remainders(block.window)):
-        by_stride = Window((1, 1), (stride, 1), ((top - remainder, 0), (0, 0)), (1, 1))
-        filled, met = by_stride.inside(0, 0, x.shape[2], lowered.shape[4])
+        from_remainder = block.window._replace(padding=((top - remainder, bottom), sides))
+        filled, met = from_remainder.inside(0, 0, x.shape[2], lowered.shape[4])
         for j in range(lowered.shape[2]):
             places, columns = block.window.inside(1, j, x.shape[3], lowered.shape[6])
             yield lowered[:, :, j, number, filled, :, places], pictures[:, :, met, :, columns]

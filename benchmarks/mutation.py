@@ -1,0 +1,190 @@
+"""How many faults put into the kernels one by one their tests find: `python -m benchmarks.mutation`.
+
+mutmut changes one operator, number or argument at a time and runs the tests that reach it. It leaves out what
+stands outside of functions, and decorated functions. What survives the tests is equivalent to the original,
+and listed with the reason in results/equivalent_mutants.toml, or it fails this program: a test is missing.
+"""
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.measuring import RESULTS, keep
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # comes with pytest where Python itself has none
+
+CHECKOUT = Path(__file__).parent.parent
+EQUIVALENT = RESULTS / "equivalent_mutants.toml"
+
+
+class Mutant(NamedTuple):
+    """A change, told by the lines that it changes, so that it is the same one wherever they move."""
+
+    file: str
+    function: str
+    before: str
+    after: str
+
+
+@dataclass
+class Outcome:
+    """What became of one file's mutants. `survived` are those that nothing explains.
+
+    An interrupted run leaves some `untested`; they count nowhere else.
+    """
+
+    killed: int = 0
+    timed_out: int = 0
+    untested: int = 0
+    equivalent: list[Mutant] = field(default_factory=list)
+    survived: list[Mutant] = field(default_factory=list)
+
+    @property
+    def mutants(self) -> int:
+        """Count all that were tested."""
+        return self.killed + self.timed_out + len(self.equivalent) + len(self.survived)
+
+    @property
+    def raw_score(self) -> float:
+        """Give the share of all mutants that the tests notice; those that never end are noticed too."""
+        return (self.killed + self.timed_out) / max(1, self.mutants)
+
+    @property
+    def score(self) -> float:
+        """Give the share of those that are not equivalent."""
+        return (self.killed + self.timed_out) / max(1, self.mutants - len(self.equivalent))
+
+
+def main() -> None:
+    """Run mutmut, print a table, keep the raw figures; exit with 1 if a mutant is unexplained or untested."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--processes", type=int, default=1, help="how many mutants are tested at a time")
+    parser.add_argument("--read", action="store_true", help="only read what the last run left in mutants/")
+    options = parser.parse_args()
+    if not options.read:
+        # mutmut keeps its results while a function stays the same, whatever became of the tests.
+        shutil.rmtree(CHECKOUT / "mutants", ignore_errors=True)
+        subprocess.run([mutmut(), "run", "--max-children", str(options.processes)], cwd=CHECKOUT, check=True)
+    listed = equivalent_mutants()
+    outcomes = read_outcomes(listed)
+    console = Console(highlight=False)
+    console.print(table(outcomes))
+    for outcome in outcomes.values():
+        for mutant in outcome.survived:
+            console.print("Survived", *mutant, sep="\n    ", markup=False, soft_wrap=True)
+    found = {mutant for outcome in outcomes.values() for mutant in outcome.equivalent}
+    for mutant in listed.keys() - found:
+        console.print("Listed, but not survived", *mutant, sep="\n    ", markup=False, soft_wrap=True)
+    total = in_all(outcomes.values())
+    raw = {name: raw_figures(outcome) for name, outcome in {**outcomes, "in all": total}.items()}
+    console.print(f"Raw figures: {keep('mutation', raw)}", soft_wrap=True)
+    sys.exit(1 if total.survived or total.untested else 0)
+
+
+def mutmut() -> str:
+    """Give the path of the tool that stands beside this Python, or on the path."""
+    found = shutil.which("mutmut", path=str(Path(sys.executable).parent)) or shutil.which("mutmut")
+    if found is None:
+        sys.exit("mutmut is missing: pip install '.[mutation]'")
+    return found
+
+
+def equivalent_mutants() -> dict[Mutant, str]:
+    """Read the reasons why mutants are equivalent to the original."""
+    entries = tomllib.loads(EQUIVALENT.read_text(encoding="utf-8"))["equivalent"]
+    return {
+        Mutant(entry["file"], entry["function"], entry["before"], after): entry["reason"]
+        for entry in entries
+        for after in entry["after"]
+    }
+
+
+def read_outcomes(listed: Iterable[Mutant]) -> dict[str, Outcome]:
+    """Sort the results of the last run by file."""
+    lines = ask("results", "--all", "true").splitlines()
+    outcomes: dict[str, Outcome] = {}
+    for name, status in (line.strip().split(": ") for line in lines if "__mutmut_" in line):
+        file, function = file_and_function(name)
+        outcome = outcomes.setdefault(file, Outcome())
+        if status in ("killed", "segfault"):
+            outcome.killed += 1
+        elif status == "timeout":
+            outcome.timed_out += 1
+        elif status in ("survived", "no tests"):
+            mutant = Mutant(file, function, *changed_lines(ask("show", name)))
+            (outcome.equivalent if mutant in listed else outcome.survived).append(mutant)
+        else:
+            outcome.untested += 1
+    return outcomes
+
+
+def ask(*arguments: str) -> str:
+    """Give what a command of mutmut prints."""
+    return subprocess.run(
+        [mutmut(), *arguments], cwd=CHECKOUT, check=True, capture_output=True, encoding="utf-8"
+    ).stdout
+
+
+def file_and_function(name: str) -> tuple[str, str]:
+    """Read mutmut's names: package.module.x_function__mutmut_1, package.module.xǁClassǁmethod__mutmut_1."""
+    module, _, mangled = name.rpartition(".")
+    function = re.sub(r"__mutmut_\d+$", "", mangled)
+    function = function[2:].replace("ǁ", ".") if function.startswith(("x_", "xǁ")) else function
+    return module.replace(".", "/") + ".py", function
+
+
+def changed_lines(difference: str) -> tuple[str, str]:
+    """Give the text before and after a change from its unified diff, each on one line."""
+    lines = [line for line in difference.splitlines() if not line.startswith(("---", "+++"))]
+    before, after = ([line[1:].strip() for line in lines if line.startswith(sign)] for sign in "-+")
+    return " ".join(before), " ".join(after)
+
+
+def in_all(outcomes: Iterable[Outcome]) -> Outcome:
+    """Add the files up."""
+    total = Outcome()
+    for outcome in outcomes:
+        total.killed += outcome.killed
+        total.timed_out += outcome.timed_out
+        total.untested += outcome.untested
+        total.equivalent += outcome.equivalent
+        total.survived += outcome.survived
+    return total
+
+
+def raw_figures(outcome: Outcome) -> dict[str, object]:
+    """Give the counts, the scores and the surviving mutants of a file."""
+    scores = {"mutants": outcome.mutants, "score": outcome.score, "raw_score": outcome.raw_score}
+    mutants = {
+        kind: [mutant._asdict() for mutant in getattr(outcome, kind)] for kind in ("equivalent", "survived")
+    }
+    return {**scores, **asdict(outcome), **mutants}
+
+
+def table(outcomes: dict[str, Outcome]) -> Table:
+    """Lay out the counts, file by file."""
+    shown = Table(
+        "file", "mutants", "killed", "timed out", "survived", "equivalent", "untested", "score", "raw score"
+    )
+    for name, outcome in {**outcomes, "in all": in_all(outcomes.values())}.items():
+        counts = [outcome.mutants, outcome.killed, outcome.timed_out]
+        counts += [len(outcome.survived), len(outcome.equivalent), outcome.untested]
+        scores = [f"{score:.1%}" for score in (outcome.score, outcome.raw_score)]
+        shown.add_row(name.removeprefix("scratch_conv/kernels/"), *map(str, counts), *scores)
+    return shown
+
+
+if __name__ == "__main__":
+    main()

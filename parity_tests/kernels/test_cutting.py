@@ -1,0 +1,233 @@
+"""How the kernels cut their work: into pieces that fit the memory meant for them, enough for every thread."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scratch_conv import kernels
+from scratch_conv.kernels import Window, max_pooling, threads
+from scratch_conv.kernels.convolution import im2col, mec
+from scratch_conv.kernels.geometry import Array, Pair, reach
+
+
+class Layer(NamedTuple):
+    """The operands of a convolution; their values don't matter here."""
+
+    x: Array
+    w: Array
+    window: Window
+    groups: int
+
+    @property
+    def output_size(self) -> Pair:
+        return self.window.output_size((self.x.shape[2], self.x.shape[3]))
+
+    @property
+    def grad_output(self) -> Array:
+        return np.ones((len(self.x), len(self.w), *self.output_size), dtype=self.x.dtype)
+
+    def operations(self, algorithm: str) -> dict[str, Callable[[], Array]]:
+        """Give the convolution and its two large gradients, to be computed by one thread."""
+
+        def by(operation: Callable[..., Array], *arguments: object) -> Callable[[], Array]:
+            def run() -> Array:
+                with kernels.convolution_algorithm(algorithm), kernels.using_num_threads(1):
+                    return operation(*arguments)
+
+            return run
+
+        x, w, *rest = self
+        return {
+            "forward": by(kernels.conv2d, x, w, None, *rest),
+            "grad_weight": by(kernels.conv2d_grad_weight, self.grad_output, x, *rest),
+            "grad_input": by(kernels.conv2d_grad_input, self.grad_output, w, x.shape[2:], *rest),
+        }
+
+
+@st.composite
+def layers(draw: st.DrawFn) -> Layer:
+    """Draw a convolution whose batch, channels, rows and columns all differ often."""
+    pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
+    kernel_size, stride, dilation = draw(pairs), draw(st.just((1, 1)) | pairs), draw(pairs)
+    n, ins, outs, groups = draw(st.integers(1, 20)), *(draw(st.integers(1, 4)) for _ in range(3))
+    height, width = (reach(kernel_size[axis], dilation[axis]) + draw(st.integers(0, 12)) for axis in (0, 1))
+    dtype = draw(st.sampled_from([np.float32, np.float64]))
+    window = Window(kernel_size, stride, ((0, 0), (0, 0)), dilation)
+    x: Array = np.ones((n, ins * groups, height, width), dtype=dtype)
+    return Layer(x, np.ones((outs * groups, ins, *kernel_size), dtype=dtype), window, groups)
+
+
+def scratch_taken(*operations: Callable[[], object]) -> int:
+    """Count the bytes of scratch memory that the operations take, one after the other."""
+    kernels.free_scratch()
+    for operation in operations:
+        operation()
+    buffers: dict[str, Array] = threads._local.__dict__.get("buffers", {})
+    return sum(buffer.nbytes for buffer in buffers.values())
+
+
+BYTES = st.sampled_from([1, 2_000, 20_000, 2**22])
+
+
+@given(layers(), BYTES)
+def test_im2col_lowers_as_many_pictures_at_a_time_as_fit(layer: Layer, piece_bytes: int) -> None:
+    """In memory that all its operations share."""
+    columns = math.prod(layer.window.kernel_size) * math.prod(layer.output_size)
+    one = layer.x.shape[1] * columns * layer.x.itemsize
+    operations = layer.operations("im2col").values()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(im2col, "_PIECE_BYTES", piece_bytes)
+        for chosen in [*((operation,) for operation in operations), operations]:
+            assert_as_many_as_fit(scratch_taken(*chosen), one, len(layer.x), one, piece_bytes)
+
+
+def assert_as_many_as_fit(taken: int, taken_each: int, count: int, bytes_each: int, piece_bytes: int) -> None:
+    """Of `count` things, each of `bytes_each`, `taken` memory holds those that fit into a piece."""
+    at_a_time, rest = divmod(taken, taken_each)
+    assert rest == 0
+    assert at_a_time == 1 or 1 < at_a_time <= min(count, piece_bytes / bytes_each)
+    assert at_a_time == count or (at_a_time + 1) * bytes_each > piece_bytes
+
+
+@given(layers(), BYTES)
+def test_pooling_takes_as_many_planes_at_a_time_as_fit(layer: Layer, piece_bytes: int) -> None:
+    x, _, window, _ = layer
+    y, taps = kernels.max_pool2d(x, window, ceil_mode=False)
+    plane = x[0, 0]
+    outputs = y[0, 0].size
+    taken_each = {
+        "pooling": outputs * (x.itemsize + 1 + taps.itemsize),  # the pixels, which are better, their taps
+        "scatter": outputs * (8 if window.dilation == (1, 1) else x.itemsize),  # places, or gradients
+        "gather": outputs * x.itemsize,
+    }
+    with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(1):
+        patch.setattr(max_pooling, "_PIECE_BYTES", piece_bytes)
+        taken = {
+            "pooling": scratch_taken(lambda: kernels.max_pool2d(x, window, ceil_mode=False)),
+            "scatter": scratch_taken(lambda: kernels.max_pool2d_scatter(y, taps, plane.shape, window)),
+            "gather": scratch_taken(lambda: kernels.max_pool2d_gather(x, taps, window)),
+        }
+    for name, memory in taken.items():
+        planes = x.shape[0] * x.shape[1]
+        assert_as_many_as_fit(memory, taken_each[name], planes, plane.nbytes, piece_bytes)
+
+
+@contextmanager
+def mec_cutting(block_bytes: int, few_columns: int, num_threads: int) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(num_threads):
+        patch.setattr(mec, "_BLOCK_BYTES", block_bytes)
+        patch.setattr(mec, "_FEW_COLUMNS", few_columns)
+        yield
+
+
+def bytes_of_a_row(layer: Layer) -> tuple[int, int]:
+    """Count what MEC needs for one row of outputs: the lowered pixels, and the sums with a product."""
+    stride, dilation, height = layer.window.stride[0], layer.window.dilation[0], layer.window.kernel_size[0]
+    remainders = {i * dilation % stride for i in range(height)}
+    width = layer.output_size[1] * layer.x.itemsize
+    lowered = layer.x.shape[1] * layer.window.kernel_size[1] * len(remainders)
+    return lowered * width, 2 * len(layer.w) * width
+
+
+CUTS = st.sampled_from([1, 2_000, 20_000, 2**22]), st.sampled_from([1, 16, 100, 512]), st.integers(1, 3)
+
+
+@given(layers(), *CUTS)
+def test_mec_cuts_blocks_that_fit_and_are_not_smaller_than_needed(
+    layer: Layer, block_bytes: int, few_columns: int, num_threads: int
+) -> None:
+    n, (height, width) = len(layer.x), layer.output_size
+    with mec_cutting(block_bytes, few_columns, num_threads):
+        blocks = mec._blocks(layer.x, len(layer.w), layer.window, layer.output_size)
+    done = [
+        (picture, row)
+        for block in blocks
+        for picture in range(n)[block.pictures]
+        for row in range(height)[block.rows]
+    ]
+    assert sorted(done) == list(np.ndindex(n, height))
+
+    row_bytes = sum(bytes_of_a_row(layer))
+    rows = max(block.rows.stop - block.rows.start for block in blocks)
+    assert rows == height or (rows + 1) * row_bytes > block_bytes
+    assert rows == height or rows * width >= few_columns
+    assert rows * row_bytes <= block_bytes or (rows - 1) * width < few_columns
+
+    side = max(block.side for block in blocks)
+    assert side == 1 or 1 < side <= min(few_columns / (height * width), n / num_threads)
+    assert side + 1 > min(few_columns / (height * width), n / num_threads)
+    shares: set[Pair] = set()
+    rests: set[Pair] = set()
+    for block in blocks:
+        count = block.pictures.stop - block.pictures.start
+        assert count % block.side == 0
+        (shares if block.side == side else rests).add((block.pictures.start, count))
+    assert len(rests) <= 1  # fewer pictures than lie side by side
+    assert all(count < side for _, count in rests)
+
+    most = side
+    while rows == height and (most + side) * rows * row_bytes <= block_bytes:
+        most += side
+    turns = -(-n // (most * num_threads))
+    assert len(shares) <= turns * num_threads
+    largest = max(count for _, count in shares)
+    assert largest <= most
+    assert (largest - side) * turns * num_threads < n  # smaller shares would leave some for a further turn
+
+
+@given(layers(), *CUTS)
+def test_mec_gives_the_rows_of_one_picture_to_one_thread(
+    layer: Layer, block_bytes: int, few_columns: int, num_threads: int
+) -> None:
+    """Those write to the same pixels in the gradient of the input; other pictures go to other threads."""
+    with mec_cutting(block_bytes, few_columns, num_threads):
+        blocks = mec._blocks(layer.x, len(layer.w), layer.window, layer.output_size)
+    together = mec._by_pictures(blocks)
+    assert [block for group in together for block in group] == blocks
+    firsts = [{block.pictures.start for block in group} for group in together]
+    assert [len(first) for first in firsts] == [1] * len(together)
+    assert len(set.union(*firsts)) == len(together)
+
+
+@given(layers(), *CUTS[:2])
+def test_mec_takes_the_memory_that_its_blocks_count_on(
+    layer: Layer, block_bytes: int, few_columns: int
+) -> None:
+    """And the rows that the last taps of a block meet below it. Its operations share the lowered pixels."""
+    x, w, window, groups = layer
+    lowered, sums = bytes_of_a_row(layer)
+    with mec_cutting(block_bytes, few_columns, 1), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mec, "_MANY_MORE", 0)  # the gradient of the input is no convolution
+        block = mec._blocks(x, len(w), window, layer.output_size)[0]
+        operations = layer.operations("mec")
+        taken = {name: scratch_taken(operation) for name, operation in operations.items()}
+        in_all = scratch_taken(*operations.values())
+    rows, pictures = block.rows.stop - block.rows.start, block.pictures.stop - block.pictures.start
+    below = (window.kernel_size[0] - 1) * window.dilation[0] // window.stride[0]
+    lowered *= (rows + below) * pictures
+    columns = x.shape[1] * window.kernel_size[1]
+    weights = columns * len(w) // groups * pictures // block.side * x.itemsize
+    products = columns * rows * layer.output_size[1] * pictures * x.itemsize
+    assert taken["forward"] == lowered + sums * rows * pictures
+    assert taken["grad_weight"] == lowered + weights
+    assert taken["grad_input"] == lowered + products
+    product = max(sums // 2 * rows * pictures, weights, products)
+    assert in_all == lowered + sums // 2 * rows * pictures + product
+
+
+@given(layers(), st.integers(1, 4))
+def test_mec_carries_gradients_back_by_a_convolution_where_that_is_faster(
+    layer: Layer, many_more: int
+) -> None:
+    """At stride 1, unless the outputs are many more: a convolution has sums, adding columns back has none."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mec, "_MANY_MORE", many_more)
+        scratch_taken(layer.operations("mec")["grad_input"])
+    few_outputs = len(layer.w) <= many_more * layer.x.shape[1]
+    assert ("sums" in threads._local.buffers) == (layer.window.stride == (1, 1) and few_outputs)
