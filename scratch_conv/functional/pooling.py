@@ -151,15 +151,15 @@ def max_pool2d(
 def _adaptive_size(input: Tensor, output_size: Any) -> tuple[Any, ...]:
     """Give the output's size, with the input's in place of None."""
     sizes = (output_size, output_size) if isinstance(output_size, (int, torch.SymInt)) else output_size
+    if sizes is output_size and hasattr(sizes, "__len__") and input.dim() <= len(sizes):
+        raise ValueError(
+            f"adaptive_avg_pool2d: Input dimension should be at least {len(sizes) + 1} for {output_size=}, "
+            f"but got input of size: {size_of(input)}"
+        )
     if not isinstance(sizes, (tuple, list)):
         raise TypeError(
             f"adaptive_avg_pool2d(): argument 'output_size' must be int or tuple of ints, "
             f"not {type(output_size).__name__}"
-        )
-    if sizes is output_size and input.dim() <= len(sizes):
-        raise ValueError(
-            f"adaptive_avg_pool2d: Input dimension should be at least {len(sizes) + 1} for {output_size=}, "
-            f"but got input of size: {size_of(input)}"
         )
     if len(sizes) != 2:
         raise RuntimeError(f"adaptive_avg_pool2d: output_size must be 2 numbers, but got {output_size=}")
