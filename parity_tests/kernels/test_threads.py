@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -175,6 +176,16 @@ def test_an_exception_of_a_piece_reaches_the_caller_and_the_pool_survives() -> N
     done: list[int] = []
     parallel(done.append, range(8))
     assert sorted(done) == list(range(8))
+
+
+def test_infinities_and_nan_raise_no_warning_on_any_thread() -> None:
+    kernels.set_num_threads(3)
+    x, w = np.full((8, 2, 4, 4), np.inf), np.full((2, 2, 3, 3), -np.inf)
+    x[:, 1] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        kernels.conv2d(x, w, np.full(2, np.inf), WINDOW, 1)
+        kernels.avg_pool2d(x, (4, 4), WINDOW, True, None)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")

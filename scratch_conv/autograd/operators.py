@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
+import numpy as np
 import torch
 import torch.autograd.forward_ad as fwAD
 from torch import Tensor
@@ -17,12 +18,13 @@ def operator(compute: Callable[..., Any]) -> Any:
     """Register a function of tensors as the opaque operator scratch_conv::<its name>.
 
     The kernels use as many threads as torch does, so that data loader workers and distributed ranks, whose
-    torch is held to a share of the machine, keep to it.
+    torch is held to a share of the machine, keep to it. Infinities and NaN pass without NumPy's warnings, as
+    they do in torch.
     """
 
     @wraps(compute)
     def on_torchs_threads(*args: Any, **kwargs: Any) -> Any:
-        with kernels.using_num_threads(torch.get_num_threads()):
+        with kernels.using_num_threads(torch.get_num_threads()), np.errstate(all="ignore"):
             return compute(*args, **kwargs)
 
     return torch.library.custom_op(f"scratch_conv::{compute.__name__}", on_torchs_threads, mutates_args=())
@@ -45,7 +47,7 @@ def call(function: type[Function], *args: Any) -> Any:
 def _no_leaf(arg: Any) -> Any:
     """Give a view in place of a leaf: of a leaf, the engine does not say whether its gradient is `wanted`."""
     leaf = isinstance(arg, Tensor) and arg.requires_grad and arg.is_leaf and torch.is_grad_enabled()
-    return arg.view_as(arg) if leaf else arg
+    return torch.ops.aten.alias(arg) if leaf else arg  # view_as would renew the strides of axes of one
 
 
 def wanted(ctx: Any) -> tuple[bool, ...]:

@@ -130,6 +130,7 @@ def conv_transpose2d(
     # Less padding at the end: the convolution whose transpose this is has no window over what output_padding
     # adds, even where that would have room for one.
     flat = (padding[0], padding[0] - output_padding[0], padding[1], padding[1] - output_padding[1])
+    weight, bias = check.as_input(input, weight, bias)
     batched = input if input.dim() == 4 else input.unsqueeze(0)
     geometry = (is_channels_last(batched, weight), stride, flat, dilation, groups)
     output = call(ConvTranspose2d, batched, weight, bias, size, *geometry)
@@ -156,6 +157,7 @@ def _convolve(
     sides = _padding(function, padding, weight, stride, dilation)
     check.numbers(function, weight, stride, sides, dilation, groups)
     check.convolution(function, input, weight, bias, sides, dilation, groups)
+    weight, bias = check.as_input(input, weight, bias)
     batched = input if input.dim() == axes + 2 else input.unsqueeze(0)
     if axes == 1:
         output = _convolve_rows(batched, weight, bias, stride[0], sides[0], dilation[0], groups)

@@ -74,8 +74,6 @@ def convolution(
             f"to have {expected} channels, but got {channels} channels instead"
         )
     _bias(weight, bias, weight.shape[0])
-    if input.dtype == torch.bool:
-        raise NotImplementedError(f"{function} is not implemented for 'Bool'")
     _dtypes(function, input, weight, bias)
     padded = [size + sum(sides) for size, sides in zip(input.shape[-axes:], padding, strict=True)]
     kernel = [reach(size, step) for size, step in zip(weight.shape[2:], dilation, strict=True)]
@@ -107,11 +105,9 @@ def transposed(
             f"to have {weight.shape[0]} channels, but got {channels} channels instead"
         )
     _bias(weight, bias, weight.shape[1] * groups)
-    if not (input.dtype.is_floating_point or input.dtype.is_complex or input.dtype == torch.int64):
-        raise NotImplementedError(f"{function} is not implemented for {input.dtype}")
     _dtypes(function, input, weight, bias)
     too_much = any(output_padding[axis] >= max(stride[axis], dilation[axis]) for axis in (0, 1))
-    if too_much and len(input) > 0:  # torch looks at the numbers of a batch of none no further
+    if too_much and not _is_empty(function, input):  # of which torch does not look at these numbers
         raise RuntimeError(
             f"output padding must be smaller than either stride or dilation, "
             f"but got {output_padding=}, {stride=} and {dilation=}"
@@ -120,11 +116,16 @@ def transposed(
 
 def transposed_size(function: str, input: Tensor, output_size: Pair) -> None:
     """Refuse a transposed convolution of which nothing is left."""
-    if min(output_size) < (0 if len(input) == 0 else 1):
+    if min(output_size) < (0 if _is_empty(function, input) else 1):
         raise RuntimeError(
             f"{function}: Given input size per channel: ({_by(input.shape[-2:])}). "
             f"Calculated output size per channel: ({_by(output_size)}). Output size is too small"
         )
+
+
+def as_input(input: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Give weight and bias the input's dtype, which another may be only where the batch is empty."""
+    return weight.to(input.dtype), bias if bias is None else bias.to(input.dtype)
 
 
 def _channels_of_weight(weight: Tensor, groups: int) -> None:
@@ -146,11 +147,21 @@ def _bias(weight: Tensor, bias: Tensor | None, channels: int) -> None:
 
 
 def _dtypes(function: str, input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    """Refuse dtypes that differ, or that torch has no convolution of; in an empty batch it does not look."""
+    if _is_empty(function, input):
+        return
+    whole = not (input.dtype.is_floating_point or input.dtype.is_complex)
+    if input.dtype == torch.bool or (function == "conv_transpose2d" and whole and input.dtype != torch.int64):
+        raise NotImplementedError(f"{function} is not implemented for {input.dtype}")
     for name, tensor in (("weight", weight), ("bias", bias)):
         if tensor is not None and tensor.dtype != input.dtype:
             raise RuntimeError(
                 f"{function}: Input type ({input.dtype}) and {name} type ({tensor.dtype}) should be the same"
             )
+
+
+def _is_empty(function: str, input: Tensor) -> bool:
+    return input.dim() == _AXES[function] + 2 and input.shape[0] == 0
 
 
 def _by(sizes: Any) -> str:

@@ -85,13 +85,12 @@ def _average(x: Array, axes: tuple[_Axis, _Axis], divisors: Any) -> Array:
     rows, columns = axes
     y = np.empty((*x.shape[:2], rows.windows, columns.windows), dtype=x.dtype)
     x_planes, y_planes = _planes(x), _planes(y)
-    by_product = rows.is_one_window() and columns.is_one_window() and x.dtype.kind in "fc"
-    ones = np.ones(rows.pixels * columns.pixels, dtype=x.dtype)
+    whole = rows.is_one_window() and columns.is_one_window()
 
     def work(piece: slice) -> None:
         pixels, averages = x_planes[piece], y_planes[piece]
-        if by_product:  # a product with a vector of ones is the BLAS's fastest sum
-            np.matmul(pixels.reshape(len(pixels), len(ones)), ones, out=averages[:, 0, 0])
+        if whole:  # at the speed of memory; np.sum took from one and a half to three times as long
+            np.einsum("pij->p", pixels, out=averages[:, 0, 0])
         else:
             sums = scratch("sums", (len(pixels), rows.windows, columns.pixels), x.dtype)
             _sum(pixels, sums, rows, _of_rows)
