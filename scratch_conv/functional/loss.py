@@ -122,14 +122,14 @@ def _widened(tensor: Any) -> Any:
     return tensor if tensor is None else _at_least_float32(tensor)
 
 
-def _check_has_classes(input: Tensor) -> None:
+def _check_logits(input: Tensor) -> None:
     if input.dim() == 0:
         raise IndexError(f"cross_entropy: expected input of 1 or more dimensions, got size {size_of(input)}")
-
-
-def _check_logits(input: Tensor, weight: Tensor | None) -> None:
     if not input.dtype.is_floating_point:
         raise NotImplementedError(f"cross_entropy is not implemented for {input.dtype}")
+
+
+def _check_weight(input: Tensor, weight: Tensor | None) -> None:
     count = input.shape[0 if input.dim() == 1 else 1]
     if weight is not None and (weight.dim() != 1 or weight.shape[0] != count):
         raise RuntimeError(
@@ -143,14 +143,14 @@ def _check_probabilities(input: Tensor, target: Tensor, weight: Tensor | None, i
         raise RuntimeError(
             f"Expected floating point type for target with class probabilities, got {target.dtype}"
         )
-    _check_has_classes(input)
+    _check_logits(input)
     if ignore_index >= 0:
         raise RuntimeError(f"ignore_index is not supported for floating point target, got {ignore_index=}")
-    _check_logits(input, weight)
+    _check_weight(input, weight)
 
 
 def _check_classes(input: Tensor, target: Tensor, weight: Tensor | None) -> None:
-    _check_has_classes(input)
+    _check_logits(input)
     if input.dim() > 1 and target.dim() == 0:
         raise IndexError(f"Expected a target for each of {input.shape[0]} inputs, got size {size_of(target)}")
     if input.dim() > 1 and input.shape[0] != target.shape[0]:
@@ -165,7 +165,7 @@ def _check_classes(input: Tensor, target: Tensor, weight: Tensor | None) -> None
     if target.dtype != torch.int64 and (target.dtype != torch.uint8 or input.dim() > 2):
         expected = "Long or Byte" if input.dim() <= 2 else "Long"
         raise RuntimeError(f"expected target dtype to be {expected}, but got {target.dtype}")
-    _check_logits(input, weight)
+    _check_weight(input, weight)
     if weight is not None and weight.dtype != input.dtype:
         raise RuntimeError(f"expected weight of scalar type {input.dtype} but found {weight.dtype}")
     if weight is not None and weight.requires_grad and torch.is_grad_enabled():
