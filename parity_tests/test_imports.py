@@ -44,6 +44,10 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     run("import sys, scratch_conv; assert 'torch' not in sys.modules; assert 'numpy' not in sys.modules")
 
 
+def test_importing_the_layers_does_not_load_the_compiler() -> None:
+    run("import sys, scratch_conv.nn; assert 'torch._dynamo' not in sys.modules")
+
+
 def test_the_core_needs_no_extra() -> None:
     extras = ["hypothesis", "lightning", "matplotlib", "torchvision", "typer", "rich", "jinja2"]
     block = "".join(f"sys.modules[{name!r}] = None\n" for name in extras)

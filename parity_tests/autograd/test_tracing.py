@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
 
 import scratch_conv as sc
 import scratch_conv.autograd  # registers the operators
@@ -165,3 +166,15 @@ def test_transforms_inside_compile_are_refused_and_never_lose_a_derivative(trans
     assert program(torch.ones(1, 1, 3, 3)).abs().max() > 0
     with pytest.raises(Exception, match=r"torch\.autograd\.Function|AutogradFunctionVariable"):
         torch.compile(program, backend="eager")(torch.ones(1, 1, 3, 3))
+
+
+def test_floating_point_operations_are_counted_as_torchs_are() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(4, 6, 3, stride=2), nn.Conv2d(6, 2, 1))
+    model.extend([nn.MaxPool2d(2), nn.Flatten(), nn.Linear(72, 5)])
+    counts = []
+    for change in (sc.restore, sc.swap):
+        change(model)
+        with FlopCounterMode(display=False) as counter:
+            model(torch.randn(2, 3, 8, 8, requires_grad=True)).sum().backward()
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1] > 0

@@ -1,5 +1,6 @@
 """Each kernel as a `torch.autograd.Function` on an opaque custom operator. Thin: all arithmetic is NumPy."""
 
+from scratch_conv.autograd import flops  # noqa: F401  # registers its formulas
 from scratch_conv.autograd.average_pooling import AdaptiveAvgPool2d, AvgPool2d
 from scratch_conv.autograd.batch_normalization import BatchNorm, BatchNormInference, update_running
 from scratch_conv.autograd.convolution import Conv2d, ConvTranspose2d

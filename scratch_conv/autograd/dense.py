@@ -18,7 +18,7 @@ from scratch_conv.autograd.operators import (
     unfold,
     wanted,
 )
-from scratch_conv.autograd.products import MatrixProduct
+from scratch_conv.autograd.products import MatrixProduct, total
 from scratch_conv.autograd.tensors import to_array, to_tensor
 
 
@@ -34,7 +34,7 @@ def _(input: Any, weight: Any, bias: Any) -> Tensor:
 
 
 class Linear(Bilinear):
-    """y = x·wᵀ + b: dx = dy·w, dw = dyᵀ·x, db = 1ᵀ·dy."""
+    """y = x·wᵀ + b: dx = dy·w, dw = dyᵀ·x, db = Σ dy."""
 
     forward = staticmethod(torch.ops.scratch_conv.linear.default)
 
@@ -54,8 +54,7 @@ class Linear(Bilinear):
         if wants_weight:
             grad_weight = call(MatrixProduct, grad_output.mT, input.conj())
         if any(wants_bias):
-            groups, rows, _ = ctx.output_shape
-            grad_bias = call(MatrixProduct, grad_output.new_ones(groups, 1, rows), grad_output).squeeze(1)
+            grad_bias = total(grad_output).squeeze(1)
         return grad_input, grad_weight, grad_bias
 
     @classmethod
