@@ -7,6 +7,7 @@ many, the same each time too, and saves the search for a smallest one: it asks o
 
 import os
 
+import pytest
 import torch
 from hypothesis import HealthCheck, Phase, settings
 
@@ -27,3 +28,8 @@ settings.register_profile(
 settings.load_profile(os.environ.get("SCRATCH_CONV_PROFILE", "quick"))
 
 torch.set_num_threads(1)  # the tensors are small, and each worker of pytest-xdist has one core
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run last what compiles: autograd then has threads, and no process that differentiates can be forked."""
+    items.sort(key=lambda item: item.get_closest_marker("compiles") is not None)

@@ -195,6 +195,7 @@ def test_a_layer_whose_forward_was_replaced_is_left_alone() -> None:
     assert type(layer) is nn.Conv2d
 
 
+@pytest.mark.compiles
 def test_a_compiled_model_is_swapped_and_restored() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), Padded(4)).double()
     compiled: Any = torch.compile(model, backend="aot_eager", fullgraph=True)

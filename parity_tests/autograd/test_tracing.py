@@ -11,6 +11,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 import scratch_conv as sc
+
+pytestmark = pytest.mark.compiles
 import scratch_conv.autograd  # registers the operators
 
 

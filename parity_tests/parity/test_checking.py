@@ -158,3 +158,12 @@ def test_claims_are_kept() -> None:
 def test_a_wrong_call_of_check_raises(candidate: Any, keywords: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
         check(candidate, **keywords)
+
+
+@pytest.mark.compiles
+def test_a_candidate_is_checked_in_this_process_where_no_fork_can_differentiate() -> None:
+    compiled = torch.compile(torch.nn.Linear(2, 2), backend="aot_eager")
+    compiled(torch.ones(1, 2)).sum().backward()
+    report = check(torch.sigmoid, like="relu", examples=5)
+    assert not report.passed
+    assert any("isolation" in each for each in report.left_out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -15,7 +14,7 @@ from scratch_conv.parity.candidates import as_call, is_layer, name_of
 from scratch_conv.parity.case import Case
 from scratch_conv.parity.comparison import Difference, Verdict, compare
 from scratch_conv.parity.diagnosis import diagnose
-from scratch_conv.parity.isolation import Isolated, LostError
+from scratch_conv.parity.isolation import Isolated, LostError, can_isolate
 from scratch_conv.parity.operators import find_operator
 from scratch_conv.parity.operators.base import Operator
 from scratch_conv.parity.report import Report
@@ -53,9 +52,10 @@ def check(
         progress: called with the number of examples so far.
 
     Returns:
-        A report; `str(report)` reads well. Where processes can be forked, the candidate runs in a forked one,
-        and a hang or a crash is a finding like another; elsewhere it runs in this process and the time limit
-        is not kept.
+        A report; `str(report)` reads well. The candidate runs in a forked process, and a hang or a crash is a
+        finding like another. Where none can be forked, or none that differentiates (autograd has threads in
+        this process: after torch.compile, or with a GPU), it runs in this one, the time limit is not kept,
+        and the report says so.
 
     Raises:
         TypeError: the candidate is nothing that can be called, or a claim is neither True nor False.
@@ -70,7 +70,10 @@ def check(
     if is_layer(candidate):
         claims = replace(claims, functional=False)
     start = time.perf_counter()
-    with _apart(lambda case: compare(call, case, claims), time_limit) as apart:
+    limit = time_limit if can_isolate() else None
+    if limit is None:
+        reasons.append("isolation: nothing can be forked, or autograd has threads here (after torch.compile)")
+    with _apart(lambda case: compare(call, case, claims), limit) as apart:
         strategy = drawn_cases(operator, claims)
         found = search(strategy, lambda case: _judge(apart, case), examples, seed, progress=progress)
     report = Report(name_of(candidate), like, found.examples, seed, found.share)
@@ -80,7 +83,7 @@ def check(
     if found.case is not None and found.verdict is not None:
         report.counterexample, report.differences = found.case, found.verdict.differences
         report.diagnosis = diagnose([*found.failures, (found.case, found.verdict)])
-        with _apart(lambda case: find_wiring(candidate, case), time_limit) as apart:
+        with _apart(lambda case: find_wiring(candidate, case), limit) as apart:
             report.code = reproduce(found.case, candidate, _wire(apart, found.case))
     return report
 
@@ -100,11 +103,11 @@ def _wire(work: Callable[[Case], Wiring], case: Case) -> Wiring | None:
         return None
 
 
-def _apart(work: Callable[[Case], T], time_limit: float) -> AbstractContextManager[Callable[[Case], T]]:
-    """Return work that is done in a process of its own, or in this one where none can be forked."""
-    if "fork" in multiprocessing.get_all_start_methods():
-        return Isolated(work, time_limit)
-    return nullcontext(work)
+def _apart(
+    work: Callable[[Case], T], time_limit: float | None
+) -> AbstractContextManager[Callable[[Case], T]]:
+    """Return work that is done in a process of its own; in this one where there is no time limit."""
+    return nullcontext(work) if time_limit is None else Isolated(work, time_limit)
 
 
 def drawn_cases(operator: Operator, supports: Supports) -> st.SearchStrategy[Case]:

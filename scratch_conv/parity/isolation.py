@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import multiprocessing
+import os
 import pickle
 import signal
 import warnings
@@ -103,6 +104,32 @@ class Isolated(AbstractContextManager[Callable[[Case], T]], Generic[T]):
         if ended is not None and ended < 0:
             return signal.Signals(-ended).name
         return f"exit status {ended}"
+
+
+def can_isolate() -> bool:
+    """Tell whether a forked child of this process can differentiate.
+
+    Not where nothing can be forked, nor once autograd has threads here: it has after `torch.compile`, and
+    beside any device but the CPU.
+    """
+    if "fork" not in multiprocessing.get_all_start_methods():
+        return False
+    process = multiprocessing.get_context("fork").Process(target=_differentiate)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # as above
+        process.start()
+    process.join()
+    return process.exitcode == 0
+
+
+def _differentiate() -> None:
+    torch.set_num_threads(1)
+    x = torch.zeros((), requires_grad=True)
+    try:
+        torch.autograd.grad(x * 1, x)
+    except RuntimeError:
+        os._exit(1)
+    os._exit(0)  # at once: what would be torn down are threads that did not survive the fork
 
 
 def _serve(work: Callable[[Case], T], pipe: Connection, other_end: Connection) -> None:

@@ -204,8 +204,8 @@ def _targets(
 ) -> dict[str, Array]:
     """Make what torch takes of the tensors drawn: class indices or finite probabilities, positive weights.
 
-    All samples may be ignored. Torch takes indices of bytes where it does not smooth. Its own paths disagree
-    on 0 · inf, hence special values among the logits only.
+    All samples may be ignored. Torch takes indices of bytes where it does not smooth and there are no pixels.
+    Its own paths disagree on 0 · inf, hence special values among the logits only.
     """
     target = tensors["target"]
     if target.shape == tensors["input"].shape:
@@ -213,7 +213,8 @@ def _targets(
         tensors["target"] = replace(target, kind=kind).made_positive()
     else:
         high = 1 if arguments["ignore_index"] == 0 and draw(st.booleans()) else classes
-        dtypes = ("int64",) if arguments["label_smoothing"] else ("int64", "int64", "uint8")
+        bytes_too = not arguments["label_smoothing"] and len(tensors["input"].shape) < 3
+        dtypes = ("int64", "int64", "uint8") if bytes_too else ("int64",)
         dtype = draw(st.sampled_from(dtypes))
         tensors["target"] = replace(target, kind="classes", high=high, dtype=dtype)
     if "weight" in tensors:
