@@ -333,6 +333,14 @@ def test_adaptive_avg_pool2d_and_its_derivative_are_their_definitions(
     np.testing.assert_allclose(grad_input, transpose(grad_output), rtol=1e-13, atol=1e-13)
 
 
+@given(st.integers(0, 3), st.lists(st.integers(1, 3), max_size=4))
+def test_indices_of_equal_steps_are_a_slice(first: int, steps: list[int]) -> None:
+    numbers = np.cumsum([first, *steps])
+    index = average_pooling._as_slice(numbers)
+    np.testing.assert_array_equal(np.arange(20)[index], numbers)
+    assert isinstance(index, slice) == (len(set(steps)) <= 1)
+
+
 def test_infinities_stay_under_their_windows() -> None:
     """A sum by a product with zeros would turn them into NaN everywhere."""
     x = np.zeros((1, 1, 4, 4))

@@ -200,17 +200,16 @@ def _bins(pixels: int, count: int) -> _Axis:
     for turn in range(rank.max(initial=-1) + 1):
         for offset in range((ends - starts).max(initial=0)):
             chosen = np.flatnonzero((rank == turn) & (starts + offset < ends))
-            taps.append((_as_slice(chosen), _as_slice(starts[chosen] + offset)))
+            if chosen.size:
+                taps.append((_as_slice(chosen), _as_slice(starts[chosen] + offset)))
     return _axis(pixels, count, taps)
 
 
 def _as_slice(numbers: Array) -> Any:
     """Give ascending numbers as a slice where their steps are equal: indexing by it copies nothing."""
-    if not numbers.size:
-        return slice(0, 0)
     steps = np.diff(numbers)
-    step = int(steps[0]) if steps.size else 1
-    if (steps != step).any():
+    step = int(steps.max(initial=1))
+    if (steps < step).any():
         return numbers
     return slice(int(numbers[0]), int(numbers[-1]) + 1, step)
 
@@ -227,7 +226,7 @@ def _axis(pixels: int, windows: int, taps: Iterable[tuple[Any, Any]]) -> _Axis:
 
 def _bin_borders(pixels: int, count: int) -> tuple[Array, Array]:
     numbers = np.arange(count, dtype=np.int64)
-    return numbers * pixels // max(1, count), -((numbers + 1) * -pixels // max(1, count))
+    return numbers * pixels // count, -((numbers + 1) * -pixels // count)
 
 
 @lru_cache(maxsize=256)
@@ -253,9 +252,8 @@ def _lengths(window: Window, axis: int, pixels: int, windows: int, count_include
 
 def _areas(rows: _Axis, columns: _Axis) -> Array:
     """Give the number of pixels in each bin, (OH, OW), or in all of them, ()."""
-    heights, widths = (
-        np.subtract(*_bin_borders(axis.pixels, axis.windows)[::-1]) for axis in (rows, columns)
-    )
+    borders = [_bin_borders(axis.pixels, axis.windows) for axis in (rows, columns)]
+    heights, widths = (ends - starts for starts, ends in borders)
     return _single(np.outer(heights, widths))
 
 
