@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scratch_conv import kernels
-from scratch_conv.kernels import Window, average_pooling, batch_normalization, max_pooling, softmaxes, threads
+from scratch_conv.kernels import (
+    Window,
+    average_pooling,
+    batch_normalization,
+    dense,
+    max_pooling,
+    softmaxes,
+    threads,
+)
 from scratch_conv.kernels.convolution import im2col, mec
 from scratch_conv.kernels.geometry import Array, Pair, reach
 
@@ -118,10 +126,14 @@ def test_pooling_takes_as_many_planes_at_a_time_as_fit(layer: Layer, piece_bytes
         assert_as_many_as_fit(memory, taken_each[name], planes, plane.nbytes, piece_bytes)
 
 
-@given(layers(), BYTES)
-def test_average_pooling_takes_as_many_planes_at_a_time_as_fit(layer: Layer, piece_bytes: int) -> None:
+@given(layers(), st.booleans(), BYTES)
+def test_average_pooling_takes_as_many_planes_at_a_time_as_fit(
+    layer: Layer, whole: bool, piece_bytes: int
+) -> None:
     x, window = layer.x, layer.window._replace(dilation=(1, 1))
     height, width = x.shape[2:]
+    if whole:
+        window = window._replace(kernel_size=(height, width))
     size = window.output_size((height, width))
     y = np.ones((*x.shape[:2], *size), dtype=x.dtype)
     with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(1):
@@ -169,6 +181,32 @@ def test_other_layers_take_as_much_at_a_time_as_fits(
     for count, all_taken in ((vectors, along_vectors), (sizes[1], by_channel)):
         for taken in all_taken:
             assert_as_many_as_fit(taken, x.nbytes // count, count, x.nbytes // count, piece_bytes)
+
+
+@given(
+    st.tuples(*[st.integers(0, 9)] * 3),
+    st.integers(0, 9),
+    st.integers(1, 5),
+    st.sampled_from([1, 20, 100, 2**20]),
+)
+def test_products_are_cut_for_as_many_threads_as_they_are_worth(
+    shape: tuple[int, int, int], inner: int, num_threads: int, worth: int
+) -> None:
+    """Along the longest axis, evenly."""
+    with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(num_threads):
+        patch.setattr(dense, "_WORTH_A_THREAD", worth)
+        cut = dense._pieces(shape, inner)
+    most = min(num_threads, max(shape), math.prod(shape) * inner / worth)
+    assert len(cut) == 1 or 1 < len(cut) <= most
+    assert len(cut) + 1 > most
+    done = np.zeros(shape, dtype=int)
+    for piece in cut:
+        done[piece] += 1
+    assert (done == 1).all()
+    axis = shape.index(max(shape))
+    lengths = [done[piece].shape[axis] for piece in cut]
+    assert sum(lengths) == shape[axis]
+    assert max(lengths) - min(lengths) <= 1
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from scratch_conv.kernels.geometry import Array
 SIZES = st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(0, 4))
 SEEDS = st.integers(0, 2**32 - 1)
 LAYOUTS = st.permutations([0, 1, 2])
+FLOATS = st.sampled_from([np.float32, np.float64])
 FEW_ROUNDINGS = 64 * 2.0**-24
 
 
@@ -43,17 +44,18 @@ def whole(seed: int, *shape: int, dtype: type = np.float64) -> Array:
     return np.random.default_rng(seed).integers(-4, 5, shape).astype(dtype)
 
 
-@given(SIZES, st.integers(0, 4), SEEDS, st.booleans(), st.integers(1, 3))
+@given(SIZES, st.integers(0, 4), SEEDS, st.booleans(), st.integers(1, 3), FLOATS)
 def test_linear_is_its_definition(
-    sizes: tuple[int, int, int], outs: int, seed: int, with_bias: bool, num_threads: int
+    sizes: tuple[int, int, int], outs: int, seed: int, with_bias: bool, num_threads: int, dtype: type
 ) -> None:
     groups, rows, ins = sizes
-    x, w, b = whole(seed, *sizes), whole(seed + 1, groups, outs, ins), whole(seed + 2, groups, outs)
-    expected = np.zeros((groups, rows, outs))
+    x, w = whole(seed, *sizes, dtype=dtype), whole(seed + 1, groups, outs, ins, dtype=dtype)
+    b = whole(seed + 2, groups, outs, dtype=dtype)
+    expected: Array = np.zeros((groups, rows, outs), dtype=dtype)
     for g, m, o in np.ndindex(expected.shape):
         expected[g, m, o] = sum(x[g, m, i] * w[g, o, i] for i in range(ins)) + with_bias * b[g, o]
     with kernels.using_num_threads(num_threads):
-        np.testing.assert_array_equal(kernels.linear(x, w, b if with_bias else None), expected)
+        np.testing.assert_array_equal(kernels.linear(x, w, b if with_bias else None), expected, strict=True)
 
 
 @given(SIZES, SEEDS, LAYOUTS, LAYOUTS)
@@ -79,8 +81,8 @@ def test_drop_is_its_definition(sizes: Any, seed: int, axes: Any, by_channel: bo
         assert y[i, j, k] == 2 * x[i, j, k] * mask[i, j, 0 if by_channel else k]
 
 
-@given(SIZES, st.tuples(*[st.booleans()] * 9), SEEDS)
-def test_summed_product_is_its_definition(sizes: Any, kept: Any, seed: int) -> None:
+@given(SIZES, st.tuples(*[st.booleans()] * 9), st.sampled_from([-3, 1, 2]), SEEDS)
+def test_summed_product_is_its_definition(sizes: Any, kept: Any, factor: int, seed: int) -> None:
     shapes = [
         tuple(n if keep else 1 for n, keep in zip(sizes, kept[i : i + 3], strict=True)) for i in (0, 3, 6)
     ]
@@ -94,9 +96,18 @@ def test_summed_product_is_its_definition(sizes: Any, kept: Any, seed: int) -> N
             for n, size, place in zip(whole_shape, shape, target, strict=True)
         ]
         expected[target] = sum(
-            -3 * wide_a[i, j, k] * wide_b[i, j, k] for i in axes[0] for j in axes[1] for k in axes[2]
+            factor * wide_a[i, j, k] * wide_b[i, j, k] for i in axes[0] for j in axes[1] for k in axes[2]
         )
-    np.testing.assert_array_equal(kernels.summed_product(a, b, shape, -3.0), expected)
+    np.testing.assert_array_equal(kernels.summed_product(a, b, shape, factor), expected)
+
+
+def test_an_infinity_times_zero_raises_no_warning() -> None:
+    product = kernels.summed_product(np.array([np.inf, 1.0]), np.array([0.0, 1.0]), (2,), 2.0)
+    np.testing.assert_array_equal(product, [np.nan, 2.0])
+
+
+def test_a_deviation_of_zero_has_an_infinite_inverse() -> None:
+    np.testing.assert_array_equal(kernels.inverse_deviation(np.array([0.0, 4.0]), 0.0), [np.inf, 0.5])
 
 
 @given(SIZES, SEEDS, SEEDS)
@@ -133,7 +144,7 @@ POWERS_OF_TWO = st.sampled_from([1, 2, 4, 8])
     st.sampled_from([-100, 0, 1]),
     st.sampled_from([0.0, 0.5]),
     st.sampled_from([None, "shared", "own"]),
-    st.sampled_from([np.float32, np.float64]),
+    FLOATS,
     SEEDS,
 )
 @example((1, 1, 1), 0, 0.0, "shared", np.float32, 0)  # the only class is the ignored one

@@ -67,14 +67,14 @@ class _Axis(NamedTuple):
     """Which pixels of one axis lie under which windows.
 
     Each tap is an index of windows and one of the pixels that these meet; within a tap none appears twice.
-    Over a pixel lie at least `fewest` windows and at most `most`.
+    The windows cover the axis if each pixel lies under one; they are apart if none lies under two.
     """
 
     pixels: int
     windows: int
     taps: tuple[tuple[Any, Any], ...]
-    fewest: int
-    most: int
+    covered: bool
+    apart: bool
 
     def is_one_window(self) -> bool:
         """Tell whether there is a single window, over all pixels."""
@@ -127,10 +127,10 @@ def _sum(pixels: Array, sums: Array, axis: _Axis, at: Callable[[Any], Any]) -> N
 
 def _share(sums: Array, pixels: Array, axis: _Axis, at: Callable[[Any], Any]) -> None:
     """Add up for each pixel of one axis what the windows over it have: the transpose of `_sum`."""
-    if axis.most > 1:
+    if not axis.apart:
         _add_up(sums, pixels, [(met, windows) for windows, met in axis.taps], axis.pixels, at)
         return
-    if axis.fewest == 0:
+    if not axis.covered:
         pixels[...] = 0
     for windows, met in axis.taps:
         pixels[at(met)] = sums[at(windows)]  # half the time of an addition
@@ -221,7 +221,7 @@ def _axis(pixels: int, windows: int, taps: Iterable[tuple[Any, Any]]) -> _Axis:
         if met[met_pixels].size:
             met[met_pixels] += 1
             kept.append((places, met_pixels))
-    return _Axis(pixels, windows, tuple(kept), int(met.min(initial=1)), int(met.max(initial=0)))
+    return _Axis(pixels, windows, tuple(kept), covered=bool((met > 0).all()), apart=bool((met < 2).all()))
 
 
 def _bin_borders(pixels: int, count: int) -> tuple[Array, Array]:
@@ -259,9 +259,9 @@ def _areas(rows: _Axis, columns: _Axis) -> Array:
 
 def _single(divisors: Array) -> Array:
     """Give the one divisor that all outputs have, if so: dividing by a number is faster than by an array."""
-    return (
-        divisors.flat[0].reshape(()) if divisors.size and (divisors == divisors.flat[0]).all() else divisors
-    )
+    if divisors.size and (divisors == divisors.flat[0]).all():
+        return np.array(divisors.flat[0])
+    return divisors
 
 
 def _planes(pictures: Array) -> Array:
