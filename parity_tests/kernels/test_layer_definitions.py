@@ -139,18 +139,18 @@ POWERS_OF_TWO = st.sampled_from([1, 2, 4, 8])
 """Numbers of classes by which a division is exact."""
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.5])
+@pytest.mark.parametrize("weights", [None, "shared", "own"])
 @given(
     st.tuples(st.integers(0, 3), st.just(0) | POWERS_OF_TWO, st.integers(0, 3)),
     st.sampled_from([-100, 0, 1]),
-    st.sampled_from([0.0, 0.5]),
-    st.sampled_from([None, "shared", "own"]),
     FLOATS,
     SEEDS,
 )
-@example((1, 1, 1), 0, 0.0, "shared", np.float32, 0)  # the only class is the ignored one
-@example((1, 0, 1), 0, 0.5, "shared", np.float32, 0)  # none is there
+@example((1, 1, 1), 0, np.float32, 0)  # the only class is the ignored one
+@example((1, 0, 1), 0, np.float32, 0)  # none is there
 def test_nll_and_its_transpose_are_their_definitions(
-    sizes: tuple[int, int, int], ignored: int, smoothing: float, weights: str | None, dtype: type, seed: int
+    weights: str | None, smoothing: float, sizes: tuple[int, int, int], ignored: int, dtype: type, seed: int
 ) -> None:
     outer, number, inner = sizes
     logarithms, grads = whole(seed, *sizes, dtype=dtype), whole(seed + 1, outer, inner, dtype=dtype)
