@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scratch_conv import kernels
@@ -189,6 +189,8 @@ def test_other_layers_take_as_much_at_a_time_as_fits(
     st.integers(1, 5),
     st.sampled_from([1, 20, 100, 2**20]),
 )
+@example((1, 2, 1), 9, 5, 1)  # short
+@example((9, 2, 2), 1, 5, 20)  # of so few multiplications that not even two threads are worth it
 def test_products_are_cut_for_as_many_threads_as_they_are_worth(
     shape: tuple[int, int, int], inner: int, num_threads: int, worth: int
 ) -> None:
