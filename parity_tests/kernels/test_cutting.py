@@ -7,11 +7,19 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scratch_conv import kernels
-from scratch_conv.kernels import Window, max_pooling, threads
+from scratch_conv.kernels import (
+    Window,
+    average_pooling,
+    batch_normalization,
+    dense,
+    max_pooling,
+    softmaxes,
+    threads,
+)
 from scratch_conv.kernels.convolution import im2col, mec
 from scratch_conv.kernels.geometry import Array, Pair, reach
 
@@ -116,6 +124,91 @@ def test_pooling_takes_as_many_planes_at_a_time_as_fit(layer: Layer, piece_bytes
     for name, memory in taken.items():
         planes = x.shape[0] * x.shape[1]
         assert_as_many_as_fit(memory, taken_each[name], planes, plane.nbytes, piece_bytes)
+
+
+@given(layers(), st.booleans(), BYTES)
+def test_average_pooling_takes_as_many_planes_at_a_time_as_fit(
+    layer: Layer, whole: bool, piece_bytes: int
+) -> None:
+    x, window = layer.x, layer.window._replace(dilation=(1, 1))
+    height, width = x.shape[2:]
+    if whole:
+        window = window._replace(kernel_size=(height, width))
+    size = window.output_size((height, width))
+    y = np.ones((*x.shape[:2], *size), dtype=x.dtype)
+    with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(1):
+        patch.setattr(average_pooling, "_PIECE_BYTES", piece_bytes)
+        forward = scratch_taken(lambda: kernels.avg_pool2d(x, size, window, True, None))
+        backward = scratch_taken(
+            lambda: kernels.avg_pool2d_grad_input(y, (height, width), window, True, None)
+        )
+    sums, quotients = (size[0] * columns * x.itemsize for columns in (width, size[1]))
+    planes, plane_bytes = x.shape[0] * x.shape[1], x[0, 0].nbytes
+    if window.kernel_size == (height, width):  # one window over all: its sums are the outputs
+        assert forward == 0
+        assert_as_many_as_fit(backward, quotients, planes, plane_bytes, piece_bytes)
+    else:
+        assert_as_many_as_fit(forward, sums, planes, plane_bytes, piece_bytes)
+        assert_as_many_as_fit(backward, quotients + sums, planes, plane_bytes, piece_bytes)
+
+
+@given(
+    st.tuples(*[st.integers(1, 12)] * 3),
+    st.sampled_from([np.float32, np.float64]),
+    st.sampled_from([16, 200, 2_000, 2**22]),
+)
+def test_other_layers_take_as_much_at_a_time_as_fits(
+    sizes: tuple[int, int, int], dtype: type, piece_bytes: int
+) -> None:
+    """ReLU takes elements; softmax whole vectors, along the longer of the other axes; batch_norm channels."""
+    x: Array = np.ones(sizes, dtype=dtype)
+    ones: Array = np.ones(sizes[1], dtype=dtype)
+    vectors = max(sizes[0], sizes[2])
+    with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(1):
+        for module in (threads, softmaxes, batch_normalization):
+            patch.setattr(module, "_PIECE_BYTES", piece_bytes)
+        gate = scratch_taken(lambda: kernels.relu_gate(x, x))
+        along_vectors = [
+            scratch_taken(lambda: kernels.softmax_grad(x, x)),
+            scratch_taken(lambda: kernels.log_softmax(x)),
+        ]
+        by_channel = [
+            scratch_taken(lambda: kernels.batch_norm(x, None, None, 1.0)),
+            scratch_taken(lambda: kernels.batch_norm_grad(x, x, ones, ones, None, 1.0)),
+            scratch_taken(lambda: kernels.batch_norm_inference(x, ones, ones, None, None, 1.0)),
+        ]
+    assert_as_many_as_fit(gate, 1, x.size, x.itemsize, piece_bytes)
+    for count, all_taken in ((vectors, along_vectors), (sizes[1], by_channel)):
+        for taken in all_taken:
+            assert_as_many_as_fit(taken, x.nbytes // count, count, x.nbytes // count, piece_bytes)
+
+
+@given(
+    st.tuples(*[st.integers(0, 9)] * 3),
+    st.integers(0, 9),
+    st.integers(1, 5),
+    st.sampled_from([1, 20, 100, 2**20]),
+)
+@example((1, 2, 1), 9, 5, 1)  # short
+@example((9, 2, 2), 1, 5, 20)  # of so few multiplications that not even two threads are worth it
+def test_products_are_cut_for_as_many_threads_as_they_are_worth(
+    shape: tuple[int, int, int], inner: int, num_threads: int, worth: int
+) -> None:
+    """Along the longest axis, evenly."""
+    with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(num_threads):
+        patch.setattr(dense, "_WORTH_A_THREAD", worth)
+        cut = dense._pieces(shape, inner)
+    most = min(num_threads, max(shape), math.prod(shape) * inner / worth)
+    assert len(cut) == 1 or 1 < len(cut) <= most
+    assert len(cut) + 1 > most
+    done = np.zeros(shape, dtype=int)
+    for piece in cut:
+        done[piece] += 1
+    assert (done == 1).all()
+    axis = shape.index(max(shape))
+    lengths = [done[piece].shape[axis] for piece in cut]
+    assert sum(lengths) == shape[axis]
+    assert max(lengths) - min(lengths) <= 1
 
 
 @contextmanager

@@ -4,6 +4,7 @@ The data are small integers held as floats, so every sum is exact and the result
 operands' own type too.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -33,6 +34,7 @@ def windows(draw: st.DrawFn, pooling: bool = False) -> tuple[Window, Pair]:
         kernel_size = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
         most = [st.just(size // 2) | st.integers(0, size // 2) for size in kernel_size]
         padding = draw(st.tuples(*[st.tuples(pad, pad) for pad in most]))
+        dilation = draw(st.sampled_from([(1, 1), dilation]))  # undilated, too
     else:
         kernel_size, padding = draw(PAIRS), draw(st.tuples(PADS, PADS))
     height, width = (
@@ -229,7 +231,7 @@ def test_max_pool2d_is_its_definition(
     np.testing.assert_array_equal(indices[inside], places[inside], strict=True)
 
 
-@given(windows(pooling=True), st.booleans(), SMALL, FLOATS, st.integers(0, 2**32 - 1))
+@given(windows(pooling=True), st.booleans(), st.integers(0, 3), FLOATS, st.integers(0, 2**32 - 1))
 def test_max_pool2d_derivatives_follow_the_indices(
     drawn: tuple[Window, Pair], ceil_mode: bool, channels: int, dtype: type, seed: int
 ) -> None:
@@ -240,11 +242,10 @@ def test_max_pool2d_derivatives_follow_the_indices(
     _, places = pool_by_loops(x, window, window.output_size(size, ceil_mode))
     inside = places >= 0
     grad_output = np.where(inside, integers(rng, dtype, *y.shape), dtype(0))
-    grad_output.flat[: 1 if inside.flat[0] else 0] = np.inf  # an infinity must stay in its place
+    grad_output.flat[np.flatnonzero(inside)[:1]] = np.inf  # an infinity must stay in its place
     expected: Array = np.zeros((2 * channels, size[0] * size[1]), dtype=dtype)
-    for plane, place, value in zip(
-        np.repeat(np.arange(2 * channels), y[0, 0].size), places.ravel(), grad_output.ravel(), strict=True
-    ):
+    planes = np.repeat(np.arange(2 * channels), math.prod(y.shape[2:]))
+    for plane, place, value in zip(planes, places.ravel(), grad_output.ravel(), strict=True):
         expected[plane, place] += value
     grad_input = kernels.max_pool2d_scatter(grad_output, taps, size, window)
     np.testing.assert_array_equal(grad_input, expected.reshape(x.shape), strict=True)
@@ -266,7 +267,7 @@ def average_by_loops(
         y[:, :, p, q] = x[:, :, over[0][p], over[1][q]].sum((2, 3)) / divide(p, q)
 
     def transpose(grad_output: Array) -> Array:
-        grad_input = np.zeros_like(x)
+        grad_input = np.zeros(x.shape)
         for p, q in np.ndindex(size):
             grad_input[:, :, over[0][p], over[1][q]] += grad_output[:, :, p, q, None, None] / divide(p, q)
         return grad_input
@@ -275,14 +276,19 @@ def average_by_loops(
 
 
 @given(
-    windows(pooling=True), st.booleans(), st.booleans(), st.sampled_from([None, 3, -2]), st.integers(0, 99)
+    windows(pooling=True),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([None, 3, -2]),
+    FLOATS,
+    st.integers(0, 99),
 )
 def test_avg_pool2d_and_its_derivative_are_their_definitions(
-    drawn: tuple[Window, Pair], ceil_mode: bool, include: bool, divisor: int | None, seed: int
+    drawn: tuple[Window, Pair], ceil_mode: bool, include: bool, divisor: int | None, dtype: type, seed: int
 ) -> None:
     window, size = drawn[0]._replace(dilation=(1, 1)), drawn[1]
     rng = np.random.default_rng(seed)
-    x = integers(rng, np.float64, 2, 2, *size)
+    x = integers(rng, dtype, 2, 2, *size)
     output_size = window.output_size(size, ceil_mode)
     starts = [np.arange(output_size[i]) * window.stride[i] - window.padding[i][0] for i in (0, 1)]
     last = [size[i] + window.padding[i][1] for i in (0, 1)]
@@ -303,10 +309,13 @@ def test_avg_pool2d_and_its_derivative_are_their_definitions(
     expected, transpose = average_by_loops(x, starts, ends, divide)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(average_pooling, "_PIECE_BYTES", int(rng.choice([1, 500, 2**19])))
-        np.testing.assert_array_equal(kernels.avg_pool2d(x, output_size, window, include, divisor), expected)
-        grad_output = integers(rng, np.float64, *expected.shape)
+        y = kernels.avg_pool2d(x, output_size, window, include, divisor)
+        np.testing.assert_array_equal(y, expected.astype(dtype), strict=True)
+        grad_output = integers(rng, dtype, *expected.shape)
         grad_input = kernels.avg_pool2d_grad_input(grad_output, size, window, include, divisor)
-    np.testing.assert_allclose(grad_input, transpose(grad_output), rtol=1e-13, atol=1e-13)
+    assert grad_input.dtype == dtype
+    tolerance = 256 * np.finfo(dtype).eps
+    np.testing.assert_allclose(grad_input, transpose(grad_output), rtol=tolerance, atol=tolerance)
     whole = kernels.avg_pool2d(x.astype(np.int64), output_size, window, include, divisor)
     np.testing.assert_array_equal(whole, np.trunc(expected))
 
@@ -331,6 +340,35 @@ def test_adaptive_avg_pool2d_and_its_derivative_are_their_definitions(
     grad_output = integers(rng, np.float64, *expected.shape)
     grad_input = kernels.adaptive_avg_pool2d_grad_input(grad_output, size)
     np.testing.assert_allclose(grad_input, transpose(grad_output), rtol=1e-13, atol=1e-13)
+
+
+@given(windows(pooling=True), st.booleans())
+def test_average_pooling_knows_where_windows_leave_pixels_out_or_overlap(
+    drawn: tuple[Window, Pair], ceil_mode: bool
+) -> None:
+    window, size = drawn[0]._replace(dilation=(1, 1)), drawn[1]
+    output_size = window.output_size(size, ceil_mode)
+    for axis, described in enumerate(average_pooling._under_window(window, size, output_size)):
+        over = np.zeros(size[axis], dtype=int)
+        for position in range(output_size[axis]):
+            start = position * window.stride[axis] - window.padding[axis][0]
+            over[max(0, start) : max(0, start + window.kernel_size[axis])] += 1
+        assert described.covered == (over >= 1).all()
+        assert described.apart == (over <= 1).all()
+
+
+def test_a_divisor_that_all_outputs_have_is_one_number() -> None:
+    assert average_pooling._single(np.full((2, 3), 4)).shape == ()
+    for divisors in (np.array([[4, 4], [4, 5]]), np.ones((0, 3), dtype=int)):
+        assert average_pooling._single(divisors) is divisors
+
+
+@given(st.integers(0, 3), st.lists(st.integers(1, 3), max_size=4))
+def test_indices_of_equal_steps_are_a_slice(first: int, steps: list[int]) -> None:
+    numbers = np.cumsum([first, *steps])
+    index = average_pooling._as_slice(numbers)
+    np.testing.assert_array_equal(np.arange(20)[index], numbers)
+    assert isinstance(index, slice) == (len(set(steps)) <= 1)
 
 
 def test_infinities_stay_under_their_windows() -> None:

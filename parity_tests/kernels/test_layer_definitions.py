@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scratch_conv import kernels
@@ -19,6 +19,7 @@ from scratch_conv.kernels.geometry import Array
 SIZES = st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(0, 4))
 SEEDS = st.integers(0, 2**32 - 1)
 LAYOUTS = st.permutations([0, 1, 2])
+FLOATS = st.sampled_from([np.float32, np.float64])
 FEW_ROUNDINGS = 64 * 2.0**-24
 
 
@@ -39,21 +40,22 @@ def drawn(seed: int, *shape: int) -> Array:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def whole(seed: int, *shape: int) -> Array:
-    return np.random.default_rng(seed).integers(-4, 5, shape).astype(np.float64)
+def whole(seed: int, *shape: int, dtype: type = np.float64) -> Array:
+    return np.random.default_rng(seed).integers(-4, 5, shape).astype(dtype)
 
 
-@given(SIZES, st.integers(0, 4), SEEDS, st.booleans(), st.integers(1, 3))
+@given(SIZES, st.integers(0, 4), SEEDS, st.booleans(), st.integers(1, 3), FLOATS)
 def test_linear_is_its_definition(
-    sizes: tuple[int, int, int], outs: int, seed: int, with_bias: bool, num_threads: int
+    sizes: tuple[int, int, int], outs: int, seed: int, with_bias: bool, num_threads: int, dtype: type
 ) -> None:
     groups, rows, ins = sizes
-    x, w, b = whole(seed, *sizes), whole(seed + 1, groups, outs, ins), whole(seed + 2, groups, outs)
-    expected = np.zeros((groups, rows, outs))
+    x, w = whole(seed, *sizes, dtype=dtype), whole(seed + 1, groups, outs, ins, dtype=dtype)
+    b = whole(seed + 2, groups, outs, dtype=dtype)
+    expected: Array = np.zeros((groups, rows, outs), dtype=dtype)
     for g, m, o in np.ndindex(expected.shape):
         expected[g, m, o] = sum(x[g, m, i] * w[g, o, i] for i in range(ins)) + with_bias * b[g, o]
     with kernels.using_num_threads(num_threads):
-        np.testing.assert_array_equal(kernels.linear(x, w, b if with_bias else None), expected)
+        np.testing.assert_array_equal(kernels.linear(x, w, b if with_bias else None), expected, strict=True)
 
 
 @given(SIZES, SEEDS, LAYOUTS, LAYOUTS)
@@ -79,8 +81,8 @@ def test_drop_is_its_definition(sizes: Any, seed: int, axes: Any, by_channel: bo
         assert y[i, j, k] == 2 * x[i, j, k] * mask[i, j, 0 if by_channel else k]
 
 
-@given(SIZES, st.tuples(*[st.booleans()] * 9), SEEDS)
-def test_summed_product_is_its_definition(sizes: Any, kept: Any, seed: int) -> None:
+@given(SIZES, st.tuples(*[st.booleans()] * 9), st.sampled_from([-3, 1, 2]), SEEDS)
+def test_summed_product_is_its_definition(sizes: Any, kept: Any, factor: int, seed: int) -> None:
     shapes = [
         tuple(n if keep else 1 for n, keep in zip(sizes, kept[i : i + 3], strict=True)) for i in (0, 3, 6)
     ]
@@ -94,17 +96,28 @@ def test_summed_product_is_its_definition(sizes: Any, kept: Any, seed: int) -> N
             for n, size, place in zip(whole_shape, shape, target, strict=True)
         ]
         expected[target] = sum(
-            -3 * wide_a[i, j, k] * wide_b[i, j, k] for i in axes[0] for j in axes[1] for k in axes[2]
+            factor * wide_a[i, j, k] * wide_b[i, j, k] for i in axes[0] for j in axes[1] for k in axes[2]
         )
-    np.testing.assert_array_equal(kernels.summed_product(a, b, shape, -3.0), expected)
+    np.testing.assert_array_equal(kernels.summed_product(a, b, shape, factor), expected)
+
+
+def test_an_infinity_times_zero_raises_no_warning() -> None:
+    product = kernels.summed_product(np.array([np.inf, 1.0]), np.array([0.0, 1.0]), (2,), 2.0)
+    np.testing.assert_array_equal(product, [np.nan, 2.0])
+
+
+def test_a_deviation_of_zero_has_an_infinite_inverse() -> None:
+    np.testing.assert_array_equal(kernels.inverse_deviation(np.array([0.0, 4.0]), 0.0), [np.inf, 0.5])
 
 
 @given(SIZES, SEEDS, SEEDS)
 def test_softmaxes_and_their_derivatives_are_their_definitions(sizes: Any, seed: int, other: int) -> None:
-    x, grads = drawn(seed, *sizes) * 20, drawn(other, *sizes)
+    apart = 100 * np.abs(whole(seed, sizes[0], 1, sizes[2], dtype=np.float32))  # each vector is elsewhere
+    x, grads = drawn(seed, *sizes) * 20 - apart, drawn(other, *sizes)
     p, logarithms = kernels.softmax(x), kernels.log_softmax(x)
     p_grad, log_grad = kernels.softmax_grad(grads, p), kernels.log_softmax_grad(grads, logarithms)
-    np.testing.assert_array_equal(kernels.exponential(x), np.exp(x))
+    np.testing.assert_array_equal(kernels.exponential(x), np.exp(x), strict=True)
+    assert {result.dtype for result in (p, logarithms, p_grad, log_grad)} == {x.dtype}
     for a, b in np.ndindex(sizes[0], sizes[2]):
         row, g = x[a, :, b].astype(float).tolist(), grads[a, :, b].astype(float).tolist()
         if not row:
@@ -122,23 +135,33 @@ def test_softmaxes_and_their_derivatives_are_their_definitions(sizes: Any, seed:
         np.testing.assert_allclose(log_grad[a, :, b], expected, atol=100 * FEW_ROUNDINGS * size)
 
 
+POWERS_OF_TWO = st.sampled_from([1, 2, 4, 8])
+"""Numbers of classes by which a division is exact."""
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.5])
+@pytest.mark.parametrize("weights", [None, "shared", "own"])
 @given(
-    st.tuples(st.integers(0, 3), st.integers(1, 4), st.integers(0, 3)),
+    st.tuples(st.integers(0, 3), st.just(0) | POWERS_OF_TWO, st.integers(0, 3)),
     st.sampled_from([-100, 0, 1]),
-    st.sampled_from([0.0, 0.5]),
-    st.sampled_from([None, "shared", "own"]),
+    FLOATS,
     SEEDS,
 )
+@example((1, 1, 1), 0, np.float32, 0)  # the only class is the ignored one
+@example((1, 0, 1), 0, np.float32, 0)  # none is there
 def test_nll_and_its_transpose_are_their_definitions(
-    sizes: tuple[int, int, int], ignored: int, smoothing: float, weights: str | None, seed: int
+    weights: str | None, smoothing: float, sizes: tuple[int, int, int], ignored: int, dtype: type, seed: int
 ) -> None:
     outer, number, inner = sizes
-    number = 2 ** (number - 1)  # a power of two, by which a division is exact
-    logarithms, grads = whole(seed, outer, number, inner), whole(seed + 1, outer, inner)
-    target = np.random.default_rng(seed).integers(0, number, (outer, inner))
-    weight = None if weights is None else whole(seed + 2, outer if weights == "own" else 1, number)
+    logarithms, grads = whole(seed, *sizes, dtype=dtype), whole(seed + 1, outer, inner, dtype=dtype)
+    target = np.random.default_rng(seed).integers(0, max(1, number), (outer, inner))
+    if not number:
+        target[...] = ignored
+    rows = outer if weights == "own" else 1
+    weight = None if weights is None else whole(seed + 2, rows, number, dtype=dtype)
     classes = Classes(target, number, weight, ignored)
-    losses, transpose = np.zeros((outer, inner)), np.zeros((outer, number, inner))
+    losses: Array = np.zeros((outer, inner), dtype=dtype)
+    transpose: Array = np.zeros(sizes, dtype=dtype)
     total = 0.0
     for a, b in np.ndindex(outer, inner):
         if target[a, b] == ignored:
@@ -149,17 +172,48 @@ def test_nll_and_its_transpose_are_their_definitions(
             share = row[k] * ((1 - smoothing) * (k == target[a, b]) + smoothing / number)
             losses[a, b] -= share * logarithms[a, k, b]
             transpose[a, k, b] -= share * grads[a, b]
-    np.testing.assert_array_equal(kernels.nll(logarithms, classes, smoothing), losses)
-    np.testing.assert_array_equal(kernels.nll_grad(grads, classes, smoothing), transpose)
-    inverse = kernels.inverse_total_weight(classes, np.dtype(np.float64))
-    assert inverse == (1 / total if total else np.inf)
+    np.testing.assert_array_equal(kernels.nll(logarithms, classes, smoothing), losses, strict=True)
+    np.testing.assert_array_equal(kernels.nll_grad(grads, classes, smoothing), transpose, strict=True)
+    inverse: Array = np.array([[1 / total if total else np.inf]], dtype=dtype)
+    np.testing.assert_array_equal(
+        kernels.inverse_total_weight(classes, np.dtype(dtype)), inverse, strict=True
+    )
+
+
+def test_an_infinity_concerns_its_own_class_only_but_for_label_smoothing() -> None:
+    """There a weight of zero turns it into NaN, without a warning."""
+    classes = Classes(np.array([[0]]), 2, np.array([[2.0, 0.0]]), -100)
+    logarithms, grads = np.array([[[-3.0], [-np.inf]]]), np.array([[np.inf]])
+    np.testing.assert_array_equal(kernels.nll(logarithms, classes, 0.0), [[6.0]])
+    np.testing.assert_array_equal(kernels.nll_grad(grads, classes, 0.0), [[[-np.inf], [0.0]]])
+    np.testing.assert_array_equal(kernels.nll(logarithms, classes, 0.5), [[np.nan]])
+    np.testing.assert_array_equal(kernels.nll_grad(grads, classes, 0.5), [[[-np.inf], [np.nan]]])
 
 
 @pytest.mark.parametrize("target", [-1, 3])
 def test_a_target_outside_of_the_classes_is_refused(target: int) -> None:
     classes = Classes(np.array([[target]]), 3, None, -100)
-    with pytest.raises(IndexError, match=f"Target {target} is out of bounds"):
+    with pytest.raises(IndexError, match=f"^Target {target} is out of bounds: expected 0 to 2$"):
         kernels.nll(np.zeros((1, 3, 1)), classes, 0.0)
+
+
+@given(st.integers(0, 3), st.just(0) | POWERS_OF_TWO, st.integers(0, 3), SEEDS)
+def test_smooth_labels_are_their_definition(outer: int, number: int, inner: int, seed: int) -> None:
+    labels = whole(seed, outer, number, inner, dtype=np.float32)
+    mixed = np.zeros_like(labels)
+    for index in np.ndindex(mixed.shape):
+        mixed[index] = 0.75 * labels[index] + 0.25 / number
+    np.testing.assert_array_equal(kernels.smooth_labels(labels, 0.25), mixed, strict=True)
+
+
+@given(st.integers(0, 4), SEEDS)
+def test_running_average_is_its_definition(channels: int, seed: int) -> None:
+    running, batch = (whole(seed + more, channels, dtype=np.float32) for more in (0, 1))
+    expected = np.zeros_like(running)
+    for c in range(channels):
+        expected[c] = 0.75 * running[c] + 0.25 * 2 * batch[c]
+    averaged = kernels.running_average(running, batch, 0.25, 2.0)
+    np.testing.assert_array_equal(averaged, expected, strict=True)
 
 
 @given(
@@ -181,6 +235,7 @@ def test_batch_norm_and_its_derivatives_are_their_definitions(
     fixed = kernels.batch_norm_inference(x, mean, variance, w_given, b_given, eps)
     np.testing.assert_allclose(fixed, y, rtol=0, atol=0)
     dx, dw, db = kernels.batch_norm_grad(grads, x, mean, variance, w_given, eps)
+    assert {result.dtype for result in (y, mean, variance, fixed, dx, dw, db)} == {x.dtype}
     for c in range(sizes[1]):
         row, g = x[:, c].astype(float), grads[:, c].astype(float)
         w, b = (float(weight[c]), float(bias[c])) if affine else (1.0, 0.0)

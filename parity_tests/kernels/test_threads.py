@@ -1,5 +1,6 @@
 """The thread pool: results don't depend on it, and it leaves the process as it was."""
 
+import math
 import multiprocessing
 import os
 import threading
@@ -10,6 +11,8 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from threadpoolctl import threadpool_info
 
 from scratch_conv import kernels
@@ -249,6 +252,33 @@ def test_scratch_memory_is_as_large_as_the_largest_array_of_its_name() -> None:
     assert [array.shape for array in (small, large, small_again)] == [(10,), (1000,), (10,)]
     assert np.shares_memory(large, small_again)
     assert threads._local.buffers["test"].nbytes == large.nbytes
+
+
+@given(
+    st.tuples(*[st.integers(0, 5)] * 3),
+    st.permutations([0, 1, 2]),
+    st.permutations([0, 1, 2]),
+    st.sampled_from([4, 100, 2**18]),
+)
+def test_each_element_is_met_once_in_pieces_that_fit(
+    sizes: tuple[int, int, int], axes: list[int], others: list[int], piece_bytes: int
+) -> None:
+    """Whatever the order of the axes in memory. Operands keep their types: 2**30 + 1 is no float32."""
+    numbers = np.arange(math.prod(sizes)).reshape(sizes)
+    result = np.zeros([sizes[axis] for axis in axes], np.float32).transpose(np.argsort(axes))
+    large = np.array((numbers + 2**30).transpose(others), np.float64, order="C").transpose(np.argsort(others))
+    lengths: list[int] = []
+
+    def work(result: np.ndarray, large: np.ndarray) -> None:
+        lengths.append(len(result))
+        result += large - 2**30
+
+    with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(1):
+        patch.setattr(threads, "_PIECE_BYTES", piece_bytes)
+        threads.over_elements(work, result, large)
+    np.testing.assert_array_equal(result, numbers)
+    assert all(length == piece_bytes // 4 for length in lengths[:-1])
+    assert all(length <= piece_bytes // 4 for length in lengths)
 
 
 @pytest.mark.parametrize("num_threads", [0, -1])

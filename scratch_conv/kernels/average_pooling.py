@@ -67,14 +67,14 @@ class _Axis(NamedTuple):
     """Which pixels of one axis lie under which windows.
 
     Each tap is an index of windows and one of the pixels that these meet; within a tap none appears twice.
-    Over a pixel lie at least `fewest` windows and at most `most`.
+    The windows cover the axis if each pixel lies under one; they are apart if none lies under two.
     """
 
     pixels: int
     windows: int
     taps: tuple[tuple[Any, Any], ...]
-    fewest: int
-    most: int
+    covered: bool
+    apart: bool
 
     def is_one_window(self) -> bool:
         """Tell whether there is a single window, over all pixels."""
@@ -127,10 +127,10 @@ def _sum(pixels: Array, sums: Array, axis: _Axis, at: Callable[[Any], Any]) -> N
 
 def _share(sums: Array, pixels: Array, axis: _Axis, at: Callable[[Any], Any]) -> None:
     """Add up for each pixel of one axis what the windows over it have: the transpose of `_sum`."""
-    if axis.most > 1:
+    if not axis.apart:
         _add_up(sums, pixels, [(met, windows) for windows, met in axis.taps], axis.pixels, at)
         return
-    if axis.fewest == 0:
+    if not axis.covered:
         pixels[...] = 0
     for windows, met in axis.taps:
         pixels[at(met)] = sums[at(windows)]  # half the time of an addition
@@ -200,17 +200,16 @@ def _bins(pixels: int, count: int) -> _Axis:
     for turn in range(rank.max(initial=-1) + 1):
         for offset in range((ends - starts).max(initial=0)):
             chosen = np.flatnonzero((rank == turn) & (starts + offset < ends))
-            taps.append((_as_slice(chosen), _as_slice(starts[chosen] + offset)))
+            if chosen.size:
+                taps.append((_as_slice(chosen), _as_slice(starts[chosen] + offset)))
     return _axis(pixels, count, taps)
 
 
 def _as_slice(numbers: Array) -> Any:
     """Give ascending numbers as a slice where their steps are equal: indexing by it copies nothing."""
-    if not numbers.size:
-        return slice(0, 0)
     steps = np.diff(numbers)
-    step = int(steps[0]) if steps.size else 1
-    if (steps != step).any():
+    step = int(steps.max(initial=1))
+    if (steps < step).any():
         return numbers
     return slice(int(numbers[0]), int(numbers[-1]) + 1, step)
 
@@ -222,12 +221,12 @@ def _axis(pixels: int, windows: int, taps: Iterable[tuple[Any, Any]]) -> _Axis:
         if met[met_pixels].size:
             met[met_pixels] += 1
             kept.append((places, met_pixels))
-    return _Axis(pixels, windows, tuple(kept), int(met.min(initial=1)), int(met.max(initial=0)))
+    return _Axis(pixels, windows, tuple(kept), covered=bool((met > 0).all()), apart=bool((met < 2).all()))
 
 
 def _bin_borders(pixels: int, count: int) -> tuple[Array, Array]:
     numbers = np.arange(count, dtype=np.int64)
-    return numbers * pixels // max(1, count), -((numbers + 1) * -pixels // max(1, count))
+    return numbers * pixels // count, -((numbers + 1) * -pixels // count)
 
 
 @lru_cache(maxsize=256)
@@ -253,17 +252,16 @@ def _lengths(window: Window, axis: int, pixels: int, windows: int, count_include
 
 def _areas(rows: _Axis, columns: _Axis) -> Array:
     """Give the number of pixels in each bin, (OH, OW), or in all of them, ()."""
-    heights, widths = (
-        np.subtract(*_bin_borders(axis.pixels, axis.windows)[::-1]) for axis in (rows, columns)
-    )
+    borders = [_bin_borders(axis.pixels, axis.windows) for axis in (rows, columns)]
+    heights, widths = (ends - starts for starts, ends in borders)
     return _single(np.outer(heights, widths))
 
 
 def _single(divisors: Array) -> Array:
     """Give the one divisor that all outputs have, if so: dividing by a number is faster than by an array."""
-    return (
-        divisors.flat[0].reshape(()) if divisors.size and (divisors == divisors.flat[0]).all() else divisors
-    )
+    if divisors.size and (divisors == divisors.flat[0]).all():
+        return np.array(divisors.flat[0])
+    return divisors
 
 
 def _planes(pictures: Array) -> Array:

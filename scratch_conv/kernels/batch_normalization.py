@@ -49,7 +49,7 @@ def batch_norm_grad(
     def work(channels: slice) -> None:
         grads, part = grad_output[:, channels], grad_input[:, channels]
         distances = _distances(x[:, channels], mean[channels])
-        inverse = _scale(variance[channels], None, channels, eps)
+        inverse = inverse_deviation(variance[channels], eps)
         scale = _scale(variance[channels], weight, channels, eps)
         grad_bias[channels] = _sum(grads)
         grad_weight[channels] = _sum_of_products(grads, distances) * inverse
@@ -107,12 +107,12 @@ def _stretch(distances: Array, scale: Array, bias: Array | None, channels: slice
 
 def _sum(x: Array) -> Array:
     """Sum x (N, C, L) over all but the channels: whole pictures first, whose additions run at full speed."""
-    return x.sum(axis=0).sum(axis=-1)
+    return x.sum(axis=0).sum(axis=1)
 
 
 def _sum_of_products(a: Array, b: Array) -> Array:
     """Sum a · b over all but the channels, without an array of the products."""
-    return np.einsum("ncl,ncl->cl", a, b).sum(axis=-1)
+    return np.einsum("ncl,ncl->cl", a, b).sum(axis=1)
 
 
 def _pieces(x: Array) -> list[slice]:

@@ -40,17 +40,17 @@ class Classes(NamedTuple):
     def weights(self, dtype: np.dtype[np.generic]) -> Array:
         """Give the weight (A, B) of each target, 0 for the ignored class."""
         kept = self.kept()
-        if self.weight is None:
+        if self.weight is None or not self.number:
             return kept.astype(dtype)
         all_weights = np.broadcast_to(self.weight, (len(self.target), self.number))
-        picked = np.take_along_axis(all_weights, np.where(kept, self.target, 0), axis=1) if self.number else 0
+        picked = np.take_along_axis(all_weights, np.where(kept, self.target, 0), axis=1)
         return np.where(kept, picked, dtype.type(0))
 
 
 def nll(logarithms: Array, classes: Classes, smoothing: float) -> Array:
     """Give the negative log-likelihood (A, B) of the targets."""
     kept, dtype = classes.kept(), logarithms.dtype
-    if not kept.size or not classes.number:
+    if not classes.number:
         return np.zeros(kept.shape, dtype=dtype)
     index = np.where(kept, classes.target, 0)
     with np.errstate(all="ignore"):

@@ -11,6 +11,7 @@ several have a weight of their own each (the layers of an ensemble, or a gradien
 """
 
 import math
+from itertools import pairwise
 
 import numpy as np
 
@@ -32,16 +33,20 @@ def linear(x: Array, w: Array, bias: Array | None) -> Array:
 def matrix_product(a: Array, b: Array) -> Array:
     """Multiply a (G, M, K) by b (G, K, N): gives (G, M, N)."""
     product = np.empty((*a.shape[:2], b.shape[2]), dtype=a.dtype)
-    axis = int(np.argmax(product.shape))
-    multiplications = math.prod(product.shape) * a.shape[2]
-    parts = max(1, min(get_num_threads(), product.shape[axis], multiplications // _WORTH_A_THREAD))
-    bounds = [product.shape[axis] * part // parts for part in range(parts + 1)]
 
-    def work(part: int) -> None:
-        cut = [slice(None)] * 3
-        cut[axis] = slice(bounds[part], bounds[part + 1])
-        groups, rows, columns = cut
-        np.matmul(a[groups, rows], b[groups, :, columns], out=product[groups, rows, columns])
+    def work(piece: tuple[slice, ...]) -> None:
+        groups, rows, columns = piece
+        np.matmul(a[groups, rows], b[groups, :, columns], out=product[piece])
 
-    parallel(work, range(parts))
+    parallel(work, _pieces(product.shape, a.shape[2]))
     return product
+
+
+def _pieces(shape: tuple[int, ...], inner: int) -> list[tuple[slice, ...]]:
+    """Cut a product of this shape along its longest axis; each element is a sum of `inner` products."""
+    axis = int(np.argmax(shape))
+    multiplications = math.prod(shape) * inner
+    count = max(1, min(get_num_threads(), shape[axis], multiplications // _WORTH_A_THREAD))
+    bounds = [shape[axis] * part // count for part in range(count + 1)]
+    before, after = (slice(None),) * axis, (slice(None),) * (2 - axis)
+    return [(*before, slice(*ends), *after) for ends in pairwise(bounds)]

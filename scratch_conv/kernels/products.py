@@ -22,7 +22,7 @@ def summed_product(a: Array, b: Array, shape: Sequence[int], factor: float) -> A
         product = np.multiply(a, b)
         axes = tuple(axis for axis, size in enumerate(shape) if size == 1 and product.shape[axis] != 1)
         if axes:
-            product = product.sum(axis=axes, keepdims=True, dtype=product.dtype)
+            product = product.sum(axis=axes, keepdims=True)
         if factor != 1:
             product *= product.dtype.type(factor)
     return product if product.shape == tuple(shape) else np.broadcast_to(product, tuple(shape)).copy()

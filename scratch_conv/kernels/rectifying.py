@@ -32,7 +32,8 @@ def relu_gate(values: Array, y: Array) -> Array:
     def work(gated: Array, values: Array, y: Array) -> None:
         off = np.less_equal(y, 0, out=scratch("off", y.shape, np.bool_)).view(np.int8)
         mask = gated.view(bits)
-        np.copyto(mask, np.subtract(off, 1, out=off))
+        off -= 1
+        np.copyto(mask, off)
         np.bitwise_and(mask, values.view(bits), out=mask)
 
     over_elements(work, gated, values, y)

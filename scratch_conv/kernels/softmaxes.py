@@ -58,7 +58,7 @@ def log_softmax(x: Array) -> Array:
     def work(piece: Any) -> None:
         part = np.subtract(x[piece], _greatest(x[piece]), out=y[piece])
         total = np.exp(part, out=scratch("exponentials", part.shape, x.dtype)).sum(axis=1, keepdims=True)
-        part -= np.log(total, out=total)
+        part -= np.log(total)
 
     parallel(work, _pieces(x))
     return y
@@ -92,7 +92,6 @@ def _pieces(x: Array) -> list[Any]:
     """Cut along the longer of the first and the last axis: each class vector stays whole."""
     outer, _, inner = x.shape
     axis = 0 if outer >= inner else 2
-    count = max(1, x.shape[axis])
-    return [
-        (slice(None),) * axis + (part,) for part in pieces(x.shape[axis], x.nbytes // count, _PIECE_BYTES)
-    ]
+    along = x.swapaxes(0, axis)
+    parts = pieces(len(along), along[:1].nbytes, _PIECE_BYTES)
+    return [(slice(None),) * axis + (part,) for part in parts]

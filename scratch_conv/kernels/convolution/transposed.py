@@ -9,11 +9,8 @@ so nothing else stands here but the bias.
 import numpy as np
 
 from scratch_conv.kernels.convolution.choosing import conv2d_grad_input
-from scratch_conv.kernels.geometry import Array, Pair, Window, pieces
+from scratch_conv.kernels.geometry import Array, Pair, Window
 from scratch_conv.kernels.threads import parallel
-
-_PIECE_BYTES = 2**19
-"""The bias is added to so many pictures at a time on each thread."""
 
 
 def conv_transpose2d(
@@ -26,8 +23,5 @@ def conv_transpose2d(
     y = conv2d_grad_input(x, w, output_size, window, groups)
     if bias is not None:
         columns = bias[:, None, None]
-        parallel(
-            lambda piece: np.add(y[piece], columns, out=y[piece]),
-            pieces(len(y), y[:1].nbytes, _PIECE_BYTES),
-        )
+        parallel(lambda picture: np.add(picture, columns, out=picture), y)
     return y
