@@ -11,9 +11,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 import scratch_conv as sc
+import scratch_conv.autograd  # registers the operators
 
 pytestmark = pytest.mark.compiles
-import scratch_conv.autograd  # registers the operators
 
 
 def network() -> nn.Sequential:

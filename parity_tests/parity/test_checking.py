@@ -55,8 +55,8 @@ def test_the_same_seed_gives_the_same_report() -> None:
 
 def test_a_candidate_that_hangs_is_reported() -> None:
     def hanging(input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any) -> Tensor:
-        while "stride" in arguments:
-            time.sleep(0.01)
+        if "stride" in arguments:
+            time.sleep(60)
         return F.conv2d(input, weight, bias, **arguments)
 
     report = check(hanging, like="conv2d", examples=EXAMPLES, time_limit=1.0)
