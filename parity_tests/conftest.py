@@ -31,5 +31,10 @@ torch.set_num_threads(1)  # the tensors are small, and each worker of pytest-xdi
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run last what compiles: autograd then has threads, and no process that differentiates can be forked."""
+    """Run what forks first and what compiles last.
+
+    Once something was traced for a compiler, autograd may have threads, beside which no forked process can
+    differentiate.
+    """
+    items.sort(key=lambda item: item.path.parent.name != "parity")
     items.sort(key=lambda item: item.get_closest_marker("compiles") is not None)

@@ -70,8 +70,12 @@ class CrossEntropy(Operator):
         return {**({"weight": tensors["weight"]} if "weight" in tensors else {}), **arguments}
 
     def bounds(self, case: Case, values: Values, results: dict[str, Tensor]) -> dict[str, Bound]:
-        """Return the bounds that the class derives."""
-        return derived_bounds(results, case.torch_dtype, lambda dtype: _errors(case, values, dtype))
+        """Return the bounds that the class derives; a derivative's partial products may overflow to a NaN."""
+        bounds = derived_bounds(results, case.torch_dtype, lambda dtype: _errors(case, values, dtype))
+        for name, bound in bounds.items():
+            if name.startswith(("grad_", "second_")):
+                bound.overflow |= bound.allowed.isinf()
+        return bounds
 
 
 @dataclass
