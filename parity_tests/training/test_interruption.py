@@ -16,16 +16,18 @@ from scratch_conv.training.experiment import run
 from scratch_conv.training.job import Job, Outcome, read_saved
 from scratch_conv.training.settings import Settings
 
-SETTINGS = Settings("shapes", "simple-cnn", 4, 16, 1e-3, 0, "32", 2560)  # 160 steps an epoch
+SETTINGS = Settings("shapes", "simple-cnn", 4, 16, 1e-3, 0, "32", 640)  # forty steps an epoch
 
 
 def start_and_stop(out: Path, epoch: int, how: signal.Signals) -> tuple[int, str]:
     """Start or resume a training, send a signal soon after the given epoch, and wait for the end."""
-    options = "--backend torch --dataset shapes --limit 2560 --epochs 4 --batch-size 16 --resume --out"
+    options = "--backend torch --dataset shapes --limit 640 --epochs 4 --batch-size 16 --resume --out"
     command = [sys.executable, "-m", "scratch_conv.cli", "train", *options.split(), str(out)]
     # As many threads as this process has, since another number sums in another order.
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=environment, preexec_fn=_listen_to_interrupts
+    ) as process:
         assert process.stdout is not None
         printed = ""
         for line in process.stdout:
@@ -34,6 +36,10 @@ def start_and_stop(out: Path, epoch: int, how: signal.Signals) -> tuple[int, str
                 time.sleep(0.2)
                 process.send_signal(how)
         return process.wait(), printed
+
+
+def _listen_to_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell has its background jobs ignore them
 
 
 def wait_for_processes_of(out: Path) -> None:
