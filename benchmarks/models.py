@@ -7,6 +7,7 @@ model's largest. Each model runs in a process of its own, as the largest need mo
 """
 
 import argparse
+import io
 import json
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
@@ -212,7 +213,7 @@ def table(rows: dict[str, dict[str, Any]]) -> Table:
 
 def as_text(shown: Table) -> str:
     """Print a table into a string."""
-    console = Console(record=True, width=120, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console = Console(record=True, width=120, file=io.StringIO())
     console.print(shown)
     return console.export_text()
 

@@ -19,18 +19,16 @@ from torch.autograd import Function
 from scratch_conv import kernels
 from scratch_conv.autograd.operators import call, fold, operator, register_derivatives, unfold, wanted
 from scratch_conv.autograd.products import product
-from scratch_conv.autograd.tensors import to_array, to_tensor, to_tensor_like
-
-
-def _array(tensor: Tensor | None) -> Any:
-    return None if tensor is None else to_array(tensor)
+from scratch_conv.autograd.tensors import to_array, to_array_if_any, to_tensor, to_tensor_like
 
 
 @operator
 def batch_norm(
     input: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    output, mean, variance = kernels.batch_norm(to_array(input), _array(weight), _array(bias), eps)
+    output, mean, variance = kernels.batch_norm(
+        to_array(input), to_array_if_any(weight), to_array_if_any(bias), eps
+    )
     return to_tensor_like(output, input), torch.from_numpy(mean), torch.from_numpy(variance)
 
 
@@ -39,7 +37,7 @@ def batch_norm_grad(
     grad_output: Tensor, input: Tensor, mean: Tensor, variance: Tensor, weight: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     arrays = to_array(grad_output), to_array(input), to_array(mean), to_array(variance)
-    grad_input, grad_weight, grad_bias = kernels.batch_norm_grad(*arrays, _array(weight), eps)
+    grad_input, grad_weight, grad_bias = kernels.batch_norm_grad(*arrays, to_array_if_any(weight), eps)
     of_channels = mean if weight is None else weight
     return (
         to_tensor_like(grad_input, input),
@@ -53,7 +51,9 @@ def batch_norm_inference(
     input: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, variance: Tensor, eps: float
 ) -> Tensor:
     statistics = to_array(mean), to_array(variance)
-    output = kernels.batch_norm_inference(to_array(input), *statistics, _array(weight), _array(bias), eps)
+    output = kernels.batch_norm_inference(
+        to_array(input), *statistics, to_array_if_any(weight), to_array_if_any(bias), eps
+    )
     return to_tensor_like(output, input)
 
 

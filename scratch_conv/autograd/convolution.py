@@ -27,7 +27,7 @@ from scratch_conv.autograd.operators import (
     wanted,
     window_of,
 )
-from scratch_conv.autograd.tensors import empty, memory_format, to_array, to_tensor
+from scratch_conv.autograd.tensors import empty, memory_format, to_array, to_array_if_any, to_tensor
 
 
 @operator
@@ -42,8 +42,7 @@ def conv2d(
     groups: int,
 ) -> Tensor:
     window = window_of(weight.shape[2:], stride, padding, dilation)
-    bias_array = None if bias is None else to_array(bias)
-    output = kernels.conv2d(to_array(input), to_array(weight), bias_array, window, groups)
+    output = kernels.conv2d(to_array(input), to_array(weight), to_array_if_any(bias), window, groups)
     return to_tensor(output, input, memory_format(channels_last))
 
 
@@ -61,8 +60,9 @@ def conv_transpose2d(
 ) -> Tensor:
     window = window_of(weight.shape[2:], stride, padding, dilation)
     size = (output_size[0], output_size[1])
-    bias_array = None if bias is None else to_array(bias)
-    output = kernels.conv_transpose2d(to_array(input), to_array(weight), bias_array, size, window, groups)
+    output = kernels.conv_transpose2d(
+        to_array(input), to_array(weight), to_array_if_any(bias), size, window, groups
+    )
     return to_tensor(output, input, memory_format(channels_last))
 
 

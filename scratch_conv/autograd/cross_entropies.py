@@ -12,12 +12,12 @@ from torch.autograd import Function
 from scratch_conv import kernels
 from scratch_conv.autograd.operators import call, fold, operator, register_derivatives, unfold
 from scratch_conv.autograd.products import product
-from scratch_conv.autograd.tensors import to_array, to_tensor, to_tensor_like
+from scratch_conv.autograd.tensors import to_array, to_array_if_any, to_tensor, to_tensor_like
 from scratch_conv.kernels import Classes
 
 
 def _classes(target: Tensor, count: int, weight: Tensor | None, ignore_index: int) -> Classes:
-    return Classes(to_array(target), count, None if weight is None else to_array(weight), ignore_index)
+    return Classes(to_array(target), count, to_array_if_any(weight), ignore_index)
 
 
 @operator

@@ -19,13 +19,12 @@ from scratch_conv.autograd.operators import (
     wanted,
 )
 from scratch_conv.autograd.products import MatrixProduct, total
-from scratch_conv.autograd.tensors import to_array, to_tensor
+from scratch_conv.autograd.tensors import to_array, to_array_if_any, to_tensor
 
 
 @operator
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    bias_array = None if bias is None else to_array(bias)
-    return to_tensor(kernels.linear(to_array(input), to_array(weight), bias_array), input)
+    return to_tensor(kernels.linear(to_array(input), to_array(weight), to_array_if_any(bias)), input)
 
 
 @linear.register_fake

@@ -21,6 +21,11 @@ def to_array(tensor: Tensor) -> Array:
     return array
 
 
+def to_array_if_any(tensor: Tensor | None) -> Array | None:
+    """View a CPU tensor as an array, as `to_array` does; None stays None."""
+    return None if tensor is None else to_array(tensor)
+
+
 def to_tensor(
     array: Array, like: Tensor | None, memory_format: torch.memory_format = torch.contiguous_format
 ) -> Tensor:
