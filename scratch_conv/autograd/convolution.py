@@ -19,6 +19,7 @@ from torch.autograd import Function
 from scratch_conv import kernels
 from scratch_conv.autograd.operators import (
     Bilinear,
+    BilinearWithBias,
     call,
     fold,
     operator,
@@ -114,24 +115,15 @@ def _(grad_output: Any) -> Tensor:
     return grad_output.new_empty(grad_output.shape[1])
 
 
-class _WithBias(Bilinear):
-    """What a bilinear map of input and weight that also adds a bias has in common: all but the backward."""
+class _Convolving(BilinearWithBias):
+    """What the convolution and its transpose have in common: all but the backward pass."""
 
-    @classmethod
-    def setup_context(cls, ctx: Any, inputs: Any, output: Any) -> None:
-        input, weight, _, *rest = inputs
-        ctx.output_shape = output.shape
-        super().setup_context(ctx, (input, weight, None, *rest), output)
+    group_dims = (1, 0, 1)
+    joins_batch = True
 
-    @classmethod
-    def jvp(cls, ctx: Any, input_t: Tensor | None, weight_t: Tensor | None, *rest: Any) -> Any:
-        bias_t, *_ = rest
-        if bias_t is None:
-            return super().jvp(ctx, input_t, weight_t)
-        spread = bias_t[:, None, None].expand(ctx.output_shape)
-        if input_t is None and weight_t is None:
-            return spread
-        return super().jvp(ctx, input_t, weight_t) + spread
+    @staticmethod
+    def spread(bias: Tensor) -> Tensor:
+        return bias[:, None, None]
 
     @classmethod
     def vmap(cls, info: Any, in_dims: Any, input: Tensor, weight: Tensor, *rest: Any) -> Any:
@@ -145,12 +137,10 @@ class _WithBias(Bilinear):
         return output.movedim(dim, 0) + bias[..., None, None], 0
 
 
-class Conv2d(_WithBias):
+class Conv2d(_Convolving):
     """y = x * w + b: dx = dy transposed-convolved with w, dw = grad_weight(dy, x), db = grad_bias(dy)."""
 
     forward = staticmethod(torch.ops.scratch_conv.conv2d.default)
-    group_dims = (1, 0, 1)
-    joins_batch = True
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> Any:
@@ -167,12 +157,10 @@ class Conv2d(_WithBias):
         return grad_input, grad_weight, grad_bias, None, None, None, None, None
 
 
-class ConvTranspose2d(_WithBias):
+class ConvTranspose2d(_Convolving):
     """y = x transposed-convolved with w, + b: dx = dy * w, dw = grad_weight(x, dy), db = grad_bias(dy)."""
 
     forward = staticmethod(torch.ops.scratch_conv.conv_transpose2d.default)
-    group_dims = (1, 0, 1)
-    joins_batch = True
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> Any:

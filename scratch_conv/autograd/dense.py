@@ -10,7 +10,7 @@ from torch import Tensor
 
 from scratch_conv import kernels
 from scratch_conv.autograd.operators import (
-    Bilinear,
+    BilinearWithBias,
     call,
     fold,
     operator,
@@ -32,16 +32,14 @@ def _(input: Any, weight: Any, bias: Any) -> Tensor:
     return input.new_empty(input.shape[0], input.shape[1], weight.shape[1])
 
 
-class Linear(Bilinear):
+class Linear(BilinearWithBias):
     """y = x·wᵀ + b: dx = dy·w, dw = dyᵀ·x, db = Σ dy."""
 
     forward = staticmethod(torch.ops.scratch_conv.linear.default)
 
-    @classmethod
-    def setup_context(cls, ctx: Any, inputs: Any, output: Any) -> None:
-        input, weight, _ = inputs
-        ctx.output_shape = output.shape
-        super().setup_context(ctx, (input, weight, None), output)
+    @staticmethod
+    def spread(bias: Tensor) -> Tensor:
+        return bias.unsqueeze(1)
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> Any:
@@ -55,16 +53,6 @@ class Linear(Bilinear):
         if any(wants_bias):
             grad_bias = total(grad_output).squeeze(1)
         return grad_input, grad_weight, grad_bias
-
-    @classmethod
-    def jvp(cls, ctx: Any, input_t: Tensor | None, weight_t: Tensor | None, *rest: Any) -> Any:
-        (bias_t,) = rest
-        if bias_t is None:
-            return super().jvp(ctx, input_t, weight_t)
-        spread = bias_t.unsqueeze(1).expand(ctx.output_shape)
-        if input_t is None and weight_t is None:
-            return spread
-        return super().jvp(ctx, input_t, weight_t) + spread
 
     @classmethod
     def vmap(cls, info: Any, in_dims: Any, input: Tensor, weight: Tensor, *rest: Any) -> Any:

@@ -152,6 +152,31 @@ class Bilinear(Function):
         return unfold(call(cls, *folded, *others, size * groups), grown, size), grown
 
 
+class BilinearWithBias(Bilinear):
+    """A bilinear map of input and weight that adds a bias: its result is f(input, weight, bias, *rest)."""
+
+    @staticmethod
+    def spread(bias: Tensor) -> Tensor:
+        """Shape a bias so that it expands to the result."""
+        raise NotImplementedError
+
+    @classmethod
+    def setup_context(cls, ctx: Any, inputs: Any, output: Any) -> None:
+        input, weight, _, *rest = inputs
+        ctx.output_shape = output.shape
+        super().setup_context(ctx, (input, weight, None, *rest), output)
+
+    @classmethod
+    def jvp(cls, ctx: Any, input_t: Tensor | None, weight_t: Tensor | None, *rest: Any) -> Any:
+        bias_t, *_ = rest
+        if bias_t is None:
+            return super().jvp(ctx, input_t, weight_t)
+        spread = cls.spread(bias_t).expand(ctx.output_shape)
+        if input_t is None and weight_t is None:
+            return spread
+        return super().jvp(ctx, input_t, weight_t) + spread
+
+
 def vmap_elementwise(function: type[Function], info: Any, in_dims: Any, *operands: Any) -> Any:
     """Batch a function of operands of one shape, elementwise: the vmapped dimension is one more in front.
 
