@@ -5,10 +5,6 @@ from __future__ import annotations
 from scratch_conv.parity.case import Case
 from scratch_conv.parity.operators import find_operator
 
-# The axes of a batched input; four elsewhere.
-_AXES = {"linear": 2, "cross_entropy": 2, "conv1d": 3}
-_AXES |= dict.fromkeys(("relu", "softmax", "log_softmax", "flatten", "dropout"), 2)
-
 
 def features_of(case: Case) -> list[str]:
     """Return the names, as `Supports` and torch's signature have them, of what a case needs beyond the plain.
@@ -24,7 +20,7 @@ def features_of(case: Case) -> list[str]:
     uneven = {name for name, value in case.arguments if isinstance(value, tuple) and len(set(value)) > 1}
     words = {name for name, value in case.arguments if name == "padding" and isinstance(value, str)}
     needed = {
-        "unbatched": len(input.shape) < _AXES.get(case.like, 4),
+        "unbatched": len(input.shape) < operator.batched_axes,
         "empty": 0 in input.shape,
         "layouts": layouts != {"contiguous"},
         "special_values": bool(case.kinds() & {"special", "zeros"}),

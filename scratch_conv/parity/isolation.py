@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 
@@ -47,7 +47,6 @@ class Isolated(AbstractContextManager[Callable[[Case], T]], Generic[T]):
     def __init__(self, work: Callable[[Case], T], time_limit: float) -> None:
         self.work = work
         self.time_limit = time_limit
-        self._context = multiprocessing.get_context("fork")
         self._child: tuple[multiprocessing.process.BaseProcess, Connection] | None = None
 
     def __enter__(self) -> Isolated[T]:
@@ -80,11 +79,8 @@ class Isolated(AbstractContextManager[Callable[[Case], T]], Generic[T]):
         return done
 
     def _start(self) -> tuple[multiprocessing.process.BaseProcess, Connection]:
-        here, there = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(self.work, there, here), daemon=True)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads; see the class
-            process.start()
+        here, there = multiprocessing.Pipe()
+        process = _fork(_serve, self.work, there, here)
         there.close()
         self._child = process, here
         return self._child
@@ -114,12 +110,17 @@ def can_isolate() -> bool:
     """
     if "fork" not in multiprocessing.get_all_start_methods():
         return False
-    process = multiprocessing.get_context("fork").Process(target=_differentiate)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # as above
-        process.start()
+    process = _fork(_differentiate)
     process.join()
     return process.exitcode == 0
+
+
+def _fork(target: Callable[..., None], *args: Any) -> multiprocessing.process.BaseProcess:
+    process = multiprocessing.get_context("fork").Process(target=target, args=args, daemon=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads; see `Isolated`
+        process.start()
+    return process
 
 
 def _differentiate() -> None:

@@ -38,6 +38,7 @@ class Operator(ABC):
         signature: the names of its tensors, in torch's order.
         arguments: the names of its other arguments.
         inputs: the names of the tensors that a layer is called with; it holds the others.
+        batched_axes: how many axes an input has at least that is a batch.
         narrow: the dtypes in which torch itself accumulates without widening them first; a candidate that is
             no worse than torch passes there.
         dtypes: the dtypes that torch takes on a CPU.
@@ -50,6 +51,7 @@ class Operator(ABC):
     signature: ClassVar[tuple[str, ...]]
     arguments: ClassVar[tuple[str, ...]]
     inputs: ClassVar[tuple[str, ...]] = ("input",)
+    batched_axes: ClassVar[int] = 4
     dtypes: ClassVar[tuple[str, ...]]
     follows_strides: ClassVar[bool] = False
     trains: ClassVar[bool] = False

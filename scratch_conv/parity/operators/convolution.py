@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from hypothesis import assume
 from hypothesis import strategies as st
@@ -25,7 +26,9 @@ from scratch_conv.parity.drawing import (
 from scratch_conv.parity.operators.sums import SumOfProducts
 from scratch_conv.parity.supports import COMPLEX, FLOATS, INTEGERS, Supports
 
-_DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+T = TypeVar("T")
+
+_DEFAULTS = {"stride": 1, "padding": 0, "output_padding": 0, "dilation": 1, "groups": 1}
 
 
 class Convolution(SumOfProducts):
@@ -61,7 +64,7 @@ def _cases(draw: Draw, supports: Supports) -> Case:
     in_channels, out_channels = (groups * draw(st.integers(1, 3)) for _ in range(2))
     kernel_size = as_pair(draw_pair(draw, supports, 1, 5))
     dilation = draw_pair(draw, supports, 1, 3) if supports.takes("dilation") else 1
-    padding = _draw_padding(draw, supports)
+    padding = draw_padding(draw, supports, lambda: draw_pair(draw, supports, 0, 4))
     stride = draw_pair(draw, supports, 1, 4) if supports.takes("stride") and padding != "same" else 1
     windows = [d * (k - 1) + 1 for k, d in zip(kernel_size, as_pair(dilation), strict=True)]
     margins = windows if padding == "same" else as_pair(0 if isinstance(padding, str) else padding)
@@ -69,22 +72,36 @@ def _cases(draw: Draw, supports: Supports) -> Case:
     # Where no tap at any position meets the picture, torch 2.14 crashes (channels_last, with a bias).
     axes = zip(lengths, as_pair(stride), margins, as_pair(dilation), kernel_size, strict=True)
     assume(all(some_tap_meets(*axis) for axis in axes))
-    shapes = {"input": (*draw_batch(draw, supports), in_channels, *lengths)}
+    shapes: dict[str, tuple[int, ...]] = {"input": (*draw_batch(draw, supports), in_channels, *lengths)}
     shapes["weight"] = (out_channels, in_channels // groups, *kernel_size)
+    arguments = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    return draw_call(draw, supports, "conv2d", dtype, shapes, out_channels, arguments)
+
+
+def draw_call(
+    draw: Draw,
+    supports: Supports,
+    name: str,
+    dtype: str,
+    shapes: dict[str, tuple[int, ...]],
+    out_channels: int,
+    arguments: dict[str, Any],
+) -> Case:
+    """Draw a bias for an input and a weight of these shapes, what the tensors hold, and what is wanted."""
     if supports.takes("bias") and draw(st.booleans()):
         shapes["bias"] = (out_channels,)
     arrays, grad_output = draw_arrays(draw, supports, shapes, draw_kind(draw, supports, dtype))
     wanted, order = draw_wanted(draw, supports, tuple(shapes), dtype)
-    arguments = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    return Case("conv2d", arrays, given_arguments(arguments, _DEFAULTS), dtype, wanted, grad_output, order)
+    return Case(name, arrays, given_arguments(arguments, _DEFAULTS), dtype, wanted, grad_output, order)
 
 
-def _draw_padding(draw: Draw, supports: Supports) -> int | tuple[int, int] | str:
+def draw_padding(draw: Draw, supports: Supports, numbers: Callable[[], T]) -> T | int | str:
+    """Draw the padding as torch's words, or as what `numbers` draws; none where it is not claimed."""
     if not supports.takes("padding"):
         return 0
     words = ["number", "number", "same", "number", "valid"] if supports.string_padding else ["number"]
     word: str = draw(st.sampled_from(words))
-    return draw_pair(draw, supports, 0, 4) if word == "number" else word
+    return numbers() if word == "number" else word
 
 
 _BAD_ARGUMENTS: tuple[dict[str, Any], ...] = (

@@ -10,25 +10,20 @@ from hypothesis import strategies as st
 from scratch_conv.parity.case import Case
 from scratch_conv.parity.drawing import (
     Draw,
-    draw_arrays,
     draw_batch,
     draw_dtype,
-    draw_kind,
     draw_length,
-    draw_wanted,
-    given_arguments,
     some_tap_meets,
 )
-from scratch_conv.parity.operators.convolution import Convolution
+from scratch_conv.parity.operators.convolution import Convolution, draw_call, draw_padding
 from scratch_conv.parity.supports import Supports
-
-_DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
 
 
 class Convolution1d(Convolution):
     """torch.nn.functional.conv1d, judged as a sum of products."""
 
     name = "conv1d"
+    batched_axes = 3
 
     def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
         """Draw calls that torch accepts."""
@@ -56,9 +51,7 @@ def _cases(draw: Draw, supports: Supports) -> Case:
     in_channels, out_channels = (groups * draw(st.integers(1, 3)) for _ in range(2))
     kernel_size = draw(st.integers(1, 5))
     dilation = _draw_number(draw, 1, 3) if supports.takes("dilation") else 1
-    words = ["number", "number", "same", "number", "valid"] if supports.string_padding else ["number"]
-    padding: Any = draw(st.sampled_from(words)) if supports.takes("padding") else 0
-    padding = _draw_number(draw, 0, 4) if padding == "number" else padding
+    padding = draw_padding(draw, supports, lambda: _draw_number(draw, 0, 4))
     stride = _draw_number(draw, 1, 4) if supports.takes("stride") and padding != "same" else 1
     window = _as_int(dilation) * (kernel_size - 1) + 1
     margin = {"same": window, "valid": 0}[padding] if isinstance(padding, str) else _as_int(padding)
@@ -67,12 +60,8 @@ def _cases(draw: Draw, supports: Supports) -> Case:
     assume(some_tap_meets(length, _as_int(stride), margin, _as_int(dilation), kernel_size))
     shapes: dict[str, tuple[int, ...]] = {"input": (*draw_batch(draw, supports), in_channels, length)}
     shapes["weight"] = (out_channels, in_channels // groups, kernel_size)
-    if supports.takes("bias") and draw(st.booleans()):
-        shapes["bias"] = (out_channels,)
-    arrays, grad_output = draw_arrays(draw, supports, shapes, draw_kind(draw, supports, dtype))
-    wanted, order = draw_wanted(draw, supports, tuple(shapes), dtype)
     arguments = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    return Case("conv1d", arrays, given_arguments(arguments, _DEFAULTS), dtype, wanted, grad_output, order)
+    return draw_call(draw, supports, "conv1d", dtype, shapes, out_channels, arguments)
 
 
 _BAD_ARGUMENTS: tuple[dict[str, Any], ...] = (

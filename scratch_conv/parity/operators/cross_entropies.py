@@ -52,6 +52,7 @@ class CrossEntropy(Operator):
     """
 
     name = "cross_entropy"
+    batched_axes = 2
     signature = ("input", "target", "weight")
     inputs = ("input", "target")
     arguments = ("weight", *_DEFAULTS)

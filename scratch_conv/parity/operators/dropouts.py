@@ -36,6 +36,7 @@ class Dropout(SumOfProducts):
     """
 
     name = "dropout"
+    batched_axes = 2
     signature = ("input",)
     arguments = tuple(_DEFAULTS)
     dtypes = FLOATS
@@ -69,6 +70,7 @@ class Dropout2d(Dropout):
     """torch.nn.functional.dropout2d, which drops whole channels; else as `Dropout`."""
 
     name = "dropout2d"
+    batched_axes = 4
 
 
 @st.composite

@@ -32,6 +32,7 @@ class Flattening(Picking):
     """
 
     name = "flatten"
+    batched_axes = 2
     signature = ("input",)
     arguments = tuple(_DEFAULTS)
     dtypes = (*FLOATS, *COMPLEX, *INTEGERS, "bool")

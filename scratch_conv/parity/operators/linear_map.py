@@ -18,6 +18,7 @@ class LinearMap(SumOfProducts):
     """torch.nn.functional.linear, judged as a sum of products."""
 
     name = "linear"
+    batched_axes = 2
     signature = ("input", "weight", "bias")
     arguments = ("bias",)
     dtypes = (*FLOATS, *COMPLEX, *INTEGERS)

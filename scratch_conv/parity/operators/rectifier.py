@@ -27,6 +27,7 @@ class Rectifier(Picking):
     """torch.nn.functional.relu: every result is picked, hence exact."""
 
     name = "relu"
+    batched_axes = 2
     signature = ("input",)
     arguments = ("inplace",)
     dtypes = (*FLOATS, *INTEGERS)

@@ -77,6 +77,7 @@ class Softmax(Operator):
     """
 
     name = "softmax"
+    batched_axes = 2
     signature = ("input",)
     arguments = ("dim",)
     dtypes = FLOATS

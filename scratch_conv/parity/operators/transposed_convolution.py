@@ -11,18 +11,13 @@ from scratch_conv.parity.case import Case
 from scratch_conv.parity.drawing import (
     Draw,
     as_pair,
-    draw_arrays,
     draw_batch,
     draw_dtype,
-    draw_kind,
     draw_pair,
-    draw_wanted,
-    given_arguments,
 )
+from scratch_conv.parity.operators.convolution import draw_call
 from scratch_conv.parity.operators.sums import SumOfProducts
 from scratch_conv.parity.supports import COMPLEX, FLOATS, Supports
-
-_DEFAULTS = {"stride": 1, "padding": 0, "output_padding": 0, "groups": 1, "dilation": 1}
 
 
 class TransposedConvolution(SumOfProducts):
@@ -30,7 +25,7 @@ class TransposedConvolution(SumOfProducts):
 
     name = "conv_transpose2d"
     signature = ("input", "weight", "bias")
-    arguments = ("bias", *_DEFAULTS)
+    arguments = ("bias", "stride", "padding", "output_padding", "groups", "dilation")
     dtypes = (*FLOATS, *COMPLEX, "int64")
     linear = frozenset(signature)
 
@@ -66,14 +61,9 @@ def _cases(draw: Draw, supports: Supports) -> Case:
     ]
     shapes: dict[str, tuple[int, ...]] = {"input": (*draw_batch(draw, supports), in_channels, *lengths)}
     shapes["weight"] = (in_channels, out_channels // groups, *kernel_size)
-    if supports.takes("bias") and draw(st.booleans()):
-        shapes["bias"] = (out_channels,)
-    arrays, grad_output = draw_arrays(draw, supports, shapes, draw_kind(draw, supports, dtype))
-    wanted, order = draw_wanted(draw, supports, tuple(shapes), dtype)
     arguments = {"stride": stride, "padding": padding, "output_padding": extra}
     arguments |= {"groups": groups, "dilation": dilation}
-    given = given_arguments(arguments, _DEFAULTS)
-    return Case("conv_transpose2d", arrays, given, dtype, wanted, grad_output, order)
+    return draw_call(draw, supports, "conv_transpose2d", dtype, shapes, out_channels, arguments)
 
 
 def _draw_output_padding(draw: Draw, supports: Supports, stride: Any, dilation: Any) -> int | tuple[int, int]:
