@@ -191,9 +191,22 @@ def dropout_by_product(input: Tensor, p: float = 0.5, training: bool = True, inp
     if not training or p == 0:
         return input
     mask = torch.empty_like(input.detach()).bernoulli_(1 - p)
-    kept = input * mask
-    output = kept / (1 - p) if p < 1 else kept
+    output = _Kept.apply(input, mask, 1 - p if p < 1 else 1)
     return input.copy_(output) if inplace else output
+
+
+class _Kept(torch.autograd.Function):
+    """x mask / share, and its transpose likewise: dividing first could overflow where nothing is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, mask: Tensor, share: float) -> Tensor:
+        ctx.save_for_backward(mask)
+        ctx.share = share
+        return input * mask / share
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> Any:
+        return _Kept.apply(grad_output, *ctx.saved_tensors, ctx.share), None, None
 
 
 def adaptive_average_by_products(input: Tensor, output_size: Any) -> Tensor:

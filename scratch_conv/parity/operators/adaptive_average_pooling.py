@@ -46,9 +46,21 @@ class AdaptiveAveragePooling(SumOfProducts):
         return arguments
 
     def roundings(self, result: str, count: Tensor, case: Case) -> Tensor:
-        """Return the pixels of the greatest window, or the windows of a pixel in the input's gradient: one
-        less for the additions, and three, for the divisions by height and width or their reciprocals.
+        """Return the number of terms, less one for the additions, and three, for the divisions by height and
+        width or their reciprocals.
         """
+        return (count > 0) * (self._greatest_sum(result, case) + 2.0)
+
+    def greatest_divisor(self, result: str, case: Case) -> float:
+        """Return the pixels of the greatest window."""
+        return float(self._greatest_sum("output", case))
+
+    def divides(self, case: Case) -> bool:
+        """Tell whether some window's height or width may be no power of two."""
+        return True
+
+    def _greatest_sum(self, result: str, case: Case) -> int:
+        """Return the pixels of the greatest window, or the windows of a pixel in the input's gradient."""
         size = case.keywords["output_size"]
         outputs = size if isinstance(size, tuple) else (size, size)
         most = 1
@@ -56,11 +68,7 @@ class AdaptiveAveragePooling(SumOfProducts):
             n = length if output is None else output
             windows, pixels = -(-n // length) + 1, -(-length // max(1, n)) + 1
             most *= windows if result in ("grad_input", "second_input") else pixels
-        return (count > 0) * (most + 2.0)
-
-    def divides(self, case: Case) -> bool:
-        """Tell whether some window's height or width may be no power of two."""
-        return True
+        return most
 
 
 @st.composite

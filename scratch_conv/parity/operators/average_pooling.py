@@ -62,11 +62,14 @@ class AveragePooling(SumOfProducts):
         """Return n - 1 for the additions, and two: for the product and for the reciprocal itself."""
         return count + 1
 
+    def greatest_divisor(self, result: str, case: Case) -> float:
+        """Return the divisor of a window that lies inside."""
+        height, width = as_pair(case.keywords["kernel_size"])
+        return float(case.keywords.get("divisor_override", height * width))
+
     def divides(self, case: Case) -> bool:
         """Tell whether some divisor is not a power of two."""
-        arguments = case.keywords
-        height, width = as_pair(arguments["kernel_size"])
-        area = arguments.get("divisor_override", height * width)
+        arguments, area = case.keywords, int(self.greatest_divisor("output", case))
         clipped = arguments.get("ceil_mode", False) or not arguments.get("count_include_pad", True)
         return bool(area & (area - 1)) or (clipped and "divisor_override" not in arguments)
 

@@ -36,6 +36,10 @@ class SumOfProducts(Operator):
         """Return how many roundings a product goes through, given how many are summed."""
         return count
 
+    def greatest_divisor(self, result: str, case: Case) -> float:
+        """Return what a sum is divided by at most: before that it may overflow, where the result does not."""
+        return 1.0
+
     def divides(self, case: Case) -> bool:
         """Tell whether a result is divided on the way by what is not a power of two."""
         return False
@@ -68,5 +72,6 @@ class SumOfProducts(Operator):
                 continue
             stored = 3 if name.startswith("second_") else 1
             allowed = sum_bound(value, magnitude, count, case.torch_dtype, stored)
-            bounds[name] = Bound(allowed, (magnitude > torch.finfo(case.torch_dtype).max) & (count > 0))
+            summed = magnitude * self.greatest_divisor(name, case)
+            bounds[name] = Bound(allowed, (summed > torch.finfo(case.torch_dtype).max) & (count > 0))
         return bounds
