@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 import scratch_conv as sc
 
@@ -88,6 +91,7 @@ def test_constructor_initialisation_repr_and_state_are_torchs(name: str, argumen
         assert torch.equal(ours.state_dict()[key], value)
 
 
+DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.uint8]
 EXACT = [layer for layer in LAYERS if layer[0] in ("Conv2d", "Flatten", "Linear", "MaxPool2d", "ReLU")]
 
 
@@ -218,6 +222,16 @@ def test_batch_norm_learns_and_applies_torchs_statistics(
             torch.testing.assert_close(ours.state_dict()[key], value, rtol=1e-12, atol=1e-12)
 
 
+def test_running_statistics_may_be_operands_of_a_checkpoint() -> None:
+    """Autograd takes them for unchanged, as torch's own batch norm does not count the update either."""
+    for library in (nn.functional, sc.functional):
+        mean, var = torch.zeros(2), torch.ones(2)
+        x = torch.randn(3, 2, 4, requires_grad=True)
+        checkpoint(library.batch_norm, x, mean, var, None, None, True, use_reentrant=False).sum().backward()
+        assert mean.abs().sum() > 0
+        assert mean._version == var._version == 0
+
+
 @pytest.mark.parametrize("layer", [nn.ReLU(inplace=True), nn.Dropout(0.5, inplace=True)])
 def test_in_place_layers_give_the_same_tensor_and_refuse_leaves(layer: nn.Module) -> None:
     layer = copy.deepcopy(layer)
@@ -240,14 +254,29 @@ def test_dropout_is_torchs_bit_for_bit(name: str, dtype: torch.dtype, p: float) 
     torchs, ours = pair(name, {"p": p})
     x = torch.randn(4, 3, 5, 2).to(dtype)
     strided = x.to(memory_format=torch.channels_last), x[::2], x.transpose(0, 1), x[:, :1].expand(x.shape)
-    for given in (x, *strided):
+    for picture in (x, *strided):
         torch.manual_seed(1)
-        got = ours(given)
+        got = ours(picture)
         torch.manual_seed(1)
-        want = torchs(given)
+        want = torchs(picture)
         assert torch.equal(got, want)
         assert got.stride() == want.stride()
     assert ours.eval()(x) is x
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+@given(st.sampled_from(DTYPES), st.sampled_from(DTYPES[:4]), st.integers(0, 2), st.integers(0, 99))
+def test_a_given_dtype_is_cast_to_before_the_softmax(
+    name: str, dtype: torch.dtype, wanted: torch.dtype, dim: int, seed: int
+) -> None:
+    values = torch.randn(2, 3, 2, generator=torch.Generator().manual_seed(seed)).mul(4).to(dtype)
+    x = values.requires_grad_(dtype.is_floating_point)
+    got = getattr(sc.functional, name)(x, dim, dtype=wanted)
+    assert torch.equal(got, getattr(sc.functional, name)(x.to(wanted), dim))
+    want = getattr(nn.functional, name)(x, dim, dtype=wanted)
+    assert (got.dtype, got.requires_grad) == (want.dtype, want.requires_grad)
+    if x.requires_grad:
+        assert torch.autograd.grad(got.sum(), x)[0].dtype == dtype
 
 
 @pytest.mark.parametrize("layer", ["Softmax", "LogSoftmax"])

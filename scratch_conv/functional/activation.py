@@ -1,7 +1,6 @@
 """Activations."""
 
 import math
-import warnings
 
 import torch
 from torch import Tensor
@@ -9,7 +8,7 @@ from torch.autograd import Function
 
 from scratch_conv import arguments
 from scratch_conv.autograd import LogSoftmax, ReLU, Softmax, call
-from scratch_conv.functional.calling import overridable
+from scratch_conv.functional.calling import overridable, warn
 
 
 @overridable
@@ -81,7 +80,7 @@ def _along(
     arguments.tensors(name, input=input)
     if dim is None:
         # torch counts the frames from a function that softmax calls; here softmax's dispatch is one more.
-        warnings.warn(
+        warn(
             f"Implicit dimension choice for {name} has been deprecated. "
             f"Change the call to include dim=X as an argument.",
             stacklevel=stacklevel + 1,

@@ -1,5 +1,6 @@
 """What comes before any arithmetic: who may take a call over, and in which dtype it runs."""
 
+import warnings
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
@@ -29,6 +30,12 @@ def autocast(tensor: Any) -> Any:
     """Bring a tensor to the dtype of `torch.autocast`, which leaves float64 and whole numbers alone."""
     narrows = tensor is not None and tensor.dtype.is_floating_point and tensor.dtype != torch.float64
     return tensor.to(torch.get_autocast_dtype("cpu")) if narrows else tensor
+
+
+def warn(message: str, stacklevel: int) -> None:
+    """Warn as `warnings.warn` does; not while a compiler traces, which cannot."""
+    if not torch.compiler.is_compiling():
+        warnings.warn(message, stacklevel=stacklevel + 1)
 
 
 def size_of(tensor: Tensor) -> list[int]:

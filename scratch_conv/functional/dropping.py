@@ -1,7 +1,6 @@
 """Dropout."""
 
 import math
-import warnings
 from typing import Any
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from scratch_conv import arguments
 from scratch_conv.autograd import Drop, call, in_torch_func
-from scratch_conv.functional.calling import overridable
+from scratch_conv.functional.calling import overridable, warn
 
 
 @overridable
@@ -50,14 +49,14 @@ def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
     """
     arguments.tensors("dropout2d", input=input)
     if input.dim() == 3:
-        warnings.warn(
+        warn(
             "dropout2d: Received a 3D input to dropout2d and assuming that channel-wise 1D dropout behavior "
             "is desired - input is interpreted as shape (N, C, L), where C is the channel dim. To maintain "
             "the 1D channel-wise dropout behavior, please switch to using dropout1d instead.",
             stacklevel=3,
         )
     elif input.dim() != 4:
-        warnings.warn(
+        warn(
             f"dropout2d: Received a {input.dim()}-D input to dropout2d, which is deprecated and will result "
             f"in an error in a future release. To retain the behavior and silence this warning, please use "
             f"dropout instead.",

@@ -87,7 +87,7 @@ def _of_classes(
 def _of_probabilities(
     input: Tensor, target: Tensor, weight: Tensor | None, reduction: str, smoothing: float
 ) -> Tensor:
-    dtype = torch.result_type(input, target)
+    dtype = torch.promote_types(input.dtype, target.dtype)
     dtype = dtype if weight is None else torch.promote_types(dtype, weight.dtype)
     computed = torch.float32 if dtype in _NARROW else dtype
     logarithms = call(LogSoftmax, _by_classes(input.to(computed)))

@@ -61,13 +61,22 @@ def batch_norm(
     weight, bias = (None if each is None else each.reshape(-1) for each in (weight, bias))
     if training:
         output, mean, variance = call(BatchNorm, pixels, weight, bias, eps)
-        if running_mean is not None and input.numel():
+        if running_mean is not None and running_var is not None and input.numel():
+            _learn(running_mean, mean, momentum, 1.0)
             count = input.numel() // input.shape[1]
-            update_running(running_mean, mean, momentum, 1.0)
-            update_running(running_var, variance, momentum, count / (count - 1))  # unbiased
+            _learn(running_var, variance, momentum, count / (count - 1))  # unbiased
     else:
         output = call(BatchNormInference, pixels, weight, bias, running_mean, running_var, eps)
     return _pictures(output, input)
+
+
+def _learn(running: Tensor, batch: Tensor, momentum: float, correction: float) -> None:
+    """Update a running statistic; autograd takes it for unchanged, as in torch's own batch norm."""
+    if torch.compiler.is_compiling():
+        update_running(running, batch, momentum, correction)
+    else:
+        with torch.autograd._unsafe_preserve_version_counter(running):  # type: ignore[attr-defined]
+            update_running(running, batch, momentum, correction)
 
 
 def _channels_last(input: Tensor) -> bool:

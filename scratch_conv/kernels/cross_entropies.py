@@ -82,9 +82,13 @@ def nll_grad(grad_output: Array, classes: Classes, smoothing: float) -> Array:
 
 
 def inverse_total_weight(classes: Classes, dtype: np.dtype[np.generic]) -> Array:
-    """Give 1 / Σ w[target] over each row's targets and all rows, (1, 1): the mean's divisor."""
+    """Give 1 / Σ w[target] over each row's targets and all rows, (1, 1): the mean's divisor.
+
+    It is NaN where that sum is 0, as the mean without smoothing is then 0 / 0.
+    """
+    total = classes.weights(dtype).sum(keepdims=True)
     with np.errstate(all="ignore"):
-        return dtype.type(1) / classes.weights(dtype).sum(keepdims=True)
+        return np.where(total == 0, dtype.type(np.nan), dtype.type(1) / total)
 
 
 def smooth_labels(probabilities: Array, smoothing: float) -> Array:

@@ -129,8 +129,3 @@ def find_state(
         else:
             absent[keys[0]] = (tuple(state[keys[0]].shape), ABSENT[name])
     return held, absent
-
-
-def name_of(candidate: object) -> str:
-    """Return the name under which a candidate is reported."""
-    return str(getattr(candidate, "__qualname__", type(candidate).__qualname__)).rpartition("<locals>.")[2]

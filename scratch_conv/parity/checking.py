@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
-from scratch_conv.parity.candidates import as_call, is_layer, name_of
+from scratch_conv.parity.candidates import as_call, is_layer
 from scratch_conv.parity.case import Case
 from scratch_conv.parity.comparison import Difference, Verdict, compare
 from scratch_conv.parity.diagnosis import diagnose
+from scratch_conv.parity.interface import name_of
 from scratch_conv.parity.isolation import Isolated, LostError, can_isolate
 from scratch_conv.parity.operators import find_operator
 from scratch_conv.parity.operators.base import Operator

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -68,9 +69,25 @@ def check_call(candidate: Callable[..., Any], *positional: Any, **keywords: Any)
         signature.bind(*positional, **keywords)
     except TypeError as error:
         words = [*map(_short, positional), *(f"{name}={_short(value)}" for name, value in keywords.items())]
-        name = getattr(candidate, "__qualname__", str(candidate)).rpartition("<locals>.")[2]
-        raise InterfaceError(f"{name}({', '.join(words)}): {error}") from None
+        raise InterfaceError(f"{name_of(candidate)}({', '.join(words)}): {error}") from None
 
 
 def _short(value: Any) -> str:
     return type(value).__name__ if hasattr(value, "shape") else repr(value)
+
+
+def name_of(candidate: object) -> str:
+    """Return the name under which a candidate is reported."""
+    return full_name(candidate).rpartition("<locals>.")[2]
+
+
+def full_name(candidate: object) -> str:
+    """Return the name of a candidate within its module, or that of its type.
+
+    Torch's own functions are methods of a hidden class and known by their short name.
+    """
+    name = getattr(candidate, "__name__", "")
+    module = sys.modules.get(getattr(candidate, "__module__", None) or "")
+    if name and getattr(module, name, None) is candidate:
+        return str(name)
+    return str(getattr(candidate, "__qualname__", type(candidate).__qualname__))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from scratch_conv.parity.arrays import INTEGER_KINDS
-from scratch_conv.parity.candidates import is_module, name_of
+from scratch_conv.parity.candidates import is_module
 from scratch_conv.parity.case import Case
 from scratch_conv.parity.comparison import Difference
 from scratch_conv.parity.expectation import expect
+from scratch_conv.parity.interface import full_name, name_of
 from scratch_conv.parity.numpy_layers import is_numpy_layer, returned_names
 from scratch_conv.parity.operators import find_operator
 from scratch_conv.parity.running import INPLACE, UPDATED
@@ -57,8 +58,8 @@ def reproduce(case: Case, candidate: Any, wiring: Wiring | None = None) -> str:
 
 def _import(candidate: Any) -> list[str]:
     """Return the lines that bring the candidate in, a comment where it cannot be imported."""
-    name, module = getattr(candidate, "__qualname__", ""), getattr(candidate, "__module__", None)
-    if module in (None, "__main__") or not name or "<" in name:
+    name, module = full_name(candidate), getattr(candidate, "__module__", None)
+    if module in (None, "__main__") or not hasattr(candidate, "__name__") or "<" in name:
         return [f"# candidate = {name_of(candidate)}"]
     outer, _, inner = name.partition(".")
     alias = [f"candidate = {name}"] if inner else []

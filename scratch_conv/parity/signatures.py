@@ -6,8 +6,7 @@ import inspect
 from dataclasses import replace
 from typing import Any
 
-from scratch_conv.parity.candidates import name_of
-from scratch_conv.parity.interface import parameters_of, takes_any_keyword
+from scratch_conv.parity.interface import name_of, parameters_of, takes_any_keyword
 from scratch_conv.parity.numpy_layers import is_numpy_layer
 from scratch_conv.parity.operators.base import Operator
 from scratch_conv.parity.supports import Supports

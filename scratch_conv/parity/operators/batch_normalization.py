@@ -21,6 +21,7 @@ from scratch_conv.parity.drawing import (
 )
 from scratch_conv.parity.operators.base import Bound, Operator, derived_bounds, greatest, unbound_derivatives
 from scratch_conv.parity.rounding import (
+    accumulator_of,
     propagated,
     relative,
     smallest_subnormal,
@@ -102,7 +103,15 @@ class BatchNormalization(Operator):
         for name, bound in bounds.items():
             if name.startswith(("grad_", "second_")):
                 bound.overflow |= ~results[name].isfinite()
+        if "running_mean" in results and case.keywords.get("training", False):
+            bounds["running_mean"].overflow |= _finite_sums_overflow(values.tensors["input"], case)
         return bounds
+
+
+def _finite_sums_overflow(x: Tensor, case: Case) -> Tensor:
+    """Tell which channels' finite numbers may sum to an infinity; beside the opposite one that is NaN."""
+    sizes = x.abs().nan_to_num(0.0, 0.0).sum((0, *range(2, x.ndim)))
+    return sizes > torch.finfo(accumulator_of(case.torch_dtype)).max
 
 
 @dataclass
@@ -249,7 +258,7 @@ def _gradient_errors(case: Case, values: Values, steps: _Steps, u: float) -> dic
 @st.composite
 def _cases(draw: Draw, supports: Supports) -> Case:
     dtype = draw_dtype(draw, supports, FLOATS)
-    training = draw(st.booleans())
+    training = supports.takes("training") and draw(st.booleans())
     shape = _draw_shape(draw, supports, training)
     channels = shape[1]
     shapes: dict[str, tuple[int, ...]] = {"input": shape}

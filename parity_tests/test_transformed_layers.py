@@ -1,0 +1,194 @@
+"""What torch does with a function besides calling it, on drawn configurations: the results stay torch's.
+
+Most transforms turn a function of ours into another one that has to give the same results and gradients; it
+goes through the same comparison as the function itself.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.checkpoint import checkpoint
+
+import scratch_conv as sc
+from scratch_conv.parity import Case, Supports, assert_parity, cases
+
+LINEAR = ["adaptive_avg_pool2d", "avg_pool2d", "conv1d", "conv2d", "conv_transpose2d", "linear"]
+PIECEWISE = ["max_pool2d", "relu"]
+RANDOM = ["dropout", "dropout2d"]
+OTHERS = ["batch_norm", "cross_entropy", "log_softmax", "softmax"]
+OPERATORS = [*LINEAR, *PIECEWISE, *RANDOM, *OTHERS, "flatten"]  # flatten gives its input's memory
+
+CLAIMS = Supports(memory_format=True)
+A_FEW = settings(max_examples=max(4, settings().max_examples // 25))
+SOME = settings(max_examples=max(4, settings().max_examples // 5))
+
+Function = Callable[..., Any]
+
+
+def without_effects(like: str) -> dict[str, Any]:
+    """Claim everything but what writes into tensors: inplace, and training with running statistics."""
+    if like == "batch_norm":
+        return {"without": ["training"]}
+    return {"without": ["inplace"] if like in ("relu", *RANDOM) else []}
+
+
+def compiled(function: Function, backend: str, dynamic: bool) -> Function:
+    def call(*tensors: Tensor | None, **arguments: Any) -> Any:
+        torch._dynamo.reset()
+        program = torch.compile(function, fullgraph=True, backend=backend, dynamic=dynamic)
+        return program(*tensors, **arguments)
+
+    return call
+
+
+@pytest.mark.compiles
+@pytest.mark.filterwarnings("ignore")  # torch's own, of its deprecated parts
+@pytest.mark.parametrize("like", OPERATORS)
+def test_compiled_functions_give_torch_results(like: str) -> None:
+    @A_FEW
+    @given(cases(like, CLAIMS), st.sampled_from(["eager", "aot_eager"]), st.booleans())
+    def compare(case: Case, backend: str, dynamic: bool) -> None:
+        assert_parity(compiled(getattr(sc.functional, like), backend, dynamic), case, CLAIMS)
+
+    compare()
+
+
+def exported(function: Function) -> Function:
+    def call(*tensors: Tensor | None, **arguments: Any) -> Any:
+        class Model(nn.Module):
+            def forward(self, *tensors: Tensor | None) -> Any:
+                return function(*tensors, **arguments)
+
+        return torch.export.export(Model(), tensors).module()(*tensors)
+
+    return call
+
+
+@pytest.mark.compiles
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("like", OPERATORS)
+def test_exported_functions_give_torch_results(like: str) -> None:
+    @A_FEW
+    @given(cases(like, CLAIMS))
+    def compare(case: Case) -> None:
+        assert_parity(exported(getattr(sc.functional, like)), case, CLAIMS)
+
+    compare()
+
+
+def checkpointed(function: Function) -> Function:
+    def call(*tensors: Tensor | None, **arguments: Any) -> Any:
+        return checkpoint(function, *tensors, use_reentrant=False, **arguments)
+
+    return call
+
+
+@pytest.mark.parametrize("like", OPERATORS)
+def test_checkpointed_functions_give_torch_results(like: str) -> None:
+    claims = without_effects(like)
+
+    @SOME
+    @given(cases(like, claims))
+    def compare(case: Case) -> None:
+        assert_parity(checkpointed(getattr(sc.functional, like)), case, claims)
+
+    compare()
+
+
+def batched(function: Function, chosen: Sequence[bool], axes: Sequence[int]) -> Function:
+    """Call a function under vmap, with the call's tensors between others, and return what belongs to them."""
+
+    def call(*tensors: Any, **arguments: Any) -> Any:
+        at = [number for number, tensor in enumerate(tensors) if tensor is not None]
+        at = [number for number in at if chosen[number]] or at[:1]
+        given = list(tensors)
+        in_dims: dict[int, Any] = dict.fromkeys(range(len(tensors)))
+        for number in at:
+            one = tensors[number]
+            in_dims[number] = axes[number] % (one.dim() + 1)
+            given[number] = torch.stack([torch.zeros_like(one), one, torch.ones_like(one)], in_dims[number])
+        outputs = torch.func.vmap(lambda *each: function(*each, **arguments), tuple(in_dims.values()))(*given)
+        return tuple(each[1] for each in outputs) if isinstance(outputs, tuple) else outputs[1]
+
+    return call
+
+
+@pytest.mark.parametrize("like", [*LINEAR, *PIECEWISE, *OTHERS])
+def test_vmapped_functions_give_torch_results(like: str) -> None:
+    claims = without_effects(like)
+
+    @SOME
+    @given(cases(like, claims), st.tuples(*[st.booleans()] * 5), st.tuples(*[st.integers(0, 4)] * 5))
+    def compare(case: Case, chosen: tuple[bool, ...], axes: tuple[int, ...]) -> None:
+        assert_parity(batched(getattr(sc.functional, like), chosen, axes), case, claims)
+
+    compare()
+
+
+def linearised(function: Function, jacobian: Function) -> Function:
+    """Compute a function's gradients as products with the Jacobians of its operands."""
+
+    def call(*tensors: Any, **arguments: Any) -> Any:
+        at = [number for number, tensor in enumerate(tensors) if tensor is not None and tensor.requires_grad]
+
+        def of_some(*some: Tensor) -> Tensor:
+            every = dict(zip(at, some, strict=True))
+            output = function(*(every.get(n, tensor) for n, tensor in enumerate(tensors)), **arguments)
+            return output[0] if isinstance(output, tuple) else output
+
+        if not at:
+            return function(*tensors, **arguments)
+        some = [tensors[number] for number in at]
+        constant = [one.detach() for one in some]
+        output = of_some(*constant)
+        jacobians = jacobian(of_some, tuple(range(len(at))))(*constant)
+        for slope, one in zip(jacobians, some, strict=True):
+            output = output + torch.tensordot(slope, one - one.detach(), one.dim())
+        return output
+
+    return call
+
+
+@pytest.mark.parametrize("like", [*LINEAR, *PIECEWISE])
+@pytest.mark.parametrize("jacobian", [torch.func.jacfwd, torch.func.jacrev])
+def test_jacobians_give_torch_gradients(like: str, jacobian: Function) -> None:
+    # Forward mode refuses expanded tensors, with torch's own functions too.
+    claims = {"special_values": False, "empty": False, "layouts": False, **without_effects(like)}
+    claims["without"] += ["return_indices"] if like == "max_pool2d" else []
+
+    @SOME
+    @given(cases(like, claims))
+    def compare(case: Case) -> None:
+        assert_parity(linearised(getattr(sc.functional, like), jacobian), case, claims)
+
+    compare()
+
+
+@pytest.mark.parametrize("like", OPERATORS)
+def test_shapes_dtypes_and_strides_are_known_without_data(like: str) -> None:
+    def call(*tensors: Tensor | None, **arguments: Any) -> Any:
+        function = getattr(sc.functional, like)
+        with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+            fakes = [None if tensor is None else mode.from_tensor(tensor) for tensor in tensors]
+            foreseen = function(*fakes, **arguments)
+        output = function(*tensors, **arguments)
+        for fake, real in zip(listed(foreseen), listed(output), strict=True):
+            assert (fake.shape, fake.dtype, fake.stride()) == (real.shape, real.dtype, real.stride())
+        return output
+
+    @SOME
+    @given(cases(like, CLAIMS))
+    def compare(case: Case) -> None:
+        assert_parity(call, case, CLAIMS)
+
+    compare()
+
+
+def listed(output: Any) -> tuple[Tensor, ...]:
+    return output if isinstance(output, tuple) else (output,)
