@@ -47,8 +47,9 @@ class CrossEntropy(Operator):
     D, and C the number of classes.
 
     A product that underflows adds half the smallest subnormal η: K η to the loss, and to a derivative of it 4
-    K η times the factors that follow, among 1, |h|, |q|, |V| and |T|. Where the sum of all L, or K times
-    these factors, exceeds the largest number, so may a partial result, and nothing is refused.
+    K η times the factors that follow, among 1, |h|, |q|, |V| and |T|. Where the sum of all L, times the
+    greatest weight and target, or K times these factors, exceeds the largest number, so may a partial result:
+    what is not finite is not refused there.
     """
 
     name = "cross_entropy"
@@ -76,6 +77,9 @@ class CrossEntropy(Operator):
         for name, bound in bounds.items():
             if name.startswith(("grad_", "second_")):
                 bound.overflow |= bound.allowed.isinf()
+        if _partial_sums_overflow(case, values):
+            for name in bounds.keys() & {"output", "grad_target", "second_grad_output"}:
+                bounds[name].overflow |= True
         return bounds
 
 
@@ -148,11 +152,16 @@ def _errors(case: Case, values: Values, dtype: torch.dtype) -> dict[str, Tensor]
             bounds[name] = whole + 4 * tiny * factors
         if count * factors > torch.finfo(dtype).max:
             unbound_derivatives(bounds)
-    finite = softmax.log.nan_to_num(0.0, 0.0).sum() * (1 + values.tensors.get("weight", torch.ones(1)).max())
-    if finite > torch.finfo(case.torch_dtype).max:
-        for name in bounds.keys() & {"output", "grad_target", "second_grad_output"}:
-            bounds[name] = torch.full_like(bounds[name], torch.inf)
     return bounds
+
+
+def _partial_sums_overflow(case: Case, values: Values) -> bool:
+    """Tell whether the finite ones of all L may, weighted, sum to an infinity, beside which 0 makes a NaN."""
+    logits, target = values.tensors["input"], values.tensors["target"]
+    sizes = logits.log_softmax(0 if logits.ndim == 1 else 1).abs().nan_to_num(0.0, 0.0)
+    weights = [values.tensors.get("weight"), target if target.is_floating_point() else None]
+    factors = [1 + greatest(weight) for weight in weights]
+    return bool(sizes.sum() * factors[0] * factors[1] > torch.finfo(case.torch_dtype).max)
 
 
 def _derivatives(loss: _Loss, directions: dict[str, Tensor], reduced: bool, softmax: Logarithms) -> Any:
