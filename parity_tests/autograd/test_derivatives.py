@@ -208,13 +208,18 @@ def test_per_sample_gradients() -> None:
 
 def test_hessian_and_jacobians() -> None:
     x, w, _ = (t.detach() for t in operands(1))
+    forward, reverse = torch.func.jacfwd, torch.func.jacrev
 
-    def energy(function: Callable[..., Tensor]) -> Callable[[Tensor], Tensor]:
-        return lambda x: function(x, w).pow(3).sum()
+    def energy(library: Any) -> Callable[[Tensor], Tensor]:
+        return lambda x: library.max_pool2d(library.avg_pool2d(library.conv2d(x, w), 2, 1), 2, 1).pow(3).sum()
 
-    for transform in (torch.func.hessian, torch.func.jacrev, torch.func.jacfwd):
-        ours, torchs = (transform(energy(f))(x) for f in (sc.functional.conv2d, F.conv2d))
-        torch.testing.assert_close(ours, torchs, rtol=1e-11, atol=1e-11)
+    nestings: list[list[Any]] = [[forward], [reverse], [forward, reverse], [forward, forward]]
+    nestings += [[reverse, forward, forward], [forward, reverse, forward], [forward, forward, forward]]
+    for nesting in nestings:
+        ours, torchs = energy(sc.functional), energy(F)
+        for transform in nesting:
+            ours, torchs = transform(ours), transform(torchs)
+        torch.testing.assert_close(ours(x), torchs(x), rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # of opcheck's own making

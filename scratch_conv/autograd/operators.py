@@ -1,7 +1,8 @@
 """How a Function and its custom operator stand for each other, and what all of them share."""
 
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import cache, wraps
+from types import new_class
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,8 @@ def call(function: type[Function], *args: Any) -> Any:
     """
     if torch.compiler.is_compiling() and not _in_transform():
         return function.forward(*args)
-    if (torch._C._functorch.maybe_current_level() or 0) > 1:
-        _refuse_nested_forward_mode()
+    if _in_nested_forward_mode():
+        function = _nested(function)
     return function.apply(*map(_no_leaf, args))
 
 
@@ -67,18 +68,44 @@ def _will_run(node: Any) -> bool:
         return True
 
 
-def _refuse_nested_forward_mode() -> None:
-    """Refuse forward mode over forward mode, whose outer tangents torch drops within a Function's `jvp`.
-
-    Raises:
-        NotImplementedError: two transforms in forward mode are under way.
-    """
+def _in_nested_forward_mode() -> bool:
+    """Tell whether two transforms in forward mode are under way, one within the other."""
+    if (torch._C._functorch.maybe_current_level() or 0) < 2:
+        return False
     stack = torch._C._functorch.get_interpreter_stack() or []
-    if sum(interpreter.key() == torch._C._functorch.TransformType.Jvp for interpreter in stack) > 1:
-        raise NotImplementedError(
-            "scratch_conv: forward mode over forward mode (jvp or jacfwd within another) loses derivatives "
-            "in torch.autograd.Function; let one of the two be jacrev, vjp or grad, as in torch.func.hessian"
-        )
+    return sum(interpreter.key() == torch._C._functorch.TransformType.Jvp for interpreter in stack) > 1
+
+
+@cache
+def _nested(function: type[Function]) -> type[Function]:
+    """Give a Function whose `jvp` is differentiated by the transforms around the innermost one.
+
+    Torch switches forward mode off within a `jvp`, and so would lose their tangents. Here it stays on, and
+    what the context has saved is left without the innermost tangents, which are no business of the formula's.
+    """
+
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        with fwAD._set_fwd_grad_enabled(True):
+            return function.jvp(_Primals(ctx), *tangents)
+
+    rules = {name: staticmethod(getattr(function, name)) for name in ("forward", "setup_context", "backward")}
+    rules |= {"vmap": staticmethod(function.vmap), "jvp": staticmethod(jvp)}
+    return new_class(function.__name__, (Function,), exec_body=lambda namespace: namespace.update(rules))
+
+
+class _Primals:
+    """A context whose saved tensors are without the tangents of the innermost transform in forward mode."""
+
+    def __init__(self, ctx: Any) -> None:
+        self._ctx = ctx
+
+    @property
+    def saved_tensors(self) -> tuple[Tensor | None, ...]:
+        saved = self._ctx.saved_tensors
+        return tuple(each if each is None else fwAD.unpack_dual(each).primal for each in saved)  # type: ignore[no-untyped-call]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ctx, name)
 
 
 def in_torch_func() -> bool:
