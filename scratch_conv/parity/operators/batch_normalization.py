@@ -103,15 +103,27 @@ class BatchNormalization(Operator):
         for name, bound in bounds.items():
             if name.startswith(("grad_", "second_")):
                 bound.overflow |= ~results[name].isfinite()
+        overflowing = _overflowing(case, values, accumulator_of(case.torch_dtype))
+        bounds["output"].overflow |= overflowing
         if "running_mean" in results and case.keywords.get("training", False):
-            bounds["running_mean"].overflow |= _finite_sums_overflow(values.tensors["input"], case)
+            for name in UPDATED:
+                bounds[name].overflow |= overflowing.flatten()
         return bounds
 
 
-def _finite_sums_overflow(x: Tensor, case: Case) -> Tensor:
-    """Tell which channels' finite numbers may sum to an infinity; beside the opposite one that is NaN."""
-    sizes = x.abs().nan_to_num(0.0, 0.0).sum((0, *range(2, x.ndim)))
-    return sizes > torch.finfo(accumulator_of(case.torch_dtype)).max
+def _overflowing(case: Case, values: Values, dtype: torch.dtype) -> Tensor:
+    """Tell where a sum of finite numbers may overflow on the way; broadcasts to the input.
+
+    In training these are whole channels, (1, C, 1, ...): Σ|x| or Σd² of what is finite there.
+    """
+    x, most = values.tensors["input"], torch.finfo(dtype).max
+    finite = x.nan_to_num(0.0, 0.0, 0.0)
+    if not case.keywords.get("training", False):
+        mean = values.tensors["running_mean"].nan_to_num(0.0, 0.0, 0.0)
+        return finite.abs() + _per_channel(mean, x).abs() > most
+    axes = (0, *range(2, x.ndim))
+    distance = finite - finite.mean(axes, keepdim=True)
+    return ~((distance.square() + finite.abs()).sum(axes, keepdim=True) <= most)
 
 
 @dataclass
@@ -134,19 +146,16 @@ def _steps(case: Case, values: Values, dtype: torch.dtype) -> _Steps:
     x, u = values.tensors["input"], unit_roundoff(dtype)
     eps, n = case.keywords.get("eps", _DEFAULTS["eps"]), x.numel() // max(1, x.shape[1])
     axes = (0, *range(2, x.ndim))
-    most = torch.finfo(dtype).max
     if case.keywords.get("training", False):
         mean = x.mean(axes, keepdim=True)
-        overflowing = ((x - mean).square() + x.abs()).sum(axes, keepdim=True) > most
         mean_error = relative(n + 1, u) * x.abs().mean(axes, keepdim=True)
         variance = (x - mean).square().mean(axes, keepdim=True)
         distance = (x - mean).abs().mean(axes, keepdim=True)
         variance_error = relative(n + 3, u) * variance + 2 * distance * mean_error + mean_error.square()
     else:
         mean, variance = (_per_channel(values.tensors[name], x) for name in UPDATED)
-        overflowing = x.abs() + mean.abs() > most
         mean_error, variance_error = torch.zeros_like(mean), torch.zeros_like(variance)
-    mean_error = torch.where(overflowing, torch.inf, mean_error)
+    mean_error = torch.where(_overflowing(case, values, dtype), torch.inf, mean_error)
     total = variance + eps
     least = (total - variance_error - u * total).clamp(min=eps * (1 - 2 * u))
     scale, scale_error = total.rsqrt(), (total / least).sqrt() - 1 + 3 * u
