@@ -8,7 +8,7 @@ from scratch_conv.autograd.cross_entropies import Nll, SmoothLabels, inverse_tot
 from scratch_conv.autograd.dense import Linear
 from scratch_conv.autograd.dropping import Drop
 from scratch_conv.autograd.max_pooling import MaxPool2d, max_pool2d_indices
-from scratch_conv.autograd.operators import call, in_torch_func
+from scratch_conv.autograd.operators import call, call_constant, in_torch_func
 from scratch_conv.autograd.products import product
 from scratch_conv.autograd.rectifying import ReLU
 from scratch_conv.autograd.softmaxes import LogSoftmax, Softmax
@@ -30,6 +30,7 @@ __all__ = [
     "SmoothLabels",
     "Softmax",
     "call",
+    "call_constant",
     "in_torch_func",
     "inverse_total_weight",
     "is_channels_last",

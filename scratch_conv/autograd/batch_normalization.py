@@ -10,6 +10,7 @@ which is its own transpose, dx̂ = B(dx), ds = -s² · Σ x̂ dx / n, and the gr
 Tensors: input (N, C, L); a channel's numbers are (C,), and (1, C, 1) in the products.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -64,7 +65,8 @@ def normalize(input: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     return to_tensor_like(output, input), torch.from_numpy(inverse)
 
 
-def _update_running(running: Tensor, batch: Tensor, momentum: float, correction: float) -> None:
+@partial(operator, mutates_args=("running",))
+def update_running(running: Tensor, batch: Tensor, momentum: float, correction: float) -> None:
     """Move a running statistic towards that of a batch, times a correction.
 
     The one operator that mutates: `torch.func` refuses a `copy_` onto a tensor from outside of the transform
@@ -72,11 +74,6 @@ def _update_running(running: Tensor, batch: Tensor, momentum: float, correction:
     """
     average = kernels.running_average(to_array(running), to_array(batch), momentum, correction)
     running.copy_(torch.from_numpy(average))
-
-
-update_running = torch.library.custom_op(
-    "scratch_conv::update_running", _update_running, mutates_args=("running",)
-)
 
 
 @batch_norm.register_fake

@@ -8,7 +8,15 @@ from torch import Tensor
 from torch.nn import _reduction
 
 from scratch_conv import arguments
-from scratch_conv.autograd import LogSoftmax, Nll, SmoothLabels, call, inverse_total_weight, product
+from scratch_conv.autograd import (
+    LogSoftmax,
+    Nll,
+    SmoothLabels,
+    call,
+    call_constant,
+    inverse_total_weight,
+    product,
+)
 from scratch_conv.functional.calling import overridable, size_of
 
 _NARROW = {torch.float16, torch.bfloat16}
@@ -80,7 +88,11 @@ def _of_classes(
         return losses.reshape(shape).to(input.dtype)
     loss = product(losses, losses.new_ones(1, 1), (1, 1))
     if reduction == "mean":
-        loss = product(loss, inverse_total_weight(classes, by_row, ignore_index, count, loss.dtype), (1, 1))
+        loss = product(
+            loss,
+            call_constant(inverse_total_weight, classes, by_row, ignore_index, count, loss.dtype),
+            (1, 1),
+        )
     return loss.reshape(()).to(input.dtype)
 
 

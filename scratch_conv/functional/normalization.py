@@ -7,7 +7,7 @@ from torch import Tensor
 from torch._prims_common import suggest_memory_format
 
 from scratch_conv import arguments
-from scratch_conv.autograd import BatchNorm, BatchNormInference, call, update_running
+from scratch_conv.autograd import BatchNorm, BatchNormInference, call, call_constant, update_running
 from scratch_conv.functional.calling import overridable, size_of
 
 
@@ -76,7 +76,7 @@ def _learn(running: Tensor, batch: Tensor, momentum: float, correction: float) -
         update_running(running, batch, momentum, correction)
     else:
         with torch.autograd._unsafe_preserve_version_counter(running):  # type: ignore[attr-defined]
-            update_running(running, batch, momentum, correction)
+            call_constant(update_running, running, batch, momentum, correction)
 
 
 def _channels_last(input: Tensor) -> bool:

@@ -13,6 +13,7 @@ from scratch_conv.autograd import (
     AvgPool2d,
     MaxPool2d,
     call,
+    call_constant,
     is_channels_last,
     max_pool2d_indices,
 )
@@ -145,7 +146,7 @@ def max_pool2d(
     output = output if input.dim() == 4 else output.squeeze(0)
     if not return_indices:
         return output
-    indices = max_pool2d_indices(taps, input.shape[-1], *window)
+    indices = call_constant(max_pool2d_indices, taps, input.shape[-1], *window)
     return output, indices if input.dim() == 4 else indices.squeeze(0)
 
 
