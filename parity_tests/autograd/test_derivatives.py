@@ -246,12 +246,12 @@ def test_operators_of_convolution_pass_opcheck(name: str, channels_last: bool) -
 def test_operators_of_max_pooling_pass_opcheck(name: str, kernel_size: list[int]) -> None:
     x = distinct(1, 2, 18, 18)
     window = (kernel_size, [2, 2], [1, 1, 1, 1], [1, 1])
-    y, taps = torch.ops.scratch_conv.max_pool2d(x, True, *window)
+    y, places = torch.ops.scratch_conv.max_pool2d(x, True, *window)
     inputs = {
         "max_pool2d": (x, True, *window),
-        "max_pool2d_scatter": (y.detach().requires_grad_(), taps, [18, 18], True, *window),
-        "max_pool2d_gather": (x, taps, *window),
-        "max_pool2d_indices": (taps, 18, *window),
+        "max_pool2d_scatter": (y.detach().requires_grad_(), places, [18, 18], True, *window),
+        "max_pool2d_gather": (x, places, *window),
+        "max_pool2d_indices": (places,),
     }[name]
     torch.library.opcheck(getattr(torch.ops.scratch_conv, name).default, inputs)
 
@@ -265,3 +265,21 @@ def test_operators_of_average_pooling_pass_opcheck(name: str, channels_last: boo
     for operator, values, size in ((name, x, [3, 4]), (f"{name}_grad_input", y, [5, 6])):
         arguments = (values, size, channels_last, *window)
         torch.library.opcheck(getattr(torch.ops.scratch_conv, operator).default, arguments)
+
+
+class _WithoutGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> None:
+        return None
+
+
+@pytest.mark.parametrize("library", [torch.nn.functional, sc.functional])
+def test_max_pooling_passes_on_that_there_is_no_gradient(library: Any) -> None:
+    x = torch.randn(1, 1, 4, 4, requires_grad=True)
+    loss = _WithoutGradient.apply(library.max_pool2d(x, 2)).sum()
+    (grad,) = torch.autograd.grad(loss, x, allow_unused=True)
+    assert grad is None

@@ -147,8 +147,8 @@ def test_operators_traced_on_channels_last_pass_opcheck(channels: int) -> None:
     )
     window = ([2, 3], [2, 1], [1, 1, 1, 1], [1, 1])
     torch.library.opcheck(torch.ops.scratch_conv.max_pool2d.default, (x, True, *window))
-    _, taps = torch.ops.scratch_conv.max_pool2d(x, True, *window)
-    torch.library.opcheck(torch.ops.scratch_conv.max_pool2d_indices.default, (taps, 5, *window))
+    _, places = torch.ops.scratch_conv.max_pool2d(x, True, *window)
+    torch.library.opcheck(torch.ops.scratch_conv.max_pool2d_indices.default, (places,))
 
 
 @pytest.mark.filterwarnings("ignore")

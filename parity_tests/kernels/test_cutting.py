@@ -106,21 +106,25 @@ def assert_as_many_as_fit(taken: int, taken_each: int, count: int, bytes_each: i
 @given(layers(), BYTES)
 def test_pooling_takes_as_many_planes_at_a_time_as_fit(layer: Layer, piece_bytes: int) -> None:
     x, _, window, _ = layer
-    y, taps = kernels.max_pool2d(x, window, ceil_mode=False)
+    y, places = kernels.max_pool2d(x, window, ceil_mode=False)
     plane = x[0, 0]
     outputs = y[0, 0].size
     taken_each = {
-        "pooling": outputs * (x.itemsize + 1 + taps.itemsize),  # the pixels, which are better, their taps
-        "scatter": outputs * (8 if window.dilation == (1, 1) else x.itemsize),  # places, or gradients
-        "gather": outputs * x.itemsize,
+        # The pictures, if they fit; for windows of several taps the pixels, which are better, their offsets.
+        "pooling": plane.nbytes * (plane.nbytes <= piece_bytes)
+        + outputs * (x.itemsize + 1 + 4) * (window.kernel_size != (1, 1)),
+        "scatter": outputs * 8,  # indices
+        "gather": outputs * 8,
     }
     with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(1):
         patch.setattr(max_pooling, "_PIECE_BYTES", piece_bytes)
         taken = {
             "pooling": scratch_taken(lambda: kernels.max_pool2d(x, window, ceil_mode=False)),
-            "scatter": scratch_taken(lambda: kernels.max_pool2d_scatter(y, taps, plane.shape, window)),
-            "gather": scratch_taken(lambda: kernels.max_pool2d_gather(x, taps, window)),
+            "scatter": scratch_taken(lambda: kernels.max_pool2d_scatter(y, places, plane.shape, window)),
+            "gather": scratch_taken(lambda: kernels.max_pool2d_gather(x, places, window)),
         }
+    if not taken_each["pooling"]:
+        assert taken.pop("pooling") == 0
     for name, memory in taken.items():
         planes = x.shape[0] * x.shape[1]
         assert_as_many_as_fit(memory, taken_each[name], planes, plane.nbytes, piece_bytes)

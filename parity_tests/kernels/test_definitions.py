@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scratch_conv import kernels
-from scratch_conv.kernels import Window, average_pooling
+from scratch_conv.kernels import Window, average_pooling, max_pooling
 from scratch_conv.kernels.convolution import choosing, im2col, mec
 from scratch_conv.kernels.convolution.choosing import ALGORITHMS
 from scratch_conv.kernels.geometry import Array, Pair, reach
@@ -223,34 +223,61 @@ def test_max_pool2d_is_its_definition(
     special = [np.inf, np.nan] if np.issubdtype(dtype, np.floating) else [2, 3]
     values = [lowest(np.dtype(dtype)), -1, 0, 1, *special]
     x: Array = rng.choice(values, (n, channels, *size), p=[low, *[(1 - low) / 5] * 5]).astype(dtype)
-    y, taps = kernels.max_pool2d(x, window, ceil_mode)
-    expected, places = pool_by_loops(x, window, window.output_size(size, ceil_mode))
+    with pooled_in_pieces(rng):
+        y, places = kernels.max_pool2d(x, window, ceil_mode)
+    expected, expected_places = pool_by_loops(x, window, window.output_size(size, ceil_mode))
     np.testing.assert_array_equal(y, expected, strict=True)
-    inside = places >= 0
-    indices = kernels.max_pool2d_indices(taps, size[1], window)
-    np.testing.assert_array_equal(indices[inside], places[inside], strict=True)
+    inside = expected_places >= 0
+    indices = kernels.max_pool2d_indices(places)
+    np.testing.assert_array_equal(indices[inside], expected_places[inside], strict=True)
+
+
+@contextmanager
+def pooled_in_pieces(rng: np.random.Generator) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(max_pooling, "_PIECE_BYTES", int(rng.choice([1, 500, 2**19])))
+        yield
 
 
 @given(windows(pooling=True), st.booleans(), st.integers(0, 3), FLOATS, st.integers(0, 2**32 - 1))
-def test_max_pool2d_derivatives_follow_the_indices(
+def test_max_pool2d_derivatives_follow_the_places(
     drawn: tuple[Window, Pair], ceil_mode: bool, channels: int, dtype: type, seed: int
 ) -> None:
+    """Windows that lie around the picture altogether get no pixel, and give their gradient to none."""
     window, size = drawn
     rng = np.random.default_rng(seed)
     x = integers(rng, dtype, 2, channels, *size)
-    y, taps = kernels.max_pool2d(x, window, ceil_mode)
-    _, places = pool_by_loops(x, window, window.output_size(size, ceil_mode))
-    inside = places >= 0
-    grad_output = np.where(inside, integers(rng, dtype, *y.shape), dtype(0))
+    y, places = kernels.max_pool2d(x, window, ceil_mode)
+    _, expected_places = pool_by_loops(x, window, window.output_size(size, ceil_mode))
+    inside = expected_places >= 0
+    grad_output: Array = integers(rng, dtype, *y.shape)
     grad_output.flat[np.flatnonzero(inside)[:1]] = np.inf  # an infinity must stay in its place
     expected: Array = np.zeros((2 * channels, size[0] * size[1]), dtype=dtype)
     planes = np.repeat(np.arange(2 * channels), math.prod(y.shape[2:]))
-    for plane, place, value in zip(planes, places.ravel(), grad_output.ravel(), strict=True):
-        expected[plane, place] += value
-    grad_input = kernels.max_pool2d_scatter(grad_output, taps, size, window)
+    for plane, place, value in zip(planes, expected_places.ravel(), grad_output.ravel(), strict=True):
+        if place >= 0:
+            expected[plane, place] += value
+    with pooled_in_pieces(rng):
+        grad_input = kernels.max_pool2d_scatter(grad_output, places, size, window)
+        gathered = kernels.max_pool2d_gather(x, places, window)
     np.testing.assert_array_equal(grad_input, expected.reshape(x.shape), strict=True)
-    gathered = kernels.max_pool2d_gather(x, taps, window)
-    np.testing.assert_array_equal(gathered[inside], y[inside], strict=True)
+    np.testing.assert_array_equal(gathered, np.where(inside, y, dtype(0)), strict=True)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_pictures_of_more_pixels_than_int32_numbers_are_refused(more: int) -> None:
+    """A picture of one repeated byte takes no memory."""
+    size = (2**15 + more, 2**16)
+    x = np.broadcast_to(np.int8(7), (1, 1, *size))
+    window = Window((1, 1), (2**15 - 1, 2**16 - 1), ((0, 0), (0, 0)), (1, 1))
+    if more:
+        with pytest.raises(
+            ValueError, match=r"expected pictures of at most 2\*\*31 pixels, got \(32769, 65536\)$"
+        ):
+            kernels.max_pool2d(x, window, ceil_mode=False)
+    else:
+        _, places = kernels.max_pool2d(x, window, ceil_mode=False)
+        assert places[0, 0, 1, 1] == 2**31 - 1
 
 
 def average_by_loops(
@@ -378,14 +405,3 @@ def test_infinities_stay_under_their_windows() -> None:
     window = Window((2, 2), (2, 2), ((0, 0), (0, 0)), (1, 1))
     for y in (kernels.avg_pool2d(x, (2, 2), window, True, None), kernels.adaptive_avg_pool2d(x, (2, 2))):
         np.testing.assert_array_equal(y, [[[[np.inf, 0], [0, 0]]]])
-
-
-@pytest.mark.parametrize("kernel_size", [(16, 16), (1, 256), (256, 1), (1, 257), (257, 1), (19, 20)])
-def test_taps_are_numbered_in_a_byte_while_they_fit(kernel_size: Pair) -> None:
-    height, width = kernel_size
-    x = np.zeros((1, 1, height + 1, width))
-    x[0, 0, height - 1, width - 1] = 1  # under the last tap of the first window
-    window = Window(kernel_size, (1, 1), ((0, 0), (0, 0)), (1, 1))
-    _, taps = kernels.max_pool2d(x, window, ceil_mode=False)
-    assert kernels.max_pool2d_indices(taps, width, window)[0, 0, 0, 0] == height * width - 1
-    assert taps.dtype == (np.uint8 if height * width <= kernels.MOST_TAPS_IN_A_BYTE else np.int32)

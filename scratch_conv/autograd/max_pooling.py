@@ -1,7 +1,7 @@
-"""Max pooling as Functions: a scatter and a gather by the same taps, each the other's derivative.
+"""Max pooling as Functions: a scatter and a gather by the same places, each the other's derivative.
 
 The window travels flat, as the operators' schemas want it: kernel_size (2), stride (2), padding (4: top,
-bottom, left, right), dilation (2). Tensors are batched: input (N, C, H, W), output and taps (N, C, OH, OW).
+bottom, left, right), dilation (2). Tensors are batched: input (N, C, H, W), output and places (N, C, OH, OW).
 """
 
 from collections.abc import Sequence
@@ -33,15 +33,15 @@ def max_pool2d(
     dilation: Sequence[int],
 ) -> tuple[Tensor, Tensor]:
     window = window_of(kernel_size, stride, padding, dilation)
-    output, taps = kernels.max_pool2d(to_array(input), window, ceil_mode)
+    output, places = kernels.max_pool2d(to_array(input), window, ceil_mode)
     format = common_memory_format(input)
-    return to_tensor(output, input, format), to_tensor(taps, None, format)
+    return to_tensor(output, input, format), to_tensor(places, None, format)
 
 
 @operator
 def max_pool2d_scatter(
     grad_output: Tensor,
-    taps: Tensor,
+    places: Tensor,
     input_size: Sequence[int],
     channels_last: bool,
     kernel_size: Sequence[int],
@@ -51,35 +51,27 @@ def max_pool2d_scatter(
 ) -> Tensor:
     window = window_of(kernel_size, stride, padding, dilation)
     size = (input_size[0], input_size[1])
-    grad_input = kernels.max_pool2d_scatter(to_array(grad_output), to_array(taps), size, window)
+    grad_input = kernels.max_pool2d_scatter(to_array(grad_output), to_array(places), size, window)
     return to_tensor(grad_input, grad_output, memory_format(channels_last))
 
 
 @operator
 def max_pool2d_gather(
     input: Tensor,
-    taps: Tensor,
+    places: Tensor,
     kernel_size: Sequence[int],
     stride: Sequence[int],
     padding: Sequence[int],
     dilation: Sequence[int],
 ) -> Tensor:
     window = window_of(kernel_size, stride, padding, dilation)
-    return to_tensor(kernels.max_pool2d_gather(to_array(input), to_array(taps), window), input)
+    return to_tensor(kernels.max_pool2d_gather(to_array(input), to_array(places), window), input)
 
 
 @operator
-def max_pool2d_indices(
-    taps: Tensor,
-    input_width: int,
-    kernel_size: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-) -> Tensor:
-    window = window_of(kernel_size, stride, padding, dilation)
-    indices = kernels.max_pool2d_indices(to_array(taps), input_width, window)
-    return to_tensor(indices, None, common_memory_format(taps))
+def max_pool2d_indices(places: Tensor) -> Tensor:
+    indices = kernels.max_pool2d_indices(to_array(places))
+    return to_tensor(indices, None, common_memory_format(places))
 
 
 @max_pool2d.register_fake
@@ -87,109 +79,109 @@ def _(input: Any, ceil_mode: bool, *window: Any) -> tuple[Tensor, Tensor]:
     described = window_of(*window)
     size = (*input.shape[:2], *described.output_size(input.shape[2:], ceil_mode))
     format = common_memory_format(input)
-    kernel_height, kernel_width = described.kernel_size
-    few = kernel_height * kernel_width <= kernels.MOST_TAPS_IN_A_BYTE
-    taps = empty(input, size, format, torch.uint8 if few else torch.int32)
-    return empty(input, size, format), taps
+    return empty(input, size, format), empty(input, size, format, torch.int32)
 
 
 @max_pool2d_scatter.register_fake
-def _(grad_output: Any, taps: Any, input_size: Any, channels_last: bool, *window: Any) -> Tensor:
+def _(grad_output: Any, places: Any, input_size: Any, channels_last: bool, *window: Any) -> Tensor:
     return empty(grad_output, (*grad_output.shape[:2], *input_size), memory_format(channels_last))
 
 
 @max_pool2d_gather.register_fake
-def _(input: Any, taps: Any, *window: Any) -> Tensor:
-    return input.new_empty(taps.shape)
+def _(input: Any, places: Any, *window: Any) -> Tensor:
+    return input.new_empty(places.shape)
 
 
 @max_pool2d_indices.register_fake
-def _(taps: Any, *window: Any) -> Tensor:
-    return empty(taps, taps.shape, common_memory_format(taps), torch.int64)
+def _(places: Any) -> Tensor:
+    return empty(places, places.shape, common_memory_format(places), torch.int64)
 
 
 @max_pool2d_indices.register_vmap
-def _(info: Any, in_dims: Any, taps: Tensor, *window: Any) -> Any:
-    indices = torch.ops.scratch_conv.max_pool2d_indices(fold(taps, in_dims[0], 0, info.batch_size), *window)
+def _(info: Any, in_dims: Any, places: Tensor) -> Any:
+    indices = torch.ops.scratch_conv.max_pool2d_indices(fold(places, in_dims[0], 0, info.batch_size))
     return unfold(indices, 0, info.batch_size), 0
 
 
 class MaxPool2d(Function):
-    """y = max under each window: dx = scatter(dy) by the taps of the maxima."""
+    """y = max under each window: dx = scatter(dy) to the places of the maxima."""
 
     forward = staticmethod(torch.ops.scratch_conv.max_pool2d.default)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         input, _, *ctx.window = inputs
-        _, taps = output
+        _, places = output
         ctx.input_size, ctx.channels_last = input.shape[2:], is_channels_last(input)
-        ctx.mark_non_differentiable(taps)
-        ctx.save_for_backward(taps)
-        ctx.save_for_forward(taps)
+        ctx.mark_non_differentiable(places)
+        ctx.set_materialize_grads(False)  # zeros for the places took a third of the backward pass
+        ctx.save_for_backward(places)
+        ctx.save_for_forward(places)
 
     @staticmethod
-    def backward(ctx: Any, grad_output: Tensor, _: Any) -> Any:
-        (taps,) = ctx.saved_tensors
+    def backward(ctx: Any, grad_output: Tensor | None, _: Any) -> Any:
+        if grad_output is None:
+            return (None,) * 6
+        (places,) = ctx.saved_tensors
         size = (ctx.input_size, ctx.channels_last)
-        grad_input = call(MaxPool2dScatter, grad_output, taps, *size, *ctx.window)
+        grad_input = call(MaxPool2dScatter, grad_output, places, *size, *ctx.window)
         return grad_input, None, None, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, input_t: Tensor, *_: Any) -> Any:
-        (taps,) = ctx.saved_tensors
-        return call(MaxPool2dGather, input_t, taps, *ctx.window), None
+        (places,) = ctx.saved_tensors
+        return call(MaxPool2dGather, input_t, places, *ctx.window), None
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, input: Tensor, *rest: Any) -> Any:
-        output, taps = call(MaxPool2d, fold(input, in_dims[0], 0, info.batch_size), *rest)
-        return (unfold(output, 0, info.batch_size), unfold(taps, 0, info.batch_size)), (0, 0)
+        output, places = call(MaxPool2d, fold(input, in_dims[0], 0, info.batch_size), *rest)
+        return (unfold(output, 0, info.batch_size), unfold(places, 0, info.batch_size)), (0, 0)
 
 
-class _ByTaps(Function):
-    """What the scatter and the gather, linear in their values for given taps, share: all but the backward."""
+class _ByPlaces(Function):
+    """What the scatter and the gather, linear in their values for given places, share."""
 
     @classmethod
     def setup_context(cls, ctx: Any, inputs: Any, output: Any) -> None:
-        values, taps, *ctx.rest = inputs
+        values, places, *ctx.rest = inputs
         ctx.values_size, ctx.channels_last = values.shape[2:], is_channels_last(values)
-        ctx.save_for_backward(taps)
-        ctx.save_for_forward(taps)
+        ctx.save_for_backward(places)
+        ctx.save_for_forward(places)
 
     @classmethod
     def jvp(cls, ctx: Any, values_t: Tensor, *_: Any) -> Any:
-        (taps,) = ctx.saved_tensors
-        return call(cls, values_t, taps, *ctx.rest)
+        (places,) = ctx.saved_tensors
+        return call(cls, values_t, places, *ctx.rest)
 
     @classmethod
-    def vmap(cls, info: Any, in_dims: Any, values: Tensor, taps: Tensor, *rest: Any) -> Any:
-        size, (values_dim, taps_dim, *_) = info.batch_size, in_dims
-        folded = fold(values, values_dim, 0, size), fold(taps, taps_dim, 0, size)
+    def vmap(cls, info: Any, in_dims: Any, values: Tensor, places: Tensor, *rest: Any) -> Any:
+        size, (values_dim, places_dim, *_) = info.batch_size, in_dims
+        folded = fold(values, values_dim, 0, size), fold(places, places_dim, 0, size)
         return unfold(call(cls, *folded, *rest), 0, size), 0
 
 
-class MaxPool2dScatter(_ByTaps):
-    """dx[pixel of the maximum] += dy: linear in dy; its transpose is the gather."""
+class MaxPool2dScatter(_ByPlaces):
+    """dx[place of the maximum] += dy: linear in dy; its transpose is the gather."""
 
     forward = staticmethod(torch.ops.scratch_conv.max_pool2d_scatter.default)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        (taps,) = ctx.saved_tensors
+        (places,) = ctx.saved_tensors
         _, _, *window = ctx.rest
-        return call(MaxPool2dGather, grad, taps, *window), None, None, None, None, None, None, None
+        return call(MaxPool2dGather, grad, places, *window), None, None, None, None, None, None, None
 
 
-class MaxPool2dGather(_ByTaps):
-    """y = x[pixel of the maximum]: linear in x; its transpose is the scatter."""
+class MaxPool2dGather(_ByPlaces):
+    """y = x[place of the maximum]: linear in x; its transpose is the scatter."""
 
     forward = staticmethod(torch.ops.scratch_conv.max_pool2d_gather.default)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        (taps,) = ctx.saved_tensors
+        (places,) = ctx.saved_tensors
         size = (ctx.values_size, ctx.channels_last)
-        grad_input = call(MaxPool2dScatter, grad, taps, *size, *ctx.rest)
+        grad_input = call(MaxPool2dScatter, grad, places, *size, *ctx.rest)
         return grad_input, None, None, None, None, None
 
 

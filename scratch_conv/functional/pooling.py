@@ -142,11 +142,11 @@ def max_pool2d(
         raise NotImplementedError(f"max_pool2d is not implemented for {input.dtype}")
     batched = input if input.dim() == 4 else input.unsqueeze(0)
     window = (kernel_size, stride, (padding[0], padding[0], padding[1], padding[1]), dilation)
-    output, taps = call(MaxPool2d, batched, ceil_mode, *window)
+    output, places = call(MaxPool2d, batched, ceil_mode, *window)
     output = output if input.dim() == 4 else output.squeeze(0)
     if not return_indices:
         return output
-    indices = call_constant(max_pool2d_indices, taps, input.shape[-1], *window)
+    indices = call_constant(max_pool2d_indices, places)
     return output, indices if input.dim() == 4 else indices.squeeze(0)
 
 

@@ -32,7 +32,6 @@ from scratch_conv.kernels.dense import linear, matrix_product
 from scratch_conv.kernels.dropping import drop
 from scratch_conv.kernels.geometry import Window
 from scratch_conv.kernels.max_pooling import (
-    MOST_TAPS_IN_A_BYTE,
     max_pool2d,
     max_pool2d_gather,
     max_pool2d_indices,
@@ -50,7 +49,6 @@ from scratch_conv.kernels.softmaxes import (
 from scratch_conv.kernels.threads import free_scratch, get_num_threads, set_num_threads, using_num_threads
 
 __all__ = [
-    "MOST_TAPS_IN_A_BYTE",
     "Classes",
     "Window",
     "adaptive_avg_pool2d",

@@ -8,6 +8,8 @@ that every order of derivative is this gate. NaN passes both.
 Shapes: arrays of any one shape.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 from scratch_conv.kernels.geometry import Array
@@ -17,7 +19,7 @@ from scratch_conv.kernels.threads import over_elements, scratch
 def relu(x: Array) -> Array:
     """Take the positive part: y = max(x, 0)."""
     y = np.empty_like(x)
-    over_elements(lambda y, x: np.maximum(x, y.dtype.type(0), out=y), y, x)
+    over_elements(lambda y, x: np.maximum(x, _zeros(x.size, x.dtype), out=y), y, x)
     return y
 
 
@@ -30,11 +32,15 @@ def relu_gate(values: Array, y: Array) -> Array:
     bits = np.dtype(f"i{values.dtype.itemsize}")
 
     def work(gated: Array, values: Array, y: Array) -> None:
-        off = np.less_equal(y, 0, out=scratch("off", y.shape, np.bool_)).view(np.int8)
-        mask = gated.view(bits)
-        off -= 1
-        np.copyto(mask, off)
-        np.bitwise_and(mask, values.view(bits), out=mask)
+        off = np.less_equal(y, 0, out=scratch("off", y.shape, np.bool_))
+        mask = np.subtract(off.view(np.int8), 1, out=off.view(np.int8))  # 0, or -1: all bits
+        np.bitwise_and(values.view(bits), mask, out=gated.view(bits))
 
     over_elements(work, gated, values, y)
     return gated
+
+
+@lru_cache(maxsize=4)
+def _zeros(size: int, dtype: np.dtype[np.generic]) -> Array:
+    """Give as many zeros: the maximum of two arrays takes half the time of that of an array and a number."""
+    return np.zeros(size, dtype)
