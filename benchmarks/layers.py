@@ -1,13 +1,30 @@
-"""The speed of single layers against torch's, forward and backward: `python -m benchmarks.layers`."""
+"""The speed of single layers, forward and backward, against every other way: `python -m benchmarks.layers`.
 
-from benchmarks.measuring import Times, in_turn, keep, machine, start_anew_for_measuring
+The others are torch (oneDNN), JAX where it is installed, im2col with tensordot as in Chainer, a strided view
+of all windows with einsum, and on a small case plain loops; the roof is a matrix product's own speed. All are
+timed in turn in one process. Gives tables, layers.json and layers.png in benchmarks/results.
+"""
+
+from benchmarks.measuring import (
+    OURS,
+    RESULTS,
+    TORCH,
+    Options,
+    Times,
+    in_turn,
+    keep,
+    machine,
+    matrix_product_speed,
+    options,
+    start_anew_for_measuring,
+)
 
 if __name__ == "__main__":
     start_anew_for_measuring()
 
-import argparse
 from collections.abc import Callable
-from dataclasses import asdict
+from math import prod
+from pathlib import Path
 from statistics import geometric_mean
 from typing import Any, NamedTuple
 
@@ -18,6 +35,7 @@ from rich.table import Table
 from torch import Tensor
 
 import scratch_conv as sc
+from benchmarks.other_ways import Im2col, Jax, Loops, Slide, Windows
 
 # Batch, channels in, channels out, height = width, and the arguments of conv2d; with where it comes from.
 CONVOLUTIONS: list[tuple[str, int, int, int, int, int, dict[str, int]]] = [
@@ -37,12 +55,24 @@ CONVOLUTIONS: list[tuple[str, int, int, int, int, int, dict[str, int]]] = [
     ("depthwise", 16, 128, 128, 28, 3, {"padding": 1, "groups": 128}),
 ]
 
-# Batch, channels, height = width, and the arguments of max_pool2d.
-POOLINGS: list[tuple[str, int, int, int, dict[str, int]]] = [
-    ("simple-cnn 1", 128, 32, 32, {"kernel_size": 2}),
-    ("simple-cnn 2", 128, 64, 16, {"kernel_size": 2}),
-    ("simple-cnn 3", 128, 128, 8, {"kernel_size": 2}),
-    ("ResNet-18", 8, 64, 112, {"kernel_size": 3, "stride": 2, "padding": 1}),
+# A case that plain loops over pixels finish within a second.
+SMALL: list[tuple[str, int, int, int, int, int, dict[str, int]]] = [
+    ("small", 1, 3, 8, 8, 3, {"padding": 1}),
+]
+
+# The function, batch, channels, height = width, and its arguments; with where it comes from.
+POOLINGS: list[tuple[str, str, int, int, int, dict[str, Any]]] = [
+    ("simple-cnn 1", "max_pool2d", 128, 32, 32, {"kernel_size": 2}),
+    ("simple-cnn 2", "max_pool2d", 128, 64, 16, {"kernel_size": 2}),
+    ("simple-cnn 3", "max_pool2d", 128, 128, 8, {"kernel_size": 2}),
+    ("VGG-11", "max_pool2d", 8, 64, 224, {"kernel_size": 2}),
+    ("ResNet-18", "max_pool2d", 8, 64, 112, {"kernel_size": 3, "stride": 2, "padding": 1}),
+    ("AlexNet", "max_pool2d", 32, 64, 55, {"kernel_size": 3, "stride": 2}),
+    ("Inception", "max_pool2d", 16, 192, 28, {"kernel_size": 3, "stride": 1, "padding": 1}),
+    ("LeNet", "avg_pool2d", 128, 6, 28, {"kernel_size": 2}),
+    ("DenseNet transition", "avg_pool2d", 16, 128, 56, {"kernel_size": 2}),
+    ("Inception average", "avg_pool2d", 16, 192, 28, {"kernel_size": 3, "stride": 1, "padding": 1}),
+    ("ResNet-18 head", "adaptive_avg_pool2d", 128, 512, 7, {"output_size": 1}),
 ]
 
 # The name of the function, the shape of the input and of the other operands, and the further arguments.
@@ -58,61 +88,117 @@ OTHERS: list[tuple[str, list[tuple[int, ...]], dict[str, Any]]] = [
     ("cross_entropy", [(128, 10)], {"target": torch.arange(128) % 10}),
 ]
 
-
-def main() -> None:
-    """Measure, print a table and keep the raw figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7, help="how often both are timed in turn")
-    parser.add_argument("--seconds", type=float, default=0.2, help="for each timing")
-    options = parser.parse_args()
-    console = Console(highlight=False)
-    console.print(machine(), soft_wrap=True)
-    measured: dict[str, dict[str, dict[str, Times]]] = {"convolution": {}, "max pooling": {}, "others": {}}
-    for name, *shape in CONVOLUTIONS:
-        measured["convolution"][name] = measure(convolution(*shape), options.rounds, options.seconds)
-    for name, *pooled in POOLINGS:
-        measured["max pooling"][name] = measure(pooling(*pooled), options.rounds, options.seconds)
-    for function, shapes, arguments in OTHERS:
-        name = f"{function} of {' x '.join(map(str, shapes[0]))}"
-        measured["others"][name] = measure(
-            other(function, shapes, arguments), options.rounds, options.seconds
-        )
-    for operation, layers in measured.items():
-        console.print(table(operation, layers))
-    raw = {
-        operation: {
-            name: {way: asdict(times) for way, times in both.items()} for name, both in layers.items()
-        }
-        for operation, layers in measured.items()
-    }
-    console.print(f"Raw figures: {keep('layers', raw)}", soft_wrap=True)
+PASSES = ("forward", "backward")
+Passes = dict[str, Callable[[], object]]
 
 
 class Layer(NamedTuple):
-    """An operation of torch's, the same of ours, and the operands of both."""
+    """A layer in torch and in ours, its operands, and other ways to compute it."""
 
     torchs: Callable[..., Tensor]
     ours: Callable[..., Tensor]
     operands: list[Tensor]
+    others: Callable[[Tensor], dict[str, Passes]]
+    """By name: the forward and the backward pass, for a gradient of the output."""
+    operations: int
+    """Floating point operations of the forward pass, if products are most of them."""
 
 
-def convolution(batch: Any, ins: Any, outs: Any, size: Any, kernel_size: Any, arguments: Any) -> Layer:
-    """Describe a convolution of `batch` pictures."""
-    weight = torch.randn(outs, ins // arguments.get("groups", 1), kernel_size, kernel_size)
-    operands = [torch.randn(batch, ins, size, size), weight, torch.randn(outs)]
+def main() -> None:
+    """Measure, print tables, and keep the raw figures and a picture."""
+    given = options(__doc__, rounds=7, seconds=0.2)
+    console = Console(highlight=False, width=160)
+    console.print(machine(), soft_wrap=True)
+    roof = matrix_product_speed()
+    console.print(f"A matrix product, 1024 x 1024 x 1024: {roof / 1e9:.0f} GFLOP/s")
+    groups: dict[str, dict[str, Layer]] = {
+        "small convolution": {case[0]: convolution(*case[1:], loops=True) for case in SMALL},
+        "convolution": {case[0]: convolution(*case[1:]) for case in CONVOLUTIONS},
+        "pooling": {f"{case[0]} {case[1]}": pooling(*case[1:]) for case in POOLINGS},
+        "others": {f"{case[0]} of {' x '.join(map(str, case[1][0]))}": other(*case) for case in OTHERS},
+    }
+    measured = {}
+    for group, layers in groups.items():
+        chosen = list(layers.items())[: 2 if given.quick else None]
+        measured[group] = {name: measure(layer, given) for name, layer in chosen}
+        operations = {name: layer.operations for name, layer in layers.items()}
+        console.print(table(group, measured[group], operations, roof))
+    raw = {
+        group: {name: {way: both[way].seconds for way in PASSES} for name, both in layers.items()}
+        for group, layers in measured.items()
+    }
+    name = given.name("layers")
+    console.print(f"Raw figures: {keep(name, {'matrix product': roof, **raw})}", soft_wrap=True)
+    console.print(f"Picture: {draw(measured, RESULTS / f'{name}.png')}", soft_wrap=True)
+
+
+def convolution(
+    batch: int,
+    ins: int,
+    outs: int,
+    size: int,
+    kernel_size: int,
+    arguments: dict[str, Any],
+    loops: bool = False,
+) -> Layer:
+    """Describe a convolution of `batch` pictures; with `loops`, plain loops are among the other ways."""
+    groups = arguments.get("groups", 1)
+    slide = Slide(kernel_size, **{name: value for name, value in arguments.items() if name != "groups"})
+    x, w = torch.randn(batch, ins, size, size), torch.randn(outs, ins // groups, kernel_size, kernel_size)
+    positions = slide.count(size + 2 * slide.padding)
+
+    def others(grad_output: Tensor) -> dict[str, Passes]:
+        dy, *arrays = (tensor.detach().numpy() for tensor in (grad_output, x, w))
+        ways: dict[str, Any] = {"im2col": Im2col, "windows": Windows} if groups == 1 else {}
+        ways |= {"loops": Loops} if loops else {}
+        passes: dict[str, Passes] = {
+            name: {
+                "forward": lambda way=way: way.convolve(*arrays, slide),  # type: ignore[misc]
+                "backward": lambda way=way: way.convolve_backward(dy, *arrays, slide),  # type: ignore[misc]
+            }
+            for name, way in ways.items()
+        }
+        if Jax.installed:
+            passes["jax"] = Jax.passes(Jax.convolution(slide, groups), dy, *arrays)
+        return passes
+
     return Layer(
         lambda *tensors: F.conv2d(*tensors, **arguments),
         lambda *tensors: sc.functional.conv2d(*tensors, **arguments),
-        [operand.requires_grad_() for operand in operands],
+        [x.requires_grad_(), w.requires_grad_(), torch.randn(outs, requires_grad=True)],
+        others,
+        2 * batch * outs * positions**2 * prod(w.shape[1:]),
     )
 
 
-def pooling(batch: Any, channels: Any, size: Any, arguments: Any) -> Layer:
-    """Describe a max pooling of `batch` pictures."""
+def pooling(function: str, batch: int, channels: int, size: int, arguments: dict[str, Any]) -> Layer:
+    """Describe a pooling of `batch` pictures; there are other ways of max pooling only."""
+    x = torch.randn(batch, channels, size, size, requires_grad=True)
+
+    def others(grad_output: Tensor) -> dict[str, Passes]:
+        if function != "max_pool2d":
+            return {}
+        slide = Slide(arguments["kernel_size"], arguments.get("stride", arguments["kernel_size"]))
+        slide = slide._replace(padding=arguments.get("padding", 0))
+        dy, array = grad_output.numpy(), x.detach().numpy()
+        ways: dict[str, Any] = {"im2col": Im2col, "windows": Windows}
+        passes: dict[str, Passes] = {
+            name: {
+                "forward": lambda way=way: way.max_pool(array, slide),  # type: ignore[misc]
+                "backward": lambda way=way: way.max_pool_backward(dy, array, slide),  # type: ignore[misc]
+            }
+            for name, way in ways.items()
+        }
+        if Jax.installed:
+            passes["jax"] = Jax.passes(Jax.max_pooling(slide), dy, array)
+        return passes
+
     return Layer(
-        lambda x: F.max_pool2d(x, **arguments),
-        lambda x: sc.functional.max_pool2d(x, **arguments),
-        [torch.randn(batch, channels, size, size, requires_grad=True)],
+        lambda x: getattr(F, function)(x, **arguments),
+        lambda x: getattr(sc.functional, function)(x, **arguments),
+        [x],
+        others,
+        0,
     )
 
 
@@ -124,32 +210,93 @@ def other(function: str, shapes: list[tuple[int, ...]], arguments: dict[str, Any
         return lambda x, *rest: getattr(library, function)(x, *absent, *rest, **arguments)
 
     operands = [torch.randn(shape, requires_grad=True) for shape in shapes]
-    return Layer(calls(F), calls(sc.functional), operands)
+    return Layer(calls(F), calls(sc.functional), operands, lambda _: {}, 0)
 
 
-def measure(layer: Layer, rounds: int, seconds: float) -> dict[str, Times]:
+def measure(layer: Layer, given: Options) -> dict[str, Times]:
     """Time the forward pass, and the backward pass to every operand."""
-    torchs, ours, operands = layer
-    outputs = torchs(*operands), ours(*operands)
-    grad_output = torch.randn_like(outputs[0])
+    ways = {OURS: layer.ours, TORCH: layer.torchs}
+    outputs = {name: way(*layer.operands) for name, way in ways.items()}
+    grad_output = torch.randn_like(outputs[TORCH])
+    others = layer.others(grad_output)
+
+    def forward(way: Callable[..., Tensor]) -> Callable[[], object]:
+        return lambda: way(*layer.operands)
 
     def backward(output: Tensor) -> Callable[[], object]:
-        return lambda: torch.autograd.grad(output, operands, grad_output, retain_graph=True)
+        return lambda: torch.autograd.grad(output, layer.operands, grad_output, retain_graph=True)
 
+    programs: dict[str, Passes] = {
+        "forward": {name: forward(way) for name, way in ways.items()},
+        "backward": {name: backward(output) for name, output in outputs.items()},
+    }
     return {
-        "forward": in_turn(lambda: torchs(*operands), lambda: ours(*operands), rounds, seconds),
-        "backward": in_turn(backward(outputs[0]), backward(outputs[1]), rounds, seconds),
+        way: in_turn(
+            programs[way] | {name: passes[way] for name, passes in others.items()},
+            given.rounds,
+            given.seconds,
+        )
+        for way in PASSES
     }
 
 
-def table(operation: str, layers: dict[str, dict[str, Times]]) -> Table:
-    """Lay out torch's time over ours: the median and the extremes of the rounds."""
-    shown = Table(f"{operation}: torch's time / ours", "forward", "backward")
+def table(group: str, layers: dict[str, dict[str, Times]], operations: dict[str, int], roof: float) -> Table:
+    """Lay out the others' time over ours, forward | backward: the median, for torch also the extremes.
+
+    For a convolution also how much of the speed of a matrix product our forward pass reaches.
+    """
+    others = [name for name in _names(layers) if name not in (TORCH, OURS)]
+    roofed = any(operations[name] for name in layers)
+    shown = Table(title=f"{group}: the others' time / ours", header_style="")
+    for column in ("", *(f"{TORCH} {way}" for way in PASSES), *others, *(["of the roof"] if roofed else [])):
+        shown.add_column(column, justify="right" if column else "left")
     for name, both in layers.items():
-        shown.add_row(name, str(both["forward"]), str(both["backward"]))
-    means = [geometric_mean(both[way].ratio for both in layers.values()) for way in ("forward", "backward")]
-    shown.add_row("geometric mean", *(f"{mean:.2f}" for mean in means), style="bold")
+        cells = [str(both[way]) for way in PASSES]
+        cells += [_pair(both, other) if other in both["forward"].seconds else "" for other in others]
+        if roofed:
+            cells.append(f"{operations[name] / both['forward'].median(OURS) / roof:.0%}")
+        shown.add_row(name, *cells)
+    torchs = [f"{_mean(layers, way, TORCH):.2f}" for way in PASSES]
+    means = [" | ".join(f"{_mean(layers, way, other):.2f}" for way in PASSES) for other in others]
+    shown.add_row("geometric mean", *torchs, *means, style="bold")
     return shown
+
+
+def _names(layers: dict[str, dict[str, Times]]) -> list[str]:
+    """List the ways that were timed, in their order."""
+    return list(dict.fromkeys(name for both in layers.values() for name in both["forward"].seconds))
+
+
+def _pair(both: dict[str, Times], other: str) -> str:
+    return " | ".join(f"{both[way].ratio(other):.2f}" for way in PASSES)
+
+
+def _mean(layers: dict[str, dict[str, Times]], way: str, other: str) -> float:
+    """Take the geometric mean over the layers that the other way computes."""
+    return geometric_mean(both[way].ratio(other) for both in layers.values() if other in both[way].seconds)
+
+
+def draw(measured: dict[str, dict[str, dict[str, Times]]], path: Path) -> Path:
+    """Draw torch's time over ours, a bar for each layer and pass, on a logarithmic axis around 1."""
+    from matplotlib.figure import Figure
+
+    rows = [
+        (f"{name} ({group})", both) for group, layers in measured.items() for name, both in layers.items()
+    ]
+    figure = Figure(figsize=(9, 1 + 0.32 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    places = range(len(rows))
+    for offset, way in ((-0.2, "forward"), (0.2, "backward")):
+        beyond = [both[way].ratio() - 1 for _, both in rows]
+        axes.barh([place + offset for place in places], beyond, 0.4, left=1, label=way)
+    axes.axvline(1, color="black", linewidth=1)
+    axes.set_xscale("log")
+    axes.set_yticks(places, [name for name, _ in rows])
+    axes.invert_yaxis()
+    axes.set_xlabel("torch's time / ours: to the right of 1 we are faster")
+    axes.legend()
+    figure.savefig(path, dpi=120)
+    return path
 
 
 if __name__ == "__main__":

@@ -4,67 +4,116 @@ A shared machine changes its speed from second to second, so no bare time is com
 the ratio of two times taken right after each other, and its median over several rounds.
 """
 
+import argparse
 import json
 import os
 import platform
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 
+OURS = "scratch_conv"
+TORCH = "torch"
+
+_AS_FOUND = "--openmp-as-found"
+
 
 def start_anew_for_measuring() -> None:
     """Run this program again in the environment to measure in; to be called before NumPy and torch load.
 
     The BLAS chooses its own kernel (OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE would force another), and torch's
-    idle threads wait passively unless OMP_WAIT_POLICY says otherwise.
+    idle threads wait passively unless OMP_WAIT_POLICY says otherwise or it is to be left as found.
     """
     forced = [name for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE") if name in os.environ]
-    if forced or "OMP_WAIT_POLICY" not in os.environ:
+    unset = "OMP_WAIT_POLICY" not in os.environ and _AS_FOUND not in sys.argv
+    if forced or unset:
         environment = {name: value for name, value in os.environ.items() if name not in forced}
-        environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        if unset:
+            environment["OMP_WAIT_POLICY"] = "PASSIVE"
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+
+
+class Options(argparse.Namespace):
+    """What every program here is told."""
+
+    rounds: int
+    seconds: float
+    quick: bool
+    openmp_as_found: bool
+
+    def name(self, program: str) -> str:
+        """Name the results of a program: those of a trial or of another environment stay apart."""
+        return program + "-quick" * self.quick + _AS_FOUND[1:] * self.openmp_as_found
+
+
+def options(description: str | None, rounds: int, seconds: float) -> Options:
+    """Parse the command line; `--quick` is for trying whether a program works."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--rounds", type=int, default=rounds, help="how often all are timed in turn")
+    parser.add_argument("--seconds", type=float, default=seconds, help="for each timing, about")
+    parser.add_argument("--quick", action="store_true", help="a few small cases, to see that it works")
+    parser.add_argument(_AS_FOUND, action="store_true", help="don't set OMP_WAIT_POLICY=PASSIVE")
+    given = parser.parse_args(namespace=Options())
+    if given.quick:
+        given.rounds, given.seconds = 2, 0.01
+    return given
 
 
 @dataclass(frozen=True)
 class Times:
-    """The seconds that each of two programs took, one number a round, round by round in turn."""
+    """The seconds that several programs took, by name: one number a round, round by round in turn."""
 
-    torch: tuple[float, ...]
-    ours: tuple[float, ...]
+    seconds: dict[str, list[float]]
 
-    @property
-    def ratios(self) -> list[float]:
-        """Give torch's time over ours, sorted: above 1 we are faster."""
-        return sorted(theirs / own for theirs, own in zip(self.torch, self.ours, strict=True))
+    def median(self, name: str) -> float:
+        """Give the median of a program's times."""
+        return median(self.seconds[name])
 
-    @property
-    def ratio(self) -> float:
-        """The median of the rounds' ratios."""
-        return median(self.ratios)
+    def ratios(self, other: str = TORCH) -> list[float]:
+        """Give another program's time over ours, sorted: above 1 we are faster."""
+        pairs = zip(self.seconds[other], self.seconds[OURS], strict=True)
+        return sorted(theirs / own for theirs, own in pairs)
+
+    def ratio(self, other: str = TORCH) -> float:
+        """Give the median of the rounds' ratios."""
+        return median(self.ratios(other))
 
     def __str__(self) -> str:
-        return f"{self.ratio:.2f} ({self.ratios[0]:.2f} to {self.ratios[-1]:.2f})"
+        ratios = self.ratios()
+        return f"{self.ratio():.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
 
 
-def in_turn(torchs: Callable[[], object], ours: Callable[[], object], rounds: int, seconds: float) -> Times:
-    """Time two programs in turn, each for about `seconds` a round, after one round to warm up."""
+def in_turn(programs: Mapping[str, Callable[[], object]], rounds: int, seconds: float) -> Times:
+    """Time programs in turn, each for about `seconds` a round, after one round to warm up."""
     import torch
     from torch.utils.benchmark import Timer
 
     threads = torch.get_num_threads()
-    timers = [Timer("f()", globals={"f": f}, num_threads=threads) for f in (torchs, ours)]
-    numbers = [max(1, int(seconds / max(1e-6, timer.timeit(1).mean))) for timer in timers]
-    taken = [
-        [timer.timeit(number).mean for timer, number in zip(timers, numbers, strict=True)]
-        for _ in range(rounds)
-    ]
-    return Times(tuple(pair[0] for pair in taken), tuple(pair[1] for pair in taken))
+    timers = {
+        name: Timer("f()", globals={"f": program}, num_threads=threads) for name, program in programs.items()
+    }
+    numbers = {name: max(1, int(seconds / timer.timeit(1).mean)) for name, timer in timers.items()}
+    taken: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(rounds):
+        for name, timer in timers.items():
+            taken[name].append(timer.timeit(numbers[name]).mean)
+    return Times(taken)
+
+
+def matrix_product_speed() -> float:
+    """Measure the roof: the operations a second of a large float32 matrix product by NumPy's own BLAS."""
+    import numpy as np
+    from torch.utils.benchmark import Timer
+
+    a, b = np.ones((2, 1024, 1024), dtype=np.float32)
+    taken = Timer("a @ b", globals={"a": a, "b": b}).blocked_autorange(min_run_time=0.5)
+    return 2 * 1024**3 / taken.median
 
 
 def machine() -> dict[str, Any]:
@@ -74,7 +123,7 @@ def machine() -> dict[str, Any]:
 
     return {
         "python": platform.python_version(),
-        **{name: version(name) for name in ("numpy", "torch")},
+        **{name: _version(name) for name in ("numpy", "torch", "jax")},
         "cores": os.cpu_count(),
         "torch threads": torch.get_num_threads(),
         "BLAS": [
@@ -84,6 +133,13 @@ def machine() -> dict[str, Any]:
         ],
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY"),
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def keep(name: str, results: Mapping[str, Any]) -> Path:

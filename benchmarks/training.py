@@ -1,52 +1,104 @@
-"""The speed of a training step of simple-cnn against torch's: `python -m benchmarks.training`."""
+"""The speed of training against torch's, swapped layers in a whole step: `python -m benchmarks.training`.
 
-from benchmarks.measuring import in_turn, keep, machine, start_anew_for_measuring
+A step (forward, backward, Adam) of simple-cnn and of ResNet-18 on pictures of 32x32, and an epoch of 50,000
+of them, of which both do the steps in turn. Gives a table and training.json in benchmarks/results.
+"""
+
+from benchmarks.measuring import (
+    OURS,
+    TORCH,
+    Options,
+    Times,
+    in_turn,
+    keep,
+    machine,
+    options,
+    start_anew_for_measuring,
+)
 
 if __name__ == "__main__":
     start_anew_for_measuring()
 
-import argparse
 from collections.abc import Callable
-from dataclasses import asdict
+from time import perf_counter
 
 import torch
 from rich.console import Console
-from torch import nn
+from rich.table import Table
+from torch import Tensor, nn
+from torchvision.models import resnet18
 
 import scratch_conv as sc
 from scratch_conv.training.models import simple_cnn
 
+BATCH, PICTURES = 128, 50_000
+
+
+def resnet18_for_small_pictures() -> nn.Module:
+    """Build ResNet-18 as it is used on 32x32: a 3x3 stem of stride 1, without max pooling after it."""
+    network = resnet18(num_classes=10)
+    network.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    network.maxpool = nn.Identity()
+    return network
+
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "simple-cnn": lambda: simple_cnn(3, 32, 10),
+    "ResNet-18": resnet18_for_small_pictures,
+}
+
 
 def main() -> None:
-    """Measure, print the ratio and keep the raw figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=25, help="how often both are timed in turn")
-    parser.add_argument("--batch-size", type=int, default=128, help="pictures a step")
-    options = parser.parse_args()
-    console = Console(highlight=False)
+    """Measure, print a table and keep the raw figures."""
+    given = options(__doc__, rounds=15, seconds=0.3)
+    console = Console(highlight=False, width=120)
     console.print(machine(), soft_wrap=True)
-    torchs, ours = simple_cnn(3, 32, 10), simple_cnn(3, 32, 10)
-    ours.load_state_dict(torchs.state_dict())
-    sc.swap(ours)
-    steps = training_step(torchs, options.batch_size), training_step(ours, options.batch_size)
-    times = in_turn(*steps, rounds=options.rounds, seconds=0.3)
-    console.print(f"A training step of simple-cnn, batch {options.batch_size}: torch's time / ours {times}")
-    console.print(f"Raw figures: {keep('training', {'simple-cnn step': asdict(times)})}", soft_wrap=True)
+    shown = Table(title="torch's time / ours", header_style="")
+    for column in ("", "a step", "an epoch", "seconds an epoch, torch | ours"):
+        shown.add_column(column)
+    raw = {}
+    for name, build in NETWORKS.items():
+        steps = {TORCH: TrainingStep(build), OURS: TrainingStep(build, swapped=True)}
+        step = in_turn(steps, given.rounds, given.seconds)
+        passed = epoch(steps, given)
+        raw[name] = {"step": step.seconds, "epoch": passed.seconds}
+        seconds = f"{passed.median(TORCH):.1f} | {passed.median(OURS):.1f}"
+        shown.add_row(name, str(step), f"{passed.ratio():.2f}", seconds)
+    console.print(shown)
+    console.print(f"Raw figures: {keep(given.name('training'), raw)}", soft_wrap=True)
 
 
-def training_step(network: nn.Module, batch_size: int) -> Callable[[], None]:
-    """Give a function that does one step of the recipe: forward, backward, Adam."""
-    torch.manual_seed(0)
-    pictures, labels = torch.randn(batch_size, 3, 32, 32), torch.randint(10, (batch_size,))
-    optimiser = torch.optim.Adam(network.parameters(), 1e-3)
+class TrainingStep:
+    """One step of the recipe on the same batch each time: forward, backward, Adam."""
 
-    def step() -> None:
-        loss = nn.functional.cross_entropy(network(pictures), labels)
-        optimiser.zero_grad()
+    def __init__(self, build: Callable[[], nn.Module], swapped: bool = False) -> None:
+        torch.manual_seed(0)
+        self.network = build()
+        if swapped:
+            sc.swap(self.network)
+        self.loss: Callable[[Tensor, Tensor], Tensor] = nn.CrossEntropyLoss()
+        if swapped:
+            self.loss = sc.nn.CrossEntropyLoss()
+        self.pictures, self.labels = torch.randn(BATCH, 3, 32, 32), torch.randint(10, (BATCH,))
+        self.optimiser = torch.optim.Adam(self.network.parameters(), 1e-3)
+
+    def __call__(self) -> None:
+        """Do a step."""
+        loss = self.loss(self.network(self.pictures), self.labels)
+        self.optimiser.zero_grad()
         torch.autograd.backward(loss)
-        optimiser.step()
+        self.optimiser.step()
 
-    return step
+
+def epoch(steps: dict[str, TrainingStep], given: Options) -> Times:
+    """Time the steps of an epoch, both networks in turn."""
+    taken = dict.fromkeys(steps, 0.0)
+    for _ in range(2 if given.quick else PICTURES // BATCH):
+        for name, step in steps.items():
+            start = perf_counter()
+            step()
+            taken[name] += perf_counter() - start
+    return Times({name: [seconds] for name, seconds in taken.items()})
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """Compilation, export, tracing and shape propagation see the operators and compute the same."""
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
+import torch.compiler.config
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -14,6 +15,13 @@ import scratch_conv as sc
 import scratch_conv.autograd  # registers the operators
 
 pytestmark = pytest.mark.compiles
+
+
+@pytest.fixture(autouse=True)
+def _without_caches() -> Iterator[None]:
+    """Compile anew: inductor keeps its code on disk, and finds it again when these operators have changed."""
+    with torch.compiler.config.patch(force_disable_caches=True):  # type: ignore[attr-defined]
+        yield
 
 
 def network() -> nn.Sequential:

@@ -1,0 +1,134 @@
+"""How the time of layers grows with batch, picture and threads: `python -m benchmarks.scaling`.
+
+A 3x3 convolution and max pooling, forward and backward, for batches of 1 to 512, pictures of 8 to 512 pixels
+a side, and one thread up to all cores. Gives tables, scaling.json and scaling.png in benchmarks/results.
+"""
+
+from benchmarks.measuring import (
+    OURS,
+    RESULTS,
+    TORCH,
+    Times,
+    in_turn,
+    keep,
+    machine,
+    options,
+    start_anew_for_measuring,
+)
+
+if __name__ == "__main__":
+    start_anew_for_measuring()
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.table import Table
+
+import scratch_conv as sc
+
+
+class Case(NamedTuple):
+    """Pictures of 32 channels, and the threads that they are computed by."""
+
+    batch: int
+    size: int
+    threads: int
+
+    @property
+    def pixels(self) -> int:
+        """Count the pixels of one channel of all pictures."""
+        return self.batch * self.size**2
+
+
+CORES = os.cpu_count() or 1
+SERIES: dict[str, list[Case]] = {
+    "batch": [Case(2**power, 16, CORES) for power in range(10)],
+    "size": [Case(4, 2**power, CORES) for power in range(3, 10)],
+    "threads": [Case(64, 32, threads) for threads in range(1, CORES + 1)],
+}
+
+
+def main() -> None:
+    """Measure, print tables, and keep the raw figures and a picture."""
+    given = options(__doc__, rounds=5, seconds=0.2)
+    console = Console(highlight=False, width=120)
+    console.print(machine(), soft_wrap=True)
+    measured: dict[str, dict[str, dict[str, Times]]] = {}
+    for layer in (convolution, max_pooling):
+        name = layer.__name__.replace("_", " ")
+        measured[name] = {}
+        for series, cases in SERIES.items():
+            times = {}
+            for case in cases[: 2 if given.quick else None]:
+                torch.set_num_threads(case.threads)
+                times[str(getattr(case, series))] = in_turn(layer(case), given.rounds, given.seconds)
+            measured[name][series] = times
+            console.print(table(f"{name}, by {series}", cases, times))
+    torch.set_num_threads(CORES)
+    raw = {
+        layer: {
+            series: {case: times.seconds for case, times in cases.items()} for series, cases in by.items()
+        }
+        for layer, by in measured.items()
+    }
+    name = given.name("scaling")
+    console.print(f"Raw figures: {keep(name, raw)}", soft_wrap=True)
+    console.print(f"Picture: {draw(measured, RESULTS / f'{name}.png')}", soft_wrap=True)
+
+
+def convolution(case: Case) -> dict[str, Callable[[], object]]:
+    """Give a forward and backward pass of a 3x3 convolution, 32 to 32 channels."""
+    weight = torch.randn(32, 32, 3, 3, requires_grad=True)
+    return _passes(case, lambda library, x: library.conv2d(x, weight, padding=1))
+
+
+def max_pooling(case: Case) -> dict[str, Callable[[], object]]:
+    """Give a forward and backward pass of 2x2 max pooling."""
+    return _passes(case, lambda library, x: library.max_pool2d(x, 2))
+
+
+def _passes(case: Case, layer: Callable[[Any, Any], Any]) -> dict[str, Callable[[], object]]:
+    x = torch.randn(case.batch, 32, case.size, case.size, requires_grad=True)
+    grad_output = torch.randn_like(layer(F, x))
+
+    def passes(library: Any) -> Callable[[], object]:
+        return lambda: torch.autograd.backward(layer(library, x), grad_output, inputs=[x])
+
+    return {TORCH: passes(F), OURS: passes(sc.functional)}
+
+
+def table(title: str, cases: list[Case], measured: dict[str, Times]) -> Table:
+    """Lay out the time for each pixel, which stays the same where the cost grows linearly, and the ratio."""
+    shown = Table(title=f"{title}: forward and backward", header_style="")
+    for column in (title.split()[-1], "torch, ns a pixel", "ours, ns a pixel", "torch's time / ours"):
+        shown.add_column(column, justify="right")
+    for case, (name, times) in zip(cases, measured.items(), strict=False):
+        each = (f"{times.median(way) / case.pixels * 1e9:.1f}" for way in (TORCH, OURS))
+        shown.add_row(name, *each, str(times))
+    return shown
+
+
+def draw(measured: dict[str, dict[str, dict[str, Times]]], path: Path) -> Path:
+    """Draw the time over batch, size and threads, both axes logarithmic: linear growth is a straight line."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 3.5 * len(measured)), layout="constrained")
+    panels = figure.subplots(len(measured), len(SERIES), squeeze=False)
+    for row, (layer, by) in zip(panels, measured.items(), strict=True):
+        for axes, (series, cases) in zip(row, by.items(), strict=True):
+            for way in (TORCH, OURS):
+                seconds = [times.median(way) for times in cases.values()]
+                axes.loglog([int(case) for case in cases], seconds, marker="o", label=way)
+            axes.set(title=layer, xlabel=series, ylabel="seconds, forward and backward")
+            axes.legend()
+    figure.savefig(path, dpi=120)
+    return path
+
+
+if __name__ == "__main__":
+    main()
