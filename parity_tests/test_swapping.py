@@ -163,6 +163,23 @@ def test_copies_of_swapped_layers_are_swapped_layers_of_their_own(make: Any) -> 
     assert sc.swap(copied).swapped == ("",)
 
 
+def test_swapping_tells_no_class_of_the_users_about_classes_of_its_own() -> None:
+    written = []
+
+    class Registered(nn.Conv2d):
+        def __init_subclass__(cls, *, tag: str) -> None:
+            written.append((cls.__name__, tag))
+
+    class Tagged(Registered, tag="mine"):
+        pass
+
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), Tagged(3, 2, 1))
+    assert sc.swap(model).swapped == ("0", "1")
+    assert written == [("Tagged", "mine")]
+    sc.restore(model)
+    assert type(model[1]) is Tagged
+
+
 def test_a_swapped_subclass_can_be_pickled() -> None:
     layer = Padded(4)
     sc.swap(layer)
@@ -345,6 +362,23 @@ def generated(p: float) -> float:
     """Start torch's generator anew, so that the same elements are dropped each time."""
     torch.manual_seed(0)
     return p
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own, of its quantized tensors
+@pytest.mark.parametrize(
+    "unlike",
+    [
+        lambda x: x.to_sparse(),
+        lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.quint8),
+        lambda x: torch.nested.nested_tensor([x, x[:1]], layout=torch.jagged),
+    ],
+)
+def test_override_leaves_tensors_without_plain_memory_to_torch(unlike: Any) -> None:
+    x = torch.tensor([[-1.0, 2.0], [3.0, -4.0]])
+    with sc.override():
+        result = torch.relu(unlike(x))
+    assert type(result) is type(unlike(x))
+    assert result.layout == unlike(x).layout
 
 
 def test_override_takes_what_is_written_into_a_given_tensor_for_torchs_own() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -166,6 +167,26 @@ def test_jacobians_give_torch_gradients(like: str, jacobian: Function) -> None:
     @given(cases(like, claims))
     def compare(case: Case) -> None:
         assert_parity(linearised(getattr(sc.functional, like), jacobian), case, claims)
+
+    compare()
+
+
+@pytest.mark.parametrize("like", [like for like in OPERATORS if like != "flatten"])
+def test_results_are_views_only_where_torchs_are(like: str) -> None:
+    """A view may not be detached in place."""
+    # Of channels_last inputs, batch_norm gives a permuted view.
+    claims = {"layouts": like != "batch_norm", **without_effects(like)}
+
+    def call(*tensors: Tensor | None, **arguments: Any) -> Any:
+        outputs = [getattr(library, like)(*tensors, **arguments) for library in (sc.functional, F)]
+        for ours, torchs in zip(*map(listed, outputs), strict=True):
+            assert torchs._is_view() or not ours._is_view()
+        return outputs[0]
+
+    @SOME
+    @given(cases(like, claims))
+    def compare(case: Case) -> None:
+        assert_parity(call, case, claims)
 
     compare()
 

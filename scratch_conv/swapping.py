@@ -89,9 +89,11 @@ def swap(model: nn.Module, only: Selector | None = None, exclude: Selector | Non
     unwanted = _selectors(exclude, "exclude") if exclude is not None else []
     layers = [(name, module) for name, module in model.named_modules() if isinstance(module, twins.SWAPPABLE)]
     reasons = [_why_not(name, module, wanted, unwanted) for name, module in layers]
-    for (_, module), reason in zip(layers, reasons, strict=True):
-        if not reason:
-            twins.become_ours(module)
+    chosen = [module for (_, module), reason in zip(layers, reasons, strict=True) if not reason]
+    for module in chosen:
+        twins.prepare(module)
+    for module in chosen:
+        twins.become_ours(module)
     return SwapReport(
         tuple(
             Row(name, type(module).__name__, _count_parameters(module), reason)
@@ -128,8 +130,18 @@ class _Override(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         given = kwargs or {}
-        own = _REPLACEMENTS.get(func) if given.get("out") is None else None  # into `out`, torch writes itself
-        return (own or func)(*args, **given)
+        own = _REPLACEMENTS.get(func)
+        # Into `out` torch writes itself; sparse, quantized and other tensors without strides are its own too.
+        if own is None or given.get("out") is not None or not all(map(_is_plain, (*args, *given.values()))):
+            own = func
+        return own(*args, **given)
+
+
+def _is_plain(argument: Any) -> bool:
+    """Tell whether an argument is no tensor, or one whose numbers lie in memory by strides."""
+    if not isinstance(argument, Tensor):
+        return True
+    return argument.layout == torch.strided and not (argument.is_quantized or argument.is_nested)
 
 
 def _max_pool2d_with_indices(*args: Any, **kwargs: Any) -> Any:

@@ -36,6 +36,13 @@ def computes_by_itself(module: nn.Module) -> bool:
     )
 
 
+def prepare(module: nn.Module) -> None:
+    """Make the class that a layer will have: what may go wrong does before any layer is changed."""
+    cls = _written_class(module)
+    if cls not in _OURS:
+        _generated(cls)
+
+
 def become_ours(module: nn.Module) -> None:
     """Let NumPy compute a layer: one of `SWAPPABLE`, or of a subclass that does not compute by itself."""
     cls = _written_class(module)
@@ -87,7 +94,9 @@ def _generated(cls: type[nn.Module]) -> type[nn.Module]:
         }
         if hasattr(cls, "cls_to_become"):  # what a lazy layer is after its first input
             body["cls_to_become"] = _OURS.get(cls.cls_to_become, cls.cls_to_become)
-        generated = type(cls.__name__, (cls, ours), {**body, "__reduce_ex__": _reduce})
+        # The user's class becomes a base afterwards: its __init_subclass__ is for classes that users write.
+        generated = type(cls.__name__, (ours,), {**body, "__reduce_ex__": _reduce})
+        generated.__bases__ = (cls, ours)
         _GENERATED[cls], _TORCHS[generated] = generated, cls
     return _GENERATED[cls]
 

@@ -239,7 +239,7 @@ OPERATORS: list[tuple[str, tuple[Any, ...]]] = [
     ("batch_norm_grad", (A, drawn(2, 3, 4), CHANNELS, CHANNELS.square(), CHANNELS, 0.1)),
     ("batch_norm_inference", (A, CHANNELS.clone().requires_grad_(), None, CHANNELS, CHANNELS.square(), 0.1)),
     ("normalize", (A, 0.1)),
-    ("update_running", (CHANNELS.clone(), CHANNELS, 0.1, 1.5)),
+    ("update_running", (CHANNELS.clone(), CHANNELS, 0.1, 3)),
 ]
 
 

@@ -114,6 +114,15 @@ def test_compile_keeps_what_a_classifier_changes_on_the_way() -> None:
         torch.testing.assert_close(got.grad, want.grad, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_batch_norm_is_compiled_once_for_all_sizes_of_a_batch() -> None:
+    torch._dynamo.reset()
+    compiled = torch.compile(sc.nn.BatchNorm2d(3), fullgraph=True, backend="eager", dynamic=True)
+    with torch._dynamo.config.patch(recompile_limit=2):
+        for batch in range(2, 8):
+            compiled(torch.randn(batch, 3, 4, 4))
+
+
 def test_fx_sees_one_call_a_layer() -> None:
     f = sc.functional
     steps: list[Any] = [f.max_pool2d, f.relu, f.batch_norm, f.dropout, f.dropout2d, f.flatten]

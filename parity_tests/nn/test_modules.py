@@ -109,6 +109,14 @@ def test_outputs_are_torchs(name: str, arguments: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("name", "arguments"), LAYERS)
+def test_a_layer_is_one_node_to_fx(name: str, arguments: dict[str, Any]) -> None:
+    graphs = [torch.fx.symbolic_trace(nn.Sequential(layer)).graph for layer in pair(name, arguments)[:2]]
+    nodes = [[(node.op, node.target) for node in graph.nodes] for graph in graphs]
+    assert nodes[0] == nodes[1]
+    assert ("call_module", "0") in nodes[1]
+
+
+@pytest.mark.parametrize(("name", "arguments"), LAYERS)
 def test_copies_pickles_and_files(name: str, arguments: dict[str, Any]) -> None:
     torchs, ours = pair(name, arguments)
     for copied in (copy.deepcopy(ours), pickle.loads(pickle.dumps(ours))):

@@ -66,13 +66,16 @@ def normalize(input: Tensor, eps: float) -> tuple[Tensor, Tensor]:
 
 
 @partial(operator, mutates_args=("running",))
-def update_running(running: Tensor, batch: Tensor, momentum: float, correction: float) -> None:
-    """Move a running statistic towards that of a batch, times a correction.
+def update_running(running: Tensor, batch: Tensor, momentum: float, count: int) -> None:
+    """Move a running mean towards that of a batch; or a running variance, made unbiased, over `count` values.
+
+    For a mean, `count` is 0. (A compiler may leave a whole number open; for another float it compiles anew.)
 
     The one operator that mutates: `torch.func` refuses a `copy_` onto a tensor from outside of the transform
     and, as with torch's own batch norm, lets an operator write to it.
     """
-    average = kernels.running_average(to_array(running), to_array(batch), momentum, correction)
+    unbiased = count / (count - 1) if count else 1.0
+    average = kernels.running_average(to_array(running), to_array(batch), momentum, unbiased)
     running.copy_(torch.from_numpy(average))
 
 

@@ -55,7 +55,7 @@ def empty(
 
 def is_channels_last(*operands: Tensor) -> bool:
     """Tell whether torch's output is channels_last: any operand's strides are, and the batch is not empty."""
-    return operands[0].shape[0] != 0 and any(
+    return bool(operands[0].shape[0]) and any(
         suggest_memory_format(operand) == torch.channels_last for operand in operands
     )
 

@@ -8,7 +8,7 @@ from torch.autograd import Function
 
 from scratch_conv import arguments
 from scratch_conv.autograd import LogSoftmax, ReLU, Softmax, call
-from scratch_conv.functional.calling import overridable, warn
+from scratch_conv.functional.calling import overridable, reshaped, warn
 
 
 @overridable
@@ -96,4 +96,4 @@ def _along(
     shape = input.shape or (1,)
     classes = input.reshape(math.prod(shape[:dim]), shape[dim], math.prod(shape[dim + 1 :]))
     output: Tensor = call(function, classes)
-    return output.reshape(input.shape)
+    return reshaped(output, input.shape)

@@ -8,7 +8,7 @@ from torch import Tensor
 from scratch_conv import arguments
 from scratch_conv.autograd import Conv2d, ConvTranspose2d, call, is_channels_last
 from scratch_conv.functional import convolution_arguments as check
-from scratch_conv.functional.calling import IntOrPair, autocast, overridable
+from scratch_conv.functional.calling import IntOrPair, autocast, overridable, reshaped
 from scratch_conv.kernels.geometry import Pair, reach, same_padding
 
 
@@ -173,7 +173,8 @@ def _convolve_rows(
     """Convolve (N, C, L) as pictures (N, C, 1, L)."""
     rows, kernel = input.contiguous().unsqueeze(2), weight.unsqueeze(2)
     geometry = (is_channels_last(rows, kernel), (1, stride), (0, 0, *padding), (1, dilation), groups)
-    return call(Conv2d, rows, kernel, bias, *geometry).squeeze(2)
+    output = call(Conv2d, rows, kernel, bias, *geometry)
+    return reshaped(output, (*output.shape[:2], output.shape[3]))
 
 
 def _padding(

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from scratch_conv import arguments
 from scratch_conv.autograd import Linear, call
-from scratch_conv.functional.calling import autocast, overridable, size_of
+from scratch_conv.functional.calling import autocast, overridable, reshaped, size_of
 
 
 @overridable
@@ -41,8 +41,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     else:  # a bias for every row: each is a group of its own
         own = bias.expand(*batch, outs).reshape(rows, outs)
         output = call(Linear, input.reshape(rows, 1, features), matrix.expand(rows, -1, -1), own)
-    output = output.reshape(*batch, outs)
-    return output if weight.dim() == 2 else output.squeeze(-1)
+    return reshaped(output, (*batch, outs) if weight.dim() == 2 else batch)
 
 
 def _check_linear(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:

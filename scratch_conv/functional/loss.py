@@ -17,7 +17,7 @@ from scratch_conv.autograd import (
     inverse_total_weight,
     product,
 )
-from scratch_conv.functional.calling import overridable, size_of
+from scratch_conv.functional.calling import overridable, reshaped, size_of
 
 _NARROW = {torch.float16, torch.bfloat16}
 
@@ -85,7 +85,7 @@ def _of_classes(
     losses = call(Nll, logarithms, classes, by_row, ignore_index, smoothing)
     if reduction == "none":
         shape = target.shape if input.dim() > 1 else ()
-        return losses.reshape(shape).to(input.dtype)
+        return reshaped(losses, shape).to(input.dtype)
     loss = product(losses, losses.new_ones(1, 1), (1, 1))
     if reduction == "mean":
         loss = product(
@@ -93,7 +93,7 @@ def _of_classes(
             call_constant(inverse_total_weight, classes, by_row, ignore_index, count, loss.dtype),
             (1, 1),
         )
-    return loss.reshape(()).to(input.dtype)
+    return reshaped(loss, ()).to(input.dtype)
 
 
 def _of_probabilities(
@@ -111,10 +111,10 @@ def _of_probabilities(
     outer, _, inner = logarithms.shape
     if reduction == "none":
         shape = (*input.shape[:1], *input.shape[2:]) if input.dim() > 1 else ()
-        return product(logarithms, wanted, (outer, 1, inner), -1.0).reshape(shape).to(dtype)
+        return reshaped(product(logarithms, wanted, (outer, 1, inner), -1.0), shape).to(dtype)
     count = outer * inner if reduction == "mean" else 1
     share = -1.0 / count if count else math.nan  # the mean of nothing
-    return product(logarithms, wanted, (1, 1, 1), share).reshape(()).to(dtype)
+    return reshaped(product(logarithms, wanted, (1, 1, 1), share), ()).to(dtype)
 
 
 def _by_classes(tensor: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch._prims_common import suggest_memory_format
 
 from scratch_conv import arguments
 from scratch_conv.autograd import BatchNorm, BatchNormInference, call, call_constant, update_running
-from scratch_conv.functional.calling import overridable, size_of
+from scratch_conv.functional.calling import overridable, reshaped, size_of
 
 
 @overridable
@@ -41,8 +41,8 @@ def batch_norm(
 
     Raises:
         TypeError: an argument has a type that torch does not take.
-        ValueError: there is one value a channel in training; eps is negative; or one running statistic is
-            missing.
+        ValueError: there is one value a channel in training; eps is negative, or 0 in training; or one of
+            the running statistics is missing.
         RuntimeError: shapes or dtypes do not fit; the running statistics are missing in evaluation, or
             require a gradient; or a tensor is not on the CPU.
         IndexError: the input has no channels.
@@ -62,21 +62,20 @@ def batch_norm(
     if training:
         output, mean, variance = call(BatchNorm, pixels, weight, bias, eps)
         if running_mean is not None and running_var is not None and input.numel():
-            _learn(running_mean, mean, momentum, 1.0)
-            count = input.numel() // input.shape[1]
-            _learn(running_var, variance, momentum, count / (count - 1))  # unbiased
+            _learn(running_mean, mean, momentum, 0)
+            _learn(running_var, variance, momentum, input.numel() // input.shape[1])
     else:
         output = call(BatchNormInference, pixels, weight, bias, running_mean, running_var, eps)
     return _pictures(output, input)
 
 
-def _learn(running: Tensor, batch: Tensor, momentum: float, correction: float) -> None:
+def _learn(running: Tensor, batch: Tensor, momentum: float, count: int) -> None:
     """Update a running statistic; autograd takes it for unchanged, as in torch's own batch norm."""
     if torch.compiler.is_compiling():
-        update_running(running, batch, momentum, correction)
+        update_running(running, batch, momentum, count)
     else:
         with torch.autograd._unsafe_preserve_version_counter(running):  # type: ignore[attr-defined]
-            call_constant(update_running, running, batch, momentum, correction)
+            call_constant(update_running, running, batch, momentum, count)
 
 
 def _channels_last(input: Tensor) -> bool:
@@ -96,7 +95,7 @@ def _pictures(pixels: Tensor, input: Tensor) -> Tensor:
     """View (N, C, L) as (N, C, *), with the strides of torch's batch norm of this input."""
     batch, channels, *sizes = input.shape
     if not _channels_last(input):
-        return pixels.reshape(input.shape)
+        return reshaped(pixels, input.shape)
     return pixels.mT.reshape(batch, *sizes, channels).movedim(-1, 1)
 
 
@@ -105,6 +104,8 @@ def _check_batch_norm_numbers(input: Tensor, training: bool, eps: float) -> None
         raise ValueError(
             f"Expected more than 1 value per channel when training, got input size {size_of(input)}"
         )
+    if training and eps <= 0:
+        raise ValueError(f"batch_norm eps must be positive during training, but got {eps}")
     if eps < 0:
         raise ValueError(f"batch_norm eps must be non-negative, but got {eps}")
 

@@ -17,7 +17,7 @@ from scratch_conv.autograd import (
     is_channels_last,
     max_pool2d_indices,
 )
-from scratch_conv.functional.calling import IntOrPair, overridable, size_of
+from scratch_conv.functional.calling import IntOrPair, overridable, reshaped, size_of
 from scratch_conv.kernels.geometry import Pair, Window
 
 
@@ -46,7 +46,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     if input.dim() != 4:
         batched = input.reshape(1, math.prod(input.shape[:-2]), *input.shape[-2:])
     output = call(AdaptiveAvgPool2d, batched, size, is_channels_last(batched))
-    return output if input.dim() == 4 else output.reshape(*input.shape[:-2], *size)
+    return output if input.dim() == 4 else reshaped(output, (*input.shape[:-2], *size))
 
 
 @overridable
@@ -98,7 +98,7 @@ def avg_pool2d(
     window = (kernel_size, stride, (padding[0], padding[0], padding[1], padding[1]))
     counting = (count_include_pad, divisor_override)
     output = call(AvgPool2d, batched, size, is_channels_last(batched), *counting, *window)
-    return output if input.dim() == 4 else output.squeeze(0)
+    return output if input.dim() == 4 else reshaped(output, output.shape[1:])
 
 
 @overridable
@@ -143,11 +143,11 @@ def max_pool2d(
     batched = input if input.dim() == 4 else input.unsqueeze(0)
     window = (kernel_size, stride, (padding[0], padding[0], padding[1], padding[1]), dilation)
     output, places = call(MaxPool2d, batched, ceil_mode, *window)
-    output = output if input.dim() == 4 else output.squeeze(0)
+    output = output if input.dim() == 4 else reshaped(output, output.shape[1:])
     if not return_indices:
         return output
     indices = call_constant(max_pool2d_indices, places)
-    return output, indices if input.dim() == 4 else indices.squeeze(0)
+    return output, indices if input.dim() == 4 else reshaped(indices, indices.shape[1:])
 
 
 def _adaptive_size(input: Tensor, output_size: Any) -> tuple[Any, ...]:

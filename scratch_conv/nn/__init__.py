@@ -19,6 +19,7 @@ from scratch_conv.nn.loss import CrossEntropyLoss
 from scratch_conv.nn.normalization import BatchNorm1d, BatchNorm2d
 from scratch_conv.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
 from scratch_conv.nn.shape import Flatten
+from scratch_conv.nn.tracing import TwinModule
 
 __all__ = [
     "AdaptiveAvgPool2d",
@@ -41,3 +42,7 @@ __all__ = [
     "ReLU",
     "Softmax",
 ]
+
+for _name in __all__:
+    _layer = globals()[_name]
+    _layer.__module__ = TwinModule(_layer.__module__)

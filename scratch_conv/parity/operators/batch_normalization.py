@@ -103,8 +103,9 @@ class BatchNormalization(Operator):
         for name, bound in bounds.items():
             if name.startswith(("grad_", "second_")):
                 bound.overflow |= ~results[name].isfinite()
-        overflowing = _overflowing(case, values, accumulator_of(case.torch_dtype))
-        bounds["output"].overflow |= overflowing
+        accumulator = accumulator_of(case.torch_dtype)
+        overflowing = _overflowing(case, values, accumulator)
+        bounds["output"].overflow |= overflowing | _overflowing_scaled(case, values, accumulator)
         if "running_mean" in results and case.keywords.get("training", False):
             for name in UPDATED:
                 bounds[name].overflow |= overflowing.flatten()
@@ -124,6 +125,14 @@ def _overflowing(case: Case, values: Values, dtype: torch.dtype) -> Tensor:
     axes = (0, *range(2, x.ndim))
     distance = finite - finite.mean(axes, keepdim=True)
     return ~((distance.square() + finite.abs()).sum(axes, keepdim=True) <= most)
+
+
+def _overflowing_scaled(case: Case, values: Values, dtype: torch.dtype) -> Tensor:
+    """Tell where x (γ s) + (β - μ γ s) may overflow on the way, though γ (x - μ) s + β does not."""
+    steps, (gain, shift) = _steps(case, values, dtype), _affine(values)
+    sizes = (gain * steps.scale, values.tensors["input"].abs(), steps.mean.abs(), shift)
+    slope, x, mean, start = (size.nan_to_num(0.0, 0.0, 0.0) for size in sizes)
+    return slope * (x + mean) + start > torch.finfo(dtype).max
 
 
 @dataclass
@@ -336,6 +345,7 @@ def _invalid_cases(draw: Draw, supports: Supports) -> Case:
         case.reshaped("input", shape[1:2]),
         case.reshaped("input", ()),
         case.changed(eps=-1.0),
+        case.changed(training=True, eps=0.0),
         case.changed(eps="small"),
         case.changed(momentum=None),
         case.retyped("input", "int64"),
