@@ -67,9 +67,7 @@ def compare(name: str) -> dict[str, Any]:
         return {
             "output": max(map(share, got_outputs, outputs)),
             "gradient": max(
-                float(
-                    (got - want).abs().max() / (GRADIENT_BOUND * want.abs().max() + GRADIENT_FLOOR * largest)
-                )
+                float((got - want).abs().max() / bound(want, largest))
                 for got, want in zip(got_gradients, gradients, strict=True)
                 if want.numel()
             ),
