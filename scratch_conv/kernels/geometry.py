@@ -57,6 +57,16 @@ class Window(NamedTuple):
         """Tell whether no pixel lies under two positions of the window."""
         return all(self.stride[axis] >= reach(self.kernel_size[axis], self.dilation[axis]) for axis in (0, 1))
 
+    def backwards(self, input_size: Pair, output_size: Pair) -> "Window":
+        """Give the window that convolves outputs back to inputs: at stride 1, with the weights turned.
+
+        Its padding may be negative: cropping.
+        """
+        margins = [reach(self.kernel_size[axis], self.dilation[axis]) - 1 for axis in (0, 1)]
+        before = [margins[axis] - self.padding[axis][0] for axis in (0, 1)]
+        after = [input_size[axis] + margins[axis] - output_size[axis] - before[axis] for axis in (0, 1)]
+        return self._replace(padding=((before[0], after[0]), (before[1], after[1])))
+
     def taps(self, input_size: Pair, output_size: Pair) -> Iterator["Tap"]:
         """List the window's taps in reading order, each with what it meets inside the picture."""
         for number, (i, j) in enumerate(np.ndindex(*self.kernel_size)):

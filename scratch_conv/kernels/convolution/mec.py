@@ -21,7 +21,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scratch_conv.kernels.geometry import Array, Pair, Window, reach
+from scratch_conv.kernels.convolution.shapes import Shapes
+from scratch_conv.kernels.geometry import Array, Pair, Window
 from scratch_conv.kernels.threads import get_num_threads, parallel, scratch
 
 _BLOCK_BYTES = 2**22
@@ -32,6 +33,11 @@ _FEW_COLUMNS = 512
 
 _MANY_MORE = 4
 """With so many times more outputs than inputs, adding columns back is faster than lowering the outputs."""
+
+
+def accepts(shapes: Shapes) -> bool:
+    """Tell whether this algorithm computes such a convolution: any."""
+    return True
 
 
 def conv2d(x: Array, w: Array, bias: Array | None, window: Window, groups: int) -> Array:
@@ -111,18 +117,10 @@ def _grad_input_by_convolution(
     """At stride 1 the transpose of a convolution is one too, with the weights turned by half a circle."""
     outs, channels, *kernel_size = w.shape
     turned = w.reshape(groups, outs // groups, channels, *kernel_size)[..., ::-1, ::-1].swapaxes(1, 2)
-    around = [_padding_around(input_size[axis], grad_output.shape[2 + axis], window, axis) for axis in (0, 1)]
-    backwards = window._replace(padding=(around[0], around[1]))
+    backwards = window.backwards(input_size, (grad_output.shape[2], grad_output.shape[3]))
     return conv2d(
         grad_output, turned.reshape(groups * channels, outs // groups, *kernel_size), None, backwards, groups
     )
-
-
-def _padding_around(size: int, output_size: int, window: Window, axis: int) -> Pair:
-    """Give the padding (negative: cropping) with which outputs convolve back to `size` inputs."""
-    margin = reach(window.kernel_size[axis], window.dilation[axis]) - 1
-    before = margin - window.padding[axis][0]
-    return before, size + margin - output_size - before
 
 
 class Block(NamedTuple):
