@@ -20,7 +20,7 @@ from scratch_conv.kernels import (
     softmaxes,
     threads,
 )
-from scratch_conv.kernels.convolution import im2col, mec
+from scratch_conv.kernels.convolution import im2col, mec, pointwise
 from scratch_conv.kernels.geometry import Array, Pair, reach
 
 
@@ -304,23 +304,63 @@ def test_mec_takes_the_memory_that_its_blocks_count_on(
     rows, pictures = block.rows.stop - block.rows.start, block.pictures.stop - block.pictures.start
     below = (window.kernel_size[0] - 1) * window.dilation[0] // window.stride[0]
     lowered *= (rows + below) * pictures
+    row_of_sums = sums // 2
+    if block.side == 1:
+        sums = row_of_sums  # of the two, one is the output
     columns = x.shape[1] * window.kernel_size[1]
     weights = columns * len(w) // groups * pictures // block.side * x.itemsize
     products = columns * rows * layer.output_size[1] * pictures * x.itemsize
     assert taken["forward"] == lowered + sums * rows * pictures
     assert taken["grad_weight"] == lowered + weights
     assert taken["grad_input"] == lowered + products
-    product = max(sums // 2 * rows * pictures, weights, products)
-    assert in_all == lowered + sums // 2 * rows * pictures + product
+    product = max(row_of_sums * rows * pictures, weights, products)
+    assert in_all == lowered + (sums - row_of_sums) * rows * pictures + product
 
 
 @given(layers(), st.integers(1, 4))
 def test_mec_carries_gradients_back_by_a_convolution_where_that_is_faster(
     layer: Layer, many_more: int
 ) -> None:
-    """At stride 1, unless the outputs are many more: a convolution has sums, adding columns back has none."""
+    """At stride 1, unless the outputs are many more."""
+    convolved: list[Window] = []
+    convolve = mec.conv2d
+
+    def noted(x: Array, w: Array, bias: Array | None, window: Window, groups: int) -> Array:
+        convolved.append(window)
+        return convolve(x, w, bias, window, groups)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mec, "_MANY_MORE", many_more)
-        scratch_taken(layer.operations("mec")["grad_input"])
+        patch.setattr(mec, "conv2d", noted)
+        layer.operations("mec")["grad_input"]()
     few_outputs = len(layer.w) <= many_more * layer.x.shape[1]
-    assert ("sums" in threads._local.buffers) == (layer.window.stride == (1, 1) and few_outputs)
+    assert bool(convolved) == (layer.window.stride == (1, 1) and few_outputs)
+
+
+@given(st.tuples(*[st.integers(1, 4)] * 4), st.tuples(*[st.integers(1, 9)] * 2), BYTES)
+def test_pointwise_products_take_as_much_at_a_time_as_fits(
+    sizes: tuple[int, int, int, int], size: Pair, piece_bytes: int
+) -> None:
+    """Outputs: whole pictures or pixels of one; gradients of the weight: one for each picture."""
+    n, groups, ins, outs = sizes
+    x: Array = np.ones((n, groups * ins, *size), dtype=np.float32)
+    layer = Layer(
+        x,
+        np.ones((groups * outs, ins, 1, 1), dtype=np.float32),
+        Window((1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1)),
+        groups,
+    )
+    operations = layer.operations("pointwise")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pointwise, "_PIECE_BYTES", piece_bytes)
+        assert scratch_taken(operations["forward"]) == scratch_taken(operations["grad_input"]) == 0
+        weight = layer.w.nbytes
+        assert_as_many_as_fit(scratch_taken(operations["grad_weight"]), weight, n, weight, piece_bytes)
+        shapes: list[tuple[slice, slice]] = []
+        patch.setattr(pointwise, "parallel", lambda work, pieces: shapes.extend(pieces))
+        operations["forward"]()
+    pixel_bytes = groups * outs * 4
+    pictures = max(piece[0].stop - piece[0].start for piece in shapes)
+    pixels = max(piece[1].stop - piece[1].start for piece in shapes)
+    assert_as_many_as_fit(pictures, 1, n, pixel_bytes * size[0] * size[1], piece_bytes)
+    assert_as_many_as_fit(pixels, 1, size[0] * size[1], pixel_bytes, piece_bytes)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from scratch_conv import kernels
 from scratch_conv.kernels import Window, average_pooling
-from scratch_conv.kernels.convolution import choosing, im2col, mec
+from scratch_conv.kernels.convolution import choosing, im2col, mec, pointwise
 from scratch_conv.kernels.convolution.choosing import ALGORITHMS
 from scratch_conv.kernels.convolution.shapes import Shapes
 from scratch_conv.kernels.geometry import Array, Pair, reach
@@ -73,10 +73,28 @@ def convolve_by_loops(x: Array, w: Array, window: Window, groups: int) -> Array:
     return y
 
 
+POINTS = st.builds(Window, *map(st.just, ((1, 1), (1, 1), ((0, 0), (0, 0)))), PAIRS)
+"""Windows of one tap, which meets every pixel."""
+
+
+@st.composite
+def keeping_width(draw: st.DrawFn) -> tuple[Window, Pair]:
+    """Draw a window with as many outputs in a row as pixels, and a picture size; a row may be short."""
+    kernel_size, dilation, rows = draw(PAIRS), draw(PAIRS), draw(PADS)
+    margin = reach(kernel_size[1], dilation[1]) - 1
+    before = draw(st.integers(0, margin))
+    height = max(1, reach(kernel_size[0], dilation[0]) - sum(rows)) + draw(st.integers(0, 4))
+    window = Window(kernel_size, (1, 1), (rows, (before, margin - before)), dilation)
+    return window, (height, draw(st.integers(1, 6)))
+
+
 @st.composite
 def convolutions(draw: st.DrawFn) -> tuple[Window, int, Array, Array]:
-    """Draw a window, groups, pictures and weights; a batch of none and groups without channels included."""
-    window, size = draw(windows())
+    """Draw a window, groups, pictures and weights; a batch of none and groups without channels included.
+
+    Windows that have ways of their own are drawn often.
+    """
+    window, size = draw(windows() | st.tuples(POINTS, PAIRS) | keeping_width())
     groups, ins, outs, n = draw(SMALL), draw(st.integers(0, 3)), draw(SMALL), draw(st.integers(0, 5))
     rng, dtype = np.random.default_rng(draw(st.integers(0, 2**32 - 1))), draw(FLOATS)
     x = integers(rng, dtype, n, groups * ins, *size)
@@ -94,6 +112,7 @@ def cut_up(algorithm: str, piece_bytes: int, few_columns: int, num_threads: int)
         patch.setattr(im2col, "_PIECE_BYTES", piece_bytes)
         patch.setattr(mec, "_BLOCK_BYTES", piece_bytes)
         patch.setattr(mec, "_FEW_COLUMNS", few_columns)
+        patch.setattr(pointwise, "_PIECE_BYTES", piece_bytes)
         yield
 
 

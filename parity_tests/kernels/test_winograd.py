@@ -12,10 +12,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scratch_conv import kernels
-from scratch_conv.kernels import Window
+from scratch_conv.kernels import Window, threads
 from scratch_conv.kernels.convolution import choosing, im2col, mec, winograd
 from scratch_conv.kernels.convolution.shapes import Shapes
-from scratch_conv.kernels.geometry import Array, Pair, pad
+from scratch_conv.kernels.geometry import Array, pad, reach
 
 SIZES = st.integers(1, 3) | st.integers(4, 24)
 PADS = st.tuples(st.integers(-2, 3), st.integers(-2, 3))
@@ -24,52 +24,64 @@ PADDED = Window((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
 
 
 @pytest.mark.parametrize("outputs", [2, 4])
-def test_transforms_compute_a_short_filter(outputs: int) -> None:
+@pytest.mark.parametrize("taps", [3, 5])
+def test_transforms_compute_a_short_filter(outputs: int, taps: int) -> None:
     """Σ_p A[p, i] G[p, j] B[p, k] is 1 where tap j of output i meets pixel k = i + j, else 0."""
-    a, g, b = winograd.transforms(outputs)
+    a, g, b = winograd.transforms(outputs, taps)
     filters = np.einsum("pi,pj,pk->ijk", a, g, b)
     i, j, k = np.indices(filters.shape)
-    np.testing.assert_allclose(filters, k == i + j, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(filters, k == i + j, rtol=0, atol=1e-13)
 
 
 class Drawn:
     """A convolution of whole numbers, its gradients, and their bounds."""
 
-    def __init__(self, shape: tuple[int, ...], outs: int, pads: tuple[Pair, Pair], dtype: Any, seed: int):
+    def __init__(self, shape: tuple[int, ...], outs: int, window: Window, dtype: Any, seed: int):
         rng = np.random.default_rng(seed)
 
         def integers(*shape: int) -> Array:
             return rng.integers(-4, 5, shape).astype(dtype)
 
-        self.x, self.w = integers(*shape), integers(outs, shape[1], 3, 3)
+        self.x, self.w = integers(*shape), integers(outs, shape[1], *window.kernel_size)
         self.bias = integers(outs)
-        self.window = PADDED._replace(padding=pads)
-        self.size = self.window.output_size((shape[2], shape[3]))
+        self.window = window
+        self.size = window.output_size((shape[2], shape[3]))
         self.grad_output = integers(shape[0], outs, *self.size)
+
+    def __repr__(self) -> str:
+        return f"Drawn({self.x.shape}, {len(self.w)}, {self.window}, {self.x.dtype})"
 
     def forward(self) -> tuple[Array, Array]:
         """Give the output without a bias, and how far it may lie from the true one."""
-        rows, columns = (Tiles(size) for size in self.size)
-        pixels = rows.along(columns, rows.pixels(columns, pad(self.x, self.window.padding)), "b")
-        weights = rows.along(columns, self.w, "g")
+        rows, columns = self._tiles()
+        pixels = transformed(
+            cut(pad(self.x, self.window.padding), rows.pixels, columns.pixels), rows.b, columns.b
+        )
+        weights = transformed(self.w, rows.g, columns.g)
         values = np.einsum("ncabij,ocij->noabij", pixels, weights)
-        bound = np.einsum("noabij,ip,jq->noapbq", values, rows.a, columns.a)
-        bound = bound.reshape(*bound.shape[:2], rows.count * rows.step, columns.count * columns.step)
-        terms = self.x.shape[1] + 40
+        tiles = np.einsum("noabij,ip,jq->noapbq", values, rows.a, columns.a)
+        bound = np.zeros((*values.shape[:2], rows.outputs.max() + 1, columns.outputs.max() + 1))
+        bound[:, :, rows.outputs[:, :, None, None], columns.outputs] = tiles
+        terms = self.x.shape[1] + math.prod(self.window.kernel_size) + 40
         exact = im2col.conv2d(self.x.astype(np.float64), self.w.astype(np.float64), None, self.window, 1)
         return exact, gamma(terms, self.x.dtype) * bound[:, :, : self.size[0], : self.size[1]]
 
     def grad_weight(self) -> tuple[Array, Array]:
         """Give the gradient of the weight, and how far it may lie from the true one."""
-        rows, columns = (Tiles(size) for size in self.size)
-        pixels = rows.along(columns, rows.pixels(columns, pad(self.x, self.window.padding)), "b")
-        grads = rows.along(columns, rows.outputs(columns, self.grad_output), "a")
+        rows, columns = self._tiles()
+        pixels = transformed(
+            cut(pad(self.x, self.window.padding), rows.pixels, columns.pixels), rows.b, columns.b
+        )
+        grads = transformed(cut(self.grad_output, rows.outputs, columns.outputs), rows.a, columns.a)
         values = np.einsum("ncabij,noabij->ocij", pixels, grads)
         bound = np.einsum("ocij,ip,jq->ocpq", values, rows.g, columns.g)
-        terms = len(self.x) * rows.count * columns.count + 80
+        terms = len(self.x) * len(rows.outputs) * len(columns.outputs) + 110
         grad_output, x = self.grad_output.astype(np.float64), self.x.astype(np.float64)
         exact = im2col.conv2d_grad_weight(grad_output, x, self.window, 1)
         return exact, gamma(terms, self.x.dtype) * bound
+
+    def _tiles(self) -> list["Tiles"]:
+        return [Tiles(self.size[i], self.window.kernel_size[i], self.window.dilation[i]) for i in (0, 1)]
 
 
 def gamma(terms: int, dtype: np.dtype[Any]) -> float:
@@ -78,45 +90,49 @@ def gamma(terms: int, dtype: np.dtype[Any]) -> float:
 
 
 class Tiles:
-    """The tiles along an axis of so many outputs, with the absolute values of the transforms."""
+    """The tiles along an axis: where their pixels and outputs are, and the transforms' absolute values."""
 
-    def __init__(self, outputs: int):
-        self.step = 2 if outputs <= 2 else 4
-        self.count = -(-outputs // self.step)
-        self.a, self.g, self.b = (np.abs(matrix) for matrix in winograd.transforms(self.step))
+    def __init__(self, outputs: int, taps: int, dilation: int):
+        step = 2 if outputs <= 2 * dilation else 4
+        origins = np.array([
+            first + phase for first in range(0, outputs, step * dilation) for phase in range(dilation)
+        ])  # fmt: skip
+        self.pixels = origins[:, None] + np.arange(step + taps - 1) * dilation
+        self.outputs = origins[:, None] + np.arange(step) * dilation
+        self.a, self.g, self.b = (np.abs(matrix) for matrix in winograd.transforms(step, taps))
 
-    def pixels(self, columns: "Tiles", padded: Array) -> Array:
-        """Cut padded pictures into overlapping tiles: (n, c, rows of tiles, columns of tiles, i, j)."""
-        return self._cut(columns, padded, 2)
 
-    def outputs(self, columns: "Tiles", y: Array) -> Array:
-        """Cut outputs into tiles, as `pixels`."""
-        return self._cut(columns, y, 0)
+def cut(pictures: Array, rows: Array, columns: Array) -> Array:
+    """Cut pictures into tiles (n, c, rows of tiles, columns of tiles, i, j); beyond their ends is zero."""
+    whole = np.zeros((*pictures.shape[:2], rows.max() + 1, columns.max() + 1))
+    height, width = (min(whole.shape[axis], pictures.shape[axis]) for axis in (2, 3))
+    whole[:, :, :height, :width] = pictures[:, :, :height, :width]
+    return whole[:, :, rows[:, :, None, None], columns].swapaxes(3, 4)
 
-    def _cut(self, columns: "Tiles", pictures: Array, overlap: int) -> Array:
-        room = [axis.count * axis.step + overlap for axis in (self, columns)]
-        whole = np.zeros((*pictures.shape[:2], *room))
-        whole[:, :, : pictures.shape[2], : pictures.shape[3]] = np.abs(pictures)
-        tiles = np.empty(
-            (*whole.shape[:2], self.count, columns.count, self.step + overlap, columns.step + overlap)
-        )
-        for a, b in np.ndindex(self.count, columns.count):
-            row, column = a * self.step, b * columns.step
-            tiles[:, :, a, b] = whole[:, :, row:, column:][:, :, : tiles.shape[4], : tiles.shape[5]]
-        return tiles
 
-    def along(self, columns: "Tiles", pictures: Array, name: str) -> Array:
-        """Transform the last two axes."""
-        return np.einsum("ip,...pq,jq->...ij", getattr(self, name), np.abs(pictures), getattr(columns, name))
+def transformed(tiles: Array, rows: Array, columns: Array) -> Array:
+    """Transform the absolute values along the last two axes."""
+    return np.einsum("ip,...pq,jq->...ij", rows, np.abs(tiles), columns)
 
 
 @st.composite
 def convolutions(draw: st.DrawFn) -> Drawn:
     """Draw pictures with at least one output; a batch of none included."""
-    pads = draw(st.tuples(PADS, PADS))
-    height, width = (max(1, 3 - sum(pads[axis])) + draw(SIZES) - 1 for axis in (0, 1))
+    taps, steps = st.sampled_from([3, 5]), st.integers(1, 3)
+    window = Window(
+        draw(st.just((3, 3)) | st.tuples(taps, taps)),
+        (1, 1),
+        draw(st.tuples(PADS, PADS)),
+        draw(st.just((1, 1)) | st.tuples(steps, steps)),
+    )
+    height, width = (
+        max(1, reach(window.kernel_size[axis], window.dilation[axis]) - sum(window.padding[axis]))
+        + draw(SIZES)
+        - 1
+        for axis in (0, 1)
+    )
     shape = draw(st.integers(0, 5)), draw(st.integers(1, 4)), height, width
-    return Drawn(shape, draw(st.integers(1, 4)), pads, draw(DTYPES), draw(st.integers(0, 2**32 - 1)))
+    return Drawn(shape, draw(st.integers(1, 4)), window, draw(DTYPES), draw(st.integers(0, 2**32 - 1)))
 
 
 @contextmanager
@@ -130,7 +146,7 @@ def cut_up(run: int, fewest: int, num_threads: int) -> Iterator[None]:
     winograd._axis.cache_clear()
 
 
-CUTS = st.tuples(st.integers(1, 4), st.sampled_from([1, 3_000, 30_000, 2**21]), st.integers(1, 3))
+CUTS = st.tuples(st.integers(3, 5), st.sampled_from([1, 3_000, 30_000, 2**21]), st.integers(1, 3))
 
 
 def assert_within(got: Array, expected: Array, bound: Array, dtype: np.dtype[Any]) -> None:
@@ -140,7 +156,7 @@ def assert_within(got: Array, expected: Array, bound: Array, dtype: np.dtype[Any
 
 
 @given(convolutions(), CUTS, st.booleans())
-@example(Drawn((2, 3, 30, 1), 2, ((1, 1), (1, 1)), np.dtype(np.float32), 0), (4, 1, 2), True)
+@example(Drawn((2, 3, 30, 1), 2, PADDED, np.dtype(np.float32), 0), (4, 1, 2), True)
 def test_a_convolution_is_as_near_as_stated(drawn: Drawn, cuts: tuple[int, int, int], turned: bool) -> None:
     """For operands that lie in memory in any order."""
     x = np.ascontiguousarray(drawn.x.transpose(2, 3, 0, 1)).transpose(2, 3, 0, 1) if turned else drawn.x
@@ -164,7 +180,7 @@ def test_gradients_are_as_near_as_stated(drawn: Drawn, cuts: tuple[int, int, int
         grad_input = winograd.conv2d_grad_input(drawn.grad_output, drawn.w, size, drawn.window, 1)
     assert_within(grad_weight, expected, bound, drawn.x.dtype)
     back = drawn.window.backwards(size, drawn.size)
-    turned = Drawn((1, 1, *drawn.size), 1, back.padding, drawn.x.dtype, 0)
+    turned = Drawn((1, 1, *drawn.size), 1, back, drawn.x.dtype, 0)
     turned.x, turned.w = drawn.grad_output, drawn.w[:, :, ::-1, ::-1].swapaxes(0, 1)
     assert_within(grad_input, *turned.forward(), drawn.x.dtype)
 
@@ -297,12 +313,15 @@ def test_winograd_can_be_switched_off() -> None:
     ("changed", "accepted"),
     [
         (shapes(1, 1, 1, 3), True),
+        (shapes(window=PADDED._replace(kernel_size=(3, 5))), True),
+        (shapes(window=PADDED._replace(kernel_size=(5, 3), dilation=(4, 4))), True),
         (shapes(window=PADDED._replace(kernel_size=(3, 1))), False),
-        (shapes(window=PADDED._replace(kernel_size=(1, 3))), False),
+        (shapes(window=PADDED._replace(kernel_size=(4, 3))), False),
+        (shapes(window=PADDED._replace(kernel_size=(3, 7))), False),
         (shapes(window=PADDED._replace(stride=(1, 2))), False),
         (shapes(window=PADDED._replace(stride=(2, 1))), False),
-        (shapes(window=PADDED._replace(dilation=(1, 2))), False),
-        (shapes(window=PADDED._replace(dilation=(2, 1))), False),
+        (shapes(window=PADDED._replace(dilation=(1, 5))), False),
+        (shapes(window=PADDED._replace(dilation=(5, 1))), False),
         (shapes(groups=2), False),
         (shapes()._replace(dtype=np.dtype(np.float64)), True),
         (shapes()._replace(dtype=np.dtype(np.complex64)), False),
@@ -363,7 +382,7 @@ def test_scratch_memory_is_bounded(operation: str, n: int, channels: int, size: 
             winograd.conv2d_grad_weight(x, x, PADDED, 1)
         else:
             winograd.conv2d_grad_input(x, w, (size, size), PADDED, 1)
-    buffers: dict[str, Array] = kernels.threads._local.buffers
+    buffers: dict[str, Array] = threads._local.buffers
     taken = {name: buffer.nbytes for name, buffer in buffers.items() if name not in ("weights", "product")}
     assert sum(taken.values()) <= 2**25
     values = 36 * channels * -(-size // 4) * min(winograd._RUN, -(-size // 4)) * 4

@@ -48,15 +48,18 @@ def conv2d(x: Array, w: Array, bias: Array | None, window: Window, groups: int) 
 
     def work(block: Block) -> None:
         part = block.of_outputs(y)
-        sums = scratch("sums", (len(part), *w_rows.shape[1:3], part[0, 0].size), x.dtype)
-        product = scratch("product", sums.shape, x.dtype)
+        shape = (len(part), *w_rows.shape[1:3], part[0, 0].size)
+        # Outputs of pictures side by side are not: those are summed apart.
+        sums = part.reshape(shape) if block.side == 1 else scratch("sums", shape, x.dtype)
+        product = scratch("product", shape, x.dtype)
         for i, pixels in enumerate(_tap_rows(_lower(x, block, size[1]), block, groups)):
             np.matmul(w_rows[i], pixels, out=product if i else sums)
             if i:
                 sums += product
         if bias is not None:
             sums += bias.reshape(*w_rows.shape[1:3], 1)
-        part[:] = sums.reshape(part.shape)
+        if block.side > 1:
+            part[:] = sums.reshape(part.shape)
 
     parallel(work, _blocks(x, w.shape[0], window, size))
     return y
@@ -214,11 +217,35 @@ def _empty_lowered(x: Array, block: Block, width: int) -> Array:
 
 def _lower(x: Array, block: Block, width: int) -> Array:
     lowered = _empty_lowered(x, block, width)
+    if block.side == 1 and block.window.stride == (1, 1) and width == x.shape[3] and x.flags.c_contiguous:
+        _lower_whole_rows(lowered, x, block)
+        return lowered
     if any(size > 0 for sides in block.window.padding for size in sides):
         lowered[:] = 0
     for taps, pixels in _met(lowered, x, block):
         np.copyto(taps, pixels)
     return lowered
+
+
+def _lower_whole_rows(lowered: Array, x: Array, block: Block) -> None:
+    """Lower rows that are as long as those of the outputs: all of them as one run, shifted.
+
+    What a shift carries over the end of a row is padding. One run is copied in a third of the time of many.
+    """
+    filled, met = block.window.inside(0, 0, x.shape[2], lowered.shape[4])
+    width = x.shape[3]
+    pixels = x[block.pictures][:, :, met]
+    pixels = pixels.reshape(*pixels.shape[:2], pixels.shape[2] * width)
+    for j in range(lowered.shape[2]):
+        taps = lowered[:, :, j, 0, :, 0]
+        taps[:, :, : filled.start] = 0
+        taps[:, :, filled.stop :] = 0
+        run = taps[:, :, filled].reshape(pixels.shape)
+        shift = j * block.window.dilation[1] - block.window.padding[1][0]
+        kept = max(0, pixels.shape[2] - abs(shift))
+        run[..., max(0, -shift) :][..., :kept] = pixels[..., max(0, shift) :][..., :kept]
+        taps[..., : max(0, -shift)] = 0
+        taps[..., max(0, width - max(0, shift)) :] = 0
 
 
 def _met(lowered: Array, x: Array, block: Block) -> Iterator[tuple[Array, Array]]:

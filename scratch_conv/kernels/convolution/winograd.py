@@ -1,36 +1,36 @@
-"""Convolution of 3x3 with a quarter of the multiplications (Winograd; Lavin and Gray, 2015).
+"""Convolution with a quarter of the multiplications (Winograd; Lavin and Gray, 2015).
 
 Along one axis, two polynomials can be multiplied by their values at enough points (Toom and Cook): evaluate
-both, multiply value by value, interpolate. Its transpose computes m outputs of a 3-tap filter from m + 2
-pixels with m + 2 multiplications instead of 3 m,
+both, multiply value by value, interpolate. Its transpose computes m outputs of a filter of r taps from
+m + r - 1 pixels, with as many multiplications instead of m r:
 
     y = Aᵀ (G w · B x)
 
 with points p_0, p_1, ... and infinity, M_i = Π_{j ≠ i} (p_i - p_j), and in row i
 
-    A: 1, p_i, p_i², ...      G: (1, p_i, p_i²) / M_i      B: the coefficients of Π_{j ≠ i} (z - p_j)
+    A: 1, p_i, p_i², ...      G: (1, p_i, p_i², ...) / M_i      B: the coefficients of Π_{j ≠ i} (z - p_j)
 
-Along both axes, a picture is cut into tiles of m x m outputs whose pixels overlap by 2, and each (i, j) of
-the (m + 2)² values of a tile is a product of matrices over the channels:
+Along both axes, a picture is cut into tiles of m x m outputs whose pixels overlap, and each (i, j) of the
+values of a tile is a product of matrices over the channels:
 
     U_ij = (G w Gᵀ)_ij    V_ij = (B x Bᵀ)_ij      M_ij = V_ij · U_ij      y = Aᵀ M A
 
 The derivatives are the same chain transposed: dM = A dy Aᵀ,  dU_ij = V_ijᵀ · dM_ij,  dw = Gᵀ dU G. (At
 stride 1 the gradient of the input is a convolution itself.) All of it, the transforms too, are products of
 matrices, which the BLAS does at full speed; it transposes its operands on the way, so that no pixel is moved
-by itself.
+by itself. A dilated kernel needs only tiles of pixels that are as far apart.
 
-The error. Let n = C + 40: the terms of the product, 6 in each of the four transforms of pixels and values, 9
-in that of the weights, and 7 roundings of its constants. Then, as for any chain of sums (Higham, Accuracy and
-Stability of Numerical Algorithms, section 3.1; Barabasz, Anderson, Soodhalter and Gregg, "Error analysis and
-improving the accuracy of Winograd convolution for deep neural networks", 2020),
+The error. Let n = C + KH·KW + 40: the terms of the products with C channels and KH·KW taps, 8 in each of the
+four transforms of pixels and values, and 8 roundings of the constants in G. Then, as for any chain of sums
+(Higham, Accuracy and Stability of Numerical Algorithms, section 3.1; Barabasz, Anderson, Soodhalter and
+Gregg, "Error analysis and improving the accuracy of Winograd convolution for deep neural networks", 2020),
 
     |computed - exact| <= gamma_n |A|ᵀ (|G| |w| |G|ᵀ · |B| |x| |B|ᵀ) |A|
 
-For the gradient of the weight the sums are those over all tiles, n = their number + 80. Unlike the bound of a
-direct sum, this one depends on all pixels of a tile, not on those under one window alone.
+For the gradient of the weight the sums are those over all tiles, n = their number + 110. Unlike the bound of
+a direct sum, this one depends on all pixels of a tile, not on those under one window alone.
 
-Shapes and terms are those of `im2col`, with G = 1 group and 3x3 weights.
+Shapes and terms are those of `im2col`, with G = 1 group and 3 or 5 taps along each axis.
 """
 
 from functools import lru_cache
@@ -44,8 +44,12 @@ from scratch_conv.kernels.convolution.shapes import Shapes
 from scratch_conv.kernels.geometry import Array, Pair, Window
 from scratch_conv.kernels.threads import get_num_threads, parallel, scratch
 
-_POINTS = {2: (0.0, 1.0, -1.0), 4: (0.0, 0.75, -0.75, 1.5, -1.5)}
-"""The points for tiles of 2 and of 4 outputs. 3/4 and 3/2 err a third as much as the usual 1 and 2."""
+_POINTS = {
+    4: (0.0, 1.0, -1.0),
+    6: (0.0, 0.75, -0.75, 1.5, -1.5),
+    8: (0.0, 0.5625, -0.5625, 1.0, -1.0, 1.875, -1.875),
+}
+"""The points beside infinity for so many values. 3/4 and 3/2 err a third as much as the usual 1 and 2."""
 
 _RUN = 4
 """So many tiles in a row go through one matrix: larger ones hold more zeros, smaller ones are slow."""
@@ -55,10 +59,11 @@ _BLOCK_BYTES = 2**21, 2**24
 
 
 def accepts(shapes: Shapes) -> bool:
-    """Tell whether this algorithm computes such a convolution: 3x3, and a block of it fits into memory."""
+    """Tell whether this algorithm computes such a convolution, and a block of it fits into memory."""
     window = shapes.window
-    plain = window.kernel_size == (3, 3) and window.stride == window.dilation == (1, 1)
-    if not plain or shapes.groups != 1 or shapes.dtype not in (np.float32, np.float64):
+    if {*window.kernel_size} - {3, 5} or window.stride != (1, 1) or max(window.dilation) > _RUN:
+        return False
+    if shapes.groups != 1 or shapes.dtype not in (np.float32, np.float64):
         return False
     rows, columns = _axes(shapes.input_size, window, shapes.dtype)
     channels = shapes.channels + shapes.out_channels
@@ -72,7 +77,7 @@ def tiles_of(shapes: Shapes) -> int:
 
 
 def conv2d(x: Array, w: Array, bias: Array | None, window: Window, groups: int) -> Array:
-    """Convolve x (N, C, H, W) with w (O, C, 3, 3) into y (N, O, OH, OW): y = Aᵀ (G w Gᵀ · B x Bᵀ) A + bias.
+    """Convolve x (N, C, H, W) with w (O, C, KH, KW) into y (N, O, OH, OW): y = Aᵀ (G w Gᵀ · B x Bᵀ) A + bias.
 
     The transforms would spread an infinity or a NaN over the picture, and may overflow where the result does
     not: if anything that is not finite comes out, it is computed without them. So are the derivatives.
@@ -90,12 +95,12 @@ def conv2d_grad_input(grad_output: Array, w: Array, input_size: Pair, window: Wi
 
 
 def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int) -> Array:
-    """Carry the gradient of y (N, O, OH, OW) back to w (O, C, 3, 3): dw = Gᵀ ((B x Bᵀ)ᵀ · (A dy Aᵀ)) G."""
+    """Carry the gradient of y (N, O, OH, OW) back to w (O, C, KH, KW): dw = Gᵀ ((B x Bᵀ)ᵀ · (A dy Aᵀ)) G."""
     rows, columns = _axes((x.shape[2], x.shape[3]), window, x.dtype)
     outs, channels = grad_output.shape[1], x.shape[1]
     blocks = _blocks(x.shape, outs, rows, columns, x.itemsize)
     if not blocks:
-        return np.zeros((outs, channels, 3, 3), dtype=x.dtype)
+        return np.zeros((outs, channels, *window.kernel_size), dtype=x.dtype)
     threads = min(get_num_threads(), len(blocks))
     shares = np.empty((threads, rows.points, columns.points, channels, outs), dtype=x.dtype)
 
@@ -138,17 +143,18 @@ def _convolve(x: Array, w: Array, bias: Array | None, window: Window) -> tuple[A
     return y, all(finite)
 
 
-def transforms(outputs: int) -> tuple[Array, Array, Array]:
-    """Give A (points, outputs), G (points, 3) and B (points, outputs + 2) for tiles of so many outputs.
+def transforms(outputs: int, taps: int) -> tuple[Array, Array, Array]:
+    """Give A (points, outputs), G (points, taps) and B (points, outputs + taps - 1): a row for each point.
 
     The last of the points is infinity, where a polynomial's value is its leading coefficient.
     """
-    points = _POINTS[outputs]
-    a, g, b = (np.zeros((outputs + 2, length)) for length in (outputs, 3, outputs + 2))
+    count = outputs + taps - 1
+    points = _POINTS[count]
+    a, g, b = (np.zeros((count, length)) for length in (outputs, taps, count))
     for i, point in enumerate(points):
         others = points[:i] + points[i + 1 :]
         a[i] = point ** np.arange(outputs)
-        g[i] = point ** np.arange(3) / np.prod([point - other for other in others])
+        g[i] = point ** np.arange(taps) / np.prod([point - other for other in others])
         b[i, :-1] = np.poly(others)[::-1]
     a[-1, -1] = g[-1, -1] = 1
     b[-1] = np.poly(points)[::-1]
@@ -176,43 +182,55 @@ class Axis(NamedTuple):
     points: int
     tiles: int
     taps: Array
-    """G (points, 3)."""
+    """G (points, taps)."""
     evaluate: tuple[Part, ...]
     interpolate: tuple[Part, ...]
 
 
 def _axes(size: Pair, window: Window, dtype: Any) -> tuple[Axis, Axis]:
     rows, columns = (
-        _axis(size[axis], window.output_size(size)[axis], window.padding[axis][0], dtype) for axis in (0, 1)
+        _axis(
+            size[axis],
+            window.output_size(size)[axis],
+            window.kernel_size[axis],
+            window.padding[axis][0],
+            window.dilation[axis],
+            dtype,
+        )
+        for axis in (0, 1)
     )
     return rows, columns
 
 
 @lru_cache(maxsize=256)
-def _axis(size: int, output_size: int, padding: int, dtype: Any) -> Axis:
-    """Cut an axis into runs of tiles, as even as possible; padding needs no pixels, only fewer columns."""
-    step = 2 if output_size <= 2 else 4
-    a, g, b = transforms(step)
-    tiles = -(-output_size // step)
-    runs = -(-tiles // _RUN)
-    bounds = [tiles * run // runs for run in range(runs + 1)]
+def _axis(size: int, output_size: int, taps: int, padding: int, dilation: int, dtype: Any) -> Axis:
+    """Cut an axis into runs of tiles, as even as possible; padding needs no pixels, only fewer columns.
+
+    The outputs of `dilation` tiles alternate, and these are in one run.
+    """
+    outputs = 2 if output_size <= 2 * dilation else 4
+    a, g, b = transforms(outputs, taps)
+    turns = -(-output_size // (outputs * dilation))
+    runs = -(-turns * dilation // (_RUN // dilation * dilation))
+    bounds = [turns * run // runs * dilation for run in range(runs + 1)]
     cut = [slice(first, last) for first, last in pairwise(bounds)]
     return Axis(
-        points=step + 2,
-        tiles=tiles,
+        points=len(g),
+        tiles=turns * dilation,
         taps=g,
-        evaluate=tuple(_part(run, b.astype(dtype), step, padding, size) for run in cut),
-        interpolate=tuple(_part(run, a.astype(dtype), step, 0, output_size) for run in cut),
+        evaluate=tuple(_part(run, b.astype(dtype), outputs, dilation, padding, size) for run in cut),
+        interpolate=tuple(_part(run, a.astype(dtype), outputs, dilation, 0, output_size) for run in cut),
     )
 
 
-def _part(run: slice, matrix: Array, step: int, padding: int, size: int) -> Part:
-    """Place a tile's matrix for each tile of the run, `step` further each time, and cut off the padding."""
-    tiles, (points, width) = run.stop - run.start, matrix.shape
-    placed = np.zeros((tiles, points, step * (tiles - 1) + width), dtype=matrix.dtype)
-    for tile in range(tiles):
-        placed[tile, :, step * tile : step * tile + width] = matrix
-    start = step * run.start - padding
+def _part(run: slice, matrix: Array, outputs: int, dilation: int, padding: int, size: int) -> Part:
+    """Place a tile's matrix for each tile of the run where the tile is, and cut off the padding."""
+    tiles, (points, width) = range(run.start, run.stop), matrix.shape
+    origins = [tile // dilation * dilation * outputs + tile % dilation - padding for tile in tiles]
+    start, reached = origins[0], dilation * (width - 1) + 1
+    placed = np.zeros((len(tiles), points, origins[-1] + reached - start), dtype=matrix.dtype)
+    for tile, origin in enumerate(origins):
+        placed[tile, :, origin - start : origin - start + reached : dilation] = matrix
     first, last = (min(max(edge, 0), size) for edge in (start, start + placed.shape[2]))
     inside = placed[:, :, first - start : last - start] if first < last else placed[:, :, :0]
     return Part(run, slice(first, last), np.ascontiguousarray(inside))
@@ -264,20 +282,20 @@ def _run_bytes(rows: Axis, columns: Axis, channels: int, itemsize: int) -> int:
 
 def _transformed_weights(w: Array, rows: Axis, columns: Axis) -> Array:
     """Give G w Gᵀ as (points, points, C, O)."""
-    outs, channels = w.shape[:2]
+    outs, channels, height, width = w.shape
     taps = np.kron(rows.taps, columns.taps).astype(w.dtype)
     weights = scratch("weights", (rows.points, columns.points, channels, outs), w.dtype)
-    by_channel = np.ascontiguousarray(w).reshape(outs, channels, 9).transpose(1, 2, 0)
+    by_channel = np.ascontiguousarray(w).reshape(outs, channels, height * width).transpose(1, 2, 0)
     with np.errstate(all="ignore"):
         np.matmul(taps, by_channel, out=weights.reshape(len(taps), channels, outs).swapaxes(0, 1))
     return weights
 
 
 def _weights_from(shares: Array, rows: Axis, columns: Axis) -> Array:
-    """Give Gᵀ (Σ shares) G as (O, C, 3, 3), for shares of (points, points, C, O): the transpose."""
+    """Give Gᵀ (Σ shares) G as (O, C, KH, KW), for shares of (points, points, C, O): the transpose."""
     channels, outs = shares.shape[3:]
     taps = np.kron(rows.taps, columns.taps).astype(shares.dtype)
-    weights = np.empty((outs, channels, 9), dtype=shares.dtype)
+    weights = np.empty((outs, channels, taps.shape[1]), dtype=shares.dtype)
     total = shares[0]
     with np.errstate(all="ignore"):
         for share in shares[1:]:
@@ -285,7 +303,7 @@ def _weights_from(shares: Array, rows: Axis, columns: Axis) -> Array:
         np.matmul(
             total.reshape(len(taps), channels, outs).transpose(1, 2, 0), taps, out=weights.swapaxes(0, 1)
         )
-    return weights.reshape(outs, channels, 3, 3)
+    return weights.reshape(outs, channels, rows.taps.shape[1], columns.taps.shape[1])
 
 
 def _empty_values(name: str, shape: tuple[int, ...], channels: int, dtype: Any) -> Array:
