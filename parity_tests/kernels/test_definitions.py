@@ -33,12 +33,11 @@ FLOATS = st.sampled_from([np.float32, np.float64])
 @st.composite
 def windows(draw: st.DrawFn, pooling: bool = False) -> tuple[Window, Pair]:
     """Draw a window, and a picture size on which it has at least one position."""
-    stride, dilation = draw(st.just((1, 1)) | PAIRS), draw(PAIRS)  # stride 1 has ways of its own
+    stride, dilation = (draw(st.just((1, 1)) | PAIRS) for _ in range(2))  # these have ways of their own
     if pooling:
         kernel_size = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
         most = [st.just(size // 2) | st.integers(0, size // 2) for size in kernel_size]
         padding = draw(st.tuples(*[st.tuples(pad, pad) for pad in most]))
-        dilation = draw(st.sampled_from([(1, 1), dilation]))  # undilated, too
     else:
         kernel_size, padding = draw(PAIRS), draw(st.tuples(PADS, PADS))
     height, width = (
