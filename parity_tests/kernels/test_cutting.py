@@ -235,7 +235,8 @@ def bytes_of_a_row(layer: Layer) -> tuple[int, int, int]:
     remainders = {i * dilation % stride for i in range(height)}
     width = layer.output_size[1] * layer.x.itemsize
     columns = layer.x.shape[1] * layer.window.kernel_size[1] * width
-    return columns * len(remainders), columns * height * stacks(layer), len(layer.w) * width
+    stacked = columns * height + layer.groups * width  # and ones, for a bias
+    return columns * len(remainders), stacked * stacks(layer), len(layer.w) * width
 
 
 CUTS = st.sampled_from([1, 2_000, 20_000, 2**22]), st.sampled_from([1, 16, 100, 512]), st.integers(1, 3)
@@ -323,8 +324,8 @@ def test_mec_takes_the_memory_that_its_blocks_count_on(
     added = sums if height > 1 and not stacks(layer) else 0  # a product that is added to the sums
     sums = sums if block.side > 1 else 0  # otherwise they are the output
     columns = x.shape[1] * window.kernel_size[1]
-    multiplied = height if stacks(layer) else 1  # rows of taps at a time
-    weights = columns * multiplied * len(w) // groups * pictures // block.side * x.itemsize
+    multiplied = columns * height + groups if stacks(layer) else columns
+    weights = multiplied * len(w) // groups * pictures // block.side * x.itemsize
     products = columns * rows * layer.output_size[1] * pictures * x.itemsize
     assert taken["forward"] == lowered + stacked + sums + added
     assert taken["grad_weight"] == lowered + stacked + weights

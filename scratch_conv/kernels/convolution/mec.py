@@ -46,7 +46,7 @@ def conv2d(x: Array, w: Array, bias: Array | None, window: Window, groups: int) 
     y = np.empty((x.shape[0], w.shape[0], *size), dtype=x.dtype)
     w_rows = _weight_rows(w, groups)
     if stacks := _stacks(w.shape, groups):
-        w_rows = np.concatenate([*w_rows], axis=2)[None]
+        w_rows, bias = _stacked_weights(w_rows, bias), None
 
     def work(block: Block) -> None:
         part = block.of_outputs(y)
@@ -78,7 +78,7 @@ def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int
     threads = min(get_num_threads(), len(blocks))
     shares = [blocks[first::threads] for first in range(threads)]
     products = 1 if stacks else height
-    rows = height // products * channels * width
+    rows = height * channels * width + 1 if stacks else channels * width
     sums = np.zeros((len(shares), groups, products, rows, outs), dtype=x.dtype)
 
     def work(share: int) -> None:
@@ -89,7 +89,8 @@ def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int
                 sums[share, :, i] += np.matmul(pixels, columns, out=product).sum(axis=0)
 
     parallel(work, range(len(shares)))
-    total = sums.sum(axis=0).reshape(groups, height, channels, width, outs)
+    total = sums.sum(axis=0)[:, :, : height // products * channels * width]
+    total = total.reshape(groups, height, channels, width, outs)
     return np.ascontiguousarray(total.transpose(0, 4, 2, 1, 3)).reshape(shape)
 
 
@@ -143,6 +144,9 @@ def _turned(w: Array, groups: int) -> Array:
     return turned.reshape(groups * channels, outs // groups, *kernel_size)
 
 
+Slices = tuple[slice, slice]
+
+
 class Block(NamedTuple):
     """A piece of work: pictures, `side` of them side by side, and some rows of their outputs."""
 
@@ -170,8 +174,10 @@ def _blocks(x: Array, w_shape: tuple[int, ...], window: Window, groups: int, siz
     n, channels, *_ = x.shape
     if n == 0 or 0 in size:
         return []
-    copies = len(_remainders(window)) + (window.kernel_size[0] if _stacks(w_shape, groups) else 0)
-    lowered, sums = channels * window.kernel_size[1] * copies, 2 * w_shape[0]
+    columns = channels * window.kernel_size[1]
+    lowered, sums = columns * len(_remainders(window)), 2 * w_shape[0]
+    if _stacks(w_shape, groups):
+        lowered += columns * window.kernel_size[0] + groups
     row_bytes = (lowered + sums) * size[1] * x.itemsize
     # A depthwise convolution is no product of matrices, and needs no many columns.
     few_columns = 1 if groups == w_shape[0] else _FEW_COLUMNS
@@ -225,18 +231,29 @@ def _stacks(shape: tuple[int, ...], groups: int) -> bool:
 
 
 def _lowered_rows(x: Array, block: Block, width: int, groups: int, stacks: bool) -> Iterator[Array]:
-    """Lower a block, and give the pixels of each tap row, or of all: (m, G, C/G·KW (·KH), rows·side·OW)."""
-    tap_rows = _tap_rows(_lower(x, block, width), block, groups)
+    """Lower a block, and give the pixels of each tap row as (m, G, C/G·KW, rows·side·OW).
+
+    Or those of all together, and below them a row of ones, which a bias is multiplied by.
+    """
+    tap_rows = list(_tap_rows(_lower(x, block, width), block, groups))
     if not stacks:
         yield from tap_rows
         return
+    m, _, rows, columns = tap_rows[0].shape
+    stacked = scratch("stacked", (m, groups, len(tap_rows) * rows + 1, columns), x.dtype)
     for i, pixels in enumerate(tap_rows):
-        m, _, rows, columns = pixels.shape
-        if i == 0:
-            height = block.window.kernel_size[0]
-            stacked = scratch("stacked", (m, groups, height, rows, columns), x.dtype)
-        stacked[:, :, i] = pixels
-    yield stacked.reshape(m, groups, height * rows, columns)
+        stacked[:, :, i * rows : (i + 1) * rows] = pixels
+    stacked[:, :, -1] = 1
+    yield stacked
+
+
+def _stacked_weights(w_rows: Array, bias: Array | None) -> Array:
+    """Put those of all tap rows (KH, G, O/G, C/G·KW) next to each other, and a bias: (1, G, O/G, K + 1)."""
+    _, groups, outs, _ = w_rows.shape
+    last = np.zeros((groups, outs, 1), dtype=w_rows.dtype)
+    if bias is not None:
+        last[:] = bias.reshape(last.shape)
+    return np.concatenate([*w_rows, last], axis=2)[None]
 
 
 def _rows(outputs: Array, groups: int) -> Array:
@@ -265,11 +282,20 @@ def _lower(x: Array, block: Block, width: int) -> Array:
     if block.side == 1 and block.window.stride == (1, 1) and width == x.shape[3] and x.flags.c_contiguous:
         _lower_whole_rows(lowered, x, block)
         return lowered
-    if any(size > 0 for sides in block.window.padding for size in sides):
-        lowered[:] = 0
     for taps, pixels in _met(lowered, x, block):
         np.copyto(taps, pixels)
+    _clear_padding(lowered, x, block)
     return lowered
+
+
+def _clear_padding(lowered: Array, x: Array, block: Block) -> None:
+    """Write zeros where no pixels are: at the ends of rows, and in rows beyond the first or the last."""
+    for number, j, rows, columns in _filled(lowered, x, block):
+        taps = lowered[:, :, j, number]
+        taps[:, :, : rows[0].start] = 0
+        taps[:, :, rows[0].stop :] = 0
+        taps[..., : columns[0].start] = 0
+        taps[..., columns[0].stop :] = 0
 
 
 def _lower_whole_rows(lowered: Array, x: Array, block: Block) -> None:
@@ -296,13 +322,24 @@ def _lower_whole_rows(lowered: Array, x: Array, block: Block) -> None:
 def _met(lowered: Array, x: Array, block: Block) -> Iterator[tuple[Array, Array]]:
     """View, for each tap column and remainder of rows, the lowered pixels and where x has them."""
     pictures = block.of_pictures(x)
+    for number, j, rows, columns in _filled(lowered, x, block):
+        yield (
+            lowered[:, :, j, number, rows[0], :, columns[0]],
+            pictures[:, :, rows[1], :, columns[1]],
+        )
+
+
+def _filled(lowered: Array, x: Array, block: Block) -> Iterator[tuple[int, int, Slices, Slices]]:
+    """Give for each remainder of rows and tap column the rows, and the columns, that have pixels.
+
+    Each are two slices: of the lowered pixels, and of the pictures.
+    """
     (top, bottom), sides = block.window.padding
     for number, remainder in enumerate(_remainders(block.window)):
         from_remainder = block.window._replace(padding=((top - remainder, bottom), sides))
-        filled, met = from_remainder.inside(0, 0, x.shape[2], lowered.shape[4])
+        rows = from_remainder.inside(0, 0, x.shape[2], lowered.shape[4])
         for j in range(lowered.shape[2]):
-            places, columns = block.window.inside(1, j, x.shape[3], lowered.shape[6])
-            yield lowered[:, :, j, number, filled, :, places], pictures[:, :, met, :, columns]
+            yield number, j, rows, block.window.inside(1, j, x.shape[3], lowered.shape[6])
 
 
 def _tap_rows(lowered: Array, block: Block, groups: int) -> Iterator[Array]:

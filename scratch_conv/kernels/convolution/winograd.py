@@ -135,9 +135,10 @@ def _convolve(x: Array, w: Array, bias: Array | None, window: Window) -> tuple[A
         part = y[block.of_outputs]
         outputs = _interpolated(sums, part.shape, block.interpolate, columns.interpolate)
         finite.append(bool(np.isfinite(outputs).all()))
-        if bias is not None:
-            outputs += bias[:, None, None]
-        part[:] = outputs
+        if bias is None:
+            part[:] = outputs
+        else:
+            np.add(outputs, bias[:, None, None], out=part)
 
     parallel(work, _blocks(x.shape, len(w), rows, columns, x.itemsize))
     return y, all(finite)
