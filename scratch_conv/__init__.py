@@ -9,19 +9,33 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scratch_conv import functional, kernels, nn
+    from scratch_conv.kernels import enable_winograd, using_winograd
     from scratch_conv.swapping import override, restore, swap
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "functional", "kernels", "nn", "override", "restore", "swap"]
+__all__ = [
+    "__version__",
+    "enable_winograd",
+    "functional",
+    "kernels",
+    "nn",
+    "override",
+    "restore",
+    "swap",
+    "using_winograd",
+]
 
 _MODULES = {"functional", "kernels", "nn"}
+_KERNELS = {"enable_winograd", "using_winograd"}
 _SWAPPING = {"override", "restore", "swap"}
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"{__name__}.{name}")
+    if name in _KERNELS:
+        return getattr(importlib.import_module(f"{__name__}.kernels"), name)
     if name in _SWAPPING:
         return getattr(importlib.import_module(f"{__name__}.swapping"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,7 +20,7 @@ from scratch_conv.kernels import (
     softmaxes,
     threads,
 )
-from scratch_conv.kernels.convolution import im2col, mec
+from scratch_conv.kernels.convolution import im2col, mec, pointwise
 from scratch_conv.kernels.geometry import Array, Pair, reach
 
 
@@ -62,7 +62,7 @@ class Layer(NamedTuple):
 def layers(draw: st.DrawFn) -> Layer:
     """Draw a convolution whose batch, channels, rows and columns all differ often."""
     pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
-    kernel_size, stride, dilation = draw(pairs), draw(st.just((1, 1)) | pairs), draw(pairs)
+    kernel_size, stride, dilation = draw(pairs), *(draw(st.just((1, 1)) | pairs) for _ in range(2))
     n, ins, outs, groups = draw(st.integers(1, 20)), *(draw(st.integers(1, 4)) for _ in range(3))
     height, width = (reach(kernel_size[axis], dilation[axis]) + draw(st.integers(0, 12)) for axis in (0, 1))
     dtype = draw(st.sampled_from([np.float32, np.float64]))
@@ -223,13 +223,24 @@ def mec_cutting(block_bytes: int, few_columns: int, num_threads: int) -> Iterato
         yield
 
 
-def bytes_of_a_row(layer: Layer) -> tuple[int, int]:
-    """Count what MEC needs for one row of outputs: the lowered pixels, and the sums with a product."""
+def blocks_of(layer: Layer) -> list[mec.Block]:
+    return mec._blocks(layer.x, layer.w.shape, layer.window, layer.groups, layer.output_size)
+
+
+def stacks(layer: Layer) -> bool:
+    """Tell whether copying the lowered pixels for all tap rows is less than adding the products of each."""
+    height, outs = layer.window.kernel_size[0], len(layer.w) // layer.groups
+    return layer.w[0].size < (height - 1) * 2 * outs
+
+
+def bytes_of_a_row(layer: Layer) -> tuple[int, int, int]:
+    """Count what MEC needs for one row of outputs: the lowered pixels, those stacked, and the outputs."""
     stride, dilation, height = layer.window.stride[0], layer.window.dilation[0], layer.window.kernel_size[0]
     remainders = {i * dilation % stride for i in range(height)}
     width = layer.output_size[1] * layer.x.itemsize
-    lowered = layer.x.shape[1] * layer.window.kernel_size[1] * len(remainders)
-    return lowered * width, 2 * len(layer.w) * width
+    columns = layer.x.shape[1] * layer.window.kernel_size[1] * width
+    stacked = columns * height + layer.groups * width  # and ones, for a bias
+    return columns * len(remainders), stacked * stacks(layer), len(layer.w) * width
 
 
 CUTS = st.sampled_from([1, 2_000, 20_000, 2**22]), st.sampled_from([1, 16, 100, 512]), st.integers(1, 3)
@@ -241,7 +252,7 @@ def test_mec_cuts_blocks_that_fit_and_are_not_smaller_than_needed(
 ) -> None:
     n, (height, width) = len(layer.x), layer.output_size
     with mec_cutting(block_bytes, few_columns, num_threads):
-        blocks = mec._blocks(layer.x, len(layer.w), layer.window, layer.output_size)
+        blocks = blocks_of(layer)
     done = [
         (picture, row)
         for block in blocks
@@ -250,7 +261,10 @@ def test_mec_cuts_blocks_that_fit_and_are_not_smaller_than_needed(
     ]
     assert sorted(done) == list(np.ndindex(n, height))
 
-    row_bytes = sum(bytes_of_a_row(layer))
+    if len(layer.w) == layer.groups:
+        few_columns = 1
+    lowered, stacked, sums = bytes_of_a_row(layer)
+    row_bytes = lowered + stacked + 2 * sums
     rows = max(block.rows.stop - block.rows.start for block in blocks)
     assert rows == height or (rows + 1) * row_bytes > block_bytes
     assert rows == height or rows * width >= few_columns
@@ -284,7 +298,7 @@ def test_mec_gives_the_rows_of_one_picture_to_one_thread(
 ) -> None:
     """Those write to the same pixels in the gradient of the input; other pictures go to other threads."""
     with mec_cutting(block_bytes, few_columns, num_threads):
-        blocks = mec._blocks(layer.x, len(layer.w), layer.window, layer.output_size)
+        blocks = blocks_of(layer)
     together = mec._by_pictures(blocks)
     assert [block for group in together for block in group] == blocks
     firsts = [{block.pictures.start for block in group} for group in together]
@@ -298,33 +312,77 @@ def test_mec_takes_the_memory_that_its_blocks_count_on(
 ) -> None:
     """And the rows that the last taps of a block meet below it. Its operations share the lowered pixels."""
     x, w, window, groups = layer
-    lowered, sums = bytes_of_a_row(layer)
+    lowered, stacked, sums = bytes_of_a_row(layer)
     with mec_cutting(block_bytes, few_columns, 1), pytest.MonkeyPatch.context() as patch:
         patch.setattr(mec, "_MANY_MORE", 0)  # the gradient of the input is no convolution
-        block = mec._blocks(x, len(w), window, layer.output_size)[0]
+        block = blocks_of(layer)[0]
         operations = layer.operations("mec")
         taken = {name: scratch_taken(operation) for name, operation in operations.items()}
         in_all = scratch_taken(*operations.values())
     rows, pictures = block.rows.stop - block.rows.start, block.pictures.stop - block.pictures.start
-    below = (window.kernel_size[0] - 1) * window.dilation[0] // window.stride[0]
+    height = window.kernel_size[0]
+    below = (height - 1) * window.dilation[0] // window.stride[0]
     lowered *= (rows + below) * pictures
+    stacked *= rows * pictures
+    sums *= rows * pictures
+    added = sums if height > 1 and not stacks(layer) else 0  # a product that is added to the sums
+    sums = sums if block.side > 1 else 0  # otherwise they are the output
     columns = x.shape[1] * window.kernel_size[1]
-    weights = columns * len(w) // groups * pictures // block.side * x.itemsize
+    multiplied = columns * height + groups if stacks(layer) else columns
+    weights = multiplied * len(w) // groups * pictures // block.side * x.itemsize
     products = columns * rows * layer.output_size[1] * pictures * x.itemsize
-    assert taken["forward"] == lowered + sums * rows * pictures
-    assert taken["grad_weight"] == lowered + weights
+    assert taken["forward"] == lowered + stacked + sums + added
+    assert taken["grad_weight"] == lowered + stacked + weights
     assert taken["grad_input"] == lowered + products
-    product = max(sums // 2 * rows * pictures, weights, products)
-    assert in_all == lowered + sums // 2 * rows * pictures + product
+    assert in_all == lowered + stacked + sums + max(added, weights, products)
 
 
 @given(layers(), st.integers(1, 4))
 def test_mec_carries_gradients_back_by_a_convolution_where_that_is_faster(
     layer: Layer, many_more: int
 ) -> None:
-    """At stride 1, unless the outputs are many more: a convolution has sums, adding columns back has none."""
+    """At stride 1, or by phases without dilation, unless the outputs are many more."""
+    convolved: list[Window] = []
+    convolve = mec.conv2d
+
+    def noted(x: Array, w: Array, bias: Array | None, window: Window, groups: int) -> Array:
+        convolved.append(window)
+        return convolve(x, w, bias, window, groups)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mec, "_MANY_MORE", many_more)
-        scratch_taken(layer.operations("mec")["grad_input"])
+        patch.setattr(mec, "conv2d", noted)
+        layer.operations("mec")["grad_input"]()
     few_outputs = len(layer.w) <= many_more * layer.x.shape[1]
-    assert ("sums" in threads._local.buffers) == (layer.window.stride == (1, 1) and few_outputs)
+    apart = (1, 1) in (layer.window.stride, layer.window.dilation)  # each pixel meets taps of one phase
+    assert bool(convolved) == (apart and few_outputs)
+    assert all(window.stride == (1, 1) for window in convolved)
+
+
+@given(st.tuples(*[st.integers(1, 4)] * 4), st.tuples(*[st.integers(1, 9)] * 2), BYTES)
+def test_pointwise_products_take_as_much_at_a_time_as_fits(
+    sizes: tuple[int, int, int, int], size: Pair, piece_bytes: int
+) -> None:
+    """Outputs: whole pictures or pixels of one; gradients of the weight: one for each picture."""
+    n, groups, ins, outs = sizes
+    x: Array = np.ones((n, groups * ins, *size), dtype=np.float32)
+    layer = Layer(
+        x,
+        np.ones((groups * outs, ins, 1, 1), dtype=np.float32),
+        Window((1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1)),
+        groups,
+    )
+    operations = layer.operations("pointwise")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pointwise, "_PIECE_BYTES", piece_bytes)
+        assert scratch_taken(operations["forward"]) == scratch_taken(operations["grad_input"]) == 0
+        weight = layer.w.nbytes
+        assert_as_many_as_fit(scratch_taken(operations["grad_weight"]), weight, n, weight, piece_bytes)
+        shapes: list[tuple[slice, slice]] = []
+        patch.setattr(pointwise, "parallel", lambda work, pieces: shapes.extend(pieces))
+        operations["forward"]()
+    pixel_bytes = groups * outs * 4
+    pictures = max(piece[0].stop - piece[0].start for piece in shapes)
+    pixels = max(piece[1].stop - piece[1].start for piece in shapes)
+    assert_as_many_as_fit(pictures, 1, n, pixel_bytes * size[0] * size[1], piece_bytes)
+    assert_as_many_as_fit(pixels, 1, size[0] * size[1], pixel_bytes, piece_bytes)

@@ -16,9 +16,13 @@ from hypothesis import strategies as st
 
 from scratch_conv import kernels
 from scratch_conv.kernels import Window, average_pooling, max_pooling
-from scratch_conv.kernels.convolution import choosing, im2col, mec
+from scratch_conv.kernels.convolution import choosing, im2col, mec, pointwise
 from scratch_conv.kernels.convolution.choosing import ALGORITHMS
+from scratch_conv.kernels.convolution.shapes import Shapes
 from scratch_conv.kernels.geometry import Array, Pair, reach
+
+EXACT = [name for name in ALGORITHMS if name != "winograd"]
+"""Those that add products directly; test_winograd.py has the other."""
 
 SMALL = st.integers(1, 3)
 PAIRS = st.tuples(SMALL, SMALL)
@@ -29,12 +33,11 @@ FLOATS = st.sampled_from([np.float32, np.float64])
 @st.composite
 def windows(draw: st.DrawFn, pooling: bool = False) -> tuple[Window, Pair]:
     """Draw a window, and a picture size on which it has at least one position."""
-    stride, dilation = draw(st.just((1, 1)) | PAIRS), draw(PAIRS)  # stride 1 has ways of its own
+    stride, dilation = (draw(st.just((1, 1)) | PAIRS) for _ in range(2))  # these have ways of their own
     if pooling:
         kernel_size = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
         most = [st.just(size // 2) | st.integers(0, size // 2) for size in kernel_size]
         padding = draw(st.tuples(*[st.tuples(pad, pad) for pad in most]))
-        dilation = draw(st.sampled_from([(1, 1), dilation]))  # undilated, too
     else:
         kernel_size, padding = draw(PAIRS), draw(st.tuples(PADS, PADS))
     height, width = (
@@ -69,10 +72,28 @@ def convolve_by_loops(x: Array, w: Array, window: Window, groups: int) -> Array:
     return y
 
 
+POINTS = st.builds(Window, *map(st.just, ((1, 1), (1, 1), ((0, 0), (0, 0)))), PAIRS)
+"""Windows of one tap, which meets every pixel."""
+
+
+@st.composite
+def keeping_width(draw: st.DrawFn) -> tuple[Window, Pair]:
+    """Draw a window with as many outputs in a row as pixels, and a picture size; a row may be short."""
+    kernel_size, dilation, rows = draw(PAIRS), draw(PAIRS), draw(PADS)
+    margin = reach(kernel_size[1], dilation[1]) - 1
+    before = draw(st.integers(0, margin))
+    height = max(1, reach(kernel_size[0], dilation[0]) - sum(rows)) + draw(st.integers(0, 4))
+    window = Window(kernel_size, (1, 1), (rows, (before, margin - before)), dilation)
+    return window, (height, draw(st.integers(1, 6)))
+
+
 @st.composite
 def convolutions(draw: st.DrawFn) -> tuple[Window, int, Array, Array]:
-    """Draw a window, groups, pictures and weights; a batch of none and groups without channels included."""
-    window, size = draw(windows())
+    """Draw a window, groups, pictures and weights; a batch of none and groups without channels included.
+
+    Windows that have ways of their own are drawn often.
+    """
+    window, size = draw(windows() | st.tuples(POINTS, PAIRS) | keeping_width())
     groups, ins, outs, n = draw(SMALL), draw(st.integers(0, 3)), draw(SMALL), draw(st.integers(0, 5))
     rng, dtype = np.random.default_rng(draw(st.integers(0, 2**32 - 1))), draw(FLOATS)
     x = integers(rng, dtype, n, groups * ins, *size)
@@ -90,13 +111,14 @@ def cut_up(algorithm: str, piece_bytes: int, few_columns: int, num_threads: int)
         patch.setattr(im2col, "_PIECE_BYTES", piece_bytes)
         patch.setattr(mec, "_BLOCK_BYTES", piece_bytes)
         patch.setattr(mec, "_FEW_COLUMNS", few_columns)
+        patch.setattr(pointwise, "_PIECE_BYTES", piece_bytes)
         yield
 
 
 CUTS = st.tuples(st.sampled_from([1, 300, 2000, 2**22]), st.sampled_from([1, 16, 512]), SMALL)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", EXACT)
 @given(convolutions(), CUTS)
 def test_conv2d_is_its_definition(
     algorithm: str, drawn: tuple[Window, int, Array, Array], cuts: tuple[int, int, int]
@@ -111,7 +133,7 @@ def test_conv2d_is_its_definition(
     np.testing.assert_array_equal(biased, expected + bias[:, None, None], strict=True)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", EXACT)
 @given(convolutions(), CUTS, st.integers(0, 2**32 - 1))
 def test_conv2d_gradients_are_its_transposes(
     algorithm: str, drawn: tuple[Window, int, Array, Array], cuts: tuple[int, int, int], seed: int
@@ -167,14 +189,18 @@ def test_an_infinite_weight_stays_off_pixels_that_it_does_not_meet(algorithm: st
 
 
 def test_an_algorithm_is_chosen_for_a_block_and_no_longer() -> None:
-    assert choosing._algorithm() is mec
+    window = Window((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
+    shapes = Shapes(1, 1, 1, (5, 5), (5, 5), window, 1, np.dtype(np.float32))
+    usual = choosing._algorithm(shapes)
     for name, module in ALGORITHMS.items():
+        if not module.accepts(shapes):
+            continue
         with suppress(ArithmeticError), kernels.convolution_algorithm("im2col"):
             with kernels.convolution_algorithm(name):
-                assert choosing._algorithm() is module
-            assert choosing._algorithm() is im2col
+                assert choosing._algorithm(shapes) is module
+            assert choosing._algorithm(shapes) is im2col
             raise ArithmeticError
-        assert choosing._algorithm() is mec
+        assert choosing._algorithm(shapes) is usual
     with pytest.raises(KeyError, match="unheard of"), kernels.convolution_algorithm("unheard of"):
         pass
 

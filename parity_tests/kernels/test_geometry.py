@@ -1,5 +1,6 @@
 """The window arithmetic against counting: every position and every pixel of it, one at a time."""
 
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -134,3 +135,44 @@ def test_pieces_are_as_large_as_fits(count: int, bytes_each: int, piece_bytes: i
     each = max(1, bytes_each)  # what has no bytes counts as if it had one
     assert all(length == 1 or 1 < length <= piece_bytes / each for length in lengths)
     assert all(length + 1 > piece_bytes / each for length in lengths[:-1])
+
+
+@given(AXES, AXES)
+def test_phases_meet_the_same_pixels_as_the_window(rows: Axis, columns: Axis) -> None:
+    """Each tap is in one phase, and at each position meets there the pixel that it meets in the window."""
+    whole = window(rows, columns)._replace(dilation=(1, 1))
+    sizes = rows.size, columns.size
+    pixels = np.arange(rows.size * columns.size).reshape(sizes)
+    taps = np.arange(rows.kernel_size * columns.kernel_size).reshape(whole.kernel_size)
+    meetings = []
+    for phase in whole.phases(sizes):
+        assert phase.window.stride == (1, 1)
+        part, numbers = pixels[phase.pixels], taps[phase.taps]
+        assert numbers.shape == phase.window.kernel_size
+        (top, _), (left, _) = phase.window.padding
+        for (i, j), (row, column) in product(np.ndindex(*numbers.shape), np.ndindex(*part.shape)):
+            meetings.append((numbers[i, j], row + top - i, column + left - j, part[row, column]))
+    expected = []
+    (top, _), (left, _) = whole.padding
+    for (i, j), (row, column) in product(np.ndindex(*taps.shape), np.ndindex(*sizes)):
+        p, below = divmod(row + top - i, whole.stride[0])
+        q, beside = divmod(column + left - j, whole.stride[1])
+        if below == beside == 0:
+            expected.append((taps[i, j], p, q, pixels[row, column]))
+    assert sorted(meetings) == sorted(expected)
+
+
+@given(AXES, AXES)
+def test_at_stride_1_outputs_convolve_back_to_inputs_with_the_taps_turned(rows: Axis, columns: Axis) -> None:
+    whole = window(rows, columns)._replace(stride=(1, 1))
+    sizes = rows.size, columns.size
+    outputs = whole.output_size(sizes)
+    backwards = whole.backwards(sizes, outputs)
+    assert backwards.output_size(outputs) == sizes
+    for axis in (0, 1):
+        for tap in range(whole.kernel_size[axis]):
+            turned = whole.kernel_size[axis] - 1 - tap
+            inputs = np.arange(outputs[axis]) + tap * whole.dilation[axis] - whole.padding[axis][0]
+            for position, pixel in enumerate(inputs):
+                back = pixel + turned * whole.dilation[axis] - backwards.padding[axis][0]
+                assert back == position

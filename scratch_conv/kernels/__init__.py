@@ -20,6 +20,9 @@ from scratch_conv.kernels.convolution import (
     conv2d_grad_weight,
     conv_transpose2d,
     convolution_algorithm,
+    enable_winograd,
+    using_winograd,
+    winograd_enabled,
 )
 from scratch_conv.kernels.cross_entropies import (
     Classes,
@@ -65,6 +68,7 @@ __all__ = [
     "conv_transpose2d",
     "convolution_algorithm",
     "drop",
+    "enable_winograd",
     "exponential",
     "free_scratch",
     "get_num_threads",
@@ -89,4 +93,6 @@ __all__ = [
     "softmax_grad",
     "summed_product",
     "using_num_threads",
+    "using_winograd",
+    "winograd_enabled",
 ]

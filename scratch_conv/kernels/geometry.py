@@ -57,6 +57,32 @@ class Window(NamedTuple):
         """Tell whether no pixel lies under two positions of the window."""
         return all(self.stride[axis] >= reach(self.kernel_size[axis], self.dilation[axis]) for axis in (0, 1))
 
+    def backwards(self, input_size: Pair, output_size: Pair) -> "Window":
+        """Give the window that convolves outputs back to inputs: at stride 1, with the weights turned.
+
+        Its padding may be negative: cropping.
+        """
+        margins = [reach(self.kernel_size[axis], self.dilation[axis]) - 1 for axis in (0, 1)]
+        before = [margins[axis] - self.padding[axis][0] for axis in (0, 1)]
+        after = [input_size[axis] + margins[axis] - output_size[axis] - before[axis] for axis in (0, 1)]
+        return self._replace(padding=((before[0], after[0]), (before[1], after[1])))
+
+    def phases(self, input_size: Pair) -> Iterator["Phase"]:
+        """Split the window by where its taps stand modulo the stride: into windows of stride 1.
+
+        Each meets pixels of its own, as far apart as the stride. For windows without dilation.
+        """
+        for phase in np.ndindex(*self.stride):
+            kernel_size, padding, pixels, taps = [], [], [], []
+            for axis, first_tap in enumerate(phase):
+                stride, before = self.stride[axis], self.padding[axis][0]
+                kernel_size.append(len(range(first_tap, self.kernel_size[axis], stride)))
+                padding.append((-((first_tap - before) // stride), 0))
+                pixels.append(slice((first_tap - before) % stride, input_size[axis], stride))
+                taps.append(slice(first_tap, None, stride))
+            window = Window((kernel_size[0], kernel_size[1]), (1, 1), (padding[0], padding[1]), self.dilation)
+            yield Phase(window, (..., *taps), (..., *pixels))
+
     def taps(self, input_size: Pair, output_size: Pair) -> Iterator["Tap"]:
         """List the window's taps in reading order, each with what it meets inside the picture."""
         for number, (i, j) in enumerate(np.ndindex(*self.kernel_size)):
@@ -94,6 +120,17 @@ class Window(NamedTuple):
             ),
             writeable=False,
         )
+
+
+class Phase(NamedTuple):
+    """A part of a window: one of stride 1, with some of the `taps` (an index into weights).
+
+    It meets the `pixels` (an index into inputs). Its padding at the end is left open.
+    """
+
+    window: Window
+    taps: Any
+    pixels: Any
 
 
 class Tap(NamedTuple):

@@ -5,6 +5,9 @@ from scratch_conv.kernels.convolution.choosing import (
     conv2d_grad_input,
     conv2d_grad_weight,
     convolution_algorithm,
+    enable_winograd,
+    using_winograd,
+    winograd_enabled,
 )
 from scratch_conv.kernels.convolution.im2col import conv2d_grad_bias
 from scratch_conv.kernels.convolution.transposed import conv_transpose2d
@@ -16,4 +19,7 @@ __all__ = [
     "conv2d_grad_weight",
     "conv_transpose2d",
     "convolution_algorithm",
+    "enable_winograd",
+    "using_winograd",
+    "winograd_enabled",
 ]

@@ -19,11 +19,17 @@ import math
 
 import numpy as np
 
+from scratch_conv.kernels.convolution.shapes import Shapes
 from scratch_conv.kernels.geometry import Array, Pair, Window, pad, pieces
 from scratch_conv.kernels.threads import parallel, scratch
 
 _PIECE_BYTES = 2**21
 """Columns are made for so many pictures at a time that they are still in cache when they are multiplied."""
+
+
+def accepts(shapes: Shapes) -> bool:
+    """Tell whether this algorithm computes such a convolution: any."""
+    return True
 
 
 def conv2d(x: Array, w: Array, bias: Array | None, window: Window, groups: int) -> Array:

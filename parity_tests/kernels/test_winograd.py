@@ -1,0 +1,390 @@
+"""Winograd's algorithm against the plain one, by the bound that it states, and where it is used."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from scratch_conv import kernels
+from scratch_conv.kernels import Window, threads
+from scratch_conv.kernels.convolution import choosing, im2col, mec, winograd
+from scratch_conv.kernels.convolution.shapes import Shapes
+from scratch_conv.kernels.geometry import Array, pad, reach
+
+SIZES = st.integers(1, 3) | st.integers(4, 24)
+PADS = st.tuples(st.integers(-2, 3), st.integers(-2, 3))
+DTYPES = st.sampled_from([np.dtype(np.float32), np.dtype(np.float64)])
+PADDED = Window((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
+
+
+@pytest.mark.parametrize("outputs", [2, 4])
+@pytest.mark.parametrize("taps", [3, 5])
+def test_transforms_compute_a_short_filter(outputs: int, taps: int) -> None:
+    """Σ_p A[p, i] G[p, j] B[p, k] is 1 where tap j of output i meets pixel k = i + j, else 0."""
+    a, g, b = winograd.transforms(outputs, taps)
+    filters = np.einsum("pi,pj,pk->ijk", a, g, b)
+    i, j, k = np.indices(filters.shape)
+    np.testing.assert_allclose(filters, k == i + j, rtol=0, atol=1e-13)
+
+
+class Drawn:
+    """A convolution of whole numbers, its gradients, and their bounds."""
+
+    def __init__(self, shape: tuple[int, ...], outs: int, window: Window, dtype: Any, seed: int):
+        rng = np.random.default_rng(seed)
+
+        def integers(*shape: int) -> Array:
+            return rng.integers(-4, 5, shape).astype(dtype)
+
+        self.x, self.w = integers(*shape), integers(outs, shape[1], *window.kernel_size)
+        self.bias = integers(outs)
+        self.window = window
+        self.size = window.output_size((shape[2], shape[3]))
+        self.grad_output = integers(shape[0], outs, *self.size)
+
+    def __repr__(self) -> str:
+        return f"Drawn({self.x.shape}, {len(self.w)}, {self.window}, {self.x.dtype})"
+
+    def forward(self) -> tuple[Array, Array]:
+        """Give the output without a bias, and how far it may lie from the true one."""
+        rows, columns = self._tiles()
+        pixels = transformed(
+            cut(pad(self.x, self.window.padding), rows.pixels, columns.pixels), rows.b, columns.b
+        )
+        weights = transformed(self.w, rows.g, columns.g)
+        values = np.einsum("ncabij,ocij->noabij", pixels, weights)
+        tiles = np.einsum("noabij,ip,jq->noapbq", values, rows.a, columns.a)
+        bound = np.zeros((*values.shape[:2], rows.outputs.max() + 1, columns.outputs.max() + 1))
+        bound[:, :, rows.outputs[:, :, None, None], columns.outputs] = tiles
+        terms = self.x.shape[1] + math.prod(self.window.kernel_size) + 40
+        exact = im2col.conv2d(self.x.astype(np.float64), self.w.astype(np.float64), None, self.window, 1)
+        return exact, gamma(terms, self.x.dtype) * bound[:, :, : self.size[0], : self.size[1]]
+
+    def grad_weight(self) -> tuple[Array, Array]:
+        """Give the gradient of the weight, and how far it may lie from the true one."""
+        rows, columns = self._tiles()
+        pixels = transformed(
+            cut(pad(self.x, self.window.padding), rows.pixels, columns.pixels), rows.b, columns.b
+        )
+        grads = transformed(cut(self.grad_output, rows.outputs, columns.outputs), rows.a, columns.a)
+        values = np.einsum("ncabij,noabij->ocij", pixels, grads)
+        bound = np.einsum("ocij,ip,jq->ocpq", values, rows.g, columns.g)
+        terms = len(self.x) * len(rows.outputs) * len(columns.outputs) + 110
+        grad_output, x = self.grad_output.astype(np.float64), self.x.astype(np.float64)
+        exact = im2col.conv2d_grad_weight(grad_output, x, self.window, 1)
+        return exact, gamma(terms, self.x.dtype) * bound
+
+    def _tiles(self) -> list["Tiles"]:
+        return [Tiles(self.size[i], self.window.kernel_size[i], self.window.dilation[i]) for i in (0, 1)]
+
+
+def gamma(terms: int, dtype: np.dtype[Any]) -> float:
+    u = np.finfo(dtype).eps / 2
+    return float(terms * u / (1 - terms * u))
+
+
+class Tiles:
+    """The tiles along an axis: where their pixels and outputs are, and the transforms' absolute values."""
+
+    def __init__(self, outputs: int, taps: int, dilation: int):
+        step = 2 if outputs <= 2 * dilation else 4
+        origins = np.array([
+            first + phase for first in range(0, outputs, step * dilation) for phase in range(dilation)
+        ])  # fmt: skip
+        self.pixels = origins[:, None] + np.arange(step + taps - 1) * dilation
+        self.outputs = origins[:, None] + np.arange(step) * dilation
+        self.a, self.g, self.b = (np.abs(matrix) for matrix in winograd.transforms(step, taps))
+
+
+def cut(pictures: Array, rows: Array, columns: Array) -> Array:
+    """Cut pictures into tiles (n, c, rows of tiles, columns of tiles, i, j); beyond their ends is zero."""
+    whole = np.zeros((*pictures.shape[:2], rows.max() + 1, columns.max() + 1))
+    height, width = (min(whole.shape[axis], pictures.shape[axis]) for axis in (2, 3))
+    whole[:, :, :height, :width] = pictures[:, :, :height, :width]
+    return whole[:, :, rows[:, :, None, None], columns].swapaxes(3, 4)
+
+
+def transformed(tiles: Array, rows: Array, columns: Array) -> Array:
+    """Transform the absolute values along the last two axes."""
+    return np.einsum("ip,...pq,jq->...ij", rows, np.abs(tiles), columns)
+
+
+@st.composite
+def convolutions(draw: st.DrawFn) -> Drawn:
+    """Draw pictures with at least one output; a batch of none included."""
+    taps, steps = st.sampled_from([3, 5]), st.integers(1, 3)
+    window = Window(
+        draw(st.just((3, 3)) | st.tuples(taps, taps)),
+        (1, 1),
+        draw(st.tuples(PADS, PADS)),
+        draw(st.just((1, 1)) | st.tuples(steps, steps)),
+    )
+    height, width = (
+        max(1, reach(window.kernel_size[axis], window.dilation[axis]) - sum(window.padding[axis]))
+        + draw(SIZES)
+        - 1
+        for axis in (0, 1)
+    )
+    shape = draw(st.integers(0, 5)), draw(st.integers(1, 4)), height, width
+    return Drawn(shape, draw(st.integers(1, 4)), window, draw(DTYPES), draw(st.integers(0, 2**32 - 1)))
+
+
+@contextmanager
+def cut_up(run: int, fewest: int, num_threads: int) -> Iterator[None]:
+    """Cut axes into such runs of tiles, and pictures into such blocks."""
+    winograd._axis.cache_clear()
+    with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(num_threads):
+        patch.setattr(winograd, "_RUN", run)
+        patch.setattr(winograd, "_BLOCK_BYTES", (fewest, 2**24))
+        yield
+    winograd._axis.cache_clear()
+
+
+CUTS = st.tuples(st.integers(3, 5), st.sampled_from([1, 3_000, 30_000, 2**21]), st.integers(1, 3))
+
+
+def assert_within(got: Array, expected: Array, bound: Array, dtype: np.dtype[Any]) -> None:
+    assert got.dtype == dtype
+    assert got.shape == expected.shape
+    assert (np.abs(got - expected) <= bound).all()
+
+
+@given(convolutions(), CUTS, st.booleans())
+@example(Drawn((2, 3, 30, 1), 2, PADDED, np.dtype(np.float32), 0), (4, 1, 2), True)
+def test_a_convolution_is_as_near_as_stated(drawn: Drawn, cuts: tuple[int, int, int], turned: bool) -> None:
+    """For operands that lie in memory in any order."""
+    x = np.ascontiguousarray(drawn.x.transpose(2, 3, 0, 1)).transpose(2, 3, 0, 1) if turned else drawn.x
+    w = np.ascontiguousarray(drawn.w.transpose(3, 2, 0, 1)).transpose(2, 3, 1, 0) if turned else drawn.w
+    expected, bound = drawn.forward()
+    with cut_up(*cuts):
+        plain = winograd.conv2d(x, w, None, drawn.window, 1)
+        biased = winograd.conv2d(x, w, drawn.bias, drawn.window, 1)
+    assert_within(plain, expected, bound, drawn.x.dtype)
+    rounding = gamma(1, drawn.x.dtype) * (np.abs(expected) + bound + 4)
+    assert_within(biased, expected + drawn.bias[:, None, None], bound + rounding, drawn.x.dtype)
+
+
+@given(convolutions(), CUTS)
+def test_gradients_are_as_near_as_stated(drawn: Drawn, cuts: tuple[int, int, int]) -> None:
+    """That of the input is a convolution of the outputs back to it, whose bound is that of any other."""
+    size = drawn.x.shape[2], drawn.x.shape[3]
+    expected, bound = drawn.grad_weight()
+    with cut_up(*cuts):
+        grad_weight = winograd.conv2d_grad_weight(drawn.grad_output, drawn.x, drawn.window, 1)
+        grad_input = winograd.conv2d_grad_input(drawn.grad_output, drawn.w, size, drawn.window, 1)
+    assert_within(grad_weight, expected, bound, drawn.x.dtype)
+    back = drawn.window.backwards(size, drawn.size)
+    turned = Drawn((1, 1, *drawn.size), 1, back, drawn.x.dtype, 0)
+    turned.x, turned.w = drawn.grad_output, drawn.w[:, :, ::-1, ::-1].swapaxes(0, 1)
+    assert_within(grad_input, *turned.forward(), drawn.x.dtype)
+
+
+def special(drawn: Drawn, values: list[float], seed: int) -> None:
+    """Put one of the values into each operand, or into some of them."""
+    rng = np.random.default_rng(seed)
+    for operand in (drawn.x, drawn.w, drawn.grad_output):
+        if operand.size and rng.random() < 0.6:
+            operand.flat[rng.integers(operand.size)] = rng.choice(values)
+
+
+@given(convolutions(), CUTS, st.booleans(), st.integers(0, 2**32 - 1))
+def test_what_is_not_finite_stays_where_it_belongs(
+    drawn: Drawn, cuts: tuple[int, int, int], huge: bool, seed: int
+) -> None:
+    """Results that are not finite, or overflow on the way, are those of direct sums."""
+    largest = float(np.finfo(drawn.x.dtype).max)
+    special(drawn, [largest, -largest] if huge else [np.inf, -np.inf, np.nan], seed)
+    x, w, grad_output, window = drawn.x, drawn.w, drawn.grad_output, drawn.window
+    size = x.shape[2], x.shape[3]
+    with cut_up(*cuts), np.errstate(all="ignore"):
+        for got, expected in (
+            (winograd.conv2d(x, w, None, window, 1), mec.conv2d(x, w, None, window, 1)),
+            (
+                winograd.conv2d_grad_weight(grad_output, x, window, 1),
+                mec.conv2d_grad_weight(grad_output, x, window, 1),
+            ),
+            (
+                winograd.conv2d_grad_input(grad_output, w, size, window, 1),
+                mec.conv2d_grad_input(grad_output, w, size, window, 1),
+            ),
+        ):
+            np.testing.assert_array_equal(np.isfinite(got), np.isfinite(expected))
+            if not np.isfinite(expected).all():
+                np.testing.assert_array_equal(got, expected)
+
+
+def test_a_transform_may_overflow_where_the_result_does_not() -> None:
+    x: Array = np.zeros((1, 1, 6, 6), dtype=np.float32)
+    x[0, 0, ::2] = np.finfo(np.float32).max
+    w: Array = np.full((1, 1, 3, 3), 0.1, dtype=np.float32)
+    small: Array = np.full((1, 1, 6, 6), 1e-3, dtype=np.float32)
+    for got, expected in (
+        (winograd.conv2d(x, w, None, PADDED, 1), mec.conv2d(x, w, None, PADDED, 1)),
+        (
+            winograd.conv2d_grad_weight(small, x, PADDED, 1),
+            mec.conv2d_grad_weight(small, x, PADDED, 1),
+        ),
+        (
+            winograd.conv2d_grad_input(x, w, (6, 6), PADDED, 1),
+            mec.conv2d_grad_input(x, w, (6, 6), PADDED, 1),
+        ),
+    ):
+        assert np.isfinite(expected).all()
+        np.testing.assert_array_equal(got, expected)
+
+
+def shapes(
+    batch: int = 8,
+    channels: int = 32,
+    outs: int = 32,
+    size: int = 16,
+    window: Window = PADDED,
+    groups: int = 1,
+) -> Shapes:
+    height, width = window.output_size((size, size))
+    return Shapes(batch, channels, outs, (size, size), (height, width), window, groups, np.dtype(np.float32))
+
+
+FRACTIONS = np.full((1, 1), 0.5)
+WHOLE = np.full((1, 1), 3.0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (shapes(), winograd),
+        (shapes(channels=31), mec),
+        (shapes(outs=31), mec),
+        (shapes(batch=2), winograd),  # of 16 tiles each
+        (shapes(batch=1), mec),
+        (shapes(batch=31, size=4), mec),
+        (shapes(batch=32, size=4), winograd),
+    ],
+)
+def test_winograd_is_used_where_it_is_fast_and_near(asked: Shapes, expected: ModuleType) -> None:
+    assert choosing._algorithm(asked, FRACTIONS, FRACTIONS) is expected
+
+
+def test_whole_numbers_are_summed_directly() -> None:
+    later = np.array([[1.0, 2.0], [3.0, 4.5]])
+    for operands, expected in (
+        ((WHOLE, WHOLE), mec),
+        ((WHOLE, FRACTIONS), mec),
+        ((FRACTIONS, WHOLE), mec),
+        ((later, FRACTIONS), winograd),
+        ((np.full((1, 1), np.inf), FRACTIONS), mec),
+    ):
+        assert choosing._algorithm(shapes(), *operands) is expected
+    rng = np.random.default_rng(0)
+    x = rng.integers(-9, 10, (8, 32, 16, 16)).astype(np.float32)
+    w = rng.integers(-9, 10, (32, 32, 3, 3)).astype(np.float32)
+    y = kernels.conv2d(x, w, None, PADDED, 1)
+    np.testing.assert_array_equal(y, im2col.conv2d(x, w, None, PADDED, 1))
+    grad_weight = kernels.conv2d_grad_weight(y, x, PADDED, 1)
+    np.testing.assert_array_equal(grad_weight, im2col.conv2d_grad_weight(y, x, PADDED, 1))
+    grad_input = kernels.conv2d_grad_input(y, w, (16, 16), PADDED, 1)
+    np.testing.assert_array_equal(grad_input, im2col.conv2d_grad_input(y, w, (16, 16), PADDED, 1))
+
+
+def test_winograd_can_be_switched_off() -> None:
+    assert kernels.winograd_enabled()
+    for enabled, expected in ((False, mec), (True, winograd)):
+        with kernels.using_winograd(enabled):
+            assert kernels.winograd_enabled() is enabled
+            assert choosing._algorithm(shapes(), FRACTIONS) is expected
+        assert kernels.winograd_enabled()
+    with pytest.raises(ArithmeticError), kernels.using_winograd(False):
+        raise ArithmeticError
+    assert kernels.winograd_enabled()
+    kernels.enable_winograd(False)
+    try:
+        assert choosing._algorithm(shapes(), FRACTIONS) is mec
+    finally:
+        kernels.enable_winograd(True)
+
+
+@pytest.mark.parametrize(
+    ("changed", "accepted"),
+    [
+        (shapes(1, 1, 1, 3), True),
+        (shapes(window=PADDED._replace(kernel_size=(3, 5))), True),
+        (shapes(window=PADDED._replace(kernel_size=(5, 3), dilation=(4, 4))), True),
+        (shapes(window=PADDED._replace(kernel_size=(3, 1))), False),
+        (shapes(window=PADDED._replace(kernel_size=(4, 3))), False),
+        (shapes(window=PADDED._replace(kernel_size=(3, 7))), False),
+        (shapes(window=PADDED._replace(stride=(1, 2))), False),
+        (shapes(window=PADDED._replace(stride=(2, 1))), False),
+        (shapes(window=PADDED._replace(dilation=(1, 5))), False),
+        (shapes(window=PADDED._replace(dilation=(5, 1))), False),
+        (shapes(groups=2), False),
+        (shapes()._replace(dtype=np.dtype(np.float64)), True),
+        (shapes()._replace(dtype=np.dtype(np.complex64)), False),
+        (shapes()._replace(dtype=np.dtype(np.int64)), False),
+    ],
+)
+def test_winograd_is_for_small_steps_of_real_numbers(changed: Shapes, accepted: bool) -> None:
+    """What it does not accept is computed by another algorithm, though it be forced."""
+    assert winograd.accepts(changed) is accepted
+    with kernels.convolution_algorithm("winograd"):
+        assert choosing._algorithm(changed, WHOLE) is (winograd if accepted else mec)
+
+
+def test_a_row_of_tiles_must_fit_into_memory() -> None:
+    tile_bytes, most = 36 * 2 * 4, winograd._BLOCK_BYTES[1]
+    tiles = most // (tile_bytes * winograd._RUN)
+    asked = shapes(1, 1, 1)._replace(input_size=(16, 4 * tiles), output_size=(16, 4 * tiles))
+    assert winograd.accepts(asked)
+    assert not winograd.accepts(asked._replace(input_size=(16, 4 * tiles + 1)))
+
+
+@given(st.integers(1, 40), st.integers(1, 60), st.integers(1, 9), st.integers(1, 9), CUTS)
+def test_blocks_are_even_and_fit(n: int, size: int, ins: int, outs: int, cuts: tuple[int, int, int]) -> None:
+    run, fewest, num_threads = cuts
+    with cut_up(*cuts):
+        rows, columns = winograd._axes((size, size), PADDED, np.dtype(np.float32))
+        blocks = winograd._blocks((n, ins, size, size), outs, rows, columns, 4)
+    assert all(part.tiles.stop - part.tiles.start <= run for part in rows.evaluate)
+    done = [
+        (picture, tile)
+        for block in blocks
+        for picture in range(n)[block.pictures]
+        for tile in range(rows.tiles)[block.evaluate.tiles]
+    ]
+    assert sorted(done) == list(np.ndindex(n, rows.tiles))
+    assert all(block.evaluate.tiles == block.interpolate.tiles for block in blocks)
+    counts = {block.pictures.start: block.pictures.stop - block.pictures.start for block in blocks}
+    assert max(counts.values()) - min(counts.values()) <= 1
+    values = rows.points * columns.points * 4
+    fitting = max(fewest, values * ins * outs)
+    each = values * (ins + outs) * columns.tiles * min(rows.tiles, run)
+    assert max(counts.values()) == 1 or max(counts.values()) * each <= fitting
+    turns = -(-n // (max(1, fitting // each) * num_threads))
+    assert len(counts) == min(n, turns * num_threads)
+
+
+@pytest.mark.parametrize("operation", ["forward", "grad_weight", "grad_input"])
+@pytest.mark.parametrize(("n", "channels", "size"), [(64, 64, 8), (2, 256, 14), (1, 16, 200)])
+def test_scratch_memory_is_bounded(operation: str, n: int, channels: int, size: int) -> None:
+    """Transformed weights apart."""
+    x = np.ones((n, channels, size, size), dtype=np.float32)
+    w = np.ones((channels, channels, 3, 3), dtype=np.float32)
+    kernels.free_scratch()
+    with kernels.using_num_threads(1):
+        if operation == "forward":
+            winograd.conv2d(x, w, None, PADDED, 1)
+        elif operation == "grad_weight":
+            winograd.conv2d_grad_weight(x, x, PADDED, 1)
+        else:
+            winograd.conv2d_grad_input(x, w, (size, size), PADDED, 1)
+    buffers: dict[str, Array] = threads._local.buffers
+    taken = {name: buffer.nbytes for name, buffer in buffers.items() if name not in ("weights", "product")}
+    assert sum(taken.values()) <= 2**25
+    values = 36 * channels * -(-size // 4) * min(winograd._RUN, -(-size // 4)) * 4
+    assert taken["pixels"] % values == 0
+    assert math.isclose(taken["pixels"], taken["sums"])
