@@ -290,7 +290,8 @@ def draw(measured: dict[str, dict[str, dict[str, Times]]], path: Path) -> Path:
         beyond = [both[way].ratio() - 1 for _, both in rows]
         axes.barh([place + offset for place in places], beyond, 0.4, left=1, label=way)
     axes.axvline(1, color="black", linewidth=1)
-    axes.set_xscale("log")
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_yticks(places, [name for name, _ in rows])
     axes.invert_yaxis()
     axes.set_xlabel("torch's time / ours: to the right of 1 we are faster")

@@ -28,6 +28,7 @@ import torch
 import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 import scratch_conv as sc
 
@@ -84,7 +85,7 @@ def main() -> None:
 def convolution(case: Case) -> dict[str, Callable[[], object]]:
     """Give a forward and backward pass of a 3x3 convolution, 32 to 32 channels."""
     weight = torch.randn(32, 32, 3, 3, requires_grad=True)
-    return _passes(case, lambda library, x: library.conv2d(x, weight, padding=1))
+    return _passes(case, lambda library, x, w: library.conv2d(x, w, padding=1), weight)
 
 
 def max_pooling(case: Case) -> dict[str, Callable[[], object]]:
@@ -92,12 +93,12 @@ def max_pooling(case: Case) -> dict[str, Callable[[], object]]:
     return _passes(case, lambda library, x: library.max_pool2d(x, 2))
 
 
-def _passes(case: Case, layer: Callable[[Any, Any], Any]) -> dict[str, Callable[[], object]]:
-    x = torch.randn(case.batch, 32, case.size, case.size, requires_grad=True)
-    grad_output = torch.randn_like(layer(F, x))
+def _passes(case: Case, layer: Callable[..., Tensor], *weights: Tensor) -> dict[str, Callable[[], object]]:
+    operands = (torch.randn(case.batch, 32, case.size, case.size, requires_grad=True), *weights)
+    grad_output = torch.randn_like(layer(F, *operands))
 
     def passes(library: Any) -> Callable[[], object]:
-        return lambda: torch.autograd.backward(layer(library, x), grad_output, inputs=[x])
+        return lambda: torch.autograd.grad(layer(library, *operands), operands, grad_output)
 
     return {TORCH: passes(F), OURS: passes(sc.functional)}
 
@@ -123,7 +124,9 @@ def draw(measured: dict[str, dict[str, dict[str, Times]]], path: Path) -> Path:
         for axes, (series, cases) in zip(row, by.items(), strict=True):
             for way in (TORCH, OURS):
                 seconds = [times.median(way) for times in cases.values()]
-                axes.loglog([int(case) for case in cases], seconds, marker="o", label=way)
+                axes.loglog([int(case) for case in cases], seconds, marker="o", base=2, label=way)
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_major_formatter("{x:.2g}")
             axes.set(title=layer, xlabel=series, ylabel="seconds, forward and backward")
             axes.legend()
     figure.savefig(path, dpi=120)
