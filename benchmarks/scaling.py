@@ -123,11 +123,11 @@ def draw(measured: dict[str, dict[str, dict[str, Times]]], path: Path) -> Path:
     for row, (layer, by) in zip(panels, measured.items(), strict=True):
         for axes, (series, cases) in zip(row, by.items(), strict=True):
             for way in (TORCH, OURS):
-                seconds = [times.median(way) for times in cases.values()]
-                axes.loglog([int(case) for case in cases], seconds, marker="o", base=2, label=way)
+                taken = [times.median(way) * 1e3 for times in cases.values()]
+                axes.loglog([int(case) for case in cases], taken, marker="o", base=2, label=way)
             axes.xaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_major_formatter("{x:.2g}")
-            axes.set(title=layer, xlabel=series, ylabel="seconds, forward and backward")
+            axes.set(title=layer, xlabel=series, ylabel="ms, forward and backward")
             axes.legend()
     figure.savefig(path, dpi=120)
     return path

@@ -247,3 +247,42 @@ OPERATORS: list[tuple[str, tuple[Any, ...]]] = [
 @pytest.mark.parametrize(("name", "arguments"), OPERATORS, ids=[name for name, _ in OPERATORS])
 def test_operator_passes_opcheck(name: str, arguments: tuple[Any, ...]) -> None:
     torch.library.opcheck(getattr(torch.ops.scratch_conv, name).default, arguments)
+
+
+@pytest.mark.parametrize("make", ["scaled", "normalized", "view", "transposed"])
+def test_relu_in_place_has_the_derivatives_of_torchs(make: str) -> None:
+    def result(library: Any) -> list[Tensor]:
+        torch.manual_seed(0)
+        x = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+        starts: dict[str, Callable[[], Tensor]] = {
+            "scaled": lambda: x * 2,
+            "normalized": lambda: library.batch_norm(x, None, None, training=True),
+            "view": lambda: (x * 2)[:, 1:],
+            "transposed": lambda: (x * 2).transpose(1, 3),
+        }
+        start = starts[make]()
+        y = library.relu(start, inplace=True)
+        assert y.data_ptr() == start.data_ptr()
+        assert start._version == 1
+        (grad,) = torch.autograd.grad(y.pow(3).sum(), x, create_graph=True)
+        (second,) = torch.autograd.grad(grad.pow(2).sum(), x)
+        return [y.detach(), start.detach(), grad.detach(), second]
+
+    torch.testing.assert_close(result(sc.functional), result(torch.nn.functional), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("library", [torch.nn.functional, sc.functional])
+def test_relu_in_place_over_what_a_derivative_needs_is_found_out(library: Any) -> None:
+    x = torch.randn(5, requires_grad=True)
+    kept = x.exp()
+    y = library.relu(kept, inplace=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+
+
+@pytest.mark.parametrize("library", [torch.nn.functional, sc.functional])
+def test_relu_in_place_refuses_a_leaf_and_leaves_it_as_it_was(library: Any) -> None:
+    x = torch.tensor([-1.0, 1.0], requires_grad=True)
+    with pytest.raises(RuntimeError, match="leaf Variable that requires grad"):
+        library.relu(x, inplace=True)
+    assert x.tolist() == [-1, 1]

@@ -10,7 +10,7 @@ from scratch_conv.autograd.dropping import Drop
 from scratch_conv.autograd.max_pooling import MaxPool2d, max_pool2d_indices
 from scratch_conv.autograd.operators import call, call_constant, in_torch_func
 from scratch_conv.autograd.products import product
-from scratch_conv.autograd.rectifying import ReLU
+from scratch_conv.autograd.rectifying import ReLU, ReLUInPlace
 from scratch_conv.autograd.softmaxes import LogSoftmax, Softmax
 from scratch_conv.autograd.tensors import is_channels_last
 
@@ -27,6 +27,7 @@ __all__ = [
     "MaxPool2d",
     "Nll",
     "ReLU",
+    "ReLUInPlace",
     "SmoothLabels",
     "Softmax",
     "call",

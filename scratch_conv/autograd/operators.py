@@ -17,23 +17,27 @@ from scratch_conv.kernels import Window
 
 
 def operator(compute: Callable[..., Any], mutates_args: Sequence[str] = ()) -> Any:
-    """Register a function of tensors as the opaque operator scratch_conv::<its name>.
+    """Register a function of tensors as the opaque operator scratch_conv::<its name>."""
+    computed = as_torch_computes(compute)
+    registered = torch.library.custom_op(
+        f"scratch_conv::{compute.__name__}", computed, mutates_args=mutates_args
+    )
+    _computations[registered._opoverload] = computed
+    return registered
 
-    The kernels use as many threads as torch does, so that data loader workers and distributed ranks, whose
-    torch is held to a share of the machine, keep to it. Infinities and NaN pass without NumPy's warnings, as
-    they do in torch.
+
+def as_torch_computes(compute: Callable[..., Any]) -> Callable[..., Any]:
+    """Let kernels use as many threads as torch does, and let infinities and NaN pass without warnings.
+
+    So data loader workers and distributed ranks, whose torch is held to a share of the machine, keep to it.
     """
 
     @wraps(compute)
-    def on_torchs_threads(*args: Any, **kwargs: Any) -> Any:
+    def computed(*args: Any, **kwargs: Any) -> Any:
         with kernels.using_num_threads(torch.get_num_threads()), np.errstate(all="ignore"):
             return compute(*args, **kwargs)
 
-    registered = torch.library.custom_op(
-        f"scratch_conv::{compute.__name__}", on_torchs_threads, mutates_args=mutates_args
-    )
-    _computations[registered._opoverload] = on_torchs_threads
-    return registered
+    return computed
 
 
 def call(function: type[Function], *args: Any) -> Any:
@@ -48,7 +52,7 @@ def call(function: type[Function], *args: Any) -> Any:
     if torch.compiler.is_compiling():
         if not _in_transform():
             return function.forward(*args)
-    elif _unseen(args):
+    elif unseen(args):
         differentiable = torch.is_grad_enabled() and any(map(_requires_grad, args))
         return _directly(function).apply(*map(_no_leaf, args)) if differentiable else _compute(function, args)
     if _in_nested_forward_mode():
@@ -58,7 +62,7 @@ def call(function: type[Function], *args: Any) -> Any:
 
 def call_constant(registered: Any, *args: Any) -> Any:
     """Run an operator that has no derivative: dispatched only where somebody may see it."""
-    seen = torch.compiler.is_compiling() or not _unseen(args)
+    seen = torch.compiler.is_compiling() or not unseen(args)
     return registered(*args) if seen else _computations[registered._opoverload](*args)
 
 
@@ -87,7 +91,7 @@ def _directly(function: type[Function]) -> type[Function]:
     return new_class(function.__name__, (Function,), exec_body=lambda namespace: namespace.update(own))
 
 
-def _unseen(args: Sequence[Any]) -> bool:
+def unseen(args: Sequence[Any]) -> bool:
     """Tell whether tensors are plain ones, and no mode, transform, tracer or profiler is at work."""
     return (
         torch._C._len_torch_dispatch_stack() == 0

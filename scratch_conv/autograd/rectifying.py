@@ -7,7 +7,14 @@ from torch import Tensor
 from torch.autograd import Function
 
 from scratch_conv import kernels
-from scratch_conv.autograd.operators import call, operator, register_derivatives, vmap_elementwise
+from scratch_conv.autograd.operators import (
+    as_torch_computes,
+    call,
+    operator,
+    register_derivatives,
+    unseen,
+    vmap_elementwise,
+)
 from scratch_conv.autograd.tensors import to_array, to_tensor_like
 
 
@@ -55,6 +62,35 @@ class ReLU(Function):
     @staticmethod
     def vmap(info: Any, in_dims: Any, input: Tensor) -> Any:
         return call(ReLU, input), in_dims[0]
+
+
+class ReLUInPlace(Function):
+    """The unit, written over its input: dx = gate(dy, y). For what `fits_in_place`; it has no operator."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor) -> Tensor:
+        _write_over(input)
+        ctx.mark_dirty(input)
+        ctx.save_for_backward(input)
+        return input
+
+    backward = staticmethod(ReLU.backward)
+
+    @staticmethod
+    def fits_in_place(input: Tensor) -> bool:
+        """Tell whether a tensor is one that autograd and the kernel can write over, with none looking on.
+
+        Autograd must know the tensor by its own history; a leaf it would refuse after the work was done.
+        """
+        known = input.requires_grad and not input.is_leaf and not input._is_view() and torch.is_grad_enabled()
+        kept = input.dtype in (torch.float32, torch.float64) and input.is_contiguous()
+        return known and kept and unseen((input,))
+
+
+@as_torch_computes
+def _write_over(input: Tensor) -> None:
+    array = to_array(input)
+    kernels.relu(array, out=array)
 
 
 class ReLUGate(Function):

@@ -44,7 +44,7 @@ def matrix_product(a: Array, b: Array) -> Array:
 
 def _pieces(shape: tuple[int, ...], inner: int) -> list[tuple[slice, ...]]:
     """Cut a product of this shape along its longest axis; each element is a sum of `inner` products."""
-    axis = int(np.argmax(shape))
+    axis = shape.index(max(shape))
     multiplications = math.prod(shape) * inner
     count = max(1, min(get_num_threads(), shape[axis], multiplications // _WORTH_A_THREAD))
     bounds = [shape[axis] * part // count for part in range(count + 1)]

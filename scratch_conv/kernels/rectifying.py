@@ -16,9 +16,9 @@ from scratch_conv.kernels.geometry import Array
 from scratch_conv.kernels.threads import over_elements, scratch
 
 
-def relu(x: Array) -> Array:
-    """Take the positive part: y = max(x, 0)."""
-    y = np.empty_like(x)
+def relu(x: Array, out: Array | None = None) -> Array:
+    """Take the positive part: y = max(x, 0), written to `out` if one is given, which may be x itself."""
+    y = np.empty_like(x) if out is None else out
     over_elements(lambda y, x: np.maximum(x, _zeros(x.size, x.dtype), out=y), y, x)
     return y
 
