@@ -66,6 +66,9 @@ def test_relu_and_its_gate_are_their_definitions(sizes: Any, seed: int, axes: An
     x, grads = laid_out(rng.choice(values, sizes), axes), laid_out(rng.choice(values, sizes), others)
     y = kernels.relu(x)
     gated = kernels.relu_gate(grads, y)
+    over = x.copy(order="K")
+    assert kernels.relu(over, out=over) is over
+    np.testing.assert_array_equal(over, y)
     for index in np.ndindex(*sizes):
         np.testing.assert_array_equal(y[index], x[index] if not x[index] < 0 else 0)
         on = x[index] > 0 or math.isnan(x[index])

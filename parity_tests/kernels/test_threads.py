@@ -241,6 +241,10 @@ def test_scratch_memory_is_used_again_until_it_is_freed() -> None:
     assert np.shares_memory(first, scratch("test", (3, 4), np.float32))
     assert np.shares_memory(first, scratch("test", (2,), np.float64))
     assert not np.shares_memory(first, scratch("other", (2,), np.float64))
+    for shape, dtype in [((2,), np.float64), ((2,), np.int64), ((3,), np.int64), ((2,), np.int32)]:
+        again = scratch("test", shape, dtype)
+        assert (again.shape, again.dtype) == (shape, np.dtype(dtype))
+        assert np.shares_memory(first, again)
     kernels.free_scratch()
     kernels.free_scratch()  # of which there may be none
     assert not np.shares_memory(first, scratch("test", (3, 4), np.float32))

@@ -105,7 +105,8 @@ def _scale(variance: Array, weight: Array | None, channels: slice, eps: float) -
 
 def _distances(rows: Array, mean: Array, length: int) -> Array:
     """Give x - μ in scratch memory."""
-    return np.subtract(rows, np.repeat(mean, length), out=scratch("distances", rows.shape, rows.dtype))
+    distances = scratch("distances", rows.shape, rows.dtype)
+    return np.subtract(rows, np.repeat(mean, length), out=distances)
 
 
 def _stretch(distances: Array, scale: Array, bias: Array | None, y: Array) -> None:

@@ -62,8 +62,7 @@ def _maxima(x: Array, y: Array, offsets: Array, positions: "_Positions") -> None
     As later taps are farther from it, the last improvement's offset is itself a maximum: no masked write.
     """
     (first, _), *others = positions.taps
-    if y[first.windows].size < y.size:
-        y[...] = -np.inf if y.dtype.kind == "f" else np.iinfo(y.dtype).min
+    y[...] = -np.inf if y.dtype.kind == "f" else np.iinfo(y.dtype).min
     y[first.windows] = x[first.pixels]
     offsets[...] = positions.first_offsets
     for tap, offset in others:
@@ -71,11 +70,13 @@ def _maxima(x: Array, y: Array, offsets: Array, positions: "_Positions") -> None
         # Contiguous, each pass below runs at several times the speed that it has on strided pixels.
         pixels = scratch("pixels", best.shape, x.dtype)
         np.copyto(pixels, x[tap.pixels])
-        better = np.greater(pixels, best, out=scratch("better", best.shape, np.bool_))
+        better = scratch("better", best.shape, np.bool_)
+        improved = scratch("improved", best.shape, np.int32)
+        np.greater(pixels, best, out=better)
         np.maximum(pixels, best, out=best)
-        improved = np.multiply(better, offset, out=scratch("improved", best.shape, np.int32))
+        np.multiply(better, offset, out=improved)
         np.maximum(improved, best_offsets, out=best_offsets)
-    if y.dtype.kind == "f" and np.isnan(y.max()):
+    if np.isnan(y.max()):
         _find_nans(x, offsets, positions)
 
 
@@ -98,8 +99,8 @@ def max_pool2d_scatter(grad_output: Array, places: Array, input_size: Pair, wind
     grad_planes, place_planes, pixel_planes = _planes(grad_output), _planes(places), _planes(grad_input)
 
     def work(piece: slice) -> None:
-        pixels, indices = pixel_planes[piece].reshape(-1), _indices(place_planes[piece], input_size)
-        grads = grad_planes[piece].reshape(-1)
+        pixels, indices = pixel_planes[piece].ravel(), _indices(place_planes[piece], input_size)
+        grads = grad_planes[piece].ravel()
         if window.positions_are_apart():
             pixels[...] = 0
             pixels[indices] = grads  # half the time of a sum
@@ -119,8 +120,8 @@ def max_pool2d_gather(x: Array, places: Array, window: Window) -> Array:
     x_planes, place_planes, y_planes = _planes(x), _planes(places), _planes(y)
 
     def work(piece: slice) -> None:
-        pixels, indices = x_planes[piece].reshape(-1), _indices(place_planes[piece], _size(x))
-        np.take(pixels, indices, out=y_planes[piece].reshape(-1), mode="clip")  # checked indices cost more
+        pixels, indices = x_planes[piece].ravel(), _indices(place_planes[piece], _size(x))
+        np.take(pixels, indices, out=y_planes[piece].ravel(), mode="clip")  # checked indices cost more
 
     parallel(work, _pieces(x_planes))
     return y if met is None else np.where(met, y, y.dtype.type(0))
@@ -134,7 +135,8 @@ def max_pool2d_indices(places: Array) -> Array:
 def _indices(places: Array, input_size: Pair) -> Array:
     """Turn places in each of several pictures into indices of all their pixels, flattened."""
     starts = np.arange(len(places))[:, None, None] * (input_size[0] * input_size[1])
-    return np.add(places, starts, out=scratch("indices", places.shape, np.int64)).reshape(-1)
+    indices = scratch("indices", places.shape, np.int64)
+    return np.add(places, starts, out=indices).ravel()
 
 
 class _Positions(NamedTuple):

@@ -32,9 +32,9 @@ def relu_gate(values: Array, y: Array) -> Array:
     bits = np.dtype(f"i{values.dtype.itemsize}")
 
     def work(gated: Array, values: Array, y: Array) -> None:
-        off = np.less_equal(y, 0, out=scratch("off", y.shape, np.bool_))
-        mask = np.subtract(off.view(np.int8), 1, out=off.view(np.int8))  # 0, or -1: all bits
-        np.bitwise_and(values.view(bits), mask, out=gated.view(bits))
+        off = np.less_equal(y, 0, out=scratch("off", y.shape, np.bool_)).view(np.int8)
+        off -= 1  # 0, or -1: all bits
+        np.bitwise_and(values.view(bits), off, out=gated.view(bits))
 
     over_elements(work, gated, values, y)
     return gated

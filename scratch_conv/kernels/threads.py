@@ -146,7 +146,7 @@ class _Pool:
         self.size: int  # of the executor
         self.blas_holders = 0
         self.blas: list[Any] | None = None  # the libraries; NumPy's own, and others that are loaded
-        self.blas_threads: list[int]  # what each had, while it is held
+        self.blas_threads: list[tuple[Any, int]]  # each library, and how many it had before it was held
 
     def submit(self, helpers: int, work: Callable[..., object], *args: Any) -> list[Future[object]]:
         with self.lock:
@@ -171,8 +171,9 @@ class _Pool:
             if self.blas is None:
                 self.blas = ThreadpoolController().select(user_api="blas").lib_controllers
             if self.blas_holders == 0:
-                self.blas_threads = [library.get_num_threads() for library in self.blas]
-                self._set_blas_threads([1] * len(self.blas))
+                self.blas_threads = [(library, library.get_num_threads()) for library in self.blas]
+                for library in self.blas:
+                    library.set_num_threads(1)
             self.blas_holders += 1
         try:
             yield
@@ -180,11 +181,8 @@ class _Pool:
             with self.lock:
                 self.blas_holders -= 1
                 if self.blas_holders == 0:
-                    self._set_blas_threads(self.blas_threads)
-
-    def _set_blas_threads(self, numbers: list[int]) -> None:
-        for library, number in zip(self.blas or (), numbers, strict=True):
-            library.set_num_threads(number)
+                    for library, number in self.blas_threads:
+                        library.set_num_threads(number)
 
 
 class _Local(threading.local):
