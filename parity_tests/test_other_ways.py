@@ -29,8 +29,9 @@ def integers(seed: int, *shape: int) -> Any:
 @given(slides(), st.integers(5, 7), st.integers(0, 99))
 def test_convolutions_are_torchs(slide: Slide, size: int, seed: int) -> None:
     x, w = integers(seed, 2, 3, size, 6), integers(seed + 1, 4, 3, *[slide.kernel_size] * 2)
-    operands: Any = [torch.from_numpy(array).requires_grad_() for array in (x, w)]
-    expected = F.conv2d(*operands, None, slide.stride, slide.padding, slide.dilation)
+    operands = [torch.from_numpy(array).requires_grad_() for array in (x, w)]
+    _, *arguments = slide
+    expected = F.conv2d(operands[0], operands[1], None, *arguments)
     dy = integers(seed + 2, *expected.shape)
     gradients = torch.autograd.grad(expected, operands, torch.from_numpy(dy))
     for way in (Im2col, Windows, Loops):
@@ -57,8 +58,8 @@ def test_max_poolings_are_torchs(slide: Slide, size: int, seed: int) -> None:
 def test_jax_convolves_and_pools_as_torch_does(groups: int) -> None:
     slide = Slide(3, 2, 1)
     x, w = integers(0, 2, 4, 7, 6), integers(1, 4, 4 // groups, 3, 3)
-    operands: Any = [torch.from_numpy(array).requires_grad_() for array in (x, w)]
-    convolved = F.conv2d(*operands, None, 2, 1, 1, groups)
+    operands = [torch.from_numpy(array).requires_grad_() for array in (x, w)]
+    convolved = F.conv2d(operands[0], operands[1], None, 2, 1, 1, groups)
     pooled = F.max_pool2d(operands[0], 3, 2, 1)
     for layer, expected, used in (
         (Jax.convolution(slide, groups), convolved, operands),

@@ -82,6 +82,8 @@ class ReLUInPlace(Function):
 
         Autograd must know the tensor by its own history; a leaf it would refuse after the work was done.
         """
+        if torch.compiler.is_compiling():
+            return False
         known = input.requires_grad and not input.is_leaf and not input._is_view() and torch.is_grad_enabled()
         kept = input.dtype in (torch.float32, torch.float64) and input.is_contiguous()
         return known and kept and unseen((input,))
