@@ -54,8 +54,11 @@ _POINTS = {
 _RUN = 4
 """So many tiles in a row go through one matrix: larger ones hold more zeros, smaller ones are slow."""
 
-_BLOCK_BYTES = 2**21, 2**24
-"""The values of a block of work take about so much memory: as the weights' do, within these bounds."""
+_BLOCK_BYTES = 2**21, 3 * 2**22
+"""The values of a block of work take about so much memory: as the weights' do, within these bounds.
+
+All the scratch memory of a block is at most 2.4 times that.
+"""
 
 
 def accepts(shapes: Shapes) -> bool:
