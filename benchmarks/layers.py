@@ -48,11 +48,22 @@ CONVOLUTIONS: list[tuple[str, int, int, int, int, int, dict[str, int]]] = [
     ("ResNet-18 stage 3", 16, 256, 256, 14, 3, {"padding": 1}),
     ("ResNet-18 stage 4", 16, 512, 512, 7, 3, {"padding": 1}),
     ("ResNet-18 downsampling", 16, 64, 128, 56, 3, {"padding": 1, "stride": 2}),
+    ("VGG-11 stage 3", 128, 128, 256, 8, 3, {"padding": 1}),
+    ("VGG-11 stage 3, second", 128, 256, 256, 8, 3, {"padding": 1}),
+    ("VGG-11 stage 4", 128, 512, 512, 4, 3, {"padding": 1}),
+    ("VGG-11 stage 5", 128, 512, 512, 2, 3, {"padding": 1}),
     ("bottleneck 1x1", 16, 64, 256, 56, 1, {}),
+    ("bottleneck 1x1 back", 16, 256, 64, 56, 1, {}),
+    ("bottleneck 1x1, stage 3", 16, 1024, 256, 14, 1, {}),
+    ("bottleneck 1x1, stride 2", 16, 256, 512, 56, 1, {"stride": 2}),
+    ("5x5 stem", 16, 3, 64, 112, 5, {"padding": 2, "stride": 2}),
     ("dilated", 16, 64, 64, 28, 3, {"padding": 2, "dilation": 2}),
     ("5x5", 16, 32, 64, 28, 5, {"padding": 2}),
     ("grouped", 16, 128, 128, 28, 3, {"padding": 1, "groups": 32}),
     ("depthwise", 16, 128, 128, 28, 3, {"padding": 1, "groups": 128}),
+    ("MobileNet depthwise 1", 8, 32, 32, 112, 3, {"padding": 1, "groups": 32}),
+    ("MobileNet depthwise 2", 8, 64, 64, 112, 3, {"padding": 1, "stride": 2, "groups": 64}),
+    ("MobileNet depthwise 7", 8, 512, 512, 14, 3, {"padding": 1, "groups": 512}),
 ]
 
 # A case that plain loops over pixels finish within a second.

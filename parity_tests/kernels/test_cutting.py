@@ -292,6 +292,29 @@ def test_mec_cuts_blocks_that_fit_and_are_not_smaller_than_needed(
     assert (largest - side) * turns * num_threads < n  # smaller shares would leave some for a further turn
 
 
+@given(layers(), st.sampled_from([1, 500, 2_000, 20_000]), st.sampled_from([1, 16, 512]))
+def test_mec_cuts_rows_that_are_too_long(layer: Layer, most_bytes: int, few_columns: int) -> None:
+    """However few columns that leaves."""
+    with mec_cutting(1, few_columns, 1), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mec, "_MOST_BYTES", most_bytes)
+        blocks = blocks_of(layer)
+    done = np.zeros((len(layer.x), *layer.output_size), dtype=int)
+    for block in blocks:
+        done[block.pictures, block.rows, block.columns] += 1
+    assert (done == 1).all()
+    height, width = layer.window.kernel_size[0], layer.output_size[1]
+    below = (height - 1) * layer.window.dilation[0] // layer.window.stride[0]
+    lowered, stacked, sums = (part // width for part in bytes_of_a_row(layer))
+    column = lowered + stacked + 2 * sums
+    columns = max(block.columns.stop - block.columns.start for block in blocks)
+    assert columns == 1 or columns * (1 + below) * column <= most_bytes
+    assert columns == width or (columns + 1) * (1 + below) * column > most_bytes
+    for block in blocks:
+        rows = block.rows.stop - block.rows.start
+        needed = block.side * columns * (column * rows + lowered * below)
+        assert needed <= 2 * most_bytes or columns == rows == block.side == 1
+
+
 @given(layers(), *CUTS)
 def test_mec_gives_the_rows_of_one_picture_to_one_thread(
     layer: Layer, block_bytes: int, few_columns: int, num_threads: int

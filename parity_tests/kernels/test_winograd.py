@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from scratch_conv import kernels
 from scratch_conv.kernels import Window, threads
-from scratch_conv.kernels.convolution import choosing, im2col, mec, winograd
+from scratch_conv.kernels.convolution import choosing, im2col, mec, pointwise, winograd
 from scratch_conv.kernels.convolution.shapes import Shapes
 from scratch_conv.kernels.geometry import Array, pad, reach
 
@@ -271,13 +271,29 @@ def test_winograd_is_used_where_it_is_fast_and_near(asked: Shapes, expected: Mod
     assert choosing._algorithm(asked, FRACTIONS, FRACTIONS) is expected
 
 
+def test_a_single_tap_is_one_product() -> None:
+    window = Window((1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1))
+    assert choosing._algorithm(shapes(window=window), FRACTIONS) is pointwise
+    assert choosing._algorithm(shapes(window=window, groups=2), FRACTIONS) is pointwise
+    for other in (
+        window._replace(kernel_size=(1, 2)),
+        window._replace(kernel_size=(2, 1)),
+        window._replace(stride=(1, 2)),
+        window._replace(stride=(2, 1)),
+        window._replace(padding=((0, 1), (0, 0))),
+        window._replace(padding=((0, 0), (-1, 0))),
+    ):
+        assert choosing._algorithm(shapes(window=other), FRACTIONS) is mec
+
+
 def test_whole_numbers_are_summed_directly() -> None:
-    later = np.array([[1.0, 2.0], [3.0, 4.5]])
+    soon, later = np.array([[1.0, 2.5], [3.0, 4.0]]), np.array([[1.0, 2.0], [3.0, 4.5]])
     for operands, expected in (
         ((WHOLE, WHOLE), mec),
         ((WHOLE, FRACTIONS), mec),
         ((FRACTIONS, WHOLE), mec),
         ((later, FRACTIONS), winograd),
+        ((soon, FRACTIONS), winograd),
         ((np.full((1, 1), np.inf), FRACTIONS), mec),
     ):
         assert choosing._algorithm(shapes(), *operands) is expected

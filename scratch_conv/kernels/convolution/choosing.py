@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from types import ModuleType
 
 import numpy as np
@@ -104,10 +105,10 @@ def _algorithm(shapes: Shapes, *operands: Array) -> ModuleType:
 
 
 def _fastest(shapes: Shapes, *operands: Array) -> ModuleType:
-    # 1.0 to 1.4 times as fast as MEC, 3 to 5 times where pictures are small.
+    # 1.0 to 1.4 times as fast as MEC, 2 to 5 times where pictures are of few pixels.
     if pointwise.accepts(shapes):
         return pointwise
-    # 1.3 to 2 times as fast as MEC.
+    # 1.2 to 2 times as fast as MEC, where there is enough of everything.
     if _winograd_enabled and winograd.accepts(shapes) and _enough_for_winograd(shapes):
         # Whole numbers are masks, impulses, shifts or counts, of which people expect exact results.
         return mec if any(map(_are_whole, operands)) else winograd
@@ -120,5 +121,6 @@ def _enough_for_winograd(shapes: Shapes) -> bool:
 
 
 def _are_whole(operand: Array) -> bool:
-    """Tell whether all are whole numbers: other data show it soon, in the first of these pieces."""
-    return all(bool((piece == np.rint(piece)).all()) for piece in operand)
+    """Tell whether all are whole numbers: other data show it soon, most in their first plane."""
+    pieces = chain([operand[:1, :1]], operand)
+    return all(bool((piece == np.rint(piece)).all()) for piece in pieces)

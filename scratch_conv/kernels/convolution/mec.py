@@ -28,6 +28,9 @@ from scratch_conv.kernels.threads import get_num_threads, parallel, scratch
 _BLOCK_BYTES = 2**22
 """A block of work, lowered, with its sums, takes about this much memory, which stays near the core."""
 
+_MOST_BYTES = 2**24
+"""But never more than twice this, though it be few columns only, of a single row."""
+
 _FEW_COLUMNS = 512
 """Pictures with fewer windows than this lie side by side: at 49 columns a product ran at 0.6 of its speed."""
 
@@ -51,16 +54,17 @@ def conv2d(x: Array, w: Array, bias: Array | None, window: Window, groups: int) 
     def work(block: Block) -> None:
         part = block.of_outputs(y)
         shape = (len(part), *w_rows.shape[1:3], part[0, 0].size)
-        # Outputs of pictures side by side are not: those are summed apart.
-        sums = part.reshape(shape) if block.side == 1 else scratch("sums", shape, x.dtype)
-        for i, pixels in enumerate(_lowered_rows(x, block, size[1], groups, stacks)):
+        # Whole rows of one picture are summed where they belong.
+        in_place = part.shape[3:] == (1, size[1])
+        sums = part.reshape(shape) if in_place else scratch("sums", shape, x.dtype)
+        for i, pixels in enumerate(_lowered_rows(x, block, groups, stacks)):
             if i == 0:
                 np.matmul(w_rows[i], pixels, out=sums)
             else:
                 sums += np.matmul(w_rows[i], pixels, out=scratch("product", shape, x.dtype))
         if bias is not None:
             sums += bias.reshape(*w_rows.shape[1:3], 1)
-        if block.side > 1:
+        if not in_place:
             part[:] = sums.reshape(part.shape)
 
     parallel(work, _blocks(x, w.shape, window, groups, size))
@@ -84,7 +88,7 @@ def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int
     def work(share: int) -> None:
         for block in shares[share]:
             columns = _rows(block.of_outputs(grad_output), groups).swapaxes(2, 3)
-            for i, pixels in enumerate(_lowered_rows(x, block, size[1], groups, stacks)):
+            for i, pixels in enumerate(_lowered_rows(x, block, groups, stacks)):
                 product = scratch("product", (len(pixels), groups, rows, outs), x.dtype)
                 sums[share, :, i] += np.matmul(pixels, columns, out=product).sum(axis=0)
 
@@ -107,7 +111,7 @@ def conv2d_grad_input(grad_output: Array, w: Array, input_size: Pair, window: Wi
     def work(blocks: list[Block]) -> None:
         for block in blocks:
             rows = _rows(block.of_outputs(grad_output), groups)
-            lowered = _empty_lowered(grad_input, block, size[1])
+            lowered = _empty_lowered(grad_input, block)
             lowered[:] = 0
             for i, pixels in enumerate(_tap_rows(lowered, block, groups)):
                 pixels += np.matmul(w_columns[i], rows, out=scratch("product", pixels.shape, w.dtype))
@@ -144,17 +148,15 @@ def _turned(w: Array, groups: int) -> Array:
     return turned.reshape(groups * channels, outs // groups, *kernel_size)
 
 
-Slices = tuple[slice, slice]
-
-
 class Block(NamedTuple):
-    """A piece of work: pictures, `side` of them side by side, and some rows of their outputs."""
+    """A piece of work: pictures, `side` of them side by side, and a part of their outputs."""
 
     pictures: slice
     side: int
     rows: slice
+    columns: slice
     window: Window
-    """The window as these rows see it: rows above them are like a smaller padding."""
+    """The window as these rows and columns see it: those before them are like a smaller padding."""
 
     def of_pictures(self, x: Array) -> Array:
         """View the block's pictures of x (N, C, H, W) as (m, C, H, side, W)."""
@@ -162,8 +164,8 @@ class Block(NamedTuple):
         return part.reshape(len(part) // self.side, self.side, *part.shape[1:]).transpose(0, 2, 3, 1, 4)
 
     def of_outputs(self, y: Array) -> Array:
-        """View the block's rows of y (N, O, OH, OW) as (m, O, rows, side, OW)."""
-        return self.of_pictures(y)[:, :, self.rows]
+        """View the block's part of y (N, O, OH, OW) as (m, O, rows, side, columns)."""
+        return self.of_pictures(y)[:, :, self.rows, :, self.columns]
 
 
 def _blocks(x: Array, w_shape: tuple[int, ...], window: Window, groups: int, size: Pair) -> list[Block]:
@@ -174,35 +176,41 @@ def _blocks(x: Array, w_shape: tuple[int, ...], window: Window, groups: int, siz
     n, channels, *_ = x.shape
     if n == 0 or 0 in size:
         return []
-    columns = channels * window.kernel_size[1]
-    lowered, sums = columns * len(_remainders(window)), 2 * w_shape[0]
+    taps = channels * window.kernel_size[1]
+    lowered, sums = taps * len(_remainders(window)), 2 * w_shape[0]
     if _stacks(w_shape, groups):
-        lowered += columns * window.kernel_size[0] + groups
-    row_bytes = (lowered + sums) * size[1] * x.itemsize
+        lowered += taps * window.kernel_size[0] + groups
+    column_bytes = (lowered + sums) * x.itemsize
+    columns = min(size[1], max(1, _MOST_BYTES // (column_bytes * (1 + _rows_below(window)))))
+    row_bytes = column_bytes * columns
     # A depthwise convolution is no product of matrices, and needs no many columns.
-    few_columns = 1 if groups == w_shape[0] else _FEW_COLUMNS
-    rows = min(size[0], max(_BLOCK_BYTES // row_bytes, -(-few_columns // size[1])))
+    few_columns = 1 if groups == w_shape[0] else min(_FEW_COLUMNS, _MOST_BYTES // column_bytes)
+    rows = min(size[0], max(1, _BLOCK_BYTES // row_bytes, -(-few_columns // columns)))
     threads = get_num_threads()
     side = max(1, min(n // threads, few_columns // (size[0] * size[1])))
     many = max(1, _BLOCK_BYTES // (row_bytes * rows * side))
     turns = -(-n // (many * side * threads))
     step = -(-n // (turns * threads * side)) * side
+    parts = [
+        (slice(row, min(row + rows, size[0])), slice(column, min(column + columns, size[1])))
+        for row in range(0, size[0], rows)
+        for column in range(0, size[1], columns)
+    ]
     blocks = []
     for first in range(0, n, step):
         whole = min(step, (n - first) // side * side)
         for pictures in (slice(first, first + whole), slice(first + whole, min(first + step, n))):
             if pictures.start < pictures.stop:
                 count = min(side, pictures.stop - pictures.start)
-                blocks += [
-                    _block(pictures, count, row, rows, window, size) for row in range(0, size[0], rows)
-                ]
+                blocks += [_block(pictures, count, *part, window) for part in parts]
     return blocks
 
 
-def _block(pictures: slice, side: int, row: int, rows: int, window: Window, size: Pair) -> Block:
-    (top, bottom), columns = window.padding
-    seen = window._replace(padding=((top - row * window.stride[0], bottom), columns))
-    return Block(pictures, side, slice(row, min(row + rows, size[0])), seen)
+def _block(pictures: slice, side: int, rows: slice, columns: slice, window: Window) -> Block:
+    (top, bottom), (left, right) = window.padding
+    above, before = rows.start * window.stride[0], columns.start * window.stride[1]
+    seen = window._replace(padding=((top - above, bottom), (left - before, right)))
+    return Block(pictures, side, rows, columns, seen)
 
 
 def _by_pictures(blocks: list[Block]) -> list[list[Block]]:
@@ -230,12 +238,12 @@ def _stacks(shape: tuple[int, ...], groups: int) -> bool:
     return height * width * channels < 2 * (height - 1) * outs // groups
 
 
-def _lowered_rows(x: Array, block: Block, width: int, groups: int, stacks: bool) -> Iterator[Array]:
+def _lowered_rows(x: Array, block: Block, groups: int, stacks: bool) -> Iterator[Array]:
     """Lower a block, and give the pixels of each tap row as (m, G, C/G·KW, rows·side·OW).
 
     Or those of all together, and below them a row of ones, which a bias is multiplied by.
     """
-    tap_rows = list(_tap_rows(_lower(x, block, width), block, groups))
+    tap_rows = list(_tap_rows(_lower(x, block), block, groups))
     if not stacks:
         yield from tap_rows
         return
@@ -267,35 +275,47 @@ def _remainders(window: Window) -> list[int]:
     return sorted({i * window.dilation[0] % window.stride[0] for i in range(window.kernel_size[0])})
 
 
-def _empty_lowered(x: Array, block: Block, width: int) -> Array:
+def _rows_below(window: Window) -> int:
+    """Count the rows of one remainder that the last taps meet below those of the outputs."""
+    return (window.kernel_size[0] - 1) * window.dilation[0] // window.stride[0]
+
+
+def _empty_lowered(x: Array, block: Block) -> Array:
     """Give scratch memory (m, C, KW, remainders, rows of one remainder, side, OW)."""
     window = block.window
-    last = (window.kernel_size[0] - 1) * window.dilation[0] // window.stride[0]
-    rows = last + block.rows.stop - block.rows.start
+    rows = _rows_below(window) + block.rows.stop - block.rows.start
+    width = block.columns.stop - block.columns.start
     count = (block.pictures.stop - block.pictures.start) // block.side
     by_tap = (window.kernel_size[1], len(_remainders(window)))
     return scratch("lowered", (count, x.shape[1], *by_tap, rows, block.side, width), x.dtype)
 
 
-def _lower(x: Array, block: Block, width: int) -> Array:
-    lowered = _empty_lowered(x, block, width)
-    if block.side == 1 and block.window.stride == (1, 1) and width == x.shape[3] and x.flags.c_contiguous:
+def _lower(x: Array, block: Block) -> Array:
+    lowered = _empty_lowered(x, block)
+    whole_rows = lowered.shape[5:] == (1, x.shape[3]) and block.window.stride == (1, 1)
+    if whole_rows and x.flags.c_contiguous:
         _lower_whole_rows(lowered, x, block)
-        return lowered
-    for taps, pixels in _met(lowered, x, block):
-        np.copyto(taps, pixels)
+    else:
+        for taps, pixels in _met(lowered, x, block):
+            np.copyto(taps, pixels)
     _clear_padding(lowered, x, block)
     return lowered
 
 
 def _clear_padding(lowered: Array, x: Array, block: Block) -> None:
     """Write zeros where no pixels are: at the ends of rows, and in rows beyond the first or the last."""
-    for number, j, rows, columns in _filled(lowered, x, block):
-        taps = lowered[:, :, j, number]
-        taps[:, :, : rows[0].start] = 0
-        taps[:, :, rows[0].stop :] = 0
-        taps[..., : columns[0].start] = 0
-        taps[..., columns[0].stop :] = 0
+    for number, rows in enumerate(_rows_met(lowered, x, block)):
+        _clear_around(lowered[:, :, :, number].swapaxes(3, 5), rows[0])
+    for j, columns in enumerate(_columns_met(lowered, x, block)):
+        _clear_around(lowered[:, :, j], columns[0])
+
+
+def _clear_around(array: Array, filled: slice) -> None:
+    """Write zeros before and behind a slice of the last axis."""
+    if filled.start:
+        array[..., : filled.start] = 0
+    if filled.stop < array.shape[-1]:
+        array[..., filled.stop :] = 0
 
 
 def _lower_whole_rows(lowered: Array, x: Array, block: Block) -> None:
@@ -303,43 +323,39 @@ def _lower_whole_rows(lowered: Array, x: Array, block: Block) -> None:
 
     What a shift carries over the end of a row is padding. One run is copied in a third of the time of many.
     """
-    filled, met = block.window.inside(0, 0, x.shape[2], lowered.shape[4])
-    width = x.shape[3]
+    ((filled, met),) = _rows_met(lowered, x, block)
     pixels = x[block.pictures][:, :, met]
-    pixels = pixels.reshape(*pixels.shape[:2], pixels.shape[2] * width)
+    pixels = pixels.reshape(*pixels.shape[:2], pixels.shape[2] * x.shape[3])
     for j in range(lowered.shape[2]):
-        taps = lowered[:, :, j, 0, :, 0]
-        taps[:, :, : filled.start] = 0
-        taps[:, :, filled.stop :] = 0
-        run = taps[:, :, filled].reshape(pixels.shape)
+        run = lowered[:, :, j, 0, filled].reshape(pixels.shape)
         shift = j * block.window.dilation[1] - block.window.padding[1][0]
         kept = max(0, pixels.shape[2] - abs(shift))
         run[..., max(0, -shift) :][..., :kept] = pixels[..., max(0, shift) :][..., :kept]
-        taps[..., : max(0, -shift)] = 0
-        taps[..., max(0, width - max(0, shift)) :] = 0
 
 
 def _met(lowered: Array, x: Array, block: Block) -> Iterator[tuple[Array, Array]]:
-    """View, for each tap column and remainder of rows, the lowered pixels and where x has them."""
+    """View, for each remainder of rows and tap column, the lowered pixels and where x has them."""
     pictures = block.of_pictures(x)
-    for number, j, rows, columns in _filled(lowered, x, block):
-        yield (
-            lowered[:, :, j, number, rows[0], :, columns[0]],
-            pictures[:, :, rows[1], :, columns[1]],
-        )
+    for number, rows in enumerate(_rows_met(lowered, x, block)):
+        for j, columns in enumerate(_columns_met(lowered, x, block)):
+            yield (
+                lowered[:, :, j, number, rows[0], :, columns[0]],
+                pictures[:, :, rows[1], :, columns[1]],
+            )
 
 
-def _filled(lowered: Array, x: Array, block: Block) -> Iterator[tuple[int, int, Slices, Slices]]:
-    """Give for each remainder of rows and tap column the rows, and the columns, that have pixels.
-
-    Each are two slices: of the lowered pixels, and of the pictures.
-    """
+def _rows_met(lowered: Array, x: Array, block: Block) -> list[tuple[slice, slice]]:
+    """Give, for each remainder of rows, the lowered rows that have pixels, and which of x."""
     (top, bottom), sides = block.window.padding
-    for number, remainder in enumerate(_remainders(block.window)):
-        from_remainder = block.window._replace(padding=((top - remainder, bottom), sides))
-        rows = from_remainder.inside(0, 0, x.shape[2], lowered.shape[4])
-        for j in range(lowered.shape[2]):
-            yield number, j, rows, block.window.inside(1, j, x.shape[3], lowered.shape[6])
+    shifted = [(top - remainder, bottom) for remainder in _remainders(block.window)]
+    windows = [block.window._replace(padding=(rows, sides)) for rows in shifted]
+    return [window.inside(0, 0, x.shape[2], lowered.shape[4]) for window in windows]
+
+
+def _columns_met(lowered: Array, x: Array, block: Block) -> list[tuple[slice, slice]]:
+    """Give, for each tap column, the lowered columns that have pixels, and which of x."""
+    taps = range(block.window.kernel_size[1])
+    return [block.window.inside(1, j, x.shape[3], lowered.shape[6]) for j in taps]
 
 
 def _tap_rows(lowered: Array, block: Block, groups: int) -> Iterator[Array]:
