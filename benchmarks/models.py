@@ -33,19 +33,30 @@ OTHERS = ("fcn_resnet50", "ssdlite320_mobilenet_v3_large")
 def main() -> None:
     """Compare, print a table and keep the raw figures; the exit status is 1 if a model is off."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="*", help="a pattern of model names")
+    parser.add_argument("--only", default="*", help="a pattern of model names; others keep their rows")
     options = parser.parse_args()
-    names = [name for name in (*models.list_models(module=models), *OTHERS) if fnmatch(name, options.only)]
-    rows: dict[str, dict[str, Any]] = {}
-    for name in track(names, "models", transient=True):
+    names = (*models.list_models(module=models), *OTHERS)
+    chosen = [name for name in names if fnmatch(name, options.only)]
+    if not chosen:
+        parser.error(f"--only {options.only}: there is no such model")
+    rows = kept_rows()
+    for name in track(chosen, "models", transient=True):
         rows[name] = in_own_process(compare, name)
         print(json.dumps({name: rows[name]}), flush=True)
+        raw = keep("models", {"torchvision": torchvision.__version__, "models": rows})
+    rows = {name: rows[name] for name in names if name in rows}
     convolutional = {name: row for name, row in rows.items() if row.get("convolutions") != 0}
     Console(highlight=False).print(table(convolutional))
-    if options.only == "*":
-        print(f"Raw figures: {keep('models', {'torchvision': torchvision.__version__, 'models': rows})}")
-        (RESULTS / "models.txt").write_text(as_text(table(convolutional)), encoding="utf-8")
+    (RESULTS / "models.txt").write_text(as_text(table(convolutional)), encoding="utf-8")
+    print(f"Raw figures: {raw}")
     raise SystemExit(any(not passed(row) for row in convolutional.values()))
+
+
+def kept_rows() -> dict[str, dict[str, Any]]:
+    """Read the rows of earlier runs."""
+    path = RESULTS / "models.json"
+    rows: dict[str, dict[str, Any]] = json.loads(path.read_text("utf-8"))["models"] if path.exists() else {}
+    return rows
 
 
 def compare(name: str) -> dict[str, Any]:
@@ -129,7 +140,7 @@ def build(name: str) -> tuple[nn.Module, tuple[Any, ...]]:
     elif name.startswith("maxvit"):
         size = 224
     elif name.startswith("inception"):
-        size = 96
+        size = 299  # its auxiliary classifier takes no less
     if name in ("googlenet", "inception_v3"):
         arguments["init_weights"] = True
     return models.get_model(name, **arguments), (pictures(size),)
