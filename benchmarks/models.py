@@ -68,12 +68,13 @@ def compare(name: str) -> dict[str, Any]:
     row: dict[str, Any] = {"convolutions": convolutions, "parameters": count(model)}
     if not convolutions:
         return row
-    start = {key: value.clone() for key, value in model.state_dict().items() if "running" in key}
+    start = {name: buffer.clone() for name, buffer in model.named_buffers()}
     outputs, gradients = run(model, inputs)
     largest = max(float(gradient.abs().max()) for gradient in gradients)
 
     def differences() -> dict[str, float]:
-        model.load_state_dict(start, strict=False)
+        for name, buffer in model.named_buffers():
+            buffer.copy_(start[name])
         got_outputs, got_gradients = run(model, inputs)
         return {
             "output": max(map(share, got_outputs, outputs)),
