@@ -404,3 +404,19 @@ def test_scratch_memory_is_bounded(operation: str, n: int, channels: int, size: 
     values = 36 * channels * -(-size // 4) * min(winograd._RUN, -(-size // 4)) * 4
     assert taken["pixels"] % values == 0
     assert math.isclose(taken["pixels"], taken["sums"])
+
+
+@given(st.integers(1, 90), st.integers(1, 4), st.sampled_from([3, 5]))
+def test_axes_are_cut_into_few_even_runs_of_small_tiles(outputs: int, dilation: int, taps: int) -> None:
+    """A run holds whole turns of as many tiles as the dilation; short axes have tiles of two outputs."""
+    axis = winograd._axis(outputs, outputs, taps, 0, dilation, np.dtype(np.float32))
+    step = 2 if outputs <= 2 * dilation else 4
+    turns = -(-outputs // (step * dilation))
+    assert axis.points == step + taps - 1
+    assert axis.tiles == turns * dilation
+    lengths = [(part.tiles.stop - part.tiles.start) / dilation for part in axis.evaluate]
+    longest = winograd._RUN // dilation
+    assert sum(lengths) == turns
+    assert max(lengths) <= longest
+    assert max(lengths) - min(lengths) <= 1
+    assert len(lengths) == -(-turns // longest)

@@ -11,8 +11,9 @@ be multiplied where it stands:
 
 That copies KW times the input instead of KH·KW times, and the derivatives are the same steps transposed.
 
-Two refinements: rows are sorted by their remainder modulo the stride, so that those of one tap row stay
-contiguous; and small pictures lie side by side, as a product with few columns is slow. Shapes and terms are
+Refinements: rows are sorted by their remainder modulo the stride, so that those of one tap row stay
+contiguous; small pictures lie side by side, as a product with few columns is slow; and from few channels to
+many, the pixels of all tap rows are copied below each other and multiplied at once. Shapes and terms are
 those of `im2col`.
 """
 
