@@ -75,6 +75,12 @@ def test_relu_and_its_gate_are_their_definitions(sizes: Any, seed: int, axes: An
         np.testing.assert_array_equal(gated[index], grads[index] if on else 0)
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.int64])
+def test_whole_numbers_are_rectified_as_such(dtype: type) -> None:
+    y: Array = np.array([0, 0, 3], dtype=dtype)
+    np.testing.assert_array_equal(kernels.relu(np.array([-2, 0, 3], dtype=dtype)), y, strict=True)
+
+
 @given(SIZES, SEEDS, LAYOUTS, st.booleans())
 def test_drop_is_its_definition(sizes: Any, seed: int, axes: Any, by_channel: bool) -> None:
     x = laid_out(whole(seed, *sizes), axes)
