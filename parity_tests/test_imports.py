@@ -13,6 +13,7 @@ PACKAGE = Path(scratch_conv.__file__).parent
 
 MAY_IMPORT = {
     "kernels": {"kernels"},
+    "layers": {"kernels", "layers"},
     "autograd": {"autograd", "kernels"},
     "arguments.py": {"kernels"},
     "functional": {"arguments", "autograd", "functional", "kernels"},
@@ -37,6 +38,19 @@ def test_kernels_work_where_torch_cannot_be_imported() -> None:
         "from scratch_conv import kernels\n"
         "window = kernels.Window((2, 2), (1, 1), ((0, 0), (0, 0)), (1, 1))\n"
         "kernels.conv2d(np.ones((1, 1, 3, 3)), np.ones((1, 1, 2, 2)), None, window, 1)\n"
+    )
+
+
+def test_layers_work_where_torch_cannot_be_imported() -> None:
+    run(
+        "import sys; sys.modules['torch'] = None\n"
+        "import numpy as np\n"
+        "from scratch_conv.layers import *\n"
+        "network = Sequential(Conv2D(1, 2, 3), Flatten(), Dense(8, 3))\n"
+        "loss, optimizer = SoftmaxCrossEntropy(), SGD(network)\n"
+        "loss.forward(network.forward(np.ones((1, 1, 4, 4))), np.array([2]))\n"
+        "network.backward(loss.backward())\n"
+        "optimizer.step()\n"
     )
 
 

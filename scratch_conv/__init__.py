@@ -1,14 +1,14 @@
 """Convolution, pooling and the other layers of a CNN for PyTorch, every derivative written by hand in NumPy.
 
-Names are loaded when they are first used, so that `scratch_conv.kernels` works where torch cannot be
-imported.
+Names are loaded when they are first used, so that `scratch_conv.kernels` and `scratch_conv.layers` work where
+torch cannot be imported.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from scratch_conv import functional, kernels, nn
+    from scratch_conv import functional, kernels, layers, nn
     from scratch_conv.kernels import enable_winograd, using_winograd
     from scratch_conv.swapping import override, restore, swap
 
@@ -19,6 +19,7 @@ __all__ = [
     "enable_winograd",
     "functional",
     "kernels",
+    "layers",
     "nn",
     "override",
     "restore",
@@ -26,7 +27,7 @@ __all__ = [
     "using_winograd",
 ]
 
-_MODULES = {"functional", "kernels", "nn"}
+_MODULES = {"functional", "kernels", "layers", "nn"}
 _KERNELS = {"enable_winograd", "using_winograd"}
 _SWAPPING = {"override", "restore", "swap"}
 

@@ -138,7 +138,7 @@ class LayerInUse:
         self.mode: dict[str, bool] = {}
         self.switch = ""
         if "training" in operator.arguments:
-            self.mode, self.switch = _tell_mode(self.layer, bool(arguments.get("training", False)))
+            self.mode, self.switch = _tell_mode(self.layer, bool(arguments.get("training", operator.trains)))
 
     def _put(self, name: str, value: NDArray[Any]) -> None:
         place = find_parameter(self.layer, name)

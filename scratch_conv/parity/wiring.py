@@ -91,6 +91,7 @@ def _use(candidate: Any, case: Case, wiring: Wiring) -> None:
 
 
 def _module_switch(case: Case) -> str:
-    if "training" not in find_operator(case.like).arguments:
+    operator = find_operator(case.like)
+    if "training" not in operator.arguments:
         return ""
-    return f"layer.train({bool(case.keywords.get('training', False))})"
+    return f"layer.train({bool(case.keywords.get('training', operator.trains))})"

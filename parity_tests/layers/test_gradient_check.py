@@ -1,0 +1,177 @@
+"""The gradient check passes what is right, finds what is wrong, and says where."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from scratch_conv.layers import (
+    AvgPool2D,
+    BatchNorm2D,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    MaxPool2D,
+    ReLU,
+    ResidualBlock,
+    Sequential,
+    Softmax,
+    gradient_check,
+)
+
+Array = NDArray[Any]
+RNG = np.random.default_rng
+
+PICTURES: dict[str, Any] = {
+    "convolution": lambda: Conv2D(4, 6, (2, 3), stride=(1, 2), padding=1, dilation=2, groups=2, rng=RNG(1)),
+    "same": lambda: Conv2D(4, 2, 3, padding="same", bias=False, rng=RNG(1)),
+    "max pooling": lambda: MaxPool2D(3, stride=2, padding=1, ceil_mode=True),
+    "average pooling": lambda: AvgPool2D(3, stride=2, padding=1, ceil_mode=True, count_include_pad=False),
+    "batch norm": lambda: BatchNorm2D(4),
+    "batch norm, not in training": lambda: BatchNorm2D(4).eval(),
+    "relu": ReLU,
+    "softmax": Softmax,
+    "flatten": Flatten,
+    "dropout": lambda: Dropout(0.4, rng=RNG(1)),
+    "dropout, not in training": lambda: Dropout(0.4).eval(),
+    "residual block": lambda: ResidualBlock(4, 4, rng=RNG(1)),
+    "residual block with a shortcut": lambda: ResidualBlock(4, 6, stride=2, rng=RNG(1)),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_every_layer_passes(name: str) -> None:
+    check = gradient_check(PICTURES[name](), RNG(0).standard_normal((2, 4, 5, 6)))
+    assert check.passed, str(check)
+    assert check.error < 1e-5
+    assert check.skipped == 0
+
+
+def test_dense_passes() -> None:
+    check = gradient_check(Dense(5, 4, rng=RNG(1)), RNG(0).standard_normal((3, 5)))
+    assert check.passed, str(check)
+    assert set(check.worst) == {"x", "weight", "bias"}
+
+
+def residual_network() -> Sequential:
+    """Build a whole residual network with batch normalization."""
+    rng = RNG(2)
+    return Sequential(
+        Conv2D(1, 3, 3, padding=1, rng=rng),
+        BatchNorm2D(3),
+        ReLU(),
+        ResidualBlock(3, 3, rng=rng),
+        ResidualBlock(3, 4, stride=2, rng=rng),
+        AvgPool2D(2),
+        Flatten(),
+        Dense(16, 3, rng=rng),
+        Softmax(),
+    )
+
+
+def test_a_residual_network_passes_and_is_left_as_it_was() -> None:
+    network = residual_network()
+    before = {name: array.copy() for name, array in network.state.items()}
+    check = gradient_check(network, RNG(0).standard_normal((2, 1, 8, 8)))
+    assert check.passed, str(check)
+    assert set(check.worst) == {"x", *network.parameters}
+    for name, array in network.state.items():
+        np.testing.assert_array_equal(array, before[name])
+        assert array.dtype == np.float32
+
+
+class Off(Dense):
+    """Has one element of one gradient off by a ten-thousandth."""
+
+    wrong = "grad_weight"
+
+    def backward(self, dy: Array) -> Array:
+        """Carry back."""
+        dx = super().backward(dy)
+        array = dx if self.wrong == "dx" else getattr(self, self.wrong)
+        array[(1,) * array.ndim] *= 1.0001
+        return dx
+
+
+@pytest.mark.parametrize(("wrong", "name"), [("grad_weight", "weight"), ("grad_bias", "bias"), ("dx", "x")])
+def test_the_worst_element_is_named(wrong: str, name: str) -> None:
+    layer = Off(3, 4, rng=RNG(1))
+    layer.wrong = wrong
+    check = gradient_check(layer, RNG(0).standard_normal((2, 3)))
+    assert not check.passed
+    assert check.element.name == name
+    assert set(check.element.index) == {1}
+    assert check.error == pytest.approx(1e-4, rel=1e-3)
+    assert f"DIFFER: worst relative error 1.0e-04 at {name}[1" in str(check)
+
+
+class Infinite(ReLU):
+    """Loses itself in NaN."""
+
+    def backward(self, dy: Array) -> Array:
+        """Carry nothing back."""
+        return dy * np.nan
+
+
+def test_nan_does_not_pass() -> None:
+    check = gradient_check(Infinite(), np.ones((1, 2)))
+    assert not check.passed
+    assert "DIFFER" in str(check)
+
+
+def at_every_distance(shape: tuple[int, ...]) -> st.SearchStrategy[Array]:
+    """Draw elements on a kink, at distances from it below, about and above the steps, or far from it."""
+    distances = st.sampled_from([0.0, 1e-8, 2e-7, 3e-6, 1e-5, 2e-5, 0.5])
+    element = st.tuples(st.sampled_from([-1.0, 0.0, 1.0]), distances, st.sampled_from([-1.0, 1.0]))
+    count = int(np.prod(shape))
+    return st.lists(element, min_size=count, max_size=count).map(
+        lambda drawn: np.array([a + b * c for a, b, c in drawn]).reshape(shape)
+    )
+
+
+@given(x=at_every_distance((2, 3)))
+def test_relu_passes_on_and_beside_its_kink(x: Array) -> None:
+    check = gradient_check(ReLU(), x)
+    assert check.passed, str(check)
+    assert check.skipped == 0
+
+
+@given(x=at_every_distance((1, 1, 2, 4)))
+def test_max_pooling_passes_where_maxima_are_equal_and_nearly_so(x: Array) -> None:
+    check = gradient_check(MaxPool2D(2), x)
+    assert check.passed, str(check)
+    assert check.skipped == 0
+
+
+def test_an_element_between_two_kinks_is_skipped_and_counted() -> None:
+    class Both(ReLU):
+        """|x|, which has a kink at 0 that no side of it is on."""
+
+        def forward(self, x: Array) -> Array:
+            self.sign = np.sign(x)
+            return np.abs(x)
+
+        def backward(self, dy: Array) -> Array:
+            return dy * self.sign
+
+        def branches(self) -> list[Array]:
+            return [self.sign]
+
+    check = gradient_check(Both(), np.array([[0.0, 2.0]]))
+    assert check.passed
+    assert check.skipped == 1
+    assert "1 elements on a kink skipped" in str(check)
+
+
+def test_a_wrong_gradient_beside_a_kink_is_found() -> None:
+    class Leaking(ReLU):
+        """Lets a tenth of the gradient through where it should not."""
+
+        def backward(self, dy: Array) -> Array:
+            return super().backward(dy) + 0.1 * dy * (self.y == 0)
+
+    assert not gradient_check(Leaking(), np.array([[-1e-6, 2.0]])).passed

@@ -1,0 +1,239 @@
+"""Networks: names, modes, files, the summary, and the first values of weights."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scratch_conv.layers import (
+    BatchNorm2D,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    MaxPool2D,
+    ReLU,
+    ResidualBlock,
+    Sequential,
+    SoftmaxCrossEntropy,
+    glorot_normal,
+    glorot_uniform,
+    he_normal,
+    he_uniform,
+)
+
+
+def network(seed: int = 0) -> Sequential:
+    """Build a network with every kind of state."""
+    rng = np.random.default_rng(seed)
+    block = ResidualBlock(2, 3, rng=rng)
+    return Sequential(
+        Conv2D(1, 2, 3, rng=rng), BatchNorm2D(2), ReLU(), block, Flatten(), Dense(48, 4, rng=rng)
+    )
+
+
+def pictures() -> Any:
+    """Draw a batch."""
+    return np.random.default_rng(5).standard_normal((3, 1, 6, 6)).astype(np.float32)
+
+
+def test_parameters_and_gradients_have_the_same_names_and_shapes() -> None:
+    trained = network()
+    trained.backward(np.ones_like(trained.forward(pictures())))
+    assert list(trained.parameters)[:4] == ["0.weight", "0.bias", "1.weight", "1.bias"]
+    assert "3.downsample.0.weight" in trained.parameters
+    assert {name: array.shape for name, array in trained.parameters.items()} == {
+        name: array.shape for name, array in trained.gradients.items()
+    }
+    assert set(trained.state) - set(trained.parameters) == {
+        f"{place}.running_{what}"
+        for place in ("1", "3.bn1", "3.bn2", "3.downsample.1")
+        for what in ("mean", "var")
+    }
+
+
+def test_the_mode_reaches_every_layer() -> None:
+    modes = network()
+    block = modes[3]
+    assert isinstance(block, ResidualBlock)
+    assert block.downsample is not None
+    assert modes.eval() is modes
+    assert not any(layer.training for layer in (*modes, block.bn1, block.downsample[1]))
+    modes.train()
+    assert all(layer.training for layer in (*modes, block.bn1, block.downsample[1]))
+
+
+def test_a_saved_network_computes_the_same_once_loaded(tmp_path: Path) -> None:
+    trained, other = network(0), network(1)
+    trained.forward(pictures())  # moves the running statistics
+    trained.save(tmp_path / "weights")
+    other.load(str(tmp_path / "weights"))
+    np.testing.assert_array_equal(
+        other.eval().forward(pictures()), trained.eval().forward(pictures()), strict=True
+    )
+
+
+def damaged(path: Path, whole: bytes) -> None:
+    """Cut a file in the middle."""
+    path.write_bytes(whole[: len(whole) // 2])
+
+
+def flipped(path: Path, whole: bytes) -> None:
+    """Change bytes in the middle of an array."""
+    middle = len(whole) // 2
+    path.write_bytes(
+        whole[:middle] + bytes(255 - byte for byte in whole[middle : middle + 8]) + whole[middle + 8 :]
+    )
+
+
+def emptied(path: Path, whole: bytes) -> None:
+    """Leave nothing."""
+    path.write_bytes(b"")
+
+
+def a_picture(path: Path, whole: bytes) -> None:
+    """Write something else."""
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+
+
+def a_pickle(path: Path, whole: bytes) -> None:
+    """Write what would run code if it were loaded."""
+    path.write_bytes(pickle.dumps({"0.weight": np.ones(3)}))
+
+
+def objects(path: Path, whole: bytes) -> None:
+    """Write arrays of objects, which hold pickles."""
+    with path.open("wb") as file:
+        np.savez(file, allow_pickle=True, **{name: np.array([{}], object) for name in network().state})
+
+
+def one_array(path: Path, whole: bytes) -> None:
+    """Write a single array."""
+    with path.open("wb") as file:
+        np.save(file, np.ones(3))
+
+
+@pytest.mark.parametrize("damage", [damaged, flipped, emptied, a_picture, a_pickle, objects, one_array])
+def test_a_damaged_or_foreign_file_is_refused_and_changes_nothing(tmp_path: Path, damage: Any) -> None:
+    path, trained = tmp_path / "weights.npz", network()
+    trained.save(path)
+    damage(path, path.read_bytes())
+    before = {name: array.copy() for name, array in trained.state.items()}
+    with pytest.raises(ValueError, match=r"weights\.npz: damaged, or not written by save"):
+        trained.load(path)
+    for name, array in trained.state.items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (Sequential(Conv2D(1, 2, 3, bias=False)), "the file has 0.bias, the network has not"),
+        (Sequential(Conv2D(1, 2, 3), BatchNorm2D(2)), "the network has 1.weight, the file has not"),
+        (Sequential(Conv2D(1, 2, 5)), r"0\.weight has shape \(2, 1, 3, 3\) in the file, \(2, 1, 5, 5\) in"),
+    ],
+)
+def test_the_file_of_another_network_is_refused(tmp_path: Path, other: Sequential, message: str) -> None:
+    Sequential(Conv2D(1, 2, 3)).save(tmp_path / "weights.npz")
+    with pytest.raises(ValueError, match=message):
+        other.load(tmp_path / "weights.npz")
+
+
+def test_the_summary_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    layers = [Conv2D(1, 32, 3), ReLU(), MaxPool2D(2), Conv2D(32, 64, 3), ReLU(), MaxPool2D(2), Flatten()]
+    summed = Sequential(*layers, Dense(1600, 128), ReLU(), Dropout(0.2), Dense(128, 10))
+    summed.summary((1, 28, 28))
+    printed = capsys.readouterr().out
+    lines = [line.split("  ") for line in printed.splitlines()]
+    cells = [[cell.strip() for cell in line if cell.strip()] for line in lines]
+    assert cells[3] == [
+        "Conv2D(in_channels=1, out_channels=32, kernel_size=3)",
+        "32x26x26",
+        "320",
+        f"{(28 * 28 + 1) * 32 * 26 * 26:,}",
+    ]
+    assert cells[5] == ["MaxPool2D(kernel_size=2, stride=2)", "32x13x13", "0"]
+    assert cells[-1] == ["all", "225,034"]
+    assert not any(hasattr(layer, "x") for layer in summed)  # it was a copy that computed
+
+
+@pytest.mark.parametrize(
+    ("draw", "variance"),
+    [
+        (he_normal, 2 / 90),
+        (he_uniform, 2 / 90),
+        (glorot_normal, 2 / (90 + 1800)),
+        (glorot_uniform, 2 / (90 + 1800)),
+    ],
+)
+def test_initial_weights_have_their_variance(draw: Any, variance: float) -> None:
+    weight = draw((200, 10, 3, 3), np.random.default_rng(0))
+    assert weight.shape == (200, 10, 3, 3)
+    assert weight.mean() == pytest.approx(0, abs=5 * (variance / weight.size) ** 0.5)
+    assert weight.var() == pytest.approx(variance, rel=0.05)
+    if draw in (he_uniform, glorot_uniform):
+        assert np.abs(weight).max() <= (3 * variance) ** 0.5
+
+
+def test_layers_take_their_initialization_generator_and_dtype() -> None:
+    layer = Dense(5, 4, init=glorot_uniform, rng=np.random.default_rng(3), dtype=np.float64)
+    np.testing.assert_array_equal(layer.weight, glorot_uniform((4, 5), np.random.default_rng(3)), strict=True)
+
+
+@given(seed=st.integers(0, 99), scale=st.sampled_from([1.0, 1e3, 1e30]), classes=st.integers(2, 5))
+def test_the_loss_is_finite_however_great_the_scores(seed: int, scale: float, classes: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores, labels = scale * rng.standard_normal((4, classes)), rng.integers(0, classes, 4)
+    loss = SoftmaxCrossEntropy()
+    assert np.isfinite(loss.forward(scores, labels))
+    gradient = loss.backward()
+    assert np.isfinite(gradient).all()
+    np.testing.assert_allclose(gradient.sum(1), 0, atol=1e-15)
+
+
+LISTED: Any = [ReLU()]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda: Conv2D(3, 4, 3).forward(np.ones((2, 1, 5, 5))),
+            ValueError,
+            r"expected x of shape \(N, 3, H, W\)",
+        ),
+        (lambda: Conv2D(3, 4, 3).forward(np.ones((3, 5, 5))), ValueError, r"got \(3, 5, 5\)"),
+        (
+            lambda: Conv2D(1, 4, 5).forward(np.ones((1, 1, 4, 9))),
+            ValueError,
+            "does not fit into a picture of 4x9",
+        ),
+        (lambda: Conv2D(3, 4, 3, groups=2), ValueError, "groups=2 must divide in_channels=3"),
+        (lambda: Conv2D(3, 4, 0), ValueError, "kernel_size must be an integer of at least 1"),
+        (lambda: Conv2D(3, 4, 3, padding="some"), ValueError, "padding must be"),
+        (lambda: Conv2D(3, 4, 3, stride=2, padding="same"), ValueError, "keeps the size"),
+        (lambda: MaxPool2D(2, stride=0), ValueError, "stride must be"),
+        (lambda: MaxPool2D(3).forward(np.ones((1, 1, 2, 2))), ValueError, "does not fit"),
+        (lambda: Dense(3, 4).forward(np.ones((2, 5))), ValueError, r"expected x of shape \(N, 3\)"),
+        (lambda: BatchNorm2D(1).forward(np.ones((1, 1, 1, 1))), ValueError, "more than one value"),
+        (lambda: Dropout(1.5), ValueError, "p must be a probability"),
+        (lambda: Sequential(LISTED), TypeError, "each an argument of its own"),
+        (lambda: SoftmaxCrossEntropy().forward(np.ones((2, 3)), np.array([0, 3])), IndexError, "label 3"),
+        (lambda: SoftmaxCrossEntropy().forward(np.ones((2, 3)), np.array([0])), ValueError, "labels"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_plain_words(call: Any, error: Any, message: str) -> None:
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_dropout_keeps_the_mean_and_can_be_repeated() -> None:
+    x = np.ones((100, 100), np.float32)
+    y = Dropout(0.3, rng=np.random.default_rng(0)).forward(x)
+    assert set(np.unique(y)) == {0, np.float32(1 / 0.7)}
+    assert y.mean() == pytest.approx(1, abs=0.03)
+    np.testing.assert_array_equal(y, Dropout(0.3, rng=np.random.default_rng(0)).forward(x))

@@ -1,0 +1,57 @@
+"""The optimisers take torch's steps."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scratch_conv.layers import SGD, Adam, Dense
+
+
+def steps_of(ours: Any, torchs: Any, options: dict[str, Any], seed: int) -> None:
+    """Give both the same five gradients, and compare the weights after each step."""
+    rng = np.random.default_rng(seed)
+    layer = Dense(3, 4, rng=rng, dtype=np.float64)
+    weights = [torch.tensor(array, requires_grad=True) for array in layer.parameters.values()]
+    mine, theirs = ours(layer, **options), torchs(weights, **options)
+    for _ in range(5):
+        layer.grad_weight, layer.grad_bias = rng.standard_normal((4, 3)), rng.standard_normal(4)
+        for weight, gradient in zip(weights, layer.gradients.values(), strict=True):
+            weight.grad = torch.tensor(gradient)
+        mine.step()
+        theirs.step()
+        for weight, array in zip(weights, layer.parameters.values(), strict=True):
+            np.testing.assert_allclose(array, weight.detach().numpy(), rtol=1e-12, atol=1e-14)
+
+
+@given(
+    lr=st.floats(1e-4, 1),
+    momentum=st.sampled_from([0.0, 0.5, 0.9]),
+    weight_decay=st.sampled_from([0.0, 1e-4, 0.1]),
+    seed=st.integers(0, 99),
+)
+def test_sgd(lr: float, momentum: float, weight_decay: float, seed: int) -> None:
+    steps_of(SGD, torch.optim.SGD, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}, seed)
+
+
+@given(
+    lr=st.floats(1e-4, 1),
+    betas=st.sampled_from([(0.9, 0.999), (0.5, 0.9), (0.0, 0.0)]),
+    eps=st.sampled_from([1e-8, 1e-3]),
+    weight_decay=st.sampled_from([0.0, 0.1]),
+    seed=st.integers(0, 99),
+)
+def test_adam(lr: float, betas: tuple[float, float], eps: float, weight_decay: float, seed: int) -> None:
+    steps_of(
+        Adam, torch.optim.Adam, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}, seed
+    )
+
+
+def test_parameters_keep_their_precision() -> None:
+    layer = Dense(3, 4)
+    layer.backward(np.ones_like(layer.forward(np.ones((2, 3)))))  # in float64, as x is
+    for optimizer in (SGD(layer, momentum=0.9), Adam(layer)):
+        optimizer.step()
+        assert layer.weight.dtype == np.float32

@@ -1,0 +1,61 @@
+"""Activations: functions of every element, or of every vector of classes."""
+
+import math
+
+from scratch_conv import kernels
+from scratch_conv.kernels.geometry import Array
+from scratch_conv.layers.layer import Layer
+
+
+class ReLU(Layer):
+    """Lets what is positive pass.
+
+        y = max(x, 0),    dx = dy where y > 0, else 0
+
+    Shapes: x and y of any one shape.
+    """
+
+    def forward(self, x: Array) -> Array:
+        """Take the positive part."""
+        self.y = kernels.relu(x)
+        return self.y
+
+    def backward(self, dy: Array) -> Array:
+        """Let the gradient pass where x did."""
+        return kernels.relu_gate(dy, self.y)
+
+    def branches(self) -> list[Array]:
+        """Tell where x passed."""
+        return [self.y > 0]
+
+
+class Softmax(Layer):
+    """Turns scores into probabilities, which are positive and sum to one.
+
+        y[k] = exp(x[k]) / Σ_j exp(x[j]),    dx = y · (dy - Σ_j y[j] · dy[j])
+
+    To train a classifier, leave it out: `SoftmaxCrossEntropy` holds a softmax already.
+
+    Shapes: x and y of any one shape.
+
+    Arguments:
+        dim: the axis of the classes.
+    """
+
+    def __init__(self, dim: int = 1) -> None:
+        self.dim = dim
+
+    def forward(self, x: Array) -> Array:
+        """Compute the probabilities."""
+        self.y = kernels.softmax(self._by_classes(x))
+        return self.y.reshape(x.shape)
+
+    def backward(self, dy: Array) -> Array:
+        """Carry dy back to x."""
+        return kernels.softmax_grad(self._by_classes(dy), self.y).reshape(dy.shape)
+
+    def _by_classes(self, x: Array) -> Array:
+        """View x as (A, K, B), with the classes in the middle."""
+        axis = self.dim % x.ndim
+        before, after = x.shape[:axis], x.shape[axis + 1 :]
+        return x.reshape(math.prod(before), x.shape[axis], math.prod(after))

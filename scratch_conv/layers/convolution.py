@@ -1,0 +1,84 @@
+"""The convolutional layer."""
+
+from typing import Any
+
+import numpy as np
+
+from scratch_conv import kernels
+from scratch_conv.kernels.geometry import Array
+from scratch_conv.layers.initialization import Initialization, he_normal
+from scratch_conv.layers.layer import Layer, expect_shape, in_one_precision
+from scratch_conv.layers.sliding import Size, output_size, sliding_window
+
+
+class Conv2D(Layer):
+    """Slides filters over pictures: each output is a weighted sum of the pixels under a filter, and a bias.
+
+        y[n, o, p, q] = Σ_{c, i, j} weight[o, c, i, j] · x[n, c, p·stride + i, q·stride + j] + bias[o]
+
+    How that and its derivatives are computed is in `scratch_conv/kernels/convolution/im2col.py`.
+
+    Shapes: x (N, C, H, W), y (N, O, OH, OW), weight (O, C / groups, KH, KW), bias (O,).
+
+    Arguments:
+        in_channels: C.
+        out_channels: O, the number of filters.
+        kernel_size: the filters' size, one number or (KH, KW).
+        stride: the step from one position to the next.
+        padding: how many rows and columns of zeros surround the pictures; or "same", as many as keep their
+            size; or "valid", none.
+        dilation: the step from one pixel under the filter to the next.
+        groups: into how many groups the channels are parted, each with filters of its own.
+        bias: whether there is one.
+        init: draws the first weights; the bias begins at zero.
+        rng: where random numbers come from; a fresh generator by default.
+        dtype: of the parameters.
+
+    Raises:
+        ValueError: an argument is below its least, or the groups do not divide the channels; on a call, x has
+            another shape than the layer takes.
+    """
+
+    parameter_names = ("weight", "bias")
+    bias: Array | None
+    grad_weight: Array
+    grad_bias: Array
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Size | str = 0,
+        dilation: Size = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        init: Initialization = he_normal,
+        rng: np.random.Generator | None = None,
+        dtype: Any = np.float32,
+    ) -> None:
+        if groups < 1 or in_channels % groups or out_channels % groups:
+            raise ValueError(f"{groups=} must divide {in_channels=} and {out_channels=}")
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernel_size, self.stride, self.padding, self.dilation = kernel_size, stride, padding, dilation
+        self.window = sliding_window(kernel_size, stride, padding, dilation)
+        shape = (out_channels, in_channels // groups, *self.window.kernel_size)
+        self.weight: Array = init(shape, rng or np.random.default_rng()).astype(dtype)
+        self.bias = np.zeros(out_channels, dtype) if bias else None
+
+    def forward(self, x: Array) -> Array:
+        """Convolve x (N, C, H, W) into y (N, O, OH, OW)."""
+        expect_shape(self, x, "N", self.in_channels, "H", "W")
+        output_size(self, self.window, x.shape[2:])
+        self.x, weight, bias = in_one_precision(x, self.weight, self.bias)
+        return kernels.conv2d(self.x, weight, bias, self.window, self.groups)
+
+    def backward(self, dy: Array) -> Array:
+        """Carry dy (N, O, OH, OW) back to x (N, C, H, W), weight and bias."""
+        dy, weight = in_one_precision(dy, self.weight)
+        self.grad_weight = kernels.conv2d_grad_weight(dy, self.x, self.window, self.groups)
+        if self.bias is not None:
+            self.grad_bias = kernels.conv2d_grad_bias(dy)
+        return kernels.conv2d_grad_input(dy, weight, self.x.shape[2:], self.window, self.groups)

@@ -1,0 +1,48 @@
+"""Dropout."""
+
+import numpy as np
+
+from scratch_conv import kernels
+from scratch_conv.kernels.geometry import Array
+from scratch_conv.layers.layer import Layer
+
+
+class Dropout(Layer):
+    """In training, zeroes each element with probability p and scales up the others, so that the mean is kept.
+
+        y = x · mask / (1 - p),    dx = dy · mask / (1 - p)
+
+    Otherwise y is x (Srivastava et al., Dropout, 2014).
+
+    Shapes: x and y of any one shape.
+
+    Arguments:
+        p: the probability, 0 to 1.
+        rng: where random numbers come from; a fresh generator by default.
+
+    Raises:
+        ValueError: p is not a probability.
+    """
+
+    def __init__(self, p: float = 0.5, *, rng: np.random.Generator | None = None) -> None:
+        if not 0 <= p <= 1:
+            raise ValueError(f"p must be a probability, 0 to 1; got {p}")
+        self.p, self.rng = p, rng or np.random.default_rng()
+
+    def forward(self, x: Array) -> Array:
+        """Drop elements of x."""
+        self.mask = self.draw_mask(x) if self.training and self.p > 0 else None
+        return self._drop(x)
+
+    def backward(self, dy: Array) -> Array:
+        """Drop the same elements of dy."""
+        return self._drop(dy)
+
+    def draw_mask(self, x: Array) -> Array:
+        """Draw ones with the probability 1 - p, and zeros, for every element of x."""
+        return (self.rng.random(x.shape) >= self.p).astype(x.dtype)
+
+    def _drop(self, x: Array) -> Array:
+        if self.mask is None:
+            return x
+        return kernels.drop(x, self.mask, 1 / (1 - self.p) if self.p < 1 else 0.0)

@@ -1,0 +1,124 @@
+"""What every layer is: a forward pass, a backward pass, and named parameters with their gradients."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from scratch_conv.kernels.geometry import Array
+
+_L = TypeVar("_L", bound="Layer")
+
+
+class Layer(ABC):
+    """One step of a network.
+
+    `forward` computes y from x and remembers what the backward pass needs. `backward` is given dy, the
+    gradient of the loss by y; it leaves the gradient of each parameter in an attribute (that of `weight` in
+    `grad_weight`) and returns dx, the gradient of the loss by x.
+
+    Attributes:
+        training: whether the layer trains; dropout and batch normalization do something else if not.
+        parameter_names: the attributes that are learned; one that a layer goes without is None.
+        statistic_names: the attributes that are no parameters, but belong to what a trained network knows.
+    """
+
+    training: bool = True
+    parameter_names: ClassVar[tuple[str, ...]] = ()
+    statistic_names: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def forward(self, x: Array) -> Array:
+        """Compute the output y."""
+
+    @abstractmethod
+    def backward(self, dy: Array) -> Array:
+        """Carry the gradient of y back: keep the parameters' gradients, and return that of x."""
+
+    @property
+    def children(self) -> dict[str, Layer]:
+        """The layers inside this one, by name."""
+        return {}
+
+    @property
+    def parameters(self) -> dict[str, Array]:
+        """What is learned, by name: "weight", or "3.weight" for the weight of the child called 3."""
+        return self._own(self.parameter_names) | self._of_children("parameters")
+
+    @property
+    def gradients(self) -> dict[str, Array]:
+        """The gradient of each parameter, by the parameter's name, as the last backward pass left it."""
+        names = self._own(self.parameter_names)
+        return {name: getattr(self, f"grad_{name}") for name in names} | self._of_children("gradients")
+
+    @property
+    def state(self) -> dict[str, Array]:
+        """All that makes a trained network what it is, by name: its parameters and its statistics."""
+        return self._own((*self.parameter_names, *self.statistic_names)) | self._of_children("state")
+
+    def _own(self, names: tuple[str, ...]) -> dict[str, Array]:
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    def _of_children(self, what: str) -> dict[str, Array]:
+        return {
+            f"{child}.{name}": array
+            for child, layer in self.children.items()
+            for name, array in getattr(layer, what).items()
+        }
+
+    def branches(self) -> list[Array]:
+        """Tell which side of its kinks, where there is no derivative, the last forward pass took."""
+        return [branch for layer in self.children.values() for branch in layer.branches()]
+
+    def train(self: _L, training: bool = True) -> _L:
+        """Let the layer, and all inside it, train; return it."""
+        self.training = training
+        for layer in self.children.values():
+            layer.train(training)
+        return self
+
+    def eval(self: _L) -> _L:
+        """Let the layer, and all inside it, compute without training; return it."""
+        return self.train(False)
+
+    def astype(self: _L, dtype: Any) -> _L:
+        """Convert parameters and statistics to another precision; return the layer."""
+        for name in self._own((*self.parameter_names, *self.statistic_names)):
+            setattr(self, name, getattr(self, name).astype(dtype))
+        for layer in self.children.values():
+            layer.astype(dtype)
+        return self
+
+    def arguments(self) -> dict[str, Any]:
+        """Name the arguments that construct such a layer; its values, initialisation apart."""
+        taken = inspect.signature(type(self)).parameters.values()
+        named = {each.name: getattr(self, each.name) for each in taken if each.kind is not each.KEYWORD_ONLY}
+        return {name: value is not None if name == "bias" else value for name, value in named.items()}
+
+    def __repr__(self) -> str:
+        defaults = {each.name: each.default for each in inspect.signature(type(self)).parameters.values()}
+        given = {name: value for name, value in self.arguments().items() if value != defaults[name]}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in given.items())})"
+
+
+def in_one_precision(*arrays: Array | None) -> list[Any]:
+    """Give arrays the dtype that NumPy gives their sum: float64 beside float32 makes both float64."""
+    dtype = np.result_type(*(array for array in arrays if array is not None))
+    return [None if array is None else np.asarray(array, dtype) for array in arrays]
+
+
+def expect_shape(layer: Layer, x: Array, *sizes: int | str) -> None:
+    """See that x has a number of axes and, where a size is a number and not a letter, that size.
+
+    Raises:
+        ValueError: says which shape was expected, and which was given.
+    """
+    fits = np.ndim(x) == len(sizes) and all(
+        isinstance(size, str) or size == given for size, given in zip(sizes, np.shape(x), strict=True)
+    )
+    if not fits:
+        expected = ", ".join(map(str, sizes))
+        raise ValueError(f"{layer!r}: expected x of shape ({expected}), got {np.shape(x)}")

@@ -1,0 +1,147 @@
+"""Layers made of layers: one after another, and one after another with a way around them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scratch_conv.kernels.geometry import Array
+from scratch_conv.layers.activation import ReLU
+from scratch_conv.layers.convolution import Conv2D
+from scratch_conv.layers.initialization import Initialization, he_normal
+from scratch_conv.layers.layer import Layer
+from scratch_conv.layers.normalization import BatchNorm2D
+from scratch_conv.layers.saving import read_arrays, write_arrays
+from scratch_conv.layers.summarizing import summary_table
+
+
+class Sequential(Layer):
+    """Layers, each of which takes what the one before it gives. The gradient goes the same way back.
+
+    Arguments:
+        layers: in their order. Their names are "0", "1", "2", ...
+    """
+
+    def __init__(self, *layers: Layer) -> None:
+        for layer in layers:
+            if not isinstance(layer, Layer):
+                raise TypeError(f"expected layers, each an argument of its own; got {type(layer).__name__}")
+        self.layers = list(layers)
+
+    def forward(self, x: Array) -> Array:
+        """Go through all layers."""
+        for layer in self.layers:
+            x = layer.forward(x)
+        return x
+
+    def backward(self, dy: Array) -> Array:
+        """Go back through all layers."""
+        for layer in reversed(self.layers):
+            dy = layer.backward(dy)
+        return dy
+
+    @property
+    def children(self) -> dict[str, Layer]:
+        """The layers, by their places."""
+        return {str(place): layer for place, layer in enumerate(self.layers)}
+
+    def __getitem__(self, place: int) -> Layer:
+        return self.layers[place]
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers)
+
+    def __repr__(self) -> str:
+        return f"Sequential({', '.join(map(repr, self.layers))})"
+
+    def summary(self, input_shape: tuple[int, ...]) -> None:
+        """Print a table of the layers for inputs of a shape (C, H, W) or (I,), without the batch.
+
+        It shows each layer's output shape, its number of parameters, and how many a dense layer would need in
+        the place of a convolution.
+        """
+        print(summary_table(self, input_shape))
+
+    def save(self, path: str | Path) -> None:
+        """Write all parameters and statistics into one file, as .npz."""
+        write_arrays(path, self.state)
+
+    def load(self, path: str | Path) -> None:
+        """Read what `save` wrote, for a network of the same layers.
+
+        Raises:
+            ValueError: the file is damaged, or not of such a network; the network is left as it was.
+            OSError: the file cannot be opened.
+        """
+        state = self.state
+        for name, array in read_arrays(path, state).items():
+            state[name][...] = array
+
+
+class ResidualBlock(Layer):
+    """Two convolutions that learn what to add to their input (He et al., Deep residual learning, 2016).
+
+        y = ReLU(F(x) + x),    F = Conv2D, BatchNorm2D, ReLU, Conv2D, BatchNorm2D
+
+    A sum hands its gradient to both of its terms, so the gradient of x is that of F plus, along the shortcut,
+    the one that came in. Where F changes the shape, the shortcut is a convolution of 1x1 with a BatchNorm2D.
+
+    Shapes: x (N, C, H, W), y (N, O, H / stride, W / stride), rounded up.
+
+    Arguments:
+        in_channels: C.
+        out_channels: O.
+        stride: the first convolution's step.
+        init: draws the first weights.
+        rng: where random numbers come from; a fresh generator by default.
+        dtype: of the parameters.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        *,
+        init: Initialization = he_normal,
+        rng: np.random.Generator | None = None,
+        dtype: Any = np.float32,
+    ) -> None:
+        self.in_channels, self.out_channels, self.stride = in_channels, out_channels, stride
+        drawn: dict[str, Any] = {"bias": False, "init": init, "rng": rng, "dtype": dtype}
+        self.conv1 = Conv2D(in_channels, out_channels, 3, stride, padding=1, **drawn)
+        self.bn1 = BatchNorm2D(out_channels, dtype=dtype)
+        self.relu1 = ReLU()
+        self.conv2 = Conv2D(out_channels, out_channels, 3, padding=1, **drawn)
+        self.bn2 = BatchNorm2D(out_channels, dtype=dtype)
+        self.relu2 = ReLU()
+        self.downsample: Sequential | None = None
+        if stride != 1 or in_channels != out_channels:
+            shortcut = Conv2D(in_channels, out_channels, 1, stride, **drawn)
+            self.downsample = Sequential(shortcut, BatchNorm2D(out_channels, dtype=dtype))
+
+    def forward(self, x: Array) -> Array:
+        """Compute ReLU(F(x) + x)."""
+        inner = self.relu1.forward(self.bn1.forward(self.conv1.forward(x)))
+        residual = self.bn2.forward(self.conv2.forward(inner))
+        shortcut = x if self.downsample is None else self.downsample.forward(x)
+        return self.relu2.forward(residual + shortcut)
+
+    def backward(self, dy: Array) -> Array:
+        """Carry dy back along both ways."""
+        dsum = self.relu2.backward(dy)
+        dinner = self.conv2.backward(self.bn2.backward(dsum))
+        dx = self.conv1.backward(self.bn1.backward(self.relu1.backward(dinner)))
+        return dx + (dsum if self.downsample is None else self.downsample.backward(dsum))
+
+    @property
+    def children(self) -> dict[str, Layer]:
+        """The layers inside, by their names."""
+        inner = ("conv1", "bn1", "relu1", "conv2", "bn2", "relu2", "downsample")
+        return {name: getattr(self, name) for name in inner if getattr(self, name) is not None}

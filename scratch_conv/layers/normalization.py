@@ -1,0 +1,80 @@
+"""Batch normalization."""
+
+from typing import Any
+
+import numpy as np
+
+from scratch_conv import kernels
+from scratch_conv.kernels.geometry import Array
+from scratch_conv.layers.layer import Layer, expect_shape, in_one_precision
+
+
+class BatchNorm2D(Layer):
+    """Gives every channel mean 0 and variance 1, then a scale and a shift that are learned.
+
+        y = weight · (x - μ) / √(σ² + eps) + bias
+
+    In training μ and σ² are those of the batch, and the running statistics move towards them; otherwise the
+    running statistics are used. The derivatives are in `scratch_conv/kernels/batch_normalization.py` (Ioffe
+    and Szegedy, Batch normalization, 2015).
+
+    Shapes: x and y (N, C, H, W), the parameters and the statistics (C,).
+
+    Arguments:
+        num_features: C.
+        eps: what is added to the variance.
+        momentum: the share of the batch in the new running statistics.
+        dtype: of the parameters and the statistics.
+
+    Raises:
+        ValueError: x has another shape than the layer takes, or in training only one value a channel.
+    """
+
+    parameter_names = ("weight", "bias")
+    statistic_names = ("running_mean", "running_var")
+    grad_weight: Array
+    grad_bias: Array
+
+    def __init__(
+        self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, *, dtype: Any = np.float32
+    ) -> None:
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.weight: Array = np.ones(num_features, dtype)
+        self.bias: Array = np.zeros(num_features, dtype)
+        self.running_mean: Array = np.zeros(num_features, dtype)
+        self.running_var: Array = np.ones(num_features, dtype)
+
+    def forward(self, x: Array) -> Array:
+        """Normalize x (N, C, H, W)."""
+        expect_shape(self, x, "N", self.num_features, "H", "W")
+        x, weight, bias = in_one_precision(x, self.weight, self.bias)
+        self.x = x.reshape(*x.shape[:2], -1) if x.size else x[..., 0]
+        if self.training:
+            y, self.mean, self.variance = kernels.batch_norm(self.x, weight, bias, self.eps)
+            self._move_running_statistics(count=x.size // self.num_features)
+        else:
+            self.mean, self.variance = in_one_precision(self.running_mean, self.running_var)
+            y = kernels.batch_norm_inference(self.x, self.mean, self.variance, weight, bias, self.eps)
+        return y.reshape(x.shape)
+
+    def _move_running_statistics(self, count: int) -> None:
+        if count < 2:
+            raise ValueError(f"{self!r}: in training a channel needs more than one value")
+        unbiased = count / (count - 1)
+        self.running_mean = kernels.running_average(self.running_mean, self.mean, self.momentum, 1.0)
+        self.running_var = kernels.running_average(self.running_var, self.variance, self.momentum, unbiased)
+
+    def backward(self, dy: Array) -> Array:
+        """Carry dy (N, C, H, W) back to x, weight and bias; in training through the statistics as well."""
+        dy, weight = in_one_precision(dy, self.weight)
+        pixels = dy.reshape(self.x.shape)
+        if self.training:
+            dx, self.grad_weight, self.grad_bias = kernels.batch_norm_grad(
+                pixels, self.x, self.mean, self.variance, weight, self.eps
+            )
+        else:
+            scale = kernels.inverse_deviation(self.variance, self.eps)[:, None]
+            self.grad_weight = (pixels * (self.x - self.mean[:, None]) * scale).sum(axis=(0, 2))
+            self.grad_bias = pixels.sum(axis=(0, 2))
+            dx = pixels * (weight[:, None] * scale)
+        return dx.reshape(dy.shape)

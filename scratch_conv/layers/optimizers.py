@@ -1,0 +1,107 @@
+"""Optimisers: how parameters move along their gradients. Both take the steps that torch's take."""
+
+import numpy as np
+
+from scratch_conv.kernels.geometry import Array
+from scratch_conv.layers.layer import Layer
+
+
+class SGD:
+    """Stochastic gradient descent with momentum.
+
+        g ← g + weight_decay · w
+        v ← momentum · v + g
+        w ← w - lr · v
+
+    Arguments:
+        network: whose parameters are moved, each along the gradient that `backward` left.
+        lr: the learning rate.
+        momentum: how much of its last step v keeps; 0 is plain gradient descent.
+        weight_decay: how strongly weights are drawn to zero.
+
+    Attributes:
+        velocities: v, by the parameter's name; zero at first.
+    """
+
+    def __init__(
+        self, network: Layer, lr: float = 0.01, momentum: float = 0.0, weight_decay: float = 0.0
+    ) -> None:
+        self.network, self.lr, self.momentum, self.weight_decay = network, lr, momentum, weight_decay
+        self.velocities = {name: np.zeros_like(weight) for name, weight in network.parameters.items()}
+
+    def step(self) -> None:
+        """Move every parameter once."""
+        gradients = self.network.gradients
+        for name, weight in self.network.parameters.items():
+            gradient, velocity = gradients[name], self.velocities[name]
+            velocity *= self.momentum
+            velocity += gradient
+            if self.weight_decay:
+                velocity += self.weight_decay * weight
+            weight -= self.lr * velocity
+
+    @property
+    def state(self) -> dict[str, Array]:
+        """The arrays that a run has to keep if it is to go on later; to be read, or written into."""
+        return {f"velocity.{name}": velocity for name, velocity in self.velocities.items()}
+
+
+class Adam:
+    """Steps whose length does not depend on the gradient's scale.
+
+        g ← g + weight_decay · w
+        m ← β₁ · m + (1 - β₁) · g           the mean of recent gradients
+        v ← β₂ · v + (1 - β₂) · g²          the mean of their squares
+        w ← w - lr · m̂ / (√v̂ + eps)         m̂ = m / (1 - β₁ᵗ),  v̂ = v / (1 - β₂ᵗ)
+
+    m and v begin at zero; after t steps the divisors make up for it (Kingma and Ba, Adam, 2015, algorithm 1).
+
+    Arguments:
+        network: whose parameters are moved, each along the gradient that `backward` left.
+        lr: the learning rate.
+        betas: β₁ and β₂.
+        eps: keeps the quotient finite.
+        weight_decay: how strongly weights are drawn to zero.
+
+    Attributes:
+        means: m, by the parameter's name.
+        squares: v, by the parameter's name.
+        steps: t, an array of no axes.
+    """
+
+    def __init__(
+        self,
+        network: Layer,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        self.network, self.lr, self.betas, self.eps = network, lr, betas, eps
+        self.weight_decay = weight_decay
+        self.means = {name: np.zeros_like(weight) for name, weight in network.parameters.items()}
+        self.squares = {name: np.zeros_like(weight) for name, weight in network.parameters.items()}
+        self.steps = np.zeros((), np.int64)
+
+    def step(self) -> None:
+        """Move every parameter once."""
+        self.steps += 1
+        steps, (beta1, beta2) = int(self.steps), self.betas
+        gradients = self.network.gradients
+        for name, weight in self.network.parameters.items():
+            gradient, mean, square = gradients[name], self.means[name], self.squares[name]
+            if self.weight_decay:
+                gradient = gradient + self.weight_decay * weight
+            mean *= beta1
+            mean += (1 - beta1) * gradient
+            square *= beta2
+            square += (1 - beta2) * gradient**2
+            scale = np.sqrt(square / (1 - beta2**steps)) + self.eps
+            weight -= self.lr / (1 - beta1**steps) * mean / scale
+
+    @property
+    def state(self) -> dict[str, Array]:
+        """The arrays that a run has to keep if it is to go on later; to be read, or written into."""
+        means = {f"mean.{name}": mean for name, mean in self.means.items()}
+        squares = {f"square.{name}": square for name, square in self.squares.items()}
+        return {"steps": self.steps, **means, **squares}

@@ -1,0 +1,52 @@
+"""The arguments of a sliding window, as people write them."""
+
+from typing import Any
+
+from scratch_conv.kernels import Window
+from scratch_conv.kernels.geometry import Pair, same_padding
+from scratch_conv.layers.layer import Layer
+
+Size = int | tuple[int, int]
+"""One number for rows and columns, or one for each."""
+
+
+def sliding_window(kernel_size: Size, stride: Size, padding: Size | str, dilation: Size = 1) -> Window:
+    """Make the window that a layer slides over its pictures.
+
+    Raises:
+        ValueError: an argument is below its least, or neither a number, nor a pair, nor a known word.
+    """
+    taps, steps = pair("kernel_size", kernel_size, least=1), pair("dilation", dilation, least=1)
+    strides = pair("stride", stride, least=1)
+    if padding == "same":
+        if strides != (1, 1):
+            raise ValueError(f"padding='same' keeps the size of the picture, which stride={stride} does not")
+        sides = same_padding(taps[0], steps[0]), same_padding(taps[1], steps[1])
+    else:
+        rows, columns = pair("padding", 0 if padding == "valid" else padding, least=0)
+        sides = (rows, rows), (columns, columns)
+    return Window(taps, strides, sides, steps)
+
+
+def pair(name: str, value: Any, least: int) -> Pair:
+    """Give one number as two, and two as they are.
+
+    Raises:
+        ValueError: it is neither, or below the least.
+    """
+    both = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(both) != 2 or not all(isinstance(each, int) and each >= least for each in both):
+        raise ValueError(f"{name} must be an integer of at least {least}, or a pair of them; got {value!r}")
+    return both[0], both[1]
+
+
+def output_size(layer: Layer, window: Window, size: Pair, ceil_mode: bool = False) -> Pair:
+    """Count the positions of a window on pictures of a size.
+
+    Raises:
+        ValueError: there is none.
+    """
+    rows, columns = window.output_size(size, ceil_mode)
+    if min(rows, columns) < 1:
+        raise ValueError(f"{layer!r}: does not fit into a picture of {size[0]}x{size[1]}")
+    return rows, columns

@@ -1,0 +1,57 @@
+"""The table of a network's layers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from copy import deepcopy
+
+import numpy as np
+
+from scratch_conv.layers.layer import Layer
+
+_HEADINGS = ("layer", "output shape", "parameters", "as a dense layer")
+
+
+def summary_table(layers: Iterable[Layer], input_shape: tuple[int, ...]) -> str:
+    """Describe layers that follow one another, given the shape of one input, (C, H, W) or (I,).
+
+    The last column counts the parameters of a dense layer from all inputs of a convolution to all its
+    outputs: what sharing a small filter among all positions saves.
+    """
+    rows, total = [_HEADINGS, ("input", _shape(input_shape), "", "")], 0
+    for layer, output_shape in _shapes(layers, input_shape):
+        count = sum(parameter.size for parameter in layer.parameters.values())
+        dense = _dense(layer, input_shape, output_shape)
+        rows.append((repr(layer), _shape(output_shape), f"{count:,}", dense))
+        input_shape, total = output_shape, total + count
+    rows.append(("all", "", f"{total:,}", ""))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(_aligned(row, widths)).rstrip() for row in rows]
+    rule = "-" * (sum(widths) + 2 * len(widths) - 2)
+    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+
+def _shapes(layers: Iterable[Layer], input_shape: tuple[int, ...]) -> Iterable[tuple[Layer, tuple[int, ...]]]:
+    """Send a picture of zeros through the layers, and tell what becomes of its shape."""
+    x = np.zeros((1, *input_shape), np.float32)
+    for layer in layers:
+        x = deepcopy(layer).eval().forward(x)
+        yield layer, x.shape[1:]
+
+
+def _dense(layer: Layer, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> str:
+    """Count the weights and biases of a dense layer in the place of one that convolves."""
+    convolves = any(parameter.ndim == 4 for parameter in layer.parameters.values())
+    return f"{(math.prod(input_shape) + 1) * math.prod(output_shape):,}" if convolves else ""
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _aligned(row: tuple[str, ...], widths: list[int]) -> list[str]:
+    return [
+        cell.ljust(width) if column < 2 else cell.rjust(width)
+        for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ]
