@@ -92,16 +92,21 @@ class Layer(ABC):
             layer.astype(dtype)
         return self
 
+    @classmethod
+    def argument_names(cls) -> list[str]:
+        """Name the constructor's arguments, those apart that only say how to begin (init, rng, dtype)."""
+        taken = inspect.signature(cls).parameters.values()
+        return [each.name for each in taken if each.kind is each.POSITIONAL_OR_KEYWORD]
+
     def arguments(self) -> dict[str, Any]:
-        """Name the arguments that construct such a layer; its values, initialisation apart."""
-        taken = inspect.signature(type(self)).parameters.values()
-        named = {each.name: getattr(self, each.name) for each in taken if each.kind is not each.KEYWORD_ONLY}
-        return {name: value is not None if name == "bias" else value for name, value in named.items()}
+        """Give the constructor's arguments, by name."""
+        values = {name: getattr(self, name) for name in self.argument_names()}
+        return {name: value is not None if name == "bias" else value for name, value in values.items()}
 
     def __repr__(self) -> str:
-        defaults = {each.name: each.default for each in inspect.signature(type(self)).parameters.values()}
-        given = {name: value for name, value in self.arguments().items() if value != defaults[name]}
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in given.items())})"
+        defaults = inspect.signature(type(self)).parameters
+        words = [f"{n}={v!r}" for n, v in self.arguments().items() if v != defaults[n].default]
+        return f"{type(self).__name__}({', '.join(words)})"
 
 
 def in_one_precision(*arrays: Array | None) -> list[Any]:

@@ -12,11 +12,15 @@ import typer
 
 from scratch_conv.training.settings import (
     BACKENDS,
+    COMPARED,
     DATASETS,
+    OPTIMIZERS,
     Settings,
     choose,
     default_batch_size,
+    default_lr,
     default_model,
+    default_optimizer,
 )
 
 if TYPE_CHECKING:
@@ -30,12 +34,25 @@ DataDir = Annotated[
         show_default="download",
     ),
 ]
-Model = Annotated[str | None, typer.Option(help="simple-cnn or mnist-cnn.", show_default="by data set")]
+Model = Annotated[
+    str | None, typer.Option(help="simple-cnn, mnist-cnn, small-cnn or dense.", show_default="by data set")
+]
 Epochs = Annotated[int, typer.Option(help="How often each training picture is seen.")]
 BatchSize = Annotated[
     int | None, typer.Option(help="Pictures a step.", show_default="128; mnist, fashion-mnist: 64")
 ]
-LearningRate = Annotated[float, typer.Option(help="Adam's learning rate.")]
+LearningRate = Annotated[
+    float | None, typer.Option(help="The learning rate.", show_default="adam: 0.001; sgd: 0.01")
+]
+Optimizer = Annotated[
+    str | None,
+    typer.Option(
+        help="adam, or sgd with a momentum of 0.9.", show_default="mnist-cnn, dense: sgd; others: adam"
+    ),
+]
+Augment = Annotated[
+    bool, typer.Option(help="Move training pictures about, and mirror them unless they are digits.")
+]
 Seed = Annotated[int, typer.Option(help="Decides the first weights, the batches and the augmentation.")]
 Precision = Annotated[str, typer.Option(help="32 or 64-true.")]
 Limit = Annotated[int | None, typer.Option(help="Use so many training pictures.", show_default="all")]
@@ -52,12 +69,14 @@ class Given:
     model: str | None
     epochs: int
     batch_size: int | None
-    lr: float
+    lr: float | None
     seed: int
     precision: str
     limit: int | None
     out: Path | None
     resume: bool
+    optimizer: str | None
+    augment: bool
 
 
 def compare(
@@ -66,35 +85,69 @@ def compare(
     model: Model = None,
     epochs: Epochs = 15,
     batch_size: BatchSize = None,
-    lr: LearningRate = 1e-3,
+    lr: LearningRate = None,
     seed: Seed = 0,
     precision: Precision = "32",
     limit: Limit = None,
     out: Out = None,
     resume: Resume = False,
+    optimizer: Optimizer = None,
+    augment: Augment = True,
 ) -> None:
     """Train one network twice, with torch's layers and with ours, and compare."""
-    given = Given(dataset, data_dir, model, epochs, batch_size, lr, seed, precision, limit, out, resume)
-    _train(BACKENDS, given)
+    given = Given(
+        dataset,
+        data_dir,
+        model,
+        epochs,
+        batch_size,
+        lr,
+        seed,
+        precision,
+        limit,
+        out,
+        resume,
+        optimizer,
+        augment,
+    )
+    _train(COMPARED, given)
 
 
 def train(
-    backend: Annotated[str, typer.Option(help="torch or scratch (ours).")] = "scratch",
+    backend: Annotated[
+        str, typer.Option(help="torch, scratch (ours in torch) or numpy (ours without torch).")
+    ] = "scratch",
     dataset: DataSet = "cifar10",
     data_dir: DataDir = None,
     model: Model = None,
     epochs: Epochs = 15,
     batch_size: BatchSize = None,
-    lr: LearningRate = 1e-3,
+    lr: LearningRate = None,
     seed: Seed = 0,
     precision: Precision = "32",
     limit: Limit = None,
     out: Out = None,
     resume: Resume = False,
+    optimizer: Optimizer = None,
+    augment: Augment = True,
 ) -> None:
     """Train a network with one backend."""
     choose("--backend", backend, BACKENDS)
-    given = Given(dataset, data_dir, model, epochs, batch_size, lr, seed, precision, limit, out, resume)
+    given = Given(
+        dataset,
+        data_dir,
+        model,
+        epochs,
+        batch_size,
+        lr,
+        seed,
+        precision,
+        limit,
+        out,
+        resume,
+        optimizer,
+        augment,
+    )
     _train((backend,), given)
 
 
@@ -139,15 +192,20 @@ def _settings(given: Given) -> Settings:
 
     choose("--dataset", given.dataset, DATASETS)
     dataset = resolve_dataset(given.dataset, given.data_dir)
+    model = default_model(dataset) if given.model is None else given.model
+    optimizer = default_optimizer(model) if given.optimizer is None else given.optimizer
+    choose("--optimizer", optimizer, OPTIMIZERS)
     settings = Settings(
         dataset=dataset,
-        model=default_model(dataset) if given.model is None else given.model,
+        model=model,
         epochs=given.epochs,
         batch_size=default_batch_size(dataset) if given.batch_size is None else given.batch_size,
-        lr=given.lr,
+        lr=default_lr(optimizer) if given.lr is None else given.lr,
         seed=given.seed,
         precision=given.precision,
         limit=given.limit,
+        optimizer=optimizer,
+        augment=given.augment,
     )
     choose("--model", settings.model, MODELS)
     settings.check()

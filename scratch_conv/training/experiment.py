@@ -19,43 +19,50 @@ from scratch_conv.training.job import Job, Outcome
 from scratch_conv.training.models import MODELS
 from scratch_conv.training.pictures import Pictures
 from scratch_conv.training.recording import LiveProgress, Record
-from scratch_conv.training.settings import Settings
+from scratch_conv.training.settings import MOMENTUM, Settings
 
 Batch = tuple[Tensor, Tensor]  # images (N, C, H, W) and labels (N,)
 
 
 class Batches(pl.LightningDataModule):
-    """Shuffled and augmented training batches, and plain test batches.
+    """Shuffled training batches, augmented unless the settings say otherwise, and plain test batches.
 
     Order and augmentation follow from the seed, the epoch and the step alone, so every backend sees the same
     batches, and a resumed run those that it would have seen.
     """
 
-    def __init__(self, pictures: Pictures, batch_size: int, seed: int) -> None:
+    def __init__(self, pictures: Pictures, settings: Settings) -> None:
         super().__init__()
-        self.pictures, self.batch_size, self.seed = pictures, batch_size, seed
+        self.pictures, self.settings = pictures, settings
         crop = v2.RandomCrop(pictures.train[0].shape[-1], padding=4)
         self.augment = v2.Compose([crop, v2.RandomHorizontalFlip()]) if pictures.flip else crop
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         """Shuffle by the seed and the epoch, which Lightning tells the sampler."""
         data = TensorDataset(*map(torch.from_numpy, self.pictures.train))
-        sampler: Sampler[int] = DistributedSampler(data, num_replicas=1, rank=0, seed=self.seed)
-        return DataLoader(data, self.batch_size, sampler=sampler)
+        sampler: Sampler[int] = DistributedSampler(data, num_replicas=1, rank=0, seed=self.settings.seed)
+        return DataLoader(data, self.settings.batch_size, sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         """Keep the test pictures in order."""
-        return DataLoader(TensorDataset(*map(torch.from_numpy, self.pictures.test)), self.batch_size)
+        data = TensorDataset(*map(torch.from_numpy, self.pictures.test))
+        return DataLoader(data, self.settings.batch_size)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Augment a training batch picture by picture, then normalise the batch as a whole."""
+        """Augment a training batch, then normalise it."""
         images, labels = batch
         assert self.trainer is not None
         if self.trainer.training:
-            # For dropout as well, which draws later in the step.
-            torch.manual_seed(_mixed(self.seed, self.trainer.global_step))
-            images = torch.stack([self.augment(image) for image in images])
+            images = self.augmented(images, self.trainer.global_step)
         return self.normalise(images, self.trainer.lightning_module.dtype), labels
+
+    def augmented(self, images: Tensor, step: int) -> Tensor:
+        """Augment the batch of a step picture by picture; seed torch's generator for it."""
+        # For dropout as well, which draws later in the step.
+        torch.manual_seed(_mixed(self.settings.seed, step))
+        if not self.settings.augment:
+            return images
+        return torch.stack([self.augment(image) for image in images])
 
     def normalise(self, images: Tensor, dtype: torch.dtype | str) -> Tensor:
         """Bring images of 0..255 to mean 0 and standard deviation 1."""
@@ -69,11 +76,11 @@ def _mixed(seed: int, step: int) -> int:
 
 
 class Classifier(pl.LightningModule):
-    """A network, trained with Adam on the cross-entropy of its classes."""
+    """A network, trained on the cross-entropy of its classes."""
 
-    def __init__(self, network: nn.Module, lr: float) -> None:
+    def __init__(self, network: nn.Module, settings: Settings) -> None:
         super().__init__()
-        self.network, self.lr = network, lr
+        self.network, self.settings = network, settings
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Compute the loss of one batch."""
@@ -93,8 +100,10 @@ class Classifier(pl.LightningModule):
         self.log_dict(metrics, batch_size=len(labels))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Choose Adam, but for the learning rate as torch sets it."""
-        return torch.optim.Adam(self.parameters(), self.lr)
+        """Choose Adam, but for the learning rate as torch sets it, or gradient descent with momentum."""
+        if self.settings.optimizer == "adam":
+            return torch.optim.Adam(self.parameters(), self.settings.lr)
+        return torch.optim.SGD(self.parameters(), self.settings.lr, MOMENTUM)
 
 
 def run(job: Job) -> None:
@@ -104,8 +113,8 @@ def run(job: Job) -> None:
     parameters = sum(parameter.numel() for parameter in network.parameters())
     if job.backend == "scratch":
         swap(network)
-    batches = Batches(pictures, settings.batch_size, settings.seed)
-    classifier, record = Classifier(network, settings.lr), Record()
+    batches = Batches(pictures, settings)
+    classifier, record = Classifier(network, settings), Record()
     torch.backends.mkldnn.set_flags(job.onednn)  # type: ignore[no-untyped-call]
     if job.threads:
         torch.set_num_threads(job.threads)

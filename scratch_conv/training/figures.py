@@ -1,19 +1,21 @@
 """The pictures of a report, as PNG."""
 
 import io
+import math
 from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from torch import Tensor
 from torchvision.utils import make_grid
 
 from scratch_conv.training.comparison import Drift
 from scratch_conv.training.job import Outcome
 from scratch_conv.training.pictures import Pictures
 
-COLOURS = {"torch": "#d1495b", "scratch": "#00798c"}
+COLOURS = {"torch": "#d1495b", "scratch": "#00798c", "numpy": "#6a4c93"}
 RIGHT, WRONG = "#2a7f3f", "#c0392b"
 
 
@@ -64,15 +66,25 @@ def filters(outcomes: Mapping[str, Outcome]) -> bytes:
     figure = Figure((10, 1.7 * len(outcomes)), layout="constrained")
     rows = figure.subplots(len(outcomes), 1, squeeze=False).ravel()
     for axes, (name, outcome) in zip(rows, outcomes.items(), strict=True):
-        weight = next(weight for weight in outcome.weights.values() if weight.ndim == 4)
+        weight = _as_pictures(next(iter(outcome.weights.values())))
         if weight.shape[1] not in (1, 3):  # neither grey nor in colours
             weight = weight.mean(1, keepdim=True)
-        large = weight.repeat_interleave(8, dim=2).repeat_interleave(8, dim=3)
+        zoom = max(1, 24 // weight.shape[-1])
+        large = weight.repeat_interleave(zoom, dim=2).repeat_interleave(zoom, dim=3)
         grid = make_grid(large, nrow=16, padding=3, normalize=True, scale_each=True, pad_value=1)
         axes.imshow(grid.permute(1, 2, 0).numpy())
         axes.set_title(name)
         axes.axis("off")
     return _png(figure)
+
+
+def _as_pictures(weight: Tensor, most: int = 32) -> Tensor:
+    """View a first layer's weight as pictures: the filters, or what a dense layer's first units see."""
+    if weight.ndim == 4:
+        return weight
+    channels = 1 if math.isqrt(weight.shape[1]) ** 2 == weight.shape[1] else 3
+    side = math.isqrt(weight.shape[1] // channels)
+    return weight[:most].reshape(-1, channels, side, side)
 
 
 def predictions(pictures: Pictures, outcomes: Mapping[str, Outcome]) -> bytes:

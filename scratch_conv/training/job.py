@@ -79,5 +79,5 @@ def read_saved(path: Path) -> dict[str, Any] | None:
 
 def epochs(folder: Path) -> list[Path]:
     """List the checkpoints that a run left in a folder, the earliest first, and no other files."""
-    numbered = {path: re.fullmatch(r"epoch=(\d+)\.ckpt", path.name) for path in folder.glob("epoch=*.ckpt")}
+    numbered = {path: re.fullmatch(r"epoch=(\d+)\.(ckpt|npz)", path.name) for path in folder.glob("epoch=*")}
     return sorted((path for path, match in numbered.items() if match), key=lambda path: int(path.stem[6:]))

@@ -37,9 +37,12 @@ def run_apart(job: Job) -> Outcome:
 def main() -> None:
     """Do the job given as the one argument."""
     threading.Thread(target=_stop_with_parent, daemon=True).start()
-    from scratch_conv.training.experiment import run
-
-    run(Job.from_json(sys.argv[1]))
+    job = Job.from_json(sys.argv[1])
+    if job.backend == "numpy":
+        from scratch_conv.training.numpy_experiment import run
+    else:
+        from scratch_conv.training.experiment import run
+    run(job)
 
 
 def _stop_with_parent() -> None:

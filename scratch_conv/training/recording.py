@@ -59,11 +59,11 @@ class Record(pl.Callback):
         self.history = History(**state_dict)
 
 
-class LiveProgress(pl.Callback):
+class Display:
     """A bar with the loss and the time left of the whole run, and above it a line for each finished epoch."""
 
-    def __init__(self, title: str, record: Record) -> None:
-        self.title, self.record = title, record
+    def __init__(self, title: str) -> None:
+        self.title = title
         console = Console(highlight=False)
         self.progress = Progress(
             TextColumn("{task.description}"),
@@ -77,38 +77,59 @@ class LiveProgress(pl.Callback):
         )
         self.task = self.progress.add_task(title, total=None, loss="-")
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def start(self, steps: int, done: int) -> None:
         """Show the bar, which a resumed run begins where it stopped."""
-        self.progress.update(
-            self.task, total=int(trainer.estimated_stepping_batches), completed=trainer.global_step
-        )
+        self.progress.update(self.task, total=steps, completed=done)
         self.progress.start()
+
+    def step(self, loss: float) -> None:
+        """Move on by a step."""
+        self.progress.update(self.task, advance=1, loss=f"{loss:.4f}")
+
+    def finish_epoch(self, epochs: int, history: History) -> None:
+        """Write the line of the epoch that the history ends with."""
+        self.progress.console.print(
+            f"{self.title}  epoch {len(history.train_loss)}/{epochs}"
+            f"  loss {history.train_loss[-1]:.4f}  test accuracy {history.test_accuracy[-1]:.2%}"
+            f"  {history.seconds_per_epoch[-1]:.1f} s"
+        )
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        self.progress.stop()
+
+
+class LiveProgress(pl.Callback):
+    """Shows a run of Lightning's."""
+
+    def __init__(self, title: str, record: Record) -> None:
+        self.display, self.record = Display(title), record
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show the bar."""
+        self.display.start(int(trainer.estimated_stepping_batches), trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Move on by a step."""
-        self.progress.update(self.task, advance=1, loss=f"{outputs['loss'].item():.4f}")
+        self.display.step(outputs["loss"].item())
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the epoch's line."""
-        history = self.record.history
-        if history.test_accuracy:
-            self.progress.console.print(
-                f"{self.title}  epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-                f"  loss {history.train_loss[-1]:.4f}  test accuracy {history.test_accuracy[-1]:.2%}"
-                f"  {history.seconds_per_epoch[-1]:.1f} s"
-            )
+        if self.record.history.test_accuracy:
+            assert trainer.max_epochs is not None
+            self.display.finish_epoch(trainer.max_epochs, self.record.history)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the bar away."""
-        self.progress.stop()
+        self.display.stop()
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         """Take the bar away."""
-        self.progress.stop()
+        self.display.stop()
 
 
 def peak_memory_bytes() -> int:

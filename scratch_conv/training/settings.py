@@ -6,7 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 DATASETS = ("cifar10", "mnist", "fashion-mnist", "folder", "shapes")
-BACKENDS = ("torch", "scratch")
+COMPARED = ("torch", "scratch")
+BACKENDS = (*COMPARED, "numpy")
+OPTIMIZERS = ("adam", "sgd")
+MOMENTUM = 0.9  # of sgd
 PRECISIONS = ("32", "64-true")
 
 
@@ -26,6 +29,8 @@ class Settings:
     seed: int
     precision: str  # Lightning's name for it: "32" or "64-true"
     limit: int | None  # training pictures used; None: all
+    optimizer: str = "adam"
+    augment: bool = True  # whether training pictures are moved about, and mirrored where that changes nothing
 
     def check(self) -> None:
         """Raise InputError for the first value that no run can use."""
@@ -53,6 +58,16 @@ def default_model(dataset: str) -> str:
 def default_batch_size(dataset: str) -> int:
     """Return the batch size that a data set is trained with unless another is given."""
     return 64 if dataset in ("mnist", "fashion-mnist") else 128
+
+
+def default_optimizer(model: str) -> str:
+    """Name the optimiser that a network is trained with unless another is given."""
+    return "sgd" if model in ("mnist-cnn", "dense") else "adam"
+
+
+def default_lr(optimizer: str) -> float:
+    """Return the learning rate of an optimiser unless another is given."""
+    return {"adam": 1e-3, "sgd": 1e-2}[optimizer]
 
 
 def choose(option: str, value: str, choices: Iterable[str]) -> None:

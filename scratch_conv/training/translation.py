@@ -1,0 +1,152 @@
+"""One network in torch's layers and in NumPy's, and the way of its weights between the two.
+
+The layers of both have the same constructor arguments and the same names of parameters, so that nothing needs
+to be said about either.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torchvision.models.resnet import BasicBlock
+
+from scratch_conv.layers import (
+    AvgPool2D,
+    BatchNorm2D,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    MaxPool2D,
+    ReLU,
+    ResidualBlock,
+    Sequential,
+    Softmax,
+)
+
+_PAIRS: dict[type[nn.Module], type[Layer]] = {
+    nn.AvgPool2d: AvgPool2D,
+    nn.BatchNorm2d: BatchNorm2D,
+    nn.Conv2d: Conv2D,
+    nn.Dropout: Dropout,
+    nn.Flatten: Flatten,
+    nn.Linear: Dense,
+    nn.MaxPool2d: MaxPool2D,
+    nn.ReLU: ReLU,
+    nn.Softmax: Softmax,
+}
+
+# What torch's layers can do besides, by the attribute that says so and the value it has if they don't.
+_UNKNOWN = {
+    "affine": True,
+    "divisor_override": None,
+    "padding_mode": "zeros",
+    "return_indices": False,
+    "track_running_stats": True,
+}
+
+
+def from_torch(module: nn.Module) -> Layer:
+    """Build the network in NumPy that computes what a module does, with copies of its weights.
+
+    Arguments:
+        module: one of torch's layers, or ours, that has a namesake in `scratch_conv.layers`; a BasicBlock of
+            torchvision's ResNets; or an nn.Sequential of these.
+
+    Returns:
+        A Sequential for an nn.Sequential, otherwise a layer.
+
+    Raises:
+        ValueError: a layer has no namesake, or does what its namesake cannot.
+    """
+    layer = _from_torch(module)
+    first = next(module.parameters(), None)
+    if first is not None:
+        layer.astype(first.detach().numpy().dtype)
+    copy_from_torch(layer, module)
+    return layer.train(module.training)
+
+
+def to_torch(layer: Layer) -> nn.Module:
+    """Build the module of torch's own layers that computes what a network in NumPy does, with its weights."""
+    module = _to_torch(layer)
+    first = next(iter(layer.parameters.values()), None)
+    if first is not None:
+        module.to(torch.from_numpy(first).dtype)
+    copy_to_torch(layer, module)
+    return module.train(layer.training)
+
+
+def copy_from_torch(layer: Layer, module: nn.Module) -> None:
+    """Give a network in NumPy the weights and statistics of the equal module.
+
+    Raises:
+        ValueError: they do not have the same names and shapes.
+    """
+    ours, theirs = layer.state, _state(module)
+    _expect_equal(ours, theirs)
+    for name, tensor in theirs.items():
+        ours[name][...] = tensor.numpy()
+
+
+def copy_to_torch(layer: Layer, module: nn.Module) -> None:
+    """Give a module the weights and statistics of the equal network in NumPy.
+
+    Raises:
+        ValueError: they do not have the same names and shapes.
+    """
+    ours, theirs = layer.state, _state(module)
+    _expect_equal(ours, theirs)
+    for name, array in ours.items():
+        theirs[name].copy_(torch.from_numpy(array))
+
+
+def _from_torch(module: nn.Module) -> Layer:
+    if isinstance(module, nn.Sequential):
+        return Sequential(*map(_from_torch, module))
+    if isinstance(module, BasicBlock):
+        return ResidualBlock(module.conv1.in_channels, module.conv1.out_channels, module.stride)
+    for theirs, ours in _PAIRS.items():
+        if isinstance(module, theirs):
+            return ours(**_arguments(ours, module))
+    raise ValueError(f"there is no layer in NumPy for {module!r}")
+
+
+def _to_torch(layer: Layer) -> nn.Module:
+    if isinstance(layer, Sequential):
+        return nn.Sequential(*map(_to_torch, layer))
+    if isinstance(layer, ResidualBlock):
+        shortcut = None if layer.downsample is None else _to_torch(layer.downsample)
+        return BasicBlock(layer.in_channels, layer.out_channels, layer.stride, shortcut)
+    for theirs, ours in _PAIRS.items():
+        if isinstance(layer, ours):
+            return theirs(**layer.arguments())
+    raise ValueError(f"there is no layer in torch for {layer!r}")
+
+
+def _arguments(ours: type[Layer], module: nn.Module) -> dict[str, Any]:
+    """Name the constructor arguments of a module's namesake."""
+    for name, value in _UNKNOWN.items():
+        if getattr(module, name, value) != value:
+            raise ValueError(f"{ours.__name__} cannot do {name}={getattr(module, name)!r}, as in {module!r}")
+    if getattr(module, "momentum", 0) is None:
+        raise ValueError(f"{ours.__name__} cannot do momentum=None, as in {module!r}")
+    arguments = {name: getattr(module, name) for name in ours.argument_names()}
+    return {name: value is not None if name == "bias" else value for name, value in arguments.items()}
+
+
+def _state(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Give the weights and statistics of a module, but for torch's count of batches."""
+    state = module.state_dict()
+    return {name: state[name].detach() for name in state if not name.endswith("num_batches_tracked")}
+
+
+def _expect_equal(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+    for name in {**ours, **theirs}:
+        shapes = [tuple(each[name].shape) if name in each else "none" for each in (ours, theirs)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                f"not equal networks: {name} has shape {shapes[0]} in NumPy, {shapes[1]} in torch"
+            )
