@@ -142,6 +142,7 @@ def assert_report(out: Path) -> None:
         ("compare --seed 4294967296", "--seed 4294967296: must be at least 0 and less than 2**32"),
         ("compare --limit 0", "--limit 0: must be at least 1"),
         ("compare --precision 16", "--precision 16: unknown, choose from 32, 64-true"),
+        ("compare --optimizer rmsprop", "--optimizer rmsprop: unknown, choose from adam, sgd"),
         ("compare --model resnet-9000", "--model resnet-9000: unknown, choose from simple-cnn, mnist-cnn"),
         ("compare --dataset imagenet", "--dataset imagenet: unknown, choose from cifar10, mnist"),
         ("compare --dataset folder", "--dataset folder: needs --data-dir"),
@@ -162,7 +163,7 @@ def assert_report(out: Path) -> None:
         ("compare --dataset shapes --out taken", "taken/checkpoints is a file, not a folder"),
         ("compare --dataset shapes --out /proc/run", "--out /proc/run: cannot be written"),
         ("compare --colour blue", "--colour"),
-        ("train --backend jax", "--backend jax: unknown, choose from torch, scratch"),
+        ("train --backend jax", "--backend jax: unknown, choose from torch, scratch, numpy"),
         ("paint", "paint"),
         ("", "command"),
     ],
@@ -194,6 +195,24 @@ def test_bad_input_is_one_line_and_status_2(
     assert message in stderr
     assert stdout == ""
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("model", ["mnist-cnn", "dense"])
+def test_train_in_numpy_alone(command: Command, tmp_path: Path, model: str) -> None:
+    out = tmp_path / "run"
+    options = f"--backend numpy --dataset shapes --model {model} --limit 100 --epochs 2 --out {out}".split()
+    status, stdout, _ = command("train", *options)
+    assert status == 0
+    summary = json.loads((out / "summary.json").read_text())
+    assert list(summary["backends"]) == ["numpy"]
+    assert (summary["settings"]["optimizer"], summary["settings"]["lr"]) == ("sgd", 0.01)
+    assert "━" in stdout
+    with (out / "metrics.csv").open(newline="") as file:
+        assert [row["backend"] for row in csv.DictReader(file)] == ["numpy", "numpy"]
+    for name in ("curves", "filters", "predictions"):
+        Image.open(out / f"{name}.png").verify()
+    assert (out / "report.html").exists()
+    assert (out / "checkpoints/numpy/epoch=1.npz").exists()
 
 
 def test_bad_input_ends_a_real_process_with_status_2(tmp_path: Path) -> None:

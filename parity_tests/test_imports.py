@@ -21,8 +21,9 @@ MAY_IMPORT = {
     "twins.py": {"nn"},
     "swapping.py": {"functional", "twins"},
     "parity": {"functional", "nn", "parity"},
-    "training": {"__version__", "nn", "swapping", "training"},
-    "cli.py": {"parity", "training"},
+    "training": {"__version__", "kernels", "layers", "nn", "swapping", "training"},
+    "demos": {"demos", "kernels", "layers", "training"},
+    "cli.py": {"demos", "parity", "training"},
 }
 
 

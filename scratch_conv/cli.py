@@ -36,6 +36,7 @@ def main() -> int:
 def _run() -> int:
     import typer
 
+    from scratch_conv.demos import commands as demos
     from scratch_conv.parity import commands as parity
     from scratch_conv.training import commands as training
     from scratch_conv.training.settings import InputError
@@ -44,6 +45,7 @@ def _run() -> int:
     app.command()(training.compare)
     app.command()(training.train)
     app.command()(parity.parity)
+    app.add_typer(demos.app, name="demo")
     try:
         return app(prog_name="scratch-conv", standalone_mode=False) or 0
     except InputError as error:

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 import torch
 
+from scratch_conv.training import numpy_experiment
 from scratch_conv.training.checkpoints import last_readable
 from scratch_conv.training.comparison import FLOAT64_BOUND, relative_differences, train_backends
 from scratch_conv.training.data import open_pictures
-from scratch_conv.training.experiment import initial_network, run
+from scratch_conv.training.experiment import Batches, initial_network, run
 from scratch_conv.training.job import Job, Outcome
 from scratch_conv.training.models import MODELS
-from scratch_conv.training.settings import InputError, Settings
+from scratch_conv.training.settings import BACKENDS, InputError, Settings
 
 SETTINGS = Settings("shapes", "simple-cnn", 3, 16, 1e-3, 0, "32", 48)  # three steps an epoch
 PICTURES = open_pictures("shapes", None, SETTINGS.limit, SETTINGS.seed)
@@ -29,7 +30,7 @@ def run_job(tmp_path: Path) -> RunJob:
 
     def run_here(folder: str, backend: str = "torch", settings: Settings = SETTINGS) -> Outcome:
         job = Job(backend, backend, settings, tmp_path / "pictures.npz", tmp_path / folder)
-        run(job)
+        (numpy_experiment.run if backend == "numpy" else run)(job)
         outcome = Outcome.load(job.result)
         assert outcome is not None
         return outcome
@@ -45,11 +46,20 @@ def assert_same(one: Outcome, other: Outcome) -> None:
         torch.testing.assert_close(other.weights[name], weight, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(("model", "size", "channels"), [("simple-cnn", 32, 3), ("mnist-cnn", 28, 1)])
-def test_the_networks_have_the_parameters_they_should(model: str, size: int, channels: int) -> None:
-    expected = {"simple-cnn": 620_362, "mnist-cnn": 225_034}
+@pytest.mark.parametrize(
+    ("model", "size", "channels", "parameters"),
+    [
+        ("simple-cnn", 32, 3, 620_362),
+        ("mnist-cnn", 28, 1, 225_034),
+        ("small-cnn", 28, 1, 174_554),
+        ("dense", 28, 1, 235_146),
+    ],
+)
+def test_the_networks_have_the_parameters_they_should(
+    model: str, size: int, channels: int, parameters: int
+) -> None:
     network = MODELS[model](channels, size, 10)
-    assert sum(parameter.numel() for parameter in network.parameters()) == expected[model]
+    assert sum(parameter.numel() for parameter in network.parameters()) == parameters
     assert network(torch.zeros(2, channels, size, size)).shape == (2, 10)
 
 
@@ -66,8 +76,9 @@ def test_the_seed_decides_the_initial_weights() -> None:
     assert not torch.equal(one["0.weight"], other["0.weight"])
 
 
-def test_a_run_keeps_a_number_for_each_epoch_and_step(run_job: RunJob) -> None:
-    outcome = run_job("one")
+@pytest.mark.parametrize("backend", ["torch", "numpy"])
+def test_a_run_keeps_a_number_for_each_epoch_and_step(run_job: RunJob, backend: str) -> None:
+    outcome = run_job("one", backend)
     for figures in (outcome.train_loss, outcome.test_loss, outcome.test_accuracy, outcome.seconds_per_epoch):
         assert len(figures) == 3
     assert len(outcome.step_losses) == 9
@@ -84,33 +95,52 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(run_job: RunJ
     assert run_job("other", settings=replace(SETTINGS, seed=1)).step_losses != one.step_losses
 
 
-def test_both_backends_agree_in_float64(run_job: RunJob) -> None:
-    settings = replace(SETTINGS, precision="64-true", epochs=17)
-    torchs, ours = (run_job(backend, backend, settings) for backend in ("torch", "scratch"))
-    differences = relative_differences(torchs.step_losses, ours.step_losses)
-    assert len(differences) == 50
-    assert max(differences) <= FLOAT64_BOUND
-    assert torchs.weights["0.weight"].dtype == torch.float64
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_all_backends_agree_in_float64(run_job: RunJob, optimizer: str) -> None:
+    settings = replace(SETTINGS, precision="64-true", epochs=17, optimizer=optimizer)
+    torchs, *ours = (run_job(backend, backend, settings) for backend in BACKENDS)
+    for outcome in ours:
+        differences = relative_differences(torchs.step_losses, outcome.step_losses)
+        assert len(differences) == 50
+        assert max(differences) <= FLOAT64_BOUND
+        assert outcome.test_accuracy == torchs.test_accuracy
+        torch.testing.assert_close(outcome.predictions, torchs.predictions, rtol=1e-8, atol=1e-12)
+        assert outcome.weights["0.weight"].dtype == torch.float64
 
 
-@pytest.mark.parametrize("backend", ["torch", "scratch"])
+def test_without_augmentation_the_pictures_are_the_originals() -> None:
+    images = torch.from_numpy(PICTURES.train[0][:4])
+    assert torch.equal(Batches(PICTURES, replace(SETTINGS, augment=False)).augmented(images, 0), images)
+    moved = Batches(PICTURES, SETTINGS)
+    assert not torch.equal(moved.augmented(images, 0), images)
+    assert torch.equal(moved.augmented(images, 7), moved.augmented(images, 7))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_run_in_two_parts_is_the_run_in_one(run_job: RunJob, backend: str) -> None:
     run_job("parts", backend, replace(SETTINGS, epochs=1))
     assert_same(run_job("whole", backend), run_job("parts", backend))
 
 
-def test_a_torn_checkpoint_costs_an_epoch_and_no_more(run_job: RunJob, tmp_path: Path) -> None:
-    run_job("torn", settings=replace(SETTINGS, epochs=2))
-    latest = tmp_path / "torn/epoch=1.ckpt"
+@pytest.mark.parametrize(("backend", "kind"), [("torch", "ckpt"), ("numpy", "npz")])
+def test_a_torn_checkpoint_costs_an_epoch_and_no_more(
+    run_job: RunJob, tmp_path: Path, backend: str, kind: str
+) -> None:
+    run_job("torn", backend, replace(SETTINGS, epochs=2))
+    latest = tmp_path / f"torn/epoch=1.{kind}"
     latest.write_bytes(latest.read_bytes()[:10_000])
-    assert last_readable(tmp_path / "torn") == tmp_path / "torn/epoch=0.ckpt"
-    assert_same(run_job("whole"), run_job("torn"))
+    if backend == "torch":
+        assert last_readable(tmp_path / "torn") == tmp_path / "torn/epoch=0.ckpt"
+    assert_same(run_job("whole", backend), run_job("torn", backend))
 
 
-def test_checkpoints_of_the_last_two_epochs_are_kept(run_job: RunJob, tmp_path: Path) -> None:
-    run_job("one")
+@pytest.mark.parametrize(("backend", "kind"), [("torch", "ckpt"), ("numpy", "npz")])
+def test_checkpoints_of_the_last_two_epochs_are_kept(
+    run_job: RunJob, tmp_path: Path, backend: str, kind: str
+) -> None:
+    run_job("one", backend)
     kept = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert kept == ["epoch=1.ckpt", "epoch=2.ckpt", "result.pt"]
+    assert kept == [f"epoch=1.{kind}", f"epoch=2.{kind}", "result.pt"]
 
 
 def test_without_checkpoints_there_is_none_to_go_on_from(tmp_path: Path) -> None:
@@ -125,6 +155,8 @@ def test_without_checkpoints_there_is_none_to_go_on_from(tmp_path: Path) -> None
         ({"precision": "64-true"}, "--precision 32, not 64-true"),
         ({"batch_size": 8}, "--batch-size 16, not 8"),
         ({"epochs": 2}, "--epochs 3, not 2"),
+        ({"optimizer": "sgd"}, "--optimizer adam, not sgd"),
+        ({"augment": False}, "--augment True, not False"),
     ],
 )
 def test_a_run_is_not_resumed_with_other_settings(

@@ -39,7 +39,7 @@ def load_checkpoint(folder: Path, network: Layer, optimizer: SGD | Adam) -> Hist
 def read_checkpoint(path: Path) -> dict[str, Array] | None:
     """Read the arrays of a checkpoint, or None where nothing readable lies."""
     try:
-        with np.load(path, allow_pickle=False) as saved:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
             return {name: saved[name] for name in saved.files}
     except Exception:  # a torn file can raise nearly anything
         return None

@@ -1,0 +1,133 @@
+"""Networks on their way from torch to NumPy and back: the same values, gradients and weights."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torchvision.models.resnet import BasicBlock
+
+import scratch_conv as sc
+from scratch_conv.layers import BatchNorm2D, Conv2D, Dense, Flatten, ReLU, ResidualBlock, Sequential
+from scratch_conv.training.models import MODELS
+from scratch_conv.training.translation import copy_from_torch, copy_to_torch, from_torch, to_torch
+
+NETWORKS: dict[str, Any] = {
+    **{name: lambda build=build: build(1, 16, 10) for name, build in MODELS.items()},
+    "all layers": lambda: nn.Sequential(
+        nn.Conv2d(1, 4, (3, 2), stride=(1, 2), padding=2, dilation=(1, 2), bias=False),
+        nn.BatchNorm2d(4, eps=1e-3, momentum=0.3),
+        nn.ReLU(),
+        nn.Sequential(nn.Conv2d(4, 6, 3, padding="same", groups=2), nn.MaxPool2d(3, 2, 1, ceil_mode=True)),
+        nn.AvgPool2d(2, padding=1, count_include_pad=False),
+        nn.Flatten(),
+        nn.Dropout(0.0),
+        nn.LazyLinear(5, bias=False),
+        nn.Softmax(dim=1),
+    ),
+    "residual": lambda: nn.Sequential(
+        nn.Conv2d(1, 4, 3),
+        BasicBlock(4, 4),
+        BasicBlock(4, 6, 2, nn.Sequential(nn.Conv2d(4, 6, 1, 2, bias=False), nn.BatchNorm2d(6))),
+    ),
+    "ours": lambda: nn.Sequential(sc.nn.Conv2d(1, 4, 3), sc.nn.ReLU(), sc.nn.Flatten()),
+}
+
+
+@pytest.fixture(params=NETWORKS)
+def module(request: pytest.FixtureRequest) -> nn.Sequential:
+    """Build a network of torch's, in float64, with statistics that are not those of the beginning."""
+    torch.manual_seed(0)
+    built: nn.Sequential = NETWORKS[request.param]()
+    built(torch.randn(5, 1, 16, 16) + 1)
+    return built.double()
+
+
+def assert_equal(layer: Any, module: nn.Module) -> None:
+    """Compare outputs, all gradients and the running statistics, in training and not."""
+    x = torch.randn(3, 1, 16, 16, dtype=torch.float64, requires_grad=True)
+    for training in (False, True):
+        module.train(training)
+        y = module(x)
+        module.zero_grad()
+        x.grad = None
+        dy = torch.randn_like(y)
+        y.backward(dy)
+        close(layer.train(training).forward(x.detach().numpy()), y)
+        close(layer.backward(dy.numpy()), x.grad)
+        named = dict(module.named_parameters())
+        assert layer.parameters.keys() == named.keys()
+        for name, gradient in layer.gradients.items():
+            close(gradient, named[name].grad)
+        for name, array in layer.state.items():
+            close(array, module.state_dict()[name])
+
+
+def close(array: Any, tensor: Any) -> None:
+    """Compare to about the roundings of float64."""
+    np.testing.assert_allclose(array, tensor.detach().numpy(), rtol=1e-9, atol=1e-11)
+
+
+def test_a_network_from_torch_computes_the_same(module: nn.Module) -> None:
+    assert_equal(from_torch(module), module)
+
+
+def test_there_and_back_is_the_same_network(module: nn.Sequential) -> None:
+    back = to_torch(from_torch(module))
+    own = {name: value for name, value in module.state_dict().items() if "num_batches" not in name}
+    for name, value in own.items():
+        assert torch.equal(back.state_dict()[name], value)
+    if not isinstance(module[0], sc.nn.Conv2d):
+        assert repr(back).replace("LazyLinear", "Linear") == repr(module)
+    module.eval()
+    back.eval()
+    x = torch.randn(2, 1, 16, 16, dtype=torch.float64)
+    torch.testing.assert_close(back(x), module(x), rtol=1e-12, atol=1e-12)
+
+
+def test_weights_move_both_ways_between_networks_that_exist() -> None:
+    layer = Sequential(Conv2D(1, 2, 3), BatchNorm2D(2), ReLU(), Flatten(), Dense(8, 3)).eval()
+    module = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3)
+    ).eval()
+    x = torch.randn(2, 1, 4, 4)
+    copy_to_torch(layer, module)
+    first = module(x).detach().numpy()
+    np.testing.assert_allclose(layer.forward(x.numpy()), first, rtol=1e-5, atol=1e-6)
+    with torch.no_grad():
+        module.get_parameter("4.bias").add_(1)
+    np.testing.assert_allclose(layer.forward(x.numpy()), first, rtol=1e-5, atol=1e-6)  # a copy
+    copy_from_torch(layer, module)
+    np.testing.assert_allclose(layer.forward(x.numpy()), first + 1, rtol=1e-5, atol=1e-6)
+    assert isinstance(layer[0], Conv2D)
+    assert layer[0].weight.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (nn.Sequential(nn.Conv2d(1, 2, 3), nn.GELU()), "no layer in NumPy for GELU"),
+        (nn.Conv2d(1, 2, 3, padding_mode="reflect"), "Conv2D cannot do padding_mode='reflect'"),
+        (nn.BatchNorm2d(2, affine=False), "BatchNorm2D cannot do affine=False"),
+        (nn.BatchNorm2d(2, momentum=None), "BatchNorm2D cannot do momentum=None"),
+        (nn.MaxPool2d(2, return_indices=True), "MaxPool2D cannot do return_indices=True"),
+    ],
+)
+def test_what_numpy_has_no_layer_for_is_refused(module: nn.Module, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        from_torch(module)
+
+
+def test_other_networks_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"weight has shape \(4, 3\) in NumPy, \(3, 4\) in torch"):
+        copy_from_torch(Dense(3, 4), nn.Linear(4, 3))
+    with pytest.raises(ValueError, match=r"bias has shape none in NumPy, \(4,\) in torch"):
+        copy_to_torch(Dense(3, 4, bias=False), nn.Linear(3, 4))
+
+
+def test_precision_and_mode_are_kept() -> None:
+    layer = from_torch(nn.Linear(3, 4).half().eval())
+    assert layer.state["weight"].dtype == np.float16
+    assert not layer.training
+    assert to_torch(ResidualBlock(2, 2, dtype=np.float64)).conv1.weight.dtype == torch.float64  # type: ignore[union-attr]

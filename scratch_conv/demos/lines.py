@@ -1,0 +1,84 @@
+"""Filters that are learned: four of 3x3 come to tell vertical lines from horizontal ones."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from scratch_conv.demos.fitting import accuracy, fit, scores
+from scratch_conv.demos.showing import save_figure, show_picture, show_signed, show_table
+from scratch_conv.kernels.geometry import Array
+from scratch_conv.layers import Adam, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential
+
+CLASSES = ("horizontal", "vertical")
+SIZE = 8
+TRAIN_COUNT, TEST_COUNT, EPOCHS = 2_000, 1_000, 10
+
+
+def run(seed: int, out: Path) -> None:
+    """Train the network; print what it achieves, and leave a figure in a folder."""
+    rng = np.random.default_rng(seed)
+    images, labels = draw_lines(TRAIN_COUNT, rng)
+    tests, test_labels = draw_lines(TEST_COUNT, rng)
+    network = build(rng)
+    network.summary((1, SIZE, SIZE))
+    before, first = _accuracies(network, tests, test_labels), _filters(network)
+    fit(network, Adam(network, lr=0.02), images, labels, EPOCHS, rng, "learning lines")
+    after, last = _accuracies(network, tests, test_labels), _filters(network)
+    show_table(
+        f"Accuracy on {TEST_COUNT:,} pictures that it has not seen",
+        ("lines", "before", "after"),
+        [(name, f"{before[name]:.1%}", f"{after[name]:.1%}") for name in before],
+    )
+    _draw(network, tests, test_labels, first, last, out / "lines.png")
+
+
+def build(rng: np.random.Generator) -> Sequential:
+    """Build a network of four filters: 114 parameters."""
+    return Sequential(Conv2D(1, 4, 3, rng=rng), ReLU(), MaxPool2D(2), Flatten(), Dense(36, 2, rng=rng))
+
+
+def draw_lines(count: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Draw pictures (count, 1, 8, 8) of a line each, at any place, of any length from 4 on, in noise.
+
+    Returns:
+        The pictures, and their labels (count,): places in `CLASSES`.
+    """
+    images = rng.normal(0, 0.1, (count, 1, SIZE, SIZE)).astype(np.float32)
+    labels = rng.integers(0, len(CLASSES), count)
+    for image, label in zip(images[:, 0], labels, strict=True):
+        length, place = rng.integers(4, SIZE + 1), rng.integers(0, SIZE)
+        start = rng.integers(0, SIZE - length + 1)
+        along, across = slice(start, start + length), slice(place, place + 1)
+        image[(across, along) if CLASSES[label] == "horizontal" else (along, across)] += rng.uniform(0.5, 1)
+    return images, labels
+
+
+def _accuracies(network: Sequential, images: Array, labels: Array) -> dict[str, float]:
+    """Tell the accuracy for each kind of line, and for all."""
+    kinds = {name: labels == place for place, name in enumerate(CLASSES)}
+    each = {name: accuracy(network, images[chosen], labels[chosen]) for name, chosen in kinds.items()}
+    return {**each, "all": accuracy(network, images, labels)}
+
+
+def _filters(network: Sequential) -> Array:
+    """Copy the first layer's filters, (4, 3, 3)."""
+    return network.state["0.weight"][:, 0].copy()
+
+
+def _draw(network: Sequential, images: Array, labels: Array, before: Array, after: Array, path: Path) -> None:
+    figure = Figure((9, 4.6), layout="constrained")
+    parts: Any = figure.subfigures(2, 1, height_ratios=(1, 1.9))
+    samples, learned = parts
+    samples.suptitle("pictures, and what the network takes them for")
+    guesses = scores(network, images[:8]).argmax(axis=1)
+    for axes, image, guess, label in zip(
+        samples.subplots(1, 8), images[:8, 0], guesses, labels, strict=False
+    ):
+        show_picture(axes, image, CLASSES[guess] + ("" if guess == label else "?!"))
+    rows = learned.subplots(2, 4)
+    for when, row, filters in zip(("before", "after"), rows, (before, after), strict=True):
+        for number, (axes, weights) in enumerate(zip(row, filters, strict=True), 1):
+            show_signed(axes, weights, f"filter {number}, {when}")
+    save_figure(figure, path)

@@ -1,0 +1,127 @@
+"""What weight sharing is good for: moved digits, seen by a convolutional network and by a dense one."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from scratch_conv.demos.fitting import accuracy, fit, scores
+from scratch_conv.demos.showing import BLUE, GREY, RED, save_figure, show_picture, show_table
+from scratch_conv.kernels.geometry import Array
+from scratch_conv.layers import Adam, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential, Softmax
+from scratch_conv.training.data import open_pictures
+from scratch_conv.training.pictures import Pictures
+
+TRAIN_COUNT, TEST_COUNT, EPOCHS = 8_000, 500, 3
+SHIFTS = range(9)  # pixels
+DIRECTIONS = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
+COLOURS = {"CNN": BLUE, "dense": RED}
+
+
+def run(data_dir: Path | None, seed: int, out: Path) -> None:
+    """Train both networks on digits in the middle, test them on moved ones; leave two figures in a folder."""
+    pictures = open_pictures("mnist", data_dir, TRAIN_COUNT, seed)
+    print(pictures.describe())
+    rng = np.random.default_rng(seed)
+    images, labels = _normalised(pictures, pictures.train[0]), pictures.train[1]
+    tests, test_labels = pictures.test[0][:TEST_COUNT], pictures.test[1][:TEST_COUNT]
+    networks = {"CNN": build_cnn(rng), "dense": build_dense(rng)}
+    for name, network in networks.items():
+        fit(network, Adam(network), images, labels, EPOCHS, rng, f"training, {name}")
+    curves = {
+        name: [_accuracy_of_moved(network, pictures, tests, test_labels, pixels) for pixels in SHIFTS]
+        for name, network in networks.items()
+    }
+    counts = {name: sum(p.size for p in network.parameters.values()) for name, network in networks.items()}
+    show_table(
+        f"Accuracy on {len(tests):,} test digits, moved up, down, left and right",
+        ("pixels", *(f"{name}, {count:,} parameters" for name, count in counts.items())),
+        [(str(pixels), *(f"{curves[name][pixels]:.1%}" for name in networks)) for pixels in SHIFTS],
+    )
+    _draw_curves(curves, out / "shift.png")
+    chosen = [int(np.argmax(test_labels == digit)) for digit in (0, 4, 7)]
+    _draw_digits(networks, pictures, tests[chosen], test_labels[chosen], out / "shift-digits.png")
+
+
+def build_cnn(rng: np.random.Generator) -> Sequential:
+    """Build two convolutions with pooling and two dense layers: 225,034 parameters."""
+    return Sequential(
+        *(Conv2D(1, 32, 3, rng=rng), ReLU(), MaxPool2D(2)),
+        *(Conv2D(32, 64, 3, rng=rng), ReLU(), MaxPool2D(2)),
+        *(Flatten(), Dense(1600, 128, rng=rng), ReLU(), Dense(128, 10, rng=rng)),
+    )
+
+
+def build_dense(rng: np.random.Generator) -> Sequential:
+    """Build three dense layers: 235,146 parameters."""
+    return Sequential(
+        *(Flatten(), Dense(784, 256, rng=rng), ReLU()),
+        *(Dense(256, 128, rng=rng), ReLU(), Dense(128, 10, rng=rng)),
+    )
+
+
+def moved(images: Array, rows: int, columns: int) -> Array:
+    """Move pictures (..., H, W) down by rows and right by columns; what leaves is lost, zeros come in."""
+    result = np.zeros_like(images)
+    (to_rows, from_rows), (to_columns, from_columns) = _overlap(rows), _overlap(columns)
+    result[..., to_rows, to_columns] = images[..., from_rows, from_columns]
+    return result
+
+
+def _overlap(step: int) -> tuple[slice, slice]:
+    """Give where pixels go on an axis, and where they come from."""
+    later, earlier = slice(abs(step), None), slice(None, -abs(step) or None)
+    return (later, earlier) if step > 0 else (earlier, later)
+
+
+def _normalised(pictures: Pictures, images: Array) -> Array:
+    """Bring digits of 0..255 to mean 0 and standard deviation 1."""
+    scaled: Array = (images.astype(np.float32) / 255 - pictures.mean[0]) / pictures.std[0]
+    return scaled.astype(np.float32)
+
+
+def _accuracy_of_moved(
+    network: Sequential, pictures: Pictures, images: Array, labels: Array, pixels: int
+) -> float:
+    """Average over the directions."""
+    each = [
+        accuracy(network, _normalised(pictures, moved(images, rows * pixels, columns * pixels)), labels)
+        for rows, columns in DIRECTIONS.values()
+    ]
+    return float(np.mean(each))
+
+
+def _draw_curves(curves: Mapping[str, list[float]], path: Path) -> None:
+    figure = Figure((7, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, values in curves.items():
+        axes.plot(SHIFTS, values, marker="o", color=COLOURS[name], label=name)
+    axes.axhline(0.1, color=GREY, linestyle=":", label="guessing")
+    axes.set(xlabel="moved by, pixels", ylim=(0, 1.02), title="test accuracy on moved digits")
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    save_figure(figure, path)
+
+
+def _draw_digits(
+    networks: Mapping[str, Sequential], pictures: Pictures, images: Array, labels: Array, path: Path
+) -> None:
+    """Draw some digits moved to the right, each with what the networks take it for, and how surely."""
+    steps = SHIFTS[::2]
+    figure = Figure((9, 2.35 * len(images)), layout="constrained")
+    for line, image, label in zip(figure.subplots(len(images), len(steps)), images, labels, strict=True):
+        for axes, pixels in zip(line, steps, strict=True):
+            picture = moved(image, 0, pixels)
+            show_picture(axes, picture[0], f"{pixels} pixels", vmin=0, vmax=255)
+            for place, (name, network) in enumerate(networks.items()):
+                p = Softmax().forward(scores(network, _normalised(pictures, picture[None])))[0]
+                colour = COLOURS[name] if p.argmax() == label else GREY
+                text = f"{name}: {p.argmax()}, {p.max():.0%}{'' if p.argmax() == label else ' (wrong)'}"
+                axes.annotate(
+                    text, (0.5, -0.06 - 0.14 * place), xycoords="axes fraction", ha="center", va="top",
+                    fontsize=8, color=colour,
+                )  # fmt: skip
+    save_figure(figure, path)
