@@ -41,8 +41,7 @@ def run(checkpoint: Path | None, picture: Path | None, seed: int, out: Path) -> 
     """
     network = _trained_on_shapes(seed) if checkpoint is None else load_network(checkpoint)
     first = network[0]
-    if not isinstance(first, Conv2D):
-        raise InputError(f"--checkpoint {checkpoint}: its first layer has no filters")
+    assert isinstance(first, Conv2D)
     image = _picture(picture, first.in_channels, seed)
     x = _normalised(image)
     stages = feature_maps(network, x)
@@ -83,7 +82,7 @@ def load_network(checkpoint: Path) -> Sequential:
             folder, or one in between, of which the latest checkpoint is taken.
 
     Raises:
-        InputError: there is none, or it cannot be read.
+        InputError: there is none, it cannot be read, or its first layer does not convolve.
     """
     path = checkpoint if checkpoint.is_file() else _latest(checkpoint)
     weights = _read_weights(path)
@@ -93,7 +92,9 @@ def load_network(checkpoint: Path) -> Sequential:
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"--checkpoint {path}: {settings_file} does not say which model it is of") from error
     shapes = [weight.shape for name, weight in weights.items() if name.endswith("weight")]
-    channels = shapes[0][1] if len(shapes[0]) == 4 else 1
+    if len(shapes[0]) != 4:
+        raise InputError(f"--checkpoint {path}: the first layer of {model} has no filters")
+    channels = shapes[0][1]
     module = MODELS[model](channels, picture_size(channels), shapes[-1][0])
     try:
         module.load_state_dict(weights)

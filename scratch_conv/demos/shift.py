@@ -111,17 +111,20 @@ def _draw_digits(
 ) -> None:
     """Draw some digits moved to the right, each with what the networks take it for, and how surely."""
     steps = SHIFTS[::2]
-    figure = Figure((9, 2.35 * len(images)), layout="constrained")
+    figure = Figure((9, 2.4 * len(images)), layout="constrained")
     for line, image, label in zip(figure.subplots(len(images), len(steps)), images, labels, strict=True):
         for axes, pixels in zip(line, steps, strict=True):
             picture = moved(image, 0, pixels)
             show_picture(axes, picture[0], f"{pixels} pixels", vmin=0, vmax=255)
-            for place, (name, network) in enumerate(networks.items()):
-                p = Softmax().forward(scores(network, _normalised(pictures, picture[None])))[0]
-                colour = COLOURS[name] if p.argmax() == label else GREY
-                text = f"{name}: {p.argmax()}, {p.max():.0%}{'' if p.argmax() == label else ' (wrong)'}"
-                axes.annotate(
-                    text, (0.5, -0.06 - 0.14 * place), xycoords="axes fraction", ha="center", va="top",
-                    fontsize=8, color=colour,
-                )  # fmt: skip
+            guesses = [
+                f"{name}: {_guess(network, _normalised(pictures, picture[None]), label)}"
+                for name, network in networks.items()
+            ]
+            axes.set_xlabel("\n".join(guesses), fontsize=9)
     save_figure(figure, path)
+
+
+def _guess(network: Sequential, image: Array, label: int) -> str:
+    """Say what a network takes a picture (1, C, H, W) for, and how surely."""
+    p = Softmax().forward(scores(network, image))[0]
+    return f"{p.argmax()}, {p.max():.0%}{'' if p.argmax() == label else ' (wrong)'}"

@@ -1,0 +1,256 @@
+"""The demos: what they compute, what they leave, and what they say to what they cannot use."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from scratch_conv.cli import main
+from scratch_conv.demos import edges, filters, gradcheck, lines, shift
+from scratch_conv.demos.fitting import accuracy, fit
+from scratch_conv.layers import Adam, Conv2D, Dense, ReLU
+from scratch_conv.training.settings import BACKENDS
+
+Command = Callable[..., tuple[int, str, str]]
+
+needs_data = pytest.mark.skipif(
+    "SCRATCH_CONV_DATA" not in os.environ, reason="SCRATCH_CONV_DATA does not say where real data lies"
+)
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """Call the command in this process, from an empty folder, and return its status and what it printed."""
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["scratch-conv", *map(str, arguments)])
+        return main(), *capsys.readouterr()
+
+    return call
+
+
+def assert_pictures(folder: Path, *names: str) -> None:
+    """See that a folder holds these pictures, whole, and nothing else."""
+    assert sorted(path.name for path in folder.iterdir()) == sorted(names)
+    for name in names:
+        with Image.open(folder / name) as picture:
+            picture.verify()
+
+
+def test_edges_of_the_drawn_picture(command: Command, tmp_path: Path) -> None:
+    status, stdout, stderr = command("demo", "edges")
+    assert (status, stderr) == (0, "")
+    assert "By hand: 3s along the edge" in stdout
+    assert "magnitude of both edges" in stdout
+    assert_pictures(tmp_path / "runs/demo-edges", "edges.png", "sharpen-blur.png")
+
+
+@pytest.mark.parametrize("size", [(3, 1), (40, 70), (900, 200)])
+def test_edges_of_a_file(command: Command, tmp_path: Path, size: tuple[int, int]) -> None:
+    Image.effect_noise(size, 80).convert("RGB").save(tmp_path / "noise.jpg")
+    status, *_ = command("demo", "edges", "--picture", "noise.jpg", "--out", "here")
+    assert status == 0
+    assert_pictures(tmp_path / "here", "edges.png", "sharpen-blur.png")
+    assert max(edges.read_picture(tmp_path / "noise.jpg").shape) == min(512, max(size))
+
+
+def test_the_filters_answer_as_torchs_convolution() -> None:
+    image = edges.draw_picture(40)
+    padded = torch.from_numpy(np.pad(image, 1, mode="edge"))[None, None]
+    for name, y in edges.filtered(image, edges.FILTERS).items():
+        weight = torch.from_numpy(edges.FILTERS[name].copy())[None, None]
+        np.testing.assert_allclose(y, torch.nn.functional.conv2d(padded, weight)[0, 0], atol=1e-5)
+
+
+def test_the_example_is_what_comes_out_by_hand() -> None:
+    by_hand = [
+        [sum(edges.EXAMPLE[r + i, c + j] * (1 - j) for i in range(3) for j in range(3)) for c in range(3)]
+        for r in range(3)
+    ]
+    np.testing.assert_array_equal(edges.EXAMPLE_BY_HAND, by_hand)
+    np.testing.assert_array_equal(edges.filtered_example()[0], by_hand)
+
+
+def test_lines(command: Command, tmp_path: Path) -> None:
+    status, stdout, stderr = command("demo", "lines")
+    assert (status, stderr) == (0, "")
+    assert "114" in stdout
+    assert_pictures(tmp_path / "runs/demo-lines", "lines.png")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_four_filters_learn_lines(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    network = lines.build(rng)
+    first = network[0]
+    assert isinstance(first, Conv2D)
+    assert first.weight.shape == (4, 1, 3, 3)
+    train, test = lines.draw_lines(lines.TRAIN_COUNT, rng), lines.draw_lines(lines.TEST_COUNT, rng)
+    fit(network, Adam(network, lr=0.02), *train, lines.EPOCHS, rng, "")
+    assert accuracy(network, *test) >= 0.95
+
+
+def test_lines_are_what_they_are_called() -> None:
+    images, labels = lines.draw_lines(200, np.random.default_rng(0))
+    assert images.shape == (200, 1, 8, 8)
+    longest = np.stack([images.sum(axis=axis).max(axis=(1, 2)) for axis in (3, 2)])
+    assert (longest.argmax(axis=0) == labels).mean() > 0.95  # a row of horizontal, a column of vertical ones
+    assert 0.4 < labels.mean() < 0.6
+
+
+def test_gradcheck(command: Command, tmp_path: Path) -> None:
+    status, stdout, stderr = command("demo", "gradcheck")
+    assert (status, stderr) == (0, "")
+    assert stdout.count("passed") == len(gradcheck.layers(np.random.default_rng(0)))
+    assert_pictures(tmp_path / "runs/demo-gradcheck", "gradcheck.png")
+
+
+def test_gradcheck_says_what_is_wrong(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wrong(ReLU):
+        def backward(self, dy: Any) -> Any:
+            return 2 * super().backward(dy)
+
+    monkeypatch.setattr(gradcheck, "layers", lambda rng: {"ReLU": ReLU(), "doubled": Wrong()})
+    status, stdout, _ = command("demo", "gradcheck")
+    assert status == 1
+    assert [("passed" in line, "FAILED" in line) for line in stdout.splitlines() if "│" in line] == [
+        (True, False),
+        (False, True),
+    ]
+
+
+@given(rows=st.integers(-8, 8), columns=st.integers(-8, 8))
+def test_moved_pictures(rows: int, columns: int) -> None:
+    images = np.random.default_rng(0).random((2, 1, 9, 10))
+    padded = np.pad(images, ((0, 0), (0, 0), (8, 8), (8, 8)))
+    expected = padded[:, :, 8 - rows : 17 - rows, 8 - columns : 18 - columns]
+    np.testing.assert_array_equal(shift.moved(images, rows, columns), expected)
+
+
+def test_the_dense_network_has_no_fewer_parameters_than_the_cnn() -> None:
+    rng = np.random.default_rng(0)
+    cnn, dense = (
+        sum(array.size for array in network.parameters.values())
+        for network in (shift.build_cnn(rng), shift.build_dense(rng))
+    )
+    assert (cnn, dense) == (225_034, 235_146)
+
+
+@needs_data
+def test_shift(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"TRAIN_COUNT": 1_000, "TEST_COUNT": 60, "EPOCHS": 2}.items():
+        monkeypatch.setattr(shift, name, value)
+    status, stdout, stderr = command("demo", "shift", "--data-dir", os.environ["SCRATCH_CONV_DATA"])
+    assert (status, stderr) == (0, "")
+    rows = [line.split("│") for line in stdout.splitlines() if line.startswith("│")]
+    assert [row[1].strip() for row in rows] == [str(pixels) for pixels in range(9)]
+    assert float(rows[0][2].strip(" %")) > float(rows[8][2].strip(" %"))
+    assert_pictures(tmp_path / "runs/demo-shift", "shift.png", "shift-digits.png")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_filters_of_a_checkpoint_of_any_backend(command: Command, tmp_path: Path, backend: str) -> None:
+    options = f"--dataset shapes --backend {backend} --limit 40 --epochs 2 --out run --batch-size 20".split()
+    assert command("train", *options)[0] == 0
+    folder = tmp_path / "run/checkpoints" / backend
+    kind = "npz" if backend == "numpy" else "ckpt"
+    networks = [
+        filters.load_network(path)
+        for path in (tmp_path / "run", folder, folder / f"epoch=1.{kind}", folder / "result.pt")
+    ]
+    for network in networks[1:]:
+        for name, array in network.state.items():
+            np.testing.assert_array_equal(array, networks[0].state[name])
+    earlier = filters.load_network(folder / f"epoch=0.{kind}")
+    assert not np.array_equal(earlier.state["0.weight"], networks[0].state["0.weight"])
+    status, stdout, _ = command("demo", "filters", "--checkpoint", "run", "--out", "here")
+    assert status == 0
+    assert "convolution 3, pooling" in stdout
+    assert_pictures(tmp_path / "here", "filters.png", "feature-maps.png")
+
+
+def test_filters_of_a_network_trained_for_it(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filters, "TRAIN_COUNT", 200)
+    Image.new("L", (300, 200), 90).save(tmp_path / "grey.png")
+    status, stdout, _ = command("demo", "filters", "--picture", "grey.png")
+    assert status == 0
+    assert "of 500 others are recognised" in stdout
+    assert_pictures(tmp_path / "runs/demo-filters", "filters.png", "feature-maps.png")
+
+
+def test_feature_maps_are_what_the_layers_give() -> None:
+    network = shift.build_cnn(np.random.default_rng(0))
+    x = np.random.default_rng(1).standard_normal((1, 28, 28)).astype(np.float32)
+    stages = filters.feature_maps(network, x)
+    assert [maps.shape for maps in stages.values()] == [(32, 26, 26), (32, 13, 13), (64, 11, 11), (64, 5, 5)]
+    y = x[None]
+    for layer in network.layers[:6]:
+        y = layer.forward(y)
+    np.testing.assert_array_equal(stages["convolution 2, pooling"], y[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("edges --picture nowhere.png", "nowhere.png: not a picture that can be read"),
+        ("edges --picture text.png", "text.png: not a picture that can be read"),
+        ("edges --out text.png", "--out text.png: text.png is a file, not a folder"),
+        ("lines --seed -1", "Invalid value for '--seed'"),
+        ("shift --data-dir nowhere", "nowhere"),
+        ("filters --checkpoint nowhere", "--checkpoint nowhere: not there"),
+        ("filters --checkpoint empty", "--checkpoint empty: holds no checkpoint"),
+        ("filters --checkpoint text.png", "text.png: not a checkpoint that can be read"),
+        ("filters --checkpoint alone.npz", "does not say which model it is of"),
+        ("waves", "waves"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(
+    command: Command, tmp_path: Path, arguments: str, message: str
+) -> None:
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "empty").mkdir()
+    np.savez(tmp_path / "alone.npz", **{"network.0.weight": np.ones((2, 1, 3, 3))})  # type: ignore[arg-type]
+    status, stdout, stderr = command("demo", *arguments.split())
+    assert status == 2
+    assert stderr.startswith("scratch-conv: ")
+    assert stderr.count("\n") == 1
+    assert message in stderr
+    assert stdout == ""
+
+
+def test_a_network_without_filters_is_refused(command: Command) -> None:
+    options = "--dataset shapes --backend numpy --model dense --limit 40 --epochs 1 --out run"
+    assert command("train", *options.split())[0] == 0
+    status, _, stderr = command("demo", "filters", "--checkpoint", "run")
+    assert status == 2
+    assert "the first layer of dense has no filters" in stderr
+
+
+def test_help_names_the_demos(command: Command) -> None:
+    status, stdout, _ = command("demo", "--help")
+    assert status == 0
+    for name in ("edges", "lines", "shift", "gradcheck", "filters"):
+        assert name in stdout
+
+
+def test_the_loss_falls_while_fitting() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60, 4)).astype(np.float32)
+    labels = (x[:, 0] > 0).astype(np.int64)
+    layer = Dense(4, 2, rng=rng)
+    fit(layer, Adam(layer, lr=0.1), x, labels, 10, rng, "", batch_size=7)
+    assert accuracy(layer, x, labels) > 0.9
