@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scratch_conv.layers import SGD, Adam, Dense
+from scratch_conv.layers import SGD, Adam, BatchNorm2D, Dense
 
 
 def steps_of(ours: Any, torchs: Any, options: dict[str, Any], seed: int) -> None:
@@ -55,3 +55,13 @@ def test_parameters_keep_their_precision() -> None:
     for optimizer in (SGD(layer, momentum=0.9), Adam(layer)):
         optimizer.step()
         assert layer.weight.dtype == np.float32
+
+
+def test_statistics_keep_their_precision() -> None:
+    layer = BatchNorm2D(2)
+    x = np.random.default_rng(0).standard_normal((3, 2, 4, 4))
+    assert layer.forward(x).dtype == np.float64
+    assert {array.dtype for array in layer.state.values()} == {np.dtype(np.float32)}
+    mean, variance = layer.running_mean.astype(np.float64), layer.running_var.astype(np.float64)
+    expected = (x - mean[:, None, None]) / np.sqrt(variance[:, None, None] + 1e-5)
+    np.testing.assert_allclose(layer.eval().forward(x), expected, rtol=1e-12)

@@ -47,13 +47,15 @@ class BatchNorm2D(Layer):
     def forward(self, x: Array) -> Array:
         """Normalize x (N, C, H, W)."""
         expect_shape(self, x, "N", self.num_features, "H", "W")
-        x, weight, bias = in_one_precision(x, self.weight, self.bias)
-        self.x = x.reshape(*x.shape[:2], -1) if x.size else x[..., 0]
+        given = x, self.weight, self.bias, self.running_mean, self.running_var
+        x, weight, bias, running_mean, running_var = in_one_precision(*given)
+        batch, channels, height, width = x.shape
+        self.x = x.reshape(batch, channels, height * width)
         if self.training:
             y, self.mean, self.variance = kernels.batch_norm(self.x, weight, bias, self.eps)
-            self._move_running_statistics(count=x.size // self.num_features)
+            self._move_running_statistics(count=batch * height * width)
         else:
-            self.mean, self.variance = in_one_precision(self.running_mean, self.running_var)
+            self.mean, self.variance = running_mean, running_var
             y = kernels.batch_norm_inference(self.x, self.mean, self.variance, weight, bias, self.eps)
         return y.reshape(x.shape)
 
@@ -61,8 +63,9 @@ class BatchNorm2D(Layer):
         if count < 2:
             raise ValueError(f"{self!r}: in training a channel needs more than one value")
         unbiased = count / (count - 1)
-        self.running_mean = kernels.running_average(self.running_mean, self.mean, self.momentum, 1.0)
-        self.running_var = kernels.running_average(self.running_var, self.variance, self.momentum, unbiased)
+        mean = kernels.running_average(self.running_mean, self.mean, self.momentum, 1.0)
+        variance = kernels.running_average(self.running_var, self.variance, self.momentum, unbiased)
+        self.running_mean[...], self.running_var[...] = mean, variance
 
     def backward(self, dy: Array) -> Array:
         """Carry dy (N, C, H, W) back to x, weight and bias; in training through the statistics as well."""
