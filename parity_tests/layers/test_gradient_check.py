@@ -51,6 +51,22 @@ def test_every_layer_passes(name: str) -> None:
     assert check.skipped == 0
 
 
+@given(
+    kernel_size=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    stride=st.integers(1, 2),
+    padding=st.integers(0, 2),
+    dilation=st.integers(1, 2),
+    groups=st.integers(1, 2),
+    seed=st.integers(0, 99),
+)
+def test_every_convolution_passes(
+    kernel_size: tuple[int, int], stride: int, padding: int, dilation: int, groups: int, seed: int
+) -> None:
+    layer = Conv2D(2, 2, kernel_size, stride, padding, dilation, groups, rng=RNG(seed))
+    check = gradient_check(layer, RNG(seed).standard_normal((1, 2, 5, 6)))
+    assert check.passed, str(check)
+
+
 def test_dense_passes() -> None:
     check = gradient_check(Dense(5, 4, rng=RNG(1)), RNG(0).standard_normal((3, 5)))
     assert check.passed, str(check)

@@ -195,6 +195,22 @@ def test_the_loss_is_finite_however_great_the_scores(seed: int, scale: float, cl
     np.testing.assert_allclose(gradient.sum(1), 0, atol=1e-15)
 
 
+def test_the_readmes_network_trains_and_prints_what_the_readme_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    _, code, _, shown, *_ = readme.partition("## Whole networks without torch")[2].split("```")
+    monkeypatch.chdir(tmp_path)
+    exec(code.removeprefix("python\n"), {})
+    printed = capsys.readouterr().out.splitlines()
+    table = [line for line in printed if "  " in line or line.startswith("-")]
+    assert all(line in shown for line in table)
+    losses = [float(line) for line in printed[:5]]
+    assert losses == sorted(losses, reverse=True)
+    assert printed[-1].startswith("gradients equal")
+    assert (tmp_path / "weights.npz").exists()
+
+
 LISTED: Any = [ReLU()]
 
 

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 from torchvision.models.resnet import BasicBlock
 
@@ -44,9 +46,9 @@ def module(request: pytest.FixtureRequest) -> nn.Sequential:
     return built.double()
 
 
-def assert_equal(layer: Any, module: nn.Module) -> None:
+def assert_equal(layer: Any, module: nn.Module, *shape: int) -> None:
     """Compare outputs, all gradients and the running statistics, in training and not."""
-    x = torch.randn(3, 1, 16, 16, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
     for training in (False, True):
         module.train(training)
         y = module(x)
@@ -70,7 +72,22 @@ def close(array: Any, tensor: Any) -> None:
 
 
 def test_a_network_from_torch_computes_the_same(module: nn.Module) -> None:
-    assert_equal(from_torch(module), module)
+    assert_equal(from_torch(module), module, 3, 1, 16, 16)
+
+
+@given(
+    channels=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    stride=st.integers(1, 3),
+    batch=st.integers(2, 4),
+    size=st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    seed=st.integers(0, 99),
+)
+def test_a_residual_block_is_torchvisions(
+    channels: tuple[int, int], stride: int, batch: int, size: tuple[int, int], seed: int
+) -> None:
+    torch.manual_seed(seed)
+    block = ResidualBlock(*channels, stride, rng=np.random.default_rng(seed), dtype=np.float64)
+    assert_equal(block, to_torch(block), batch, channels[0], *size)
 
 
 def test_there_and_back_is_the_same_network(module: nn.Sequential) -> None:

@@ -17,6 +17,7 @@ from scratch_conv.training.settings import (
     OPTIMIZERS,
     Settings,
     choose,
+    default_augment,
     default_batch_size,
     default_lr,
     default_model,
@@ -51,7 +52,11 @@ Optimizer = Annotated[
     ),
 ]
 Augment = Annotated[
-    bool, typer.Option(help="Move training pictures about, and mirror them unless they are digits.")
+    bool | None,
+    typer.Option(
+        help="Move training pictures about, and mirror them unless they are digits.",
+        show_default="augment; mnist, fashion-mnist: no-augment",
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Decides the first weights, the batches and the augmentation.")]
 Precision = Annotated[str, typer.Option(help="32 or 64-true.")]
@@ -76,7 +81,7 @@ class Given:
     out: Path | None
     resume: bool
     optimizer: str | None
-    augment: bool
+    augment: bool | None
 
 
 def compare(
@@ -92,7 +97,7 @@ def compare(
     out: Out = None,
     resume: Resume = False,
     optimizer: Optimizer = None,
-    augment: Augment = True,
+    augment: Augment = None,
 ) -> None:
     """Train one network twice, with torch's layers and with ours, and compare."""
     given = Given(
@@ -129,7 +134,7 @@ def train(
     out: Out = None,
     resume: Resume = False,
     optimizer: Optimizer = None,
-    augment: Augment = True,
+    augment: Augment = None,
 ) -> None:
     """Train a network with one backend."""
     choose("--backend", backend, BACKENDS)
@@ -205,7 +210,7 @@ def _settings(given: Given) -> Settings:
         precision=given.precision,
         limit=given.limit,
         optimizer=optimizer,
-        augment=given.augment,
+        augment=default_augment(dataset) if given.augment is None else given.augment,
     )
     choose("--model", settings.model, MODELS)
     settings.check()

@@ -60,6 +60,11 @@ def default_batch_size(dataset: str) -> int:
     return 64 if dataset in ("mnist", "fashion-mnist") else 128
 
 
+def default_augment(dataset: str) -> bool:
+    """Tell whether training pictures are augmented unless the contrary is asked for: digits are centred."""
+    return dataset not in ("mnist", "fashion-mnist")
+
+
 def default_optimizer(model: str) -> str:
     """Name the optimiser that a network is trained with unless another is given."""
     return "sgd" if model in ("mnist-cnn", "dense") else "adam"
