@@ -103,9 +103,9 @@ def assert_summary(summary: dict[str, Any]) -> None:
         assert all(0 <= accuracy <= 1 for accuracy in figures["test_accuracy"])
         assert figures["parameters"] == 620_362
         assert 100e6 < figures["peak_memory_bytes"] < 10e9
-    assert len(summary["drift"]["backend"]) == 50
+    assert len(summary["drift"]["backends"]["scratch"]) == 50
     assert summary["drift"]["within_bound"] is True
-    assert max(summary["drift"]["backend"]) <= 1e-8
+    assert max(summary["drift"]["backends"]["scratch"]) <= 1e-8
 
 
 def assert_metrics(out: Path) -> None:
@@ -195,6 +195,20 @@ def test_bad_input_is_one_line_and_status_2(
     assert message in stderr
     assert stdout == ""
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_compare_with_numpy_alone(command: Command, tmp_path: Path) -> None:
+    options = "--dataset shapes --precision 64-true --numpy --limit 60 --epochs 2 --batch-size 20 --out run"
+    status, stdout, _ = command("compare", *options.split())
+    assert status == 0
+    for heading in ("torch", "scratch", "numpy", "numpy / torch"):
+        assert heading in stdout
+    assert stdout.count("within the bound of 1e-08") == 2
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert list(summary["backends"]) == ["torch", "scratch", "numpy"]
+    assert list(summary["drift"]["backends"]) == ["scratch", "numpy"]
+    assert summary["drift"]["within_bound"] is True
+    assert "numpy / torch" in (tmp_path / "run/report.html").read_text()
 
 
 @pytest.mark.parametrize("model", ["mnist-cnn", "dense"])

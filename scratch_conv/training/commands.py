@@ -98,6 +98,9 @@ def compare(
     resume: Resume = False,
     optimizer: Optimizer = None,
     augment: Augment = None,
+    numpy: Annotated[
+        bool, typer.Option("--numpy", help="Train it in NumPy alone as well.")
+    ] = False,
 ) -> None:
     """Train one network twice, with torch's layers and with ours, and compare."""
     given = Given(
@@ -115,7 +118,7 @@ def compare(
         optimizer,
         augment,
     )
-    _train(COMPARED, given)
+    _train(BACKENDS if numpy else COMPARED, given)
 
 
 def train(

@@ -26,23 +26,25 @@ FLOAT64_BOUND = 1e-8
 class Drift:
     """Relative loss differences to torch, one number for each of the first steps."""
 
-    backend: Sequence[float]
+    backends: Mapping[str, Sequence[float]]
     yardsticks: Mapping[str, Sequence[float]]  # torch itself, computing in another order
     bound: float | None  # judged in float64 only: in float32, torch does not keep to itself either
 
     @property
     def within_bound(self) -> bool | None:
         """Whether the backends agree; None where that is not judged."""
-        return None if self.bound is None else all(value <= self.bound for value in self.backend)
+        if self.bound is None:
+            return None
+        return all(value <= self.bound for values in self.backends.values() for value in values)
 
 
 def train_backends(
     backends: Sequence[str], settings: Settings, pictures: Pictures, out: Path, *, resume: bool
 ) -> tuple[dict[str, Outcome], Drift | None]:
-    """Train a network once with each backend, each run in a process of its own.
+    """Train a network once with each backend, torch first, each run in a process of its own.
 
     Returns:
-        What came of each backend; and, where there are two of them, how far apart their losses drifted.
+        What came of each backend; and, where torch is one of several, how far from it the others drifted.
 
     Raises:
         InputError: what is to be resumed was begun with other settings or other pictures.
@@ -55,7 +57,7 @@ def train_backends(
     try:
         jobs = [Job(name, name, settings, handed_over, folder / name) for name in backends]
         outcomes = {job.backend: _finish(job, pictures) for job in jobs}
-        drift = _drift(outcomes, jobs, pictures) if len(backends) == 2 else None
+        drift = _drift(outcomes, jobs, pictures) if len(backends) > 1 else None
     finally:
         handed_over.unlink(missing_ok=True)
     return outcomes, drift
@@ -108,13 +110,17 @@ def _drift(outcomes: Mapping[str, Outcome], jobs: Sequence[Job], pictures: Pictu
         replace(torchs, title="torch without oneDNN", onednn=False, folder=folder / "without-onednn"),
     )
     yardsticks = {job.title: _finish(replace(job, steps=DRIFT_STEPS), pictures) for job in variations}
-    expected, actual = outcomes.values()
+    expected, *_ = outcomes.values()
+
+    def differences(others: Mapping[str, Outcome]) -> dict[str, list[float]]:
+        losses = {name: outcome.step_losses for name, outcome in others.items()}
+        return {name: relative_differences(expected.step_losses, actual) for name, actual in losses.items()}
+
     return Drift(
-        backend=relative_differences(expected.step_losses, actual.step_losses),
-        yardsticks={
-            title: relative_differences(expected.step_losses, outcome.step_losses)
-            for title, outcome in yardsticks.items()
-        },
+        backends=differences(
+            {name: outcome for name, outcome in outcomes.items() if outcome is not expected}
+        ),
+        yardsticks=differences(yardsticks),
         bound=FLOAT64_BOUND if torchs.settings.precision == "64-true" else None,
     )
 

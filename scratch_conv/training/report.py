@@ -26,7 +26,7 @@ from scratch_conv.training.pictures import Pictures
 from scratch_conv.training.settings import Settings
 from scratch_conv.training.writing import replacing
 
-Row = tuple[str, ...]  # what is measured, the figure of each backend, and with two backends how they compare
+Row = tuple[str, ...]  # what is measured, the figure of each backend, and how it compares with the first
 
 
 def write_report(
@@ -49,9 +49,11 @@ def write_report(
         options=settings.options(),
         pictures=pictures,
         names=list(outcomes),
+        headings=_headings(outcomes),
         rows=_rows(outcomes),
         drift=drift,
         drift_rows=_drift_rows(drift) if drift else [],
+        steps=_steps(drift) if drift else 0,
         figures={name: base64.b64encode(png).decode() for name, png in drawings.items()},
         versions=_versions(),
         written=f"{datetime.now():%Y-%m-%d %H:%M}",
@@ -66,22 +68,32 @@ def _json(value: Any) -> str:
 
 
 def print_tables(console: Console, outcomes: Mapping[str, Outcome], drift: Drift | None) -> None:
-    """Show the figures of each backend and, where there are two, how they compare."""
+    """Show the figures of each backend and, where there are several, how they compare."""
     table = Table("")
-    for heading in (*outcomes, *(["scratch / torch"] if len(outcomes) == 2 else [])):
+    for heading in _headings(outcomes):
         table.add_column(heading, justify="right")
     for row in _rows(outcomes):
         table.add_row(*row)
     console.print(table)
     if drift:
-        table = Table("", f"largest relative loss difference to torch in {len(drift.backend)} steps")
+        table = Table("", f"largest relative loss difference to torch in {_steps(drift)} steps")
         for row in _drift_rows(drift):
             table.add_row(*row)
         console.print(table)
 
 
+def _headings(outcomes: Mapping[str, Outcome]) -> list[str]:
+    """Name the columns: the backends, and their ratios to the first."""
+    first, *others = outcomes
+    return [first, *others, *(f"{name} / {first}" for name in others)]
+
+
+def _steps(drift: Drift) -> int:
+    return len(next(iter(drift.backends.values())))
+
+
 def _rows(outcomes: Mapping[str, Outcome]) -> list[Row]:
-    """One row for each figure: its name, its value for each backend, and their ratio where there are two."""
+    """One row for each figure: its name, its value for each backend, and their ratios to the first."""
     measures: list[tuple[str, Callable[[Outcome], float], str]] = [
         ("test accuracy", lambda outcome: outcome.test_accuracy[-1], ".2%"),
         ("test loss", lambda outcome: outcome.test_loss[-1], ".4f"),
@@ -93,16 +105,18 @@ def _rows(outcomes: Mapping[str, Outcome]) -> list[Row]:
     rows = []
     for name, measure, form in measures:
         values = [measure(outcome) for outcome in outcomes.values()]
-        ratio = [f"{values[1] / values[0]:.3f}" if values[0] else "-"] if len(values) == 2 else []
-        rows.append((name, *(format(value, form) for value in values), *ratio))
+        ratios = [f"{value / values[0]:.3f}" if values[0] else "-" for value in values[1:]]
+        rows.append((name, *(format(value, form) for value in values), *ratios))
     return rows
 
 
 def _drift_rows(drift: Drift) -> list[Row]:
-    verdict = ""
-    if drift.bound is not None:
-        verdict = f", {'within' if drift.within_bound else 'NOT within'} the bound of {drift.bound:.0e}"
-    rows: list[Row] = [("scratch", f"{np.max(drift.backend):.1e}{verdict}")]
+    rows: list[Row] = []
+    for name, differences in drift.backends.items():
+        verdict, most = "", float(np.max(differences))
+        if drift.bound is not None:
+            verdict = f", {'within' if most <= drift.bound else 'NOT within'} the bound of {drift.bound:.0e}"
+        rows.append((name, f"{most:.1e}{verdict}"))
     return rows + [(title, f"{np.max(differences):.1e}") for title, differences in drift.yardsticks.items()]
 
 
