@@ -139,6 +139,21 @@ def test_nan_does_not_pass() -> None:
     assert "DIFFER" in str(check)
 
 
+class Transposed(Dense):
+    """Gives the gradient of its weight the wrong way round."""
+
+    def backward(self, dy: Array) -> Array:
+        """Carry back."""
+        dx = super().backward(dy)
+        self.grad_weight = self.grad_weight.T
+        return dx
+
+
+def test_a_gradient_of_another_shape_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"gradient of weight has shape \(3, 4\), weight has \(4, 3\)"):
+        gradient_check(Transposed(3, 4), np.ones((2, 3)))
+
+
 def at_every_distance(shape: tuple[int, ...]) -> st.SearchStrategy[Array]:
     """Draw elements on a kink, at distances from it below, about and above the steps, or far from it."""
     distances = st.sampled_from([0.0, 1e-8, 2e-7, 3e-6, 1e-5, 2e-5, 0.5])

@@ -49,6 +49,10 @@ class Element:
     numeric: float
     error: float
 
+    def badness(self) -> float:
+        """Return the error, a NaN as the worst."""
+        return float(np.nan_to_num(self.error, nan=np.inf))
+
 
 @dataclass(frozen=True)
 class GradientCheck:
@@ -65,7 +69,7 @@ class GradientCheck:
     @property
     def element(self) -> Element:
         """The worst element of all."""
-        return max(self.worst.values(), key=lambda element: element.error)
+        return max(self.worst.values(), key=Element.badness)
 
     @property
     def error(self) -> float:
@@ -98,22 +102,28 @@ def gradient_check(layer: Layer, x: Array, seed: int = 0) -> GradientCheck:
         layer: in training or not, as it is; dropout drops the same elements in each pass.
         x: an input, with its batch axis.
         seed: decides dy.
+
+    Raises:
+        ValueError: a gradient does not have the shape of what it belongs to.
     """
     layer, x = deepcopy(layer).astype(np.float64), np.array(x, np.float64)
     used = deepcopy(layer)
-    y = used.forward(x)
+    y = used.forward(x.copy())  # which y may be a view of
     dy = np.random.default_rng(seed).standard_normal(y.shape)
     analytic = {"x": used.backward(dy), **used.gradients}
     point = _Point(layer, x, y, dy, used.branches())
     worst, skipped = {}, 0
     for name, values in {"x": x, **layer.parameters}.items():
+        if analytic[name].shape != values.shape:
+            shapes = f"the gradient of {name} has shape {analytic[name].shape}, {name} has {values.shape}"
+            raise ValueError(f"{layer!r}: {shapes}")
         elements = [
             _compare(point, name, values, index, analytic[name]) for index in np.ndindex(values.shape)
         ]
         compared = [element for element in elements if element is not None]
         skipped += len(elements) - len(compared)
         if compared:
-            worst[name] = max(compared, key=lambda element: np.nan_to_num(element.error, nan=np.inf))
+            worst[name] = max(compared, key=Element.badness)
     return GradientCheck(worst, skipped)
 
 
@@ -134,7 +144,7 @@ class _Point:
     def output(self) -> tuple[Array, bool]:
         """Compute y, and tell whether the layer was on the same side of all kinks."""
         used = deepcopy(self.layer)  # as it was: a forward pass moves statistics and draws random numbers
-        y = used.forward(self.x.copy())  # which y may be a view of
+        y = used.forward(self.x.copy())
         same = all(map(np.array_equal, used.branches(), self.branches))
         return y, same
 

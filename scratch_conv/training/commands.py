@@ -98,9 +98,7 @@ def compare(
     resume: Resume = False,
     optimizer: Optimizer = None,
     augment: Augment = None,
-    numpy: Annotated[
-        bool, typer.Option("--numpy", help="Train it in NumPy alone as well.")
-    ] = False,
+    numpy: Annotated[bool, typer.Option("--numpy", help="Train it in NumPy alone as well.")] = False,
 ) -> None:
     """Train one network twice, with torch's layers and with ours, and compare."""
     given = Given(
