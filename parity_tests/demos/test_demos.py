@@ -97,17 +97,8 @@ def test_four_filters_learn_lines(seed: int) -> None:
     first = network[0]
     assert isinstance(first, Conv2D)
     assert first.weight.shape == (4, 1, 3, 3)
-    train, test = lines.draw_lines(lines.TRAIN_COUNT, rng), lines.draw_lines(lines.TEST_COUNT, rng)
-    fit(network, Adam(network, lr=0.02), *train, lines.EPOCHS, rng, "")
-    assert accuracy(network, *test) >= 0.95
-
-
-def test_lines_are_what_they_are_called() -> None:
-    images, labels = lines.draw_lines(200, np.random.default_rng(0))
-    assert images.shape == (200, 1, 8, 8)
-    longest = np.stack([images.sum(axis=axis).max(axis=(1, 2)) for axis in (3, 2)])
-    assert (longest.argmax(axis=0) == labels).mean() > 0.95  # a row of horizontal, a column of vertical ones
-    assert 0.4 < labels.mean() < 0.6
+    fit(network, Adam(network, lr=0.02), *lines.draw(seed), lines.EPOCHS, rng, "")
+    assert accuracy(network, *lines.draw(seed, test=True)) >= 0.95
 
 
 def test_gradcheck(command: Command, tmp_path: Path) -> None:
@@ -167,17 +158,26 @@ def test_filters_of_a_checkpoint_of_any_backend(command: Command, tmp_path: Path
     folder = tmp_path / "run/checkpoints" / backend
     kind = "npz" if backend == "numpy" else "ckpt"
     networks = [
-        filters.load_network(path)
+        filters.load_network(path)[0]
         for path in (tmp_path / "run", folder, folder / f"epoch=1.{kind}", folder / "result.pt")
     ]
     for network in networks[1:]:
         for name, array in network.state.items():
             np.testing.assert_array_equal(array, networks[0].state[name])
-    earlier = filters.load_network(folder / f"epoch=0.{kind}")
+    earlier, _ = filters.load_network(folder / f"epoch=0.{kind}")
     assert not np.array_equal(earlier.state["0.weight"], networks[0].state["0.weight"])
     status, stdout, _ = command("demo", "filters", "--checkpoint", "run", "--out", "here")
     assert status == 0
     assert "convolution 3, pooling" in stdout
+    assert_pictures(tmp_path / "here", "filters.png", "feature-maps.png")
+
+
+def test_filters_of_tiny_grey_pictures(command: Command, tmp_path: Path) -> None:
+    options = "--dataset lines --backend numpy --model small-cnn --limit 100 --epochs 1 --out run"
+    assert command("train", *options.split())[0] == 0
+    status, stdout, _ = command("demo", "filters", "--checkpoint", "run", "--out", "here")
+    assert status == 0
+    assert "6x6" in stdout
     assert_pictures(tmp_path / "here", "filters.png", "feature-maps.png")
 
 

@@ -5,9 +5,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(
-    help="Small, pictured walks through the idea, on the layers in NumPy.", no_args_is_help=True
-)
+app = typer.Typer(help="Small, pictured walks through the idea, on the layers in NumPy.")
 
 Out = Annotated[
     Path | None, typer.Option(help="The folder for the pictures.", show_default="runs/demo-<name>")

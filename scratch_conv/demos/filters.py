@@ -19,11 +19,13 @@ from scratch_conv.training.numpy_checkpoints import read_checkpoint
 from scratch_conv.training.pictures import CIFAR10_MEAN, CIFAR10_STD
 from scratch_conv.training.settings import BACKENDS, InputError
 from scratch_conv.training.shapes import SHAPES, draw_shapes
+from scratch_conv.training.shapes import SIZE as SHAPE_SIZE
 from scratch_conv.training.translation import from_torch
 
 TRAIN_COUNT, EPOCHS = 3_000, 4
 MOST_MAPS = 12
 _PREFIX = "network."
+_SIZES = {"mnist": 28, "fashion-mnist": 28, "lines": 8}  # all others: 32
 
 
 def run(checkpoint: Path | None, picture: Path | None, seed: int, out: Path) -> None:
@@ -39,10 +41,10 @@ def run(checkpoint: Path | None, picture: Path | None, seed: int, out: Path) -> 
     Raises:
         InputError: one of the files cannot be used.
     """
-    network = _trained_on_shapes(seed) if checkpoint is None else load_network(checkpoint)
+    network, size = _trained_on_shapes(seed) if checkpoint is None else load_network(checkpoint)
     first = network[0]
     assert isinstance(first, Conv2D)
-    image = _picture(picture, first.in_channels, seed)
+    image = _picture(picture, first.in_channels, size, seed)
     x = _normalised(image)
     stages = feature_maps(network, x)
     show_table(
@@ -74,8 +76,8 @@ def feature_maps(network: Sequential, x: Array) -> dict[str, Array]:
     return stages
 
 
-def load_network(checkpoint: Path) -> Sequential:
-    """Build the network of a checkpoint of any backend.
+def load_network(checkpoint: Path) -> tuple[Sequential, int]:
+    """Build the network of a checkpoint of any backend, and tell the size of its pictures.
 
     Arguments:
         checkpoint: a file in the folder of a run, such as runs/x/checkpoints/numpy/epoch=9.npz; or the run's
@@ -88,26 +90,22 @@ def load_network(checkpoint: Path) -> Sequential:
     weights = _read_weights(path)
     settings_file = path.parent.parent / "settings.json"
     try:
-        model: str = json.loads(settings_file.read_text(encoding="utf-8"))["--model"]
+        settings: dict[str, Any] = json.loads(settings_file.read_text(encoding="utf-8"))
+        model, size = settings["--model"], _SIZES.get(settings["--dataset"], 32)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"--checkpoint {path}: {settings_file} does not say which model it is of") from error
     shapes = [weight.shape for name, weight in weights.items() if name.endswith("weight")]
     if len(shapes[0]) != 4:
         raise InputError(f"--checkpoint {path}: the first layer of {model} has no filters")
     channels = shapes[0][1]
-    module = MODELS[model](channels, picture_size(channels), shapes[-1][0])
+    module = MODELS[model](channels, size, shapes[-1][0])
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:
         raise InputError(f"--checkpoint {path}: {error}") from error
     network = from_torch(module)
     assert isinstance(network, Sequential)
-    return network
-
-
-def picture_size(channels: int) -> int:
-    """Tell how large the pictures of a data set are: grey ones are digits or clothes, of 28x28."""
-    return 28 if channels == 1 else 32
+    return network, size
 
 
 def _latest(folder: Path) -> Path:
@@ -139,9 +137,9 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
     return weights
 
 
-def _trained_on_shapes(seed: int) -> Sequential:
+def _trained_on_shapes(seed: int) -> tuple[Sequential, int]:
     torch.manual_seed(seed)
-    network = from_torch(MODELS["mnist-cnn"](3, picture_size(3), len(SHAPES)))
+    network = from_torch(MODELS["mnist-cnn"](3, SHAPE_SIZE, len(SHAPES)))
     assert isinstance(network, Sequential)
     (images, labels), (tests, test_labels) = draw_shapes(TRAIN_COUNT, seed), draw_shapes(500, seed, test=True)
     fit(
@@ -155,12 +153,11 @@ def _trained_on_shapes(seed: int) -> Sequential:
     )
     right = accuracy(network, _normalised(tests), test_labels)
     print(f"Trained on {TRAIN_COUNT:,} drawn shapes; {right:.1%} of 500 others are recognised")
-    return network
+    return network, SHAPE_SIZE
 
 
-def _picture(path: Path | None, channels: int, seed: int) -> Array:
+def _picture(path: Path | None, channels: int, size: int, seed: int) -> Array:
     """Read or draw a picture (C, H, W) of 0..255, of the size that the network takes."""
-    size = picture_size(channels)
     if path is None:
         image = Image.fromarray(draw_shapes(8, seed, test=True)[0][5].transpose(1, 2, 0))
     else:

@@ -10,17 +10,15 @@ from scratch_conv.demos.fitting import accuracy, fit, scores
 from scratch_conv.demos.showing import save_figure, show_picture, show_signed, show_table
 from scratch_conv.kernels.geometry import Array
 from scratch_conv.layers import Adam, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential
+from scratch_conv.training.lines import BACKGROUND, CLASSES, SIZE, TEST_COUNT, TRAIN_COUNT, draw_lines
 
-CLASSES = ("horizontal", "vertical")
-SIZE = 8
-TRAIN_COUNT, TEST_COUNT, EPOCHS = 2_000, 1_000, 10
+EPOCHS = 10
 
 
 def run(seed: int, out: Path) -> None:
     """Train the network; print what it achieves, and leave a figure in a folder."""
     rng = np.random.default_rng(seed)
-    images, labels = draw_lines(TRAIN_COUNT, rng)
-    tests, test_labels = draw_lines(TEST_COUNT, rng)
+    (images, labels), (tests, test_labels) = draw(seed), draw(seed, test=True)
     network = build(rng)
     network.summary((1, SIZE, SIZE))
     before, first = _accuracies(network, tests, test_labels), _filters(network)
@@ -34,25 +32,15 @@ def run(seed: int, out: Path) -> None:
     _draw(network, tests, test_labels, first, last, out / "lines.png")
 
 
+def draw(seed: int, *, test: bool = False) -> tuple[Array, Array]:
+    """Draw lines to train on, or to test: pictures (N, 1, 8, 8), dark but for the line, and labels (N,)."""
+    images, labels = draw_lines(TEST_COUNT if test else TRAIN_COUNT, seed, test=test)
+    return images.astype(np.float32) / 255 - BACKGROUND, labels
+
+
 def build(rng: np.random.Generator) -> Sequential:
     """Build a network of four filters: 114 parameters."""
     return Sequential(Conv2D(1, 4, 3, rng=rng), ReLU(), MaxPool2D(2), Flatten(), Dense(36, 2, rng=rng))
-
-
-def draw_lines(count: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Draw pictures (count, 1, 8, 8) of a line each, at any place, of any length from 4 on, in noise.
-
-    Returns:
-        The pictures, and their labels (count,): places in `CLASSES`.
-    """
-    images = rng.normal(0, 0.1, (count, 1, SIZE, SIZE)).astype(np.float32)
-    labels = rng.integers(0, len(CLASSES), count)
-    for image, label in zip(images[:, 0], labels, strict=True):
-        length, place = rng.integers(4, SIZE + 1), rng.integers(0, SIZE)
-        start = rng.integers(0, SIZE - length + 1)
-        along, across = slice(start, start + length), slice(place, place + 1)
-        image[(across, along) if CLASSES[label] == "horizontal" else (along, across)] += rng.uniform(0.5, 1)
-    return images, labels
 
 
 def _accuracies(network: Sequential, images: Array, labels: Array) -> dict[str, float]:

@@ -27,7 +27,9 @@ from scratch_conv.training.settings import (
 if TYPE_CHECKING:
     from scratch_conv.training.pictures import Pictures
 
-DataSet = Annotated[str, typer.Option(help="cifar10, mnist, fashion-mnist, folder or shapes (built in).")]
+DataSet = Annotated[
+    str, typer.Option(help="cifar10, mnist, fashion-mnist, folder, or shapes or lines (built in).")
+]
 DataDir = Annotated[
     Path | None,
     typer.Option(
@@ -55,7 +57,7 @@ Augment = Annotated[
     bool | None,
     typer.Option(
         help="Move training pictures about, and mirror them unless they are digits.",
-        show_default="augment; mnist, fashion-mnist: no-augment",
+        show_default="augment; mnist, fashion-mnist, lines: no-augment",
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Decides the first weights, the batches and the augmentation.")]

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from scratch_conv.training import lines
 from scratch_conv.training.downloads import cache_folder, read_published
 from scratch_conv.training.folders import read_folders
 from scratch_conv.training.pictures import Pictures, test_share
-from scratch_conv.training.settings import InputError
+from scratch_conv.training.settings import DRAWN, InputError
 from scratch_conv.training.shapes import SHAPES, TEST_COUNT, TRAIN_COUNT, draw_shapes
 
 
@@ -21,9 +22,9 @@ def resolve_dataset(dataset: str, data_dir: Path | None) -> str:
                 "--dataset folder: needs --data-dir, a folder with train/<class>/ and test/<class>/"
             )
         return dataset
-    if dataset == "shapes":
+    if dataset in DRAWN:
         raise InputError(
-            f"--data-dir {data_dir}: --dataset shapes is drawn, not read; leave one of the two out"
+            f"--data-dir {data_dir}: --dataset {dataset} is drawn, not read; leave one of the two out"
         )
     if not data_dir.is_dir():
         raise InputError(
@@ -43,6 +44,8 @@ def open_pictures(dataset: str, data_dir: Path | None, limit: int | None, seed: 
     """
     if dataset == "shapes":
         return _drawn(min(limit or TRAIN_COUNT, TRAIN_COUNT), seed)
+    if dataset == "lines":
+        return _lines(seed).limited(limit, seed)
     if dataset == "folder" and data_dir:
         return Pictures("folder", f"pictures in {data_dir}", *read_folders(data_dir)).limited(limit, seed)
     return _published(dataset, data_dir).limited(limit, seed)
@@ -53,6 +56,15 @@ def _drawn(count: int, seed: int) -> Pictures:
     tests = test_share(count, TRAIN_COUNT, TEST_COUNT, len(SHAPES))
     train, test = draw_shapes(count, seed), draw_shapes(tests, seed, test=True)
     return Pictures("shapes", f"the built-in shapes, drawn from seed {seed}", tuple(SHAPES), train, test)
+
+
+def _lines(seed: int) -> Pictures:
+    train, test = (
+        lines.draw_lines(lines.TRAIN_COUNT, seed),
+        lines.draw_lines(lines.TEST_COUNT, seed, test=True),
+    )
+    source = f"the built-in lines, drawn from seed {seed}"
+    return Pictures("lines", source, lines.CLASSES, train, test, mean=(0.35,), std=(0.16,))
 
 
 def _published(dataset: str, data_dir: Path | None) -> Pictures:

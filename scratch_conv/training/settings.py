@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-DATASETS = ("cifar10", "mnist", "fashion-mnist", "folder", "shapes")
+DATASETS = ("cifar10", "mnist", "fashion-mnist", "folder", "shapes", "lines")
+DRAWN = ("shapes", "lines")
 COMPARED = ("torch", "scratch")
 BACKENDS = (*COMPARED, "numpy")
 OPTIMIZERS = ("adam", "sgd")
@@ -61,8 +62,8 @@ def default_batch_size(dataset: str) -> int:
 
 
 def default_augment(dataset: str) -> bool:
-    """Tell whether training pictures are augmented unless the contrary is asked for: digits are centred."""
-    return dataset not in ("mnist", "fashion-mnist")
+    """Tell whether training pictures are augmented unless the contrary is asked for; digits are centred."""
+    return dataset not in ("mnist", "fashion-mnist", "lines")
 
 
 def default_optimizer(model: str) -> str:
