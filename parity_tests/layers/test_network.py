@@ -50,9 +50,9 @@ def test_parameters_and_gradients_have_the_same_names_and_shapes() -> None:
         name: array.shape for name, array in trained.gradients.items()
     }
     assert set(trained.state) - set(trained.parameters) == {
-        f"{place}.running_{what}"
+        f"{place}.{what}"
         for place in ("1", "3.bn1", "3.bn2", "3.downsample.1")
-        for what in ("mean", "var")
+        for what in ("running_mean", "running_var", "num_batches_tracked")
     }
 
 

@@ -31,16 +31,9 @@ class TorchsRandomNumbers(Dropout):
         return torch.empty_like(torch.from_numpy(x)).bernoulli_(1 - self.p).numpy()
 
 
-class WithMomentumNone(BatchNorm2D):
-    """Takes torch's momentum of None, the average of all batches: of which the first one weighs 1."""
-
-    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1) -> None:
-        super().__init__(num_features, eps, 1.0 if momentum is None else momentum)
-
-
 LAYERS: list[tuple[str, Any, list[str]]] = [
     ("avg_pool2d", AvgPool2D, ["divisor_override"]),
-    ("batch_norm", WithMomentumNone, []),
+    ("batch_norm", BatchNorm2D, []),
     ("conv2d", Conv2D, []),
     ("cross_entropy", SoftmaxCrossEntropy, ["weight", "ignore_index", "reduction", "label_smoothing"]),
     ("dropout", TorchsRandomNumbers, ["inplace"]),

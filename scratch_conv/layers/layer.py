@@ -85,9 +85,10 @@ class Layer(ABC):
         return self.train(False)
 
     def astype(self: _L, dtype: Any) -> _L:
-        """Convert parameters and statistics to another precision; return the layer."""
-        for name in self._own((*self.parameter_names, *self.statistic_names)):
-            setattr(self, name, getattr(self, name).astype(dtype))
+        """Convert parameters and statistics, but for counts, to another precision; return the layer."""
+        for name, array in self._own((*self.parameter_names, *self.statistic_names)).items():
+            if array.dtype.kind == "f":
+                setattr(self, name, array.astype(dtype))
         for layer in self.children.values():
             layer.astype(dtype)
         return self

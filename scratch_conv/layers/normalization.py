@@ -23,7 +23,7 @@ class BatchNorm2D(Layer):
     Arguments:
         num_features: C.
         eps: what is added to the variance.
-        momentum: the share of the batch in the new running statistics.
+        momentum: the share of the batch in the new running statistics; None for the average of all batches.
         dtype: of the parameters and the statistics.
 
     Raises:
@@ -31,18 +31,19 @@ class BatchNorm2D(Layer):
     """
 
     parameter_names = ("weight", "bias")
-    statistic_names = ("running_mean", "running_var")
+    statistic_names = ("running_mean", "running_var", "num_batches_tracked")
     grad_weight: Array
     grad_bias: Array
 
     def __init__(
-        self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, *, dtype: Any = np.float32
+        self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, *, dtype: Any = np.float32
     ) -> None:
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.weight: Array = np.ones(num_features, dtype)
         self.bias: Array = np.zeros(num_features, dtype)
         self.running_mean: Array = np.zeros(num_features, dtype)
         self.running_var: Array = np.ones(num_features, dtype)
+        self.num_batches_tracked = np.zeros((), np.int64)
 
     def forward(self, x: Array) -> Array:
         """Normalize x (N, C, H, W)."""
@@ -62,9 +63,11 @@ class BatchNorm2D(Layer):
     def _move_running_statistics(self, count: int) -> None:
         if count < 2:
             raise ValueError(f"{self!r}: in training a channel needs more than one value")
+        self.num_batches_tracked += 1
+        share = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
         unbiased = count / (count - 1)
-        mean = kernels.running_average(self.running_mean, self.mean, self.momentum, 1.0)
-        variance = kernels.running_average(self.running_var, self.variance, self.momentum, unbiased)
+        mean = kernels.running_average(self.running_mean, self.mean, share, 1.0)
+        variance = kernels.running_average(self.running_var, self.variance, share, unbiased)
         self.running_mean[...], self.running_var[...] = mean, variance
 
     def backward(self, dy: Array) -> Array:

@@ -131,16 +131,13 @@ def _arguments(ours: type[Layer], module: nn.Module) -> dict[str, Any]:
     for name, value in _UNKNOWN.items():
         if getattr(module, name, value) != value:
             raise ValueError(f"{ours.__name__} cannot do {name}={getattr(module, name)!r}, as in {module!r}")
-    if getattr(module, "momentum", 0) is None:
-        raise ValueError(f"{ours.__name__} cannot do momentum=None, as in {module!r}")
     arguments = {name: getattr(module, name) for name in ours.argument_names()}
     return {name: value is not None if name == "bias" else value for name, value in arguments.items()}
 
 
 def _state(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Give the weights and statistics of a module, but for torch's count of batches."""
-    state = module.state_dict()
-    return {name: state[name].detach() for name in state if not name.endswith("num_batches_tracked")}
+    """Give the weights and statistics of a module."""
+    return {name: tensor.detach() for name, tensor in module.state_dict().items()}
 
 
 def _expect_equal(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
