@@ -25,7 +25,10 @@ _DTYPES = {"32": torch.float32, "64-true": torch.float64}
 
 
 def run(job: Job) -> None:
-    """Train, from the last checkpoint on where there is one, and leave the result at `job.result`."""
+    """Train, from the last checkpoint on where there is one, and leave the result at `job.result`.
+
+    A job in NumPy is a whole run: what varies torch (steps, threads, onednn) does not concern it.
+    """
     settings, pictures = job.settings, Pictures.load(job.pictures)
     batches = Batches(pictures, settings)
     network = from_torch(initial_network(settings, pictures).to(_DTYPES[settings.precision]))
