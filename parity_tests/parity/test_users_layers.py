@@ -98,6 +98,56 @@ class ReturningWrong(Returning):
         return dx, 2 * dweight, dbias
 
 
+class KeepingTheBatch(Tutorial):
+    """Sums the gradient of the bias over the pixels only."""
+
+    def backward(self, dout: NDArray[Any]) -> Any:
+        """Return dx."""
+        dx = super().backward(dout)
+        self.db = dout.sum((2, 3))
+        return dx
+
+
+class KeepingTheBatchOfTaps(Tutorial):
+    """Leaves the batch axis in the gradient of the weight."""
+
+    def backward(self, dout: NDArray[Any]) -> Any:
+        """Return dx."""
+        dx = super().backward(dout)
+        self.dW = np.stack([self.dW / 2, self.dW / 2])
+        return dx
+
+
+class KeepingTwo(Tutorial):
+    """Returns dx in two halves."""
+
+    def backward(self, dout: NDArray[Any]) -> Any:
+        """Return dx with an axis in front."""
+        dx = super().backward(dout)
+        return np.stack([dx / 2, dx / 2])
+
+
+class CuttingAll(Tutorial):
+    """Cuts the padding off with dx[p:-p], which leaves nothing where there is none."""
+
+    def backward(self, dout: NDArray[Any]) -> Any:
+        """Return dx."""
+        self.padding, p = 0, self.padding
+        dx = super().backward(dout)
+        self.padding = p
+        return dx[:, :, p:-p, p:-p]
+
+
+class WideBias(Tutorial):
+    """Sums the gradient of the bias in double precision."""
+
+    def backward(self, dout: NDArray[Any]) -> Any:
+        """Return dx."""
+        dx = super().backward(dout)
+        self.db = self.db.astype(np.float64)
+        return dx
+
+
 class OnlyForward:
     """Has no backward, and its parameters in a dictionary."""
 
@@ -197,6 +247,22 @@ def test_a_function_without_a_place_for_the_bias_is_called_without_one() -> None
     report = check(plain, "conv2d", EXAMPLES)
     assert report.passed, str(report)
     assert report.left_out == ["bias, dilation, groups: kept at torch's default, no such argument of plain"]
+
+
+@pytest.mark.parametrize(
+    ("candidate", "said"),
+    [
+        (KeepingTheBatch, "grad_bias has shape (1, 2), expected (2,) or (2, 1) as layer.b"),
+        (KeepingTheBatchOfTaps, "grad_weight has shape (2, 1, 1, 1, 1), expected (1, 1, 1, 1)"),
+        (KeepingTwo, "grad_input has shape (2, 1, 1, 1, 1), expected (1, 1, 1, 1)"),
+        (CuttingAll, "grad_input has shape (1, 1, 0, 0), expected (1, 1, 1, 1)"),
+        (WideBias, "grad_bias has dtype float64, expected float32"),
+    ],
+)
+def test_a_gradient_that_autograd_would_make_fit_is_refused(candidate: Any, said: str) -> None:
+    report = check(candidate, "conv2d", EXAMPLES, supports=PLAIN)
+    assert report.tested
+    assert [each.message for each in report.differences] == [said], str(report)
 
 
 class Nameless(Tutorial):

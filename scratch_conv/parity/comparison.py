@@ -18,7 +18,7 @@ from scratch_conv.parity.expectation import Expectation, Expected, expect
 from scratch_conv.parity.observation import Observation, observe
 from scratch_conv.parity.operators import find_operator
 from scratch_conv.parity.raising import describe_raised
-from scratch_conv.parity.running import Call, InterfaceError
+from scratch_conv.parity.running import Call, GradientError, InterfaceError
 from scratch_conv.parity.supports import Supports
 
 
@@ -81,6 +81,8 @@ def judge(expectation: Expectation, observation: Observation, supports: Supports
     if observation.error is not None:
         if isinstance(observation.error, InterfaceError):
             return Verdict([Difference("interface", str(observation.error))])
+        if isinstance(observation.error, GradientError):
+            return Verdict([Difference(name, message) for name, message in observation.error.found.items()])
         raised = f"{describe_raised(observation.error)}, where torch computes a result"
         return Verdict([Difference("exception", raised)])
     verdict = Verdict()

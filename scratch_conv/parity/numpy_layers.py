@@ -31,7 +31,7 @@ from scratch_conv.parity.interface import (
     parameters_of,
 )
 from scratch_conv.parity.operators.base import Operator
-from scratch_conv.parity.running import UPDATED, InterfaceError
+from scratch_conv.parity.running import UPDATED, GradientError, InterfaceError
 
 _GRADIENTS = ("grad_{}", "d{}", "{}_grad", "d_{}")
 _STORES = ("", "parameters", "params")
@@ -130,10 +130,11 @@ class LayerInUse:
         self.layer = layer(**self.constructed)
         self.places: dict[str, Place] = {}
         self.returned = 0
-        self._shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-        for name, tensor in tensors.items():
+        arrays = {name: tensor.detach().numpy() for name, tensor in tensors.items()}
+        self._forms = {name: (array.shape, array.dtype) for name, array in arrays.items()}
+        for name, array in arrays.items():
             if name not in operator.inputs:
-                self._put(name, tensor.detach().numpy())
+                self._put(name, array)
         self.absent = self._fill_absent(tensors)
         self.mode: dict[str, bool] = {}
         self.switch = ""
@@ -186,10 +187,33 @@ class LayerInUse:
                 grads[name] = find_gradient(self.layer, name).get(self.layer)
         return {name: self._shaped(name, np.asarray(grads[name])) for name in (names[0], *wanted)}
 
+    def check_gradients(self, grads: dict[str, NDArray[Any]]) -> None:
+        """See that gradients have the shapes and dtypes of their tensors.
+
+        Autograd would not say: it sums a gradient that can be expanded to its tensor's shape, even away to
+        nothing, and converts its dtype.
+
+        Raises:
+            GradientError: says which have not.
+        """
+        found = {}
+        for name, grad in grads.items():
+            (shape, dtype), own = self._forms[name], self._own_shape(name)
+            if grad.shape != shape:
+                either = "" if own in (None, shape) else f" or {own} as {self.places[name]}"
+                found[f"grad_{name}"] = f"grad_{name} has shape {grad.shape}, expected {shape}{either}"
+            elif grad.dtype != dtype:
+                found[f"grad_{name}"] = f"grad_{name} has dtype {grad.dtype}, expected {dtype}"
+        if found:
+            raise GradientError(found)
+
     def _shaped(self, name: str, grad: NDArray[Any]) -> NDArray[Any]:
         """Give a gradient torch's shape where the layer keeps its parameter in another one."""
-        own = name in self.places and np.shape(self.places[name].get(self.layer)) == grad.shape
-        return grad.reshape(self._shapes[name]) if own else grad
+        return grad.reshape(self._forms[name][0]) if grad.shape == self._own_shape(name) else grad
+
+    def _own_shape(self, name: str) -> tuple[int, ...] | None:
+        """Return the shape in which the layer keeps a parameter, None for what it does not keep."""
+        return np.shape(self.places[name].get(self.layer)) if name in self.places else None
 
 
 def _tell_mode(layer: Any, training: bool) -> tuple[dict[str, bool], str]:
@@ -241,7 +265,9 @@ class _Joined(torch.autograd.Function):
         needed = dict(zip(ctx.names, ctx.needs_input_grad[2:], strict=True))
         wanted = [name for name in ctx.names if needed[name] and name not in ctx.used.operator.inputs]
         grads = ctx.used.backward(grad_output.numpy(), wanted)
-        return None, None, *(_as_tensor(grads[n]) if n in grads else None for n in ctx.names)
+        asked = {name: grad for name, grad in grads.items() if needed[name]}
+        ctx.used.check_gradients(asked)
+        return None, None, *(_as_tensor(asked[n]) if n in asked else None for n in ctx.names)
 
 
 def _as_tensor(array: NDArray[Any]) -> Tensor:

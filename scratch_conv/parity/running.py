@@ -21,6 +21,18 @@ class InterfaceError(Exception):
     """A candidate cannot be called, or what it computes cannot be found; it says nothing of its values."""
 
 
+class GradientError(Exception):
+    """What a backward in NumPy gives is no gradient of the tensor it belongs to.
+
+    Attributes:
+        found: by the names of the results, one line that says how.
+    """
+
+    def __init__(self, found: dict[str, str]) -> None:
+        super().__init__("; ".join(found.values()))
+        self.found = found
+
+
 UPDATED = ("running_mean", "running_var")
 """The tensors that batch_norm updates in place: a call gets copies of them, which are results."""
 
