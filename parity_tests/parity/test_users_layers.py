@@ -148,6 +148,76 @@ class WideBias(Tutorial):
         return dx
 
 
+class AddingUp(Tutorial):
+    """Adds the gradient of the weight to that of the call before."""
+
+    def backward(self, dout: NDArray[Any]) -> Any:
+        """Return dx."""
+        before = self.__dict__.get("dW", 0)
+        dx = super().backward(dout)
+        self.dW = before + self.dW
+        return dx
+
+
+class ClearedByZeroGrad(AddingUp):
+    """Adds gradients up until it is told not to."""
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        self.__dict__.pop("dW", None)
+
+
+class Descending(Tutorial):
+    """Takes a step of gradient descent in the backward pass."""
+
+    def backward(self, dout: NDArray[Any]) -> Any:
+        """Return dx."""
+        dx = super().backward(dout)
+        self.W -= self.dW
+        return dx
+
+
+class Creeping(Tutorial):
+    """Adds to its bias after use."""
+
+    def forward(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return the output."""
+        output = super().forward(x)
+        self.b = self.b + 1
+        return output
+
+
+class UsableOnce(Tutorial):
+    """Raises when it is called again."""
+
+    def forward(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return the output."""
+        if hasattr(self, "x"):
+            raise RuntimeError("used up")
+        return super().forward(x)
+
+
+class RightAtFirst(torch.nn.Conv2d):
+    """Counts its calls, and is off by one from the second one on."""
+
+    calls = 0
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the output."""
+        self.calls += 1
+        return super().forward(input) + (self.calls > 1)
+
+
+class Replacing(torch.nn.Linear):
+    """Puts other numbers behind its weight after use."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the output."""
+        output = super().forward(input)
+        self.weight.data = self.weight.data + 1
+        return output
+
+
 class OnlyForward:
     """Has no backward, and its parameters in a dictionary."""
 
@@ -263,6 +333,27 @@ def test_a_gradient_that_autograd_would_make_fit_is_refused(candidate: Any, said
     report = check(candidate, "conv2d", EXAMPLES, supports=PLAIN)
     assert report.tested
     assert [each.message for each in report.differences] == [said], str(report)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "like", "said"),
+    [
+        (AddingUp, "conv2d", "grad_weight has other bits when the call is repeated"),
+        (Descending, "conv2d", "weight was written into"),
+        (Creeping, "conv2d", "output has other bits when the call is repeated"),
+        (UsableOnce, "conv2d", "raised RuntimeError: used up"),
+        (RightAtFirst, "conv2d", "output has other bits when the call is repeated"),
+        (Replacing, "linear", "weight was written into"),
+    ],
+)
+def test_what_a_layer_keeps_from_call_to_call_is_seen(candidate: Any, like: str, said: str) -> None:
+    report = check(candidate, like, EXAMPLES, supports=PLAIN if like == "conv2d" else None)
+    assert any(each.message.startswith(said) for each in report.differences), str(report)
+
+
+def test_what_torch_itself_keeps_from_call_to_call_is_no_difference() -> None:
+    assert check(ClearedByZeroGrad, "conv2d", EXAMPLES, supports=PLAIN).passed
+    assert check(torch.nn.BatchNorm2d, "batch_norm", EXAMPLES).passed
 
 
 class Nameless(Tutorial):

@@ -14,10 +14,11 @@ from scratch_conv.parity.interface import (
     SPELLINGS,
     check_call,
     constructor_arguments,
+    counts_its_calls,
 )
 from scratch_conv.parity.numpy_layers import NumpyCall, is_numpy_layer
 from scratch_conv.parity.operators.base import Operator
-from scratch_conv.parity.running import Call, InterfaceError
+from scratch_conv.parity.running import UPDATED, Call, InterfaceError, KeptLayer, LayerCall
 
 _FORMS = "a function, an nn.Module class or the class of a layer in NumPy with a forward"
 
@@ -73,27 +74,51 @@ class _FunctionCall:
         return self.function(*tensors, **arguments)
 
 
-class _ModuleCall:
-    """Constructs a module for each call, with the case's tensors as its parameters and buffers."""
+class _ModuleCall(LayerCall):
+    """Calls a class of modules."""
 
     def __init__(self, module: type[torch.nn.Module], operator: Operator) -> None:
         self.module = module
         self.operator = operator
 
+    def kept(self) -> KeptLayer:
+        """Return a module for several equal calls."""
+        return _KeptModule(self.module, self.operator)
+
+
+class _KeptModule(KeptLayer):
+    """A module, with the case's tensors as its parameters and buffers."""
+
+    def __init__(self, kind: type[torch.nn.Module], operator: Operator) -> None:
+        self.kind = kind
+        self.operator = operator
+        self._module: torch.nn.Module | None = None
+        self._given: dict[str, Tensor] = {}
+
     def __call__(self, *tensors: Tensor | None, **arguments: Any) -> Any:
         named = dict(zip(self.operator.signature, tensors, strict=False))
         present = {name: tensor for name, tensor in named.items() if tensor is not None}
-        constructed = constructor_arguments(self.module, self.operator, present, arguments)
-        check_call(self.module, **constructed)
-        module = self.module(**constructed)
-        if "training" in self.operator.arguments:
-            module.train(bool(arguments.get("training", self.operator.trains)))
+        if self._module is None or counts_its_calls(self.operator, present, arguments):
+            self._module = self._construct(present, arguments)
         inputs = tuple(present[name] for name in self.operator.inputs)
-        held, absent = find_state(module, self.operator, set(present))
+        held, absent = find_state(self._module, self.operator, set(present))
+        self._given = {name: present[name] for name in held if name not in UPDATED}
         state = {key: present[name] for name, key in held.items()}
         state |= {k: torch.full(shape, value, dtype=inputs[0].dtype) for k, (shape, value) in absent.items()}
-        check_call(module.forward, *inputs)
-        return torch.func.functional_call(module, state, inputs)
+        check_call(self._module.forward, *inputs)
+        return torch.func.functional_call(self._module, state, inputs)
+
+    def _construct(self, present: dict[str, Tensor], arguments: dict[str, Any]) -> torch.nn.Module:
+        constructed = constructor_arguments(self.kind, self.operator, present, arguments)
+        check_call(self.kind, **constructed)
+        module = self.kind(**constructed)
+        if "training" in self.operator.arguments:
+            module.train(bool(arguments.get("training", self.operator.trains)))
+        return module
+
+    def held(self) -> dict[str, Tensor]:
+        """Return the parameters, which the call gave to the module."""
+        return self._given
 
 
 def find_state(

@@ -83,7 +83,8 @@ def judge(expectation: Expectation, observation: Observation, supports: Supports
             return Verdict([Difference("interface", str(observation.error))])
         if isinstance(observation.error, GradientError):
             return Verdict([Difference(name, message) for name, message in observation.error.found.items()])
-        raised = f"{describe_raised(observation.error)}, where torch computes a result"
+        repeated = " when the call is repeated" if observation.again else ""
+        raised = f"{describe_raised(observation.error)}{repeated}, where torch computes a result"
         return Verdict([Difference("exception", raised)])
     verdict = Verdict()
     for name, expected in expectation.results.items():

@@ -55,6 +55,11 @@ def constructor_arguments(
     return {name: value for name, value in constructed.items() if name not in _FLAGS or name in taken}
 
 
+def counts_its_calls(operator: Operator, tensors: dict[str, Any], arguments: dict[str, Any]) -> bool:
+    """Tell whether a right layer's second call gives something else: an average over all its batches."""
+    return operator.constructor(tensors, arguments).get("momentum", ...) is None
+
+
 def check_call(candidate: Callable[..., Any], *positional: Any, **keywords: Any) -> None:
     """See that a candidate can be called with these arguments.
 

@@ -28,10 +28,11 @@ from scratch_conv.parity.interface import (
     SPELLINGS,
     check_call,
     constructor_arguments,
+    counts_its_calls,
     parameters_of,
 )
 from scratch_conv.parity.operators.base import Operator
-from scratch_conv.parity.running import UPDATED, GradientError, InterfaceError
+from scratch_conv.parity.running import UPDATED, GradientError, InterfaceError, KeptLayer, LayerCall
 
 _GRADIENTS = ("grad_{}", "d{}", "{}_grad", "d_{}")
 _STORES = ("", "parameters", "params")
@@ -163,6 +164,24 @@ class LayerInUse:
                 absent[name] = place
         return absent
 
+    def reset(self, tensors: dict[str, Tensor]) -> None:
+        """Make the layer ready for another call: give it the running statistics anew, clear gradients."""
+        for name in UPDATED:
+            if name in self.places:
+                self._put(name, tensors[name].detach().numpy())
+        if callable(getattr(self.layer, "zero_grad", None)):
+            self.layer.zero_grad()
+
+    def held(self) -> dict[str, Tensor]:
+        """Return the parameters that stand in the layer, in torch's shapes where they have kept their own."""
+        held = {}
+        for name, place in self.places.items():
+            if name not in UPDATED:
+                array = np.asarray(place.get(self.layer))
+                shape = self._forms[name][0]
+                held[name] = _as_tensor(array.reshape(shape) if array.size == np.prod(shape) else array)
+        return held
+
     def forward(self, *inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the layer's output."""
         check_call(self.layer.forward, *inputs, **self.mode)
@@ -233,23 +252,44 @@ def _tell_mode(layer: Any, training: bool) -> tuple[dict[str, bool], str]:
     raise InterfaceError(f"{name} has no forward(x, training=...), train() and eval(), or attribute training")
 
 
-class NumpyCall:
-    """Constructs a layer for each call and joins its backward to autograd."""
+class NumpyCall(LayerCall):
+    """Calls a class of layers in NumPy."""
 
     def __init__(self, layer: Any, operator: Operator) -> None:
         self.layer = layer
         self.operator = operator
 
+    def kept(self) -> KeptLayer:
+        """Return a layer for several equal calls."""
+        return _KeptNumpyLayer(self.layer, self.operator)
+
+
+class _KeptNumpyLayer(KeptLayer):
+    """A layer in NumPy whose backward is joined to autograd."""
+
+    def __init__(self, layer: Any, operator: Operator) -> None:
+        self.layer = layer
+        self.operator = operator
+        self._used: LayerInUse | None = None
+
     def __call__(self, *tensors: Tensor | None, **arguments: Any) -> Any:
         named = dict(zip(self.operator.signature, tensors, strict=False))
         present = {name: tensor for name, tensor in named.items() if tensor is not None}
-        used = LayerInUse(self.layer, self.operator, present, arguments)
+        if self._used is None or counts_its_calls(self.operator, present, arguments):
+            self._used = LayerInUse(self.layer, self.operator, present, arguments)
+        else:
+            self._used.reset(present)
+        used = self._used
         output = _Joined.apply(used, tuple(present), *present.values())
         for name in UPDATED:
             if name in used.places:
                 statistic = np.asarray(used.places[name].get(used.layer))
                 present[name].copy_(_as_tensor(statistic.reshape(present[name].shape)))
         return output
+
+    def held(self) -> dict[str, Tensor]:
+        """Return the parameters that stand in the layer."""
+        return {} if self._used is None else self._used.held()
 
 
 class _Joined(torch.autograd.Function):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from scratch_conv.parity.case import Case
-from scratch_conv.parity.running import Call, Values, run, share_memory
+from scratch_conv.parity.running import Call, KeptLayer, LayerCall, Values, run, share_memory
 
 
 @dataclass
@@ -20,7 +20,8 @@ class Observation:
         results: what it computed, by name.
         strides: the strides of its output.
         error: what it raised, or None.
-        changed: names of the tensors that it wrote into.
+        again: whether it raised that when the call was repeated only.
+        changed: names of the tensors that it wrote into, a layer's parameters among them.
         aliases: names of the tensors of the call whose memory its output is.
         unrepeated: names of the results that were different bits when called again.
         reused: whether the second call wrote into the memory of the first call's results.
@@ -29,6 +30,7 @@ class Observation:
     results: dict[str, Tensor] = field(default_factory=dict)
     strides: tuple[int, ...] = ()
     error: Exception | None = None
+    again: bool = False
     changed: list[str] = field(default_factory=list)
     aliases: list[str] = field(default_factory=list)
     unrepeated: list[str] = field(default_factory=list)
@@ -36,13 +38,18 @@ class Observation:
 
 
 def observe(call: Call, case: Case, values: Values, signature: tuple[str, ...]) -> Observation:
-    """Run a candidate twice and record what it does. Never raises what the candidate raises."""
+    """Run a candidate twice and record what it does. Never raises what the candidate raises.
+
+    A layer is constructed once: what it keeps from the first call may not show in the second.
+    """
     before = {name: tensor.clone() for name, tensor in values.named().items()}
+    call = call.kept() if isinstance(call, LayerCall) else call
+    again = False
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             one = run(call, case, values, signature)
-            changed = _changed(before, values)
+            changed, again = _changed(before, values, call), True
             first = one.results
             kept = {name: value.clone() for name, value in first.items()}
             second = run(call, case, values, signature).results
@@ -55,11 +62,17 @@ def observe(call: Call, case: Case, values: Values, signature: tuple[str, ...]) 
                 reused=any(_reused(first[name], second[name], values) for name in kept),
             )
     except Exception as error:  # whatever a candidate raises is a finding
-        return Observation(error=error, changed=_changed(before, values))
+        return Observation(error=error, again=again, changed=_changed(before, values))
 
 
-def _changed(before: dict[str, Tensor], values: Values) -> list[str]:
-    return [name for name, tensor in values.named().items() if not same_bits(before[name], tensor)]
+def _changed(before: dict[str, Tensor], values: Values, call: Call | None = None) -> list[str]:
+    """Return the names of the tensors that have other bits than before, in the call's hands or in a layer."""
+    held = call.held() if isinstance(call, KeptLayer) else {}
+    return [
+        name
+        for name, tensor in values.named().items()
+        if not same_bits(before[name], tensor) or not same_bits(before[name], held.get(name, tensor))
+    ]
 
 
 def same_bits(a: Tensor, b: Tensor) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
@@ -15,6 +16,34 @@ from scratch_conv.parity.case import Case
 
 Call: TypeAlias = Callable[..., Any]
 """Takes the tensors by position, the rest by torch's keyword names; returns a tensor or a tuple of them."""
+
+
+class KeptLayer(ABC):
+    """A layer that its first call constructs and the following ones, with equal arguments, use again.
+
+    What a call of torch's operator resets is reset before each call: running statistics, and by `zero_grad`,
+    where a layer in NumPy has it, the gradients that it adds up.
+    """
+
+    @abstractmethod
+    def __call__(self, *tensors: Tensor | None, **arguments: Any) -> Any:
+        """Return what the layer returns, called as `Call` says."""
+
+    @abstractmethod
+    def held(self) -> dict[str, Tensor]:
+        """Return the parameters that the layer now holds, by torch's names."""
+
+
+class LayerCall(ABC):
+    """Calls a class of layers: constructs one for each call."""
+
+    def __call__(self, *tensors: Tensor | None, **arguments: Any) -> Any:
+        """Return what a new layer returns, called as `Call` says."""
+        return self.kept()(*tensors, **arguments)
+
+    @abstractmethod
+    def kept(self) -> KeptLayer:
+        """Return a layer for several equal calls."""
 
 
 class InterfaceError(Exception):
