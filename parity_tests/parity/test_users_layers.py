@@ -218,6 +218,14 @@ class Replacing(torch.nn.Linear):
         return output
 
 
+class WithCache(Tutorial):
+    """Returns what the backward pass needs beside the output."""
+
+    def forward(self, x: NDArray[Any]) -> Any:
+        """Return the output and the input."""
+        return super().forward(x), x
+
+
 class OnlyForward:
     """Has no backward, and its parameters in a dictionary."""
 
@@ -393,6 +401,15 @@ class Forgetting(Tutorial):
         (Forgetting, "after backward there is no gradient of"),
         (lambda: None, "too many positional arguments"),
         (lambda *tensors, **arguments: None, "expected a tensor to be returned, got NoneType"),
+        (
+            lambda *tensors, **arguments: [F.conv2d(*tensors, **arguments)],
+            "expected a tensor to be returned, got a list of Tensor",
+        ),
+        (
+            lambda *tensors, **arguments: (F.conv2d(*tensors, **arguments), {}),
+            "expected a tensor to be returned, got a tuple of Tensor, dict",
+        ),
+        (WithCache, "expected an array to be returned, got a tuple of ndarray, ndarray"),
     ],
 )
 def test_what_cannot_be_tested_is_told_from_what_differs(candidate: Any, said: str) -> None:
@@ -400,6 +417,30 @@ def test_what_cannot_be_tested_is_told_from_what_differs(candidate: Any, said: s
     assert not report.passed
     assert not report.tested
     assert "could not be tested" in str(report).splitlines()[0]
+    assert said in str(report)
+
+
+def both(input: Tensor, **arguments: Any) -> Any:
+    """Pool; return the indices without being asked."""
+    return F.max_pool2d(input, **{**arguments, "return_indices": True})
+
+
+def listed(input: Tensor, **arguments: Any) -> Any:
+    """Pool; return a list of output and indices."""
+    result = F.max_pool2d(input, **arguments)
+    return list(result) if arguments.get("return_indices") else result
+
+
+@pytest.mark.parametrize(
+    ("candidate", "said"),
+    [
+        (both, "expected a tensor to be returned, got a tuple of Tensor, Tensor"),
+        (listed, "expected a tuple of the tensors output, indices to be returned, got a list of Tensor"),
+    ],
+)
+def test_a_pool_returns_indices_in_a_tuple_where_it_is_asked_for_them(candidate: Any, said: str) -> None:
+    report = check(candidate, "max_pool2d", EXAMPLES)
+    assert not report.tested
     assert said in str(report)
 
 

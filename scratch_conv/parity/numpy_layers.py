@@ -32,7 +32,14 @@ from scratch_conv.parity.interface import (
     parameters_of,
 )
 from scratch_conv.parity.operators.base import Operator
-from scratch_conv.parity.running import UPDATED, GradientError, InterfaceError, KeptLayer, LayerCall
+from scratch_conv.parity.running import (
+    UPDATED,
+    GradientError,
+    InterfaceError,
+    KeptLayer,
+    LayerCall,
+    describe_returned,
+)
 
 _GRADIENTS = ("grad_{}", "d{}", "{}_grad", "d_{}")
 _STORES = ("", "parameters", "params")
@@ -185,7 +192,10 @@ class LayerInUse:
     def forward(self, *inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the layer's output."""
         check_call(self.layer.forward, *inputs, **self.mode)
-        return np.asarray(self.layer.forward(*inputs, **self.mode))
+        returned = self.layer.forward(*inputs, **self.mode)
+        if isinstance(returned, (tuple, list)):
+            raise InterfaceError(f"expected an array to be returned, got {describe_returned(returned)}")
+        return np.asarray(returned)
 
     def backward(self, dy: NDArray[Any], wanted: list[str]) -> dict[str, NDArray[Any]]:
         """Return the gradients of the first input and of the parameters that are wanted.

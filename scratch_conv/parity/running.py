@@ -155,7 +155,8 @@ def run(call: Call, case: Case, values: Values, signature: tuple[str, ...]) -> R
     leaves = {name: t.detach().requires_grad_(name in case.wanted) for name, t in values.tensors.items()}
     given = {name: _Copy.apply(t) if name in written else t for name, t in leaves.items()}
     with _seeded(case.seed):
-        results = _named(call(*positional(given, signature), **case.keywords))
+        returned = call(*positional(given, signature), **case.keywords)
+    results = _named(returned, ("output", "indices") if case.keywords.get("return_indices") else ("output",))
     aliases = [name for name, tensor in given.items() if share_memory(results["output"], tensor)]
     results |= {name: given[name] for name in written if name in given}
     results |= _gradients(case, values, leaves, results["output"])
@@ -221,9 +222,25 @@ def positional(tensors: dict[str, Tensor], signature: tuple[str, ...]) -> list[T
     return [tensors.get(name) for name in names]
 
 
-def _named(outputs: Any) -> dict[str, Tensor]:
-    listed = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
-    for each in listed:
-        if not isinstance(each, Tensor):
-            raise InterfaceError(f"expected a tensor to be returned, got {type(each).__name__}")
-    return dict(zip(("output", "indices"), listed, strict=False))
+def _named(returned: Any, names: tuple[str, ...]) -> dict[str, Tensor]:
+    """Return the results of a call by name.
+
+    Raises:
+        InterfaceError: it returned something else than a tensor, or than a tuple of tensors for two names.
+    """
+    if isinstance(returned, Tensor):  # of several, those that are missing are a difference
+        return {names[0]: returned}
+    several = isinstance(returned, tuple) and 1 < len(returned) == len(names)
+    if several and all(isinstance(each, Tensor) for each in returned):
+        return dict(zip(names, returned, strict=True))
+    expected = "a tensor" if len(names) == 1 else f"a tuple of the tensors {', '.join(names)}"
+    raise InterfaceError(f"expected {expected} to be returned, got {describe_returned(returned)}")
+
+
+def describe_returned(returned: Any) -> str:
+    """Return the name of a value's type, and of the types within a tuple or a list."""
+    kind = type(returned).__name__
+    if not isinstance(returned, (tuple, list)):
+        return kind
+    within = [type(each).__name__ for each in returned]
+    return f"a {kind} of {', '.join(within)}" if within else f"an empty {kind}"
