@@ -444,6 +444,133 @@ def test_a_pool_returns_indices_in_a_tuple_where_it_is_asked_for_them(candidate:
     assert said in str(report)
 
 
+class Rectifier(torch.nn.Module):
+    """Has no constructor of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the positive part."""
+        return x.relu()
+
+
+class LastSoftmax:
+    """A softmax over the last axis, whatever it is asked for."""
+
+    def forward(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return the softmax."""
+        powers = np.exp(x - x.max(-1, keepdims=True))
+        self.p = np.asarray(powers / powers.sum(-1, keepdims=True))
+        return self.p
+
+    def backward(self, dy: NDArray[Any]) -> NDArray[Any]:
+        """Return dx."""
+        return np.asarray(self.p * (dy - (self.p * dy).sum(-1, keepdims=True)))
+
+
+class Loss(torch.nn.Module):
+    """A cross-entropy without a constructor."""
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """Return the mean loss."""
+        return F.cross_entropy(x, t)
+
+
+class Pool:
+    """An average pooling that has to be told its stride."""
+
+    def __init__(self, kernel_size: int, stride: int) -> None:
+        self.kernel_size, self.stride = kernel_size, stride
+
+    def forward(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return the means."""
+        k, s = self.kernel_size, self.stride
+        windows = np.lib.stride_tricks.sliding_window_view(x, (k, k), axis=(2, 3))[:, :, ::s, ::s]
+        return windows.mean((-2, -1), dtype=x.dtype)
+
+
+class Flat:
+    """Flattens all but the batch."""
+
+    def forward(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return the rows."""
+        self.shape = x.shape
+        return x.reshape(len(x), int(np.prod(x.shape[1:])))
+
+    def backward(self, dy: NDArray[Any]) -> NDArray[Any]:
+        """Return dx."""
+        return dy.reshape(self.shape)
+
+
+def softmax_of_rows(input: Tensor) -> Tensor:
+    """Return the softmax over the last axis."""
+    return input.softmax(-1)
+
+
+def told_all(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, *, stride: Any, padding: Any
+) -> Tensor:
+    """Convolve; stride and padding have to be given."""
+    return F.conv2d(input, weight, bias, stride, padding)
+
+
+class HandingOn(torch.nn.Module):
+    """Hands all keywords on to torch's layer."""
+
+    def __init__(self, num_features: int, **keywords: Any) -> None:
+        super().__init__()
+        self.inner = torch.nn.BatchNorm2d(num_features, **keywords)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output."""
+        return self.inner(x)
+
+
+FORMS: list[tuple[Any, str, dict[str, Any], str]] = [
+    (Rectifier, "relu", {}, "inplace: kept at torch's default, no such argument of Rectifier"),
+    (
+        LastSoftmax,
+        "softmax",
+        {"unbatched": False, "empty": False},
+        "dim: the last axis in every call, no such",
+    ),
+    (softmax_of_rows, "softmax", {}, "dim: the last axis in every call, no such argument of softmax_of_rows"),
+    (F.softmax, "softmax", {"without": ["dim"]}, "dim: not claimed"),
+    (Loss, "cross_entropy", {}, "ignore_index, label_smoothing, reduction, weight: kept at torch's default"),
+    (Pool, "avg_pool2d", {"unbatched": False, "special_values": False}, "gradients: Pool has no backward"),
+    (Flat, "flatten", {"layouts": False}, "end_dim, start_dim: kept at torch's default"),
+    (told_all, "conv2d", {}, "dilation, groups: kept at torch's default"),
+    (HandingOn, "batch_norm", {"special_values": False}, "special_values: not claimed"),
+]
+
+
+@pytest.mark.parametrize(("candidate", "like", "claims", "said"), FORMS)
+def test_a_right_layer_is_called_with_what_it_takes(
+    candidate: Any, like: str, claims: dict[str, Any], said: str
+) -> None:
+    report = check(candidate, like, EXAMPLES, supports=claims)
+    assert report.passed, str(report)
+    assert any(line.startswith(said) for line in report.left_out), report.left_out
+
+
+class Swallowing(torch.nn.Module):
+    """Hands on keywords that are not taken."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self.inner = torch.nn.Conv2d(in_channels, out_channels, kernel_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output."""
+        return self.inner(x)
+
+
+def test_a_keyword_that_the_constructor_hands_on_in_vain_is_no_difference() -> None:
+    report = check(Swallowing, "conv2d", EXAMPLES)
+    assert not report.tested
+    assert "got an unexpected keyword argument" in str(report)
+    without = ["stride", "padding", "dilation", "groups"]
+    assert check(Swallowing, "conv2d", EXAMPLES, supports={"without": without}).passed
+
+
 def test_an_exception_is_shown_with_its_place_and_how_to_leave_it_out() -> None:
     report = check(refusing, "conv2d", EXAMPLES)
     assert report.tested

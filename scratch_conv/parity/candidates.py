@@ -13,8 +13,10 @@ from scratch_conv.parity.interface import (
     ABSENT,
     SPELLINGS,
     check_call,
+    construct,
     constructor_arguments,
     counts_its_calls,
+    function_arguments,
 )
 from scratch_conv.parity.numpy_layers import NumpyCall, is_numpy_layer
 from scratch_conv.parity.operators.base import Operator
@@ -49,7 +51,7 @@ def as_call(candidate: Any, operator: Operator) -> Call:
         kind = type(candidate).__name__
         raise TypeError(f"candidate must be {_FORMS}; this is an instance of {kind}: give the class itself")
     if callable(candidate):
-        return _FunctionCall(candidate)
+        return _FunctionCall(candidate, operator)
     raise TypeError(f"candidate must be {_FORMS}, got {type(candidate).__name__}")
 
 
@@ -66,10 +68,12 @@ def is_module(candidate: Any) -> bool:
 class _FunctionCall:
     """Calls a function, having seen that it takes the arguments."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], operator: Operator) -> None:
         self.function = function
+        self.operator = operator
 
     def __call__(self, *tensors: Tensor | None, **arguments: Any) -> Any:
+        arguments = function_arguments(self.function, self.operator, arguments)
         check_call(self.function, *tensors, **arguments)
         return self.function(*tensors, **arguments)
 
@@ -110,8 +114,7 @@ class _KeptModule(KeptLayer):
 
     def _construct(self, present: dict[str, Tensor], arguments: dict[str, Any]) -> torch.nn.Module:
         constructed = constructor_arguments(self.kind, self.operator, present, arguments)
-        check_call(self.kind, **constructed)
-        module = self.kind(**constructed)
+        module: torch.nn.Module = construct(self.kind, constructed)[0]
         if "training" in self.operator.arguments:
             module.train(bool(arguments.get("training", self.operator.trains)))
         return module

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from scratch_conv.parity.operators.base import Operator
 from scratch_conv.parity.running import InterfaceError
 
@@ -25,12 +27,20 @@ ABSENT = {"weight": 1.0, "bias": 0.0}
 _FLAGS = frozenset({"bias", "affine", "track_running_stats"})
 
 
-def parameters_of(candidate: Callable[..., Any]) -> dict[str, inspect.Parameter] | None:
-    """Return the parameters of a function or of a class's constructor, None where they cannot be known."""
+def signature_of(candidate: Callable[..., Any]) -> inspect.Signature | None:
+    """Return the signature of a function or of a class's constructor, None where it cannot be known."""
+    if getattr(candidate, "__init__", None) is torch.nn.Module.__init__:
+        return inspect.Signature()  # it has *args and **kwargs, and refuses them
     try:
-        return dict(inspect.signature(candidate).parameters)
+        return inspect.signature(candidate)
     except (TypeError, ValueError):  # a builtin, for example
         return None
+
+
+def parameters_of(candidate: Callable[..., Any]) -> dict[str, inspect.Parameter] | None:
+    """Return the parameters of a function or of a class's constructor, None where they cannot be known."""
+    signature = signature_of(candidate)
+    return None if signature is None else dict(signature.parameters)
 
 
 def takes_any_keyword(parameters: dict[str, inspect.Parameter]) -> bool:
@@ -45,14 +55,64 @@ def constructor_arguments(
 
     They are those of the namesake in torch.nn; a square kernel_size is one number.
     """
-    constructed = operator.constructor(tensors, arguments)
+    constructed = dict(operator.constructor(tensors, arguments))
     kernel_size = constructed.get("kernel_size")
     if isinstance(kernel_size, tuple) and len(set(kernel_size)) == 1:
         constructed["kernel_size"] = kernel_size[0]
-    taken = parameters_of(layer)
-    if taken is None or takes_any_keyword(taken):
-        return constructed
-    return {name: value for name, value in constructed.items() if name not in _FLAGS or name in taken}
+    return _fitted(layer, operator, constructed, dict.fromkeys(_FLAGS, True))
+
+
+def function_arguments(
+    function: Callable[..., Any], operator: Operator, arguments: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the keyword arguments that a function is called with, besides its tensors."""
+    return _fitted(function, operator, arguments, {})
+
+
+def _fitted(
+    candidate: Callable[..., Any], operator: Operator, given: dict[str, Any], flags: dict[str, bool]
+) -> dict[str, Any]:
+    """Leave out of the arguments what a candidate lacks and need not take; add the defaults that it requires.
+
+    Arguments:
+        candidate: a function or a class.
+        operator: what it is compared with.
+        given: the arguments by name.
+        flags: torch's defaults of those that say which parameters there are.
+    """
+    taken = parameters_of(candidate)
+    if taken is None:
+        return given
+    if takes_any_keyword(taken):
+        return {name: value for name, value in given.items() if name in taken or value is not flags.get(name, ...)}
+    optional = operator.implied | flags.keys()
+    fitted = {name: value for name, value in given.items() if name not in optional or name in taken}
+    for name, parameter in taken.items():
+        default = {**operator.defaults, **flags}.get(name, ...)
+        if default is ... or name in fitted or parameter.default is not parameter.empty:
+            continue
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            fitted[name] = given.get("kernel_size") if default is None and name == "stride" else default
+    return fitted
+
+
+def construct(layer: Callable[..., Any], arguments: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return a layer of a class, and the arguments that it took.
+
+    Raises:
+        InterfaceError: the constructor, or one that it hands its **kwargs to, does not take the arguments.
+    """
+    check_call(layer, **arguments)
+    try:
+        return layer(**arguments), arguments
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        fewer = {name: value for name, value in arguments.items() if name not in _FLAGS}
+        if len(fewer) < len(arguments):
+            return construct(layer, fewer)
+        words = ", ".join(f"{name}={_short(value)}" for name, value in arguments.items())
+        raise InterfaceError(f"{name_of(layer)}({words}): {error}") from None
 
 
 def counts_its_calls(operator: Operator, tensors: dict[str, Any], arguments: dict[str, Any]) -> bool:
@@ -66,9 +126,8 @@ def check_call(candidate: Callable[..., Any], *positional: Any, **keywords: Any)
     Raises:
         InterfaceError: says which argument it lacks or does not take.
     """
-    try:
-        signature = inspect.signature(candidate)
-    except (TypeError, ValueError):
+    signature = signature_of(candidate)
+    if signature is None:
         return
     try:
         signature.bind(*positional, **keywords)

@@ -27,6 +27,7 @@ from scratch_conv.parity.interface import (
     ABSENT,
     SPELLINGS,
     check_call,
+    construct,
     constructor_arguments,
     counts_its_calls,
     parameters_of,
@@ -133,9 +134,8 @@ class LayerInUse:
         self, layer: Any, operator: Operator, tensors: dict[str, Tensor], arguments: dict[str, Any]
     ) -> None:
         self.operator = operator
-        self.constructed = constructor_arguments(layer, operator, tensors, arguments)
-        check_call(layer, **self.constructed)
-        self.layer = layer(**self.constructed)
+        given = constructor_arguments(layer, operator, tensors, arguments)
+        self.layer, self.constructed = construct(layer, given)
         self.places: dict[str, Place] = {}
         self.returned = 0
         arrays = {name: tensor.detach().numpy() for name, tensor in tensors.items()}

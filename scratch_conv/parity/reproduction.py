@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from scratch_conv.parity.arrays import INTEGER_KINDS
@@ -9,7 +10,7 @@ from scratch_conv.parity.candidates import is_module
 from scratch_conv.parity.case import Case
 from scratch_conv.parity.comparison import Difference
 from scratch_conv.parity.expectation import expect
-from scratch_conv.parity.interface import full_name, name_of
+from scratch_conv.parity.interface import full_name, function_arguments, name_of
 from scratch_conv.parity.numpy_layers import is_numpy_layer, returned_names
 from scratch_conv.parity.operators import find_operator
 from scratch_conv.parity.running import INPLACE, UPDATED
@@ -46,8 +47,7 @@ def reproduce(case: Case, candidate: Any, wiring: Wiring | None = None) -> str:
         lines += _numpy_forward(case, wiring)
         lines += _print_updated(updated, wiring.places)
         return "\n".join([*lines, *_numpy_backward(case, wiring)])
-    plain = [f"got = candidate({_call(case, copies)})"]
-    lines += _module_forward(case, wiring) if is_module(candidate) else plain
+    lines += _module_forward(case, wiring) if is_module(candidate) else [_function_call(case, candidate)]
     if case.keywords.get("return_indices"):
         lines.append("(expected, expected_indices), (got, got_indices) = expected, got")
         lines.append("print('indices', expected_indices, got_indices, sep='\\n')")
@@ -79,6 +79,12 @@ def _call(case: Case, renamed: dict[str, str]) -> str:
         last = max(last, signature.index(UPDATED[1]))
     names = [renamed.get(name, name) if name in case.tensors else "None" for name in signature[: last + 1]]
     return ", ".join([*names, *_words(case.keywords)])
+
+
+def _function_call(case: Case, candidate: Any) -> str:
+    """Return the call of a function, without what it lacks and with what it requires."""
+    taken = function_arguments(candidate, find_operator(case.like), case.keywords)
+    return f"got = candidate({_call(replace(case, arguments=tuple(taken.items())), _copies(case))})"
 
 
 def _words(arguments: dict[str, Any]) -> list[str]:

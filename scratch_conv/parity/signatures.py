@@ -31,10 +31,13 @@ def narrow(candidate: Any, operator: Operator, claims: Supports) -> tuple[Suppor
         ValueError: no dtype is left.
     """
     name, reasons = name_of(candidate), []
-    lacking = sorted(_lacking(candidate, operator) - claims.without)
-    if lacking:
-        reasons.append(f"{', '.join(lacking)}: kept at torch's default, no such argument of {name}")
-        claims = replace(claims, without=claims.without | frozenset(lacking))
+    lacking = _lacking(candidate, operator) - claims.without
+    claims = replace(claims, without=claims.without | lacking)
+    if "dim" in lacking:
+        reasons.append(f"dim: the last axis in every call, no such argument of {name}")
+    if lacking - {"dim"}:
+        listed = ", ".join(sorted(lacking - {"dim"}))
+        reasons.append(f"{listed}: kept at torch's default, no such argument of {name}")
     whole = [each for each in _annotated_int(candidate) if claims.takes(each)]
     if whole and claims.rectangular:
         reasons.append(f"rectangular: {', '.join(whole)} annotated as int")
@@ -70,6 +73,7 @@ def _lacking(candidate: Any, operator: Operator) -> set[str]:
     named = {each.name for each in taken.values() if each.kind is not each.POSITIONAL_ONLY}
     lacking = set() if takes_any_keyword(taken) else others - named
     if inspect.isclass(candidate):
+        lacking |= set() if takes_any_keyword(taken) else operator.constructed - named
         return lacking - {"training"}  # a layer's mode, of which its constructor shows nothing
     return lacking | {name for name in tensors if not _has_place(taken, operator, name)}
 

@@ -8,7 +8,7 @@ from typing import Any
 from scratch_conv.parity.candidates import find_state, is_module
 from scratch_conv.parity.case import Case
 from scratch_conv.parity.expectation import expect
-from scratch_conv.parity.interface import ABSENT, constructor_arguments
+from scratch_conv.parity.interface import ABSENT, construct, constructor_arguments
 from scratch_conv.parity.numpy_layers import LayerInUse, find_gradient, is_numpy_layer
 from scratch_conv.parity.operators import find_operator
 
@@ -59,7 +59,7 @@ def find_wiring(candidate: Any, case: Case) -> Wiring:
     wiring = guess_wiring(candidate, case)
     try:
         if is_module(candidate):
-            module = candidate(**wiring.constructed)
+            module, wiring.constructed = construct(candidate, wiring.constructed)
             wiring.places, wiring.absent = find_state(module, find_operator(case.like), set(case.tensors))
         elif is_numpy_layer(candidate):
             _use(candidate, case, wiring)
@@ -71,7 +71,7 @@ def find_wiring(candidate: Any, case: Case) -> Wiring:
 def _use(candidate: Any, case: Case, wiring: Wiring) -> None:
     operator, values = find_operator(case.like), expect(find_operator(case.like), case).values
     used = LayerInUse(candidate, operator, values.tensors, case.keywords)
-    wiring.switch = used.switch
+    wiring.constructed, wiring.switch = used.constructed, used.switch
     wiring.forward = "".join(f", {name}={value}" for name, value in used.mode.items())
     for name, place in used.absent.items():
         wiring.absent[str(place)] = (place.get(used.layer).shape, ABSENT[name])

@@ -39,6 +39,7 @@ class AveragePooling(SumOfProducts):
     name = "avg_pool2d"
     signature = ("input",)
     arguments = tuple(_DEFAULTS)
+    defaults = _DEFAULTS
     dtypes = (*FLOATS, "int64")
     linear = frozenset(signature)
 

@@ -37,7 +37,12 @@ class Operator(ABC):
         name: its name in torch.nn.functional.
         signature: the names of its tensors, in torch's order.
         arguments: the names of its other arguments.
+        defaults: the values of the arguments that torch's function has defaults for; a stride of None is the
+            kernel_size.
+        implied: the names of arguments that a candidate may lack though torch's differ from call to call: it
+            is called for one value of them.
         inputs: the names of the tensors that a layer is called with; it holds the others.
+        constructed: the names of the tensors that a layer's constructor is given.
         batched_axes: how many axes an input has at least that is a batch.
         narrow: the dtypes in which torch itself accumulates without widening them first; a candidate that is
             no worse than torch passes there.
@@ -50,7 +55,10 @@ class Operator(ABC):
     name: ClassVar[str]
     signature: ClassVar[tuple[str, ...]]
     arguments: ClassVar[tuple[str, ...]]
+    defaults: ClassVar[dict[str, Any]] = {}
+    implied: ClassVar[frozenset[str]] = frozenset()
     inputs: ClassVar[tuple[str, ...]] = ("input",)
+    constructed: ClassVar[frozenset[str]] = frozenset()
     batched_axes: ClassVar[int] = 4
     dtypes: ClassVar[tuple[str, ...]]
     follows_strides: ClassVar[bool] = False

@@ -76,6 +76,7 @@ class BatchNormalization(Operator):
     name = "batch_norm"
     signature = ("input", "running_mean", "running_var", "weight", "bias")
     arguments = ("weight", *_DEFAULTS)
+    defaults = _DEFAULTS
     dtypes = FLOATS
 
     def cases(self, supports: Supports) -> st.SearchStrategy[Case]:

@@ -37,6 +37,7 @@ class Convolution(SumOfProducts):
     name = "conv2d"
     signature = ("input", "weight", "bias")
     arguments = ("bias", "stride", "padding", "dilation", "groups")
+    defaults = _DEFAULTS
     dtypes = (*FLOATS, *COMPLEX, *INTEGERS)
     linear = frozenset(signature)
     narrow = frozenset({"float16"})

@@ -57,6 +57,8 @@ class CrossEntropy(Operator):
     signature = ("input", "target", "weight")
     inputs = ("input", "target")
     arguments = ("weight", *_DEFAULTS)
+    defaults = _DEFAULTS
+    constructed = frozenset({"weight"})
     dtypes = FLOATS
 
     def cases(self, supports: Supports) -> st.SearchStrategy[Case]:

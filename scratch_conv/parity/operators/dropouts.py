@@ -39,6 +39,7 @@ class Dropout(SumOfProducts):
     batched_axes = 2
     signature = ("input",)
     arguments = tuple(_DEFAULTS)
+    defaults = _DEFAULTS
     dtypes = FLOATS
     linear = frozenset(signature)
     follows_strides = True

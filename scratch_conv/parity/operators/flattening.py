@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -35,6 +36,8 @@ class Flattening(Picking):
     batched_axes = 2
     signature = ("input",)
     arguments = tuple(_DEFAULTS)
+    defaults = _DEFAULTS
+    implied = frozenset(_DEFAULTS)
     dtypes = (*FLOATS, *COMPLEX, *INTEGERS, "bool")
     signed_zeros = True
 
@@ -61,17 +64,29 @@ class Flattening(Picking):
         return {**_DEFAULTS, **arguments}
 
 
+def _first_axis(supports: Supports) -> int:
+    """Return the least start_dim that is drawn: a layer that has none starts at its namesake's default."""
+    return 0 if supports.functional or supports.takes("start_dim") else 1
+
+
 @st.composite
 def _cases(draw: Draw, supports: Supports) -> Case:
     dtype = draw_dtype(draw, supports, Flattening.dtypes)
-    shape = draw_shape(draw, supports, 2, 5, 3)
+    first = _first_axis(supports)
+    shape = draw_shape(draw, replace(supports, unbatched=supports.unbatched and not first), 2, 5, 3)
     axes = max(1, len(shape))
-    start, end = 0, axes - 1
+    start, end = first, axes - 1
     if draw(st.booleans()):
-        start, end = sorted(draw(st.integers(0, axes - 1)) for _ in range(2))
+        start, end = sorted(draw(st.integers(first, axes - 1)) for _ in range(2))
+    start = start if supports.takes("start_dim") else first
+    end = end if supports.takes("end_dim") else axes - 1
     arrays, grad_output = draw_arrays(draw, supports, {"input": shape}, draw_kind(draw, supports, dtype))
     wanted, order = draw_wanted(draw, supports, ("input",), dtype)
     arguments = {"start_dim": start - axes * draw(st.booleans()), "end_dim": end - axes * draw(st.booleans())}
+    if not supports.takes("start_dim"):
+        arguments["start_dim"] = first
+    if not supports.takes("end_dim"):
+        arguments["end_dim"] = -1
     given = given_arguments(arguments, _DEFAULTS)
     return Case("flatten", arrays, given, dtype, wanted, grad_output, order)
 
@@ -83,5 +98,6 @@ def _invalid_cases(draw: Draw, supports: Supports) -> Case:
     bad: list[dict[str, Any]] = [{"start_dim": axes}, {"start_dim": -axes - 1}, {"end_dim": axes}]
     bad += [{"start_dim": 0.5}, {"end_dim": "last"}]
     bad += [{"start_dim": 1, "end_dim": 0}] if axes > 1 else []
+    bad = [each for each in bad if all(map(supports.takes, each))]
     invalid: Case = draw(st.sampled_from([case.changed(**each) for each in bad]))
     return invalid

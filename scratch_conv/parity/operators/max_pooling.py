@@ -33,7 +33,8 @@ class MaxPooling(SumOfProducts):
 
     name = "max_pool2d"
     signature = ("input",)
-    arguments = ("stride", "padding", "dilation", "ceil_mode", "return_indices")
+    arguments = tuple(_DEFAULTS)
+    defaults = _DEFAULTS
     dtypes = (*FLOATS, *INTEGERS)
     linear = frozenset[str]()
 

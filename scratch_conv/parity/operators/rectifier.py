@@ -22,6 +22,8 @@ from scratch_conv.parity.drawing import (
 from scratch_conv.parity.operators.base import Picking
 from scratch_conv.parity.supports import FLOATS, INTEGERS, Supports
 
+_DEFAULTS = {"inplace": False}
+
 
 class Rectifier(Picking):
     """torch.nn.functional.relu: every result is picked, hence exact."""
@@ -29,7 +31,8 @@ class Rectifier(Picking):
     name = "relu"
     batched_axes = 2
     signature = ("input",)
-    arguments = ("inplace",)
+    arguments = tuple(_DEFAULTS)
+    defaults = _DEFAULTS
     dtypes = (*FLOATS, *INTEGERS)
 
     def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
