@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import scratch_conv
-from scratch_conv.parity import check
+from scratch_conv.parity import assert_parity, check
+from scratch_conv.parity.arrays import Array
+from scratch_conv.parity.case import Case
 from scratch_conv.parity.sound import NumpyConvolution
 
 EXAMPLES = 80
@@ -224,6 +226,14 @@ class WithCache(Tutorial):
     def forward(self, x: NDArray[Any]) -> Any:
         """Return the output and the input."""
         return super().forward(x), x
+
+
+class ChannelsLastKernel(Tutorial):
+    """Keeps its weight as (height, width, in, out)."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
+        super().__init__(in_channels, out_channels, kernel_size)
+        self.W = np.ones((kernel_size, kernel_size, in_channels, out_channels))
 
 
 class OnlyForward:
@@ -551,6 +561,25 @@ def test_a_right_layer_is_called_with_what_it_takes(
     assert any(line.startswith(said) for line in report.left_out), report.left_out
 
 
+def test_a_weight_of_inputs_by_outputs_is_given_and_taken_transposed() -> None:
+    report = check(Dense, "linear", EXAMPLES, supports=MATRICES)
+    assert report.passed, str(report)
+    note = "layer.W is torch's transposed: given so, and so is its gradient taken"
+    assert report.notes == [note]
+    assert f"  note: {note}" in str(report)
+
+
+def test_a_weight_in_another_order_of_axes_is_not_taken_for_torchs() -> None:
+    arrays = (("input", Array((1, 2, 3, 3))), ("weight", Array((3, 2, 2, 2))))
+    with pytest.raises(AssertionError, match=r"layer.W has shape \(2, 2, 2, 3\), torch's weight has \(3, 2"):
+        assert_parity(ChannelsLastKernel, Case("conv2d", arrays))
+
+
+def test_a_gradient_transposed_to_the_layers_own_weight_is_refused() -> None:
+    report = check(WithRowsGradient, "linear", EXAMPLES, supports=MATRICES)
+    assert report.differences[0].message.endswith(" as layer.W"), str(report)
+
+
 class Swallowing(torch.nn.Module):
     """Hands on keywords that are not taken."""
 
@@ -582,6 +611,47 @@ def test_an_exception_is_shown_with_its_place_and_how_to_leave_it_out() -> None:
     assert check(refusing, "conv2d", EXAMPLES, supports={"without": ["groups"]}).passed
 
 
+class Dense:
+    """Multiplies rows by W of shape (in, out)."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        self.W, self.b = np.ones((in_features, out_features)), np.zeros((1, out_features))
+
+    def forward(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return the output."""
+        self.x = x
+        return np.asarray(x @ self.W + self.b)
+
+    def backward(self, dy: NDArray[Any]) -> NDArray[Any]:
+        """Return dx."""
+        rows, columns = (each.reshape(-1, each.shape[-1]) for each in (self.x, dy))
+        self.dW, self.db = rows.T @ columns, columns.sum(0, keepdims=True)
+        return np.asarray(dy @ self.W.T)
+
+
+class WithRowsGradient(Dense):
+    """Gives the gradient of the weight as torch has it, transposed to its own weight."""
+
+    def backward(self, dy: NDArray[Any]) -> NDArray[Any]:
+        """Return dx."""
+        dx = super().backward(dy)
+        self.dW = self.dW.T
+        return dx
+
+
+class Tripled(Dense):
+    """Gives three times the gradient of the weight."""
+
+    def backward(self, dy: NDArray[Any]) -> NDArray[Any]:
+        """Return dx."""
+        dx = super().backward(dy)
+        self.dW = 3 * self.dW
+        return dx
+
+
+MATRICES = {"unbatched": False, "empty": False}
+
+
 WRONG: list[tuple[Any, str, Any, str]] = [
     (Averaging, "conv2d", PLAIN, "grad_bias"),
     (WithoutBias, "conv2d", PLAIN, "output"),
@@ -590,6 +660,7 @@ WRONG: list[tuple[Any, str, Any, str]] = [
     (Normalization, "batch_norm", {"dtypes": "float32"}, "running_mean"),
     (Wrapping, "conv2d", {"unbatched": False}, "output"),
     (in_float32, "linear", None, "output"),
+    (Tripled, "linear", MATRICES, "grad_weight"),
 ]
 
 

@@ -74,18 +74,25 @@ def check(
     limit = time_limit if can_isolate() else None
     if limit is None:
         reasons.append("isolation: nothing can be forked, or autograd has threads here (after torch.compile)")
+    notes: dict[str, None] = {}  # in the order in which they were made
+
+    def judge(case: Case) -> Verdict:
+        verdict = _judge(apart, case)
+        notes.update(dict.fromkeys(verdict.notes))
+        return verdict
+
     with _apart(lambda case: compare(call, case, claims), limit) as apart:
-        strategy = drawn_cases(operator, claims)
-        found = search(strategy, lambda case: _judge(apart, case), examples, seed, progress=progress)
+        found = search(drawn_cases(operator, claims), judge, examples, seed, progress=progress)
     report = Report(name_of(candidate), like, found.examples, seed, found.share)
     unclaimed = ", ".join(stated.left_out())
     report.left_out = [*reasons, *([f"{unclaimed}: not claimed"] if unclaimed else [])]
+    report.notes = list(notes)
     report.seconds = time.perf_counter() - start
     if found.case is not None and found.verdict is not None:
         report.counterexample, report.differences = found.case, found.verdict.differences
         report.diagnosis = diagnose([*found.failures, (found.case, found.verdict)])
-        with _apart(lambda case: find_wiring(candidate, case), limit) as apart:
-            report.code = reproduce(found.case, candidate, _wire(apart, found.case))
+        with _apart(lambda case: find_wiring(candidate, case), limit) as wired:
+            report.code = reproduce(found.case, candidate, _wire(wired, found.case))
     return report
 
 

@@ -50,10 +50,12 @@ class Verdict:
     Attributes:
         differences: what is not torch; empty for a candidate that is right.
         share: the worst error as a share of the bound, over the elements that have one.
+        notes: how the candidate was called, where that is not plain.
     """
 
     differences: list[Difference] = field(default_factory=list)
     share: float = 0.0
+    notes: list[str] = field(default_factory=list)
 
 
 def compare(candidate: Call, case: Case, supports: Supports | None = None) -> Verdict:
@@ -68,16 +70,18 @@ def compare(candidate: Call, case: Case, supports: Supports | None = None) -> Ve
     supports = supports or Supports()
     expectation = expect(operator, case)
     observation = observe(candidate, case, expectation.values, operator.signature)
-    if expectation.error is not None:
-        return Verdict(_compare_errors(expectation.error, observation))
     try:
-        return judge(expectation, observation, supports)
+        verdict = judge(expectation, observation, supports)
     except Exception as error:  # a result so odd (sparse, quantized, ...) that it cannot be compared
-        return Verdict([Difference("result", f"cannot be compared: {type(error).__name__}: {error}")])
+        verdict = Verdict([Difference("result", f"cannot be compared: {type(error).__name__}: {error}")])
+    verdict.notes = observation.notes
+    return verdict
 
 
 def judge(expectation: Expectation, observation: Observation, supports: Supports) -> Verdict:
     """Compare what was observed with what torch says."""
+    if expectation.error is not None:
+        return Verdict(_compare_errors(expectation.error, observation))
     if observation.error is not None:
         if isinstance(observation.error, InterfaceError):
             return Verdict([Difference("interface", str(observation.error))])

@@ -84,7 +84,9 @@ def _fitted(
     if taken is None:
         return given
     if takes_any_keyword(taken):
-        return {name: value for name, value in given.items() if name in taken or value is not flags.get(name, ...)}
+        return {
+            name: value for name, value in given.items() if name in taken or value is not flags.get(name, ...)
+        }
     optional = operator.implied | flags.keys()
     fitted = {name: value for name, value in given.items() if name not in optional or name in taken}
     for name, parameter in taken.items():

@@ -123,6 +123,7 @@ class LayerInUse:
         places: where it holds its parameters, by torch's names.
         absent: where it holds those that the call has not, which have no effect.
         mode: what forward takes besides the inputs.
+        transposed: the names of the parameters that it holds transposed.
         switch: the code that told the layer whether it trains; empty where nothing did.
         returned: of how many arrays backward has returned a tuple; 0 for one array.
 
@@ -137,7 +138,9 @@ class LayerInUse:
         given = constructor_arguments(layer, operator, tensors, arguments)
         self.layer, self.constructed = construct(layer, given)
         self.places: dict[str, Place] = {}
+        self._own_shapes: dict[str, tuple[int, ...]] = {}
         self.returned = 0
+        self.transposed = self._find_transposed(layer, tensors, arguments)
         arrays = {name: tensor.detach().numpy() for name, tensor in tensors.items()}
         self._forms = {name: (array.shape, array.dtype) for name, array in arrays.items()}
         for name, array in arrays.items():
@@ -149,16 +152,37 @@ class LayerInUse:
         if "training" in operator.arguments:
             self.mode, self.switch = _tell_mode(self.layer, bool(arguments.get("training", operator.trains)))
 
+    def _find_transposed(
+        self, layer: Any, tensors: dict[str, Tensor], arguments: dict[str, Any]
+    ) -> frozenset[str]:
+        """Return the names of the matrices that the layer keeps as (in, out), where torch has (out, in).
+
+        A square one does not show it; there another layer is constructed, with one output more.
+        """
+        weight = tensors.get("weight")
+        if weight is None or weight.ndim != 2:
+            return frozenset()
+        other, shape = self.layer, tuple(weight.shape)
+        if shape[0] == shape[1]:
+            shape = (shape[0] + 1, shape[1])
+            wider = {**tensors, "weight": torch.empty(shape)}
+            other = construct(layer, constructor_arguments(layer, self.operator, wider, arguments))[0]
+        place = find_parameter(other, "weight")
+        found = place is not None and np.shape(place.get(other)) == shape[::-1]
+        return frozenset({"weight"}) if found else frozenset()
+
     def _put(self, name: str, value: NDArray[Any]) -> None:
         place = find_parameter(self.layer, name)
         if place is None:
             kind = type(self.layer).__name__
             raise InterfaceError(f"{kind} holds no array called {' or '.join(SPELLINGS[name])}")
         shape = np.shape(place.get(self.layer))
-        if int(np.prod(shape)) != value.size:
+        if name in self.transposed:
+            value = value.T
+        if not _is_merged(shape, value.shape):
             raise InterfaceError(f"{place} has shape {shape}, torch's {name} has {value.shape}")
         place.put(self.layer, value.reshape(shape).copy())
-        self.places[name] = place
+        self.places[name], self._own_shapes[name] = place, shape
 
     def _fill_absent(self, tensors: dict[str, Tensor]) -> dict[str, Place]:
         """Neutralise the parameters that the layer has and the call has not; return where they are."""
@@ -185,8 +209,7 @@ class LayerInUse:
         for name, place in self.places.items():
             if name not in UPDATED:
                 array = np.asarray(place.get(self.layer))
-                shape = self._forms[name][0]
-                held[name] = _as_tensor(array.reshape(shape) if array.size == np.prod(shape) else array)
+                held[name] = _as_tensor(self.as_torch_has_it(name, array))
         return held
 
     def forward(self, *inputs: NDArray[Any]) -> NDArray[Any]:
@@ -214,10 +237,10 @@ class LayerInUse:
         for name in wanted:
             if grads.get(name) is None:
                 grads[name] = find_gradient(self.layer, name).get(self.layer)
-        return {name: self._shaped(name, np.asarray(grads[name])) for name in (names[0], *wanted)}
+        return {name: np.asarray(grads[name]) for name in (names[0], *wanted)}
 
     def check_gradients(self, grads: dict[str, NDArray[Any]]) -> None:
-        """See that gradients have the shapes and dtypes of their tensors.
+        """See that gradients have the shapes and dtypes of their tensors, or of the layer's own parameters.
 
         Autograd would not say: it sums a gradient that can be expanded to its tensor's shape, even away to
         nothing, and converts its dtype.
@@ -227,22 +250,38 @@ class LayerInUse:
         """
         found = {}
         for name, grad in grads.items():
-            (shape, dtype), own = self._forms[name], self._own_shape(name)
-            if grad.shape != shape:
-                either = "" if own in (None, shape) else f" or {own} as {self.places[name]}"
-                found[f"grad_{name}"] = f"grad_{name} has shape {grad.shape}, expected {shape}{either}"
+            shape, dtype = self._forms[name]
+            own = self._own_shapes.get(name, shape)
+            fitting = {own} if name in self.transposed else {own, shape}
+            if grad.shape not in fitting:
+                expected = [str(shape)] if shape in fitting else []
+                expected += [f"{own} as {self.places[name]}"] if own != shape else []
+                found[f"grad_{name}"] = (
+                    f"grad_{name} has shape {grad.shape}, expected {' or '.join(expected)}"
+                )
             elif grad.dtype != dtype:
                 found[f"grad_{name}"] = f"grad_{name} has dtype {grad.dtype}, expected {dtype}"
         if found:
             raise GradientError(found)
 
-    def _shaped(self, name: str, grad: NDArray[Any]) -> NDArray[Any]:
-        """Give a gradient torch's shape where the layer keeps its parameter in another one."""
-        return grad.reshape(self._forms[name][0]) if grad.shape == self._own_shape(name) else grad
+    def as_torch_has_it(self, name: str, array: NDArray[Any]) -> NDArray[Any]:
+        """Return a parameter or its gradient, or the gradient of the input, in torch's shape."""
+        if array.shape != self._own_shapes.get(name):
+            return array
+        return array.T if name in self.transposed else array.reshape(self._forms[name][0])
 
-    def _own_shape(self, name: str) -> tuple[int, ...] | None:
-        """Return the shape in which the layer keeps a parameter, None for what it does not keep."""
-        return np.shape(self.places[name].get(self.layer)) if name in self.places else None
+
+def _is_merged(shape: tuple[int, ...], parts: tuple[int, ...]) -> bool:
+    """Tell whether a shape is another one with neighbouring axes merged, but for axes of one."""
+    if 0 in parts:
+        return 0 in shape
+    left = [size for size in parts if size != 1]
+    for size in shape:
+        while size > 1 and left and size % left[0] == 0:
+            size //= left.pop(0)
+        if size != 1:
+            return False
+    return not left
 
 
 def _tell_mode(layer: Any, training: bool) -> tuple[dict[str, bool], str]:
@@ -301,6 +340,13 @@ class _KeptNumpyLayer(KeptLayer):
         """Return the parameters that stand in the layer."""
         return {} if self._used is None else self._used.held()
 
+    def notes(self) -> list[str]:
+        """Say which parameters are given and taken transposed."""
+        if self._used is None:
+            return []
+        places = [self._used.places[name] for name in sorted(self._used.transposed)]
+        return [f"{place} is torch's transposed: given so, and so is its gradient taken" for place in places]
+
 
 class _Joined(torch.autograd.Function):
     @staticmethod
@@ -317,7 +363,8 @@ class _Joined(torch.autograd.Function):
         grads = ctx.used.backward(grad_output.numpy(), wanted)
         asked = {name: grad for name, grad in grads.items() if needed[name]}
         ctx.used.check_gradients(asked)
-        return None, None, *(_as_tensor(asked[n]) if n in asked else None for n in ctx.names)
+        given = {name: _as_tensor(ctx.used.as_torch_has_it(name, grad)) for name, grad in asked.items()}
+        return None, None, *map(given.get, ctx.names)
 
 
 def _as_tensor(array: NDArray[Any]) -> Tensor:

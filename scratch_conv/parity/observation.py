@@ -24,6 +24,7 @@ class Observation:
         changed: names of the tensors that it wrote into, a layer's parameters among them.
         aliases: names of the tensors of the call whose memory its output is.
         unrepeated: names of the results that were different bits when called again.
+        notes: how a layer was called, where that is not plain.
         reused: whether the second call wrote into the memory of the first call's results.
     """
 
@@ -34,6 +35,7 @@ class Observation:
     changed: list[str] = field(default_factory=list)
     aliases: list[str] = field(default_factory=list)
     unrepeated: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     reused: bool = False
 
 
@@ -42,8 +44,14 @@ def observe(call: Call, case: Case, values: Values, signature: tuple[str, ...]) 
 
     A layer is constructed once: what it keeps from the first call may not show in the second.
     """
-    before = {name: tensor.clone() for name, tensor in values.named().items()}
     call = call.kept() if isinstance(call, LayerCall) else call
+    observation = _observe(call, case, values, signature)
+    observation.notes = call.notes() if isinstance(call, KeptLayer) else []
+    return observation
+
+
+def _observe(call: Call, case: Case, values: Values, signature: tuple[str, ...]) -> Observation:
+    before = {name: tensor.clone() for name, tensor in values.named().items()}
     again = False
     try:
         with warnings.catch_warnings():

@@ -25,6 +25,7 @@ class Report:
         diagnosis: lines that name the pattern of the difference and the classic faults that would explain it.
         code: what to paste to see it again.
         left_out: what was not drawn, each line with its reason.
+        notes: how the candidate was called, where that is not plain.
     """
 
     candidate: str
@@ -38,6 +39,7 @@ class Report:
     diagnosis: list[str] = field(default_factory=list)
     code: str = ""
     left_out: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
@@ -52,6 +54,7 @@ class Report:
     def __str__(self) -> str:
         head = f"{self.candidate} like {self.like}: {self.examples} examples, seed {self.seed}"
         left_out = [f"  left out: {line}" for line in self.left_out]
+        left_out += [f"  note: {line}" for line in self.notes]
         if self.counterexample is None:
             worst = f"worst error {self.share:.3g} of the bound"
             return "\n".join([f"{head}: equal to torch ({worst}, {self.seconds:.1f} s)", *left_out])

@@ -119,7 +119,8 @@ def _numpy_forward(case: Case, wiring: Wiring) -> list[str]:
     lines = _construct(case, wiring)
     for name, place in wiring.places.items():
         shape = f".reshape({wiring.shapes[name]})" if name in wiring.shapes else ""
-        lines.append(f"{place} = {name}.detach().numpy(){shape}")
+        turned = ".T" if name in wiring.transposed else ""
+        lines.append(f"{place} = {name}.detach().numpy(){turned}{shape}")
     lines += [f"{place} = {_full(case, *filled)}.numpy()" for place, filled in wiring.absent.items()]
     inputs = ", ".join(f"{name}.detach().numpy()" for name in find_operator(case.like).inputs)
     lines.append(f"got = layer.forward({inputs}{wiring.forward})")
@@ -147,7 +148,8 @@ def _numpy_backward(case: Case, wiring: Wiring) -> list[str]:
     ]
     for index, name in enumerate(case.wanted):
         got = f"grad_{name}" if f"grad_{name}" in names else wiring.gradients.get(name, f"layer.grad_{name}")
-        lines.append(f"print('grad_{name}', expected_grads[{index}].numpy(), {got}, sep='\\n')")
+        turned = ".T" if name in wiring.transposed else ""
+        lines.append(f"print('grad_{name}', expected_grads[{index}].numpy(){turned}, {got}, sep='\\n')")
     return lines
 
 

@@ -33,6 +33,10 @@ class KeptLayer(ABC):
     def held(self) -> dict[str, Tensor]:
         """Return the parameters that the layer now holds, by torch's names."""
 
+    def notes(self) -> list[str]:
+        """Return lines that say how the layer was called, where that is not plain."""
+        return []
+
 
 class LayerCall(ABC):
     """Calls a class of layers: constructs one for each call."""

@@ -22,6 +22,7 @@ class Wiring:
         places: where a layer holds its parameters, by torch's names: an expression, or a key of its state.
         absent: what a layer holds and the call has not: the shape and the value that has no effect.
         shapes: those in which a NumPy layer holds them, where they are not torch's.
+        transposed: the parameters that it holds transposed.
         forward: what a NumPy layer's forward takes besides the inputs, as code.
         switch: the statement that tells a layer whether it trains.
         gradients: where a NumPy layer leaves the gradients of its parameters.
@@ -32,6 +33,7 @@ class Wiring:
     places: dict[str, str] = field(default_factory=dict)
     absent: dict[str, tuple[tuple[int, ...], float]] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    transposed: set[str] = field(default_factory=set)
     forward: str = ""
     switch: str = ""
     gradients: dict[str, str] = field(default_factory=dict)
@@ -78,7 +80,9 @@ def _use(candidate: Any, case: Case, wiring: Wiring) -> None:
     for name, place in used.places.items():
         wiring.places[name] = str(place)
         shape = place.get(used.layer).shape
-        if shape != tuple(values.tensors[name].shape):
+        if name in used.transposed:
+            wiring.transposed.add(name)
+        elif shape != tuple(values.tensors[name].shape):
             wiring.shapes[name] = shape
     used.forward(*(values.tensors[name].numpy() for name in operator.inputs))
     if values.grad_output is None:
