@@ -652,6 +652,40 @@ class Tripled(Dense):
 MATRICES = {"unbatched": False, "empty": False}
 
 
+def in_numpy(input: Any, weight: Any, bias: Any = None) -> Any:
+    """Multiply arrays; tensors have no such method."""
+    return input.dot_product(weight)
+
+
+def of_axis(input: Tensor, axis: int) -> Tensor:
+    """Take a softmax by a keyword that torch has not."""
+    return input.softmax(axis)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "like"), [(in_numpy, "linear"), (np.maximum, "relu"), (of_axis, "softmax")]
+)
+def test_what_never_works_is_not_said_to_work_without_something(candidate: Any, like: str) -> None:
+    report = check(candidate, like, EXAMPLES)
+    assert not report.passed
+    assert not any("leave it out" in line for line in report.diagnosis), report.diagnosis
+
+
+class InDoublePrecision(Tutorial):
+    """Sums up in what np.zeros gives."""
+
+    def forward(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return the output in double precision."""
+        return np.zeros(1) + super().forward(x)
+
+
+@pytest.mark.parametrize("candidate", [InDoublePrecision, WideBias])
+def test_a_layer_that_knows_float64_only_is_told_how_to_say_so(candidate: Any) -> None:
+    report = check(candidate, "conv2d", EXAMPLES, supports=PLAIN)
+    assert any("--dtypes float64, or supports={'dtypes': 'float64'}" in line for line in report.diagnosis)
+    assert check(candidate, "conv2d", EXAMPLES, supports={**PLAIN, "dtypes": "float64"}).passed
+
+
 WRONG: list[tuple[Any, str, Any, str]] = [
     (Averaging, "conv2d", PLAIN, "grad_bias"),
     (WithoutBias, "conv2d", PLAIN, "output"),

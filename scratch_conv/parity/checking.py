@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scratch_conv.parity.candidates import as_call, is_layer
 from scratch_conv.parity.case import Case
 from scratch_conv.parity.comparison import Difference, Verdict, compare
-from scratch_conv.parity.diagnosis import diagnose
+from scratch_conv.parity.diagnosis import computes, diagnose
 from scratch_conv.parity.interface import name_of
 from scratch_conv.parity.isolation import Isolated, LostError, can_isolate
 from scratch_conv.parity.operators import find_operator
@@ -22,10 +22,11 @@ from scratch_conv.parity.report import Report
 from scratch_conv.parity.reproduction import reproduce
 from scratch_conv.parity.searching import search
 from scratch_conv.parity.signatures import narrow
-from scratch_conv.parity.supports import Claims, Supports, parse_supports
+from scratch_conv.parity.supports import FEATURES, Claims, Supports, parse_supports
 from scratch_conv.parity.wiring import Wiring, find_wiring
 
 T = TypeVar("T")
+_FEW = 20  # cases that show whether leaving something out helps
 
 
 def check(
@@ -83,6 +84,8 @@ def check(
 
     with _apart(lambda case: compare(call, case, claims), limit) as apart:
         found = search(drawn_cases(operator, claims), judge, examples, seed, progress=progress)
+        failures = [*found.failures, *([(found.case, found.verdict)] if found.case and found.verdict else [])]
+        diagnosis = diagnose(failures, lambda names: _works(judge, operator, _leave_out(claims, names), seed))
     report = Report(name_of(candidate), like, found.examples, seed, found.share)
     unclaimed = ", ".join(stated.left_out())
     report.left_out = [*reasons, *([f"{unclaimed}: not claimed"] if unclaimed else [])]
@@ -90,10 +93,28 @@ def check(
     report.seconds = time.perf_counter() - start
     if found.case is not None and found.verdict is not None:
         report.counterexample, report.differences = found.case, found.verdict.differences
-        report.diagnosis = diagnose([*found.failures, (found.case, found.verdict)])
+        report.diagnosis = diagnosis
         with _apart(lambda case: find_wiring(candidate, case), limit) as wired:
             report.code = reproduce(found.case, candidate, _wire(wired, found.case))
     return report
+
+
+def _leave_out(claims: Supports, names: list[str]) -> Supports:
+    """Return the claims without features and arguments of these names."""
+    features: dict[str, Any] = dict.fromkeys(set(names) & set(FEATURES), False)
+    return replace(claims, without=claims.without | (set(names) - set(FEATURES)), **features)
+
+
+def _works(judge: Callable[[Case], Verdict], operator: Operator, claims: Supports, seed: int) -> bool:
+    """Tell whether a candidate computes something on half of a few cases at least."""
+    computed = []
+
+    def count(case: Case) -> Verdict:
+        computed.append(computes(judge(case)))
+        return Verdict()
+
+    search(operator.cases(claims), count, _FEW, seed)
+    return 2 * sum(computed) >= len(computed)
 
 
 def _judge(work: Callable[[Case], Verdict], case: Case) -> Verdict:

@@ -33,6 +33,7 @@ class Difference:
         expected: torch's in float64.
         wrong: where they differ too much.
         allowed: how far they may lie apart.
+        dtypes: the names of the candidate's dtype and of torch's, where these differ.
     """
 
     what: str
@@ -41,6 +42,7 @@ class Difference:
     expected: Tensor | None = None
     wrong: Tensor | None = None
     allowed: Tensor | None = None
+    dtypes: tuple[str, ...] = ()
 
 
 @dataclass
@@ -86,7 +88,8 @@ def judge(expectation: Expectation, observation: Observation, supports: Supports
         if isinstance(observation.error, InterfaceError):
             return Verdict([Difference("interface", str(observation.error))])
         if isinstance(observation.error, GradientError):
-            return Verdict([Difference(name, message) for name, message in observation.error.found.items()])
+            wrong = observation.error.found.items()
+            return Verdict([Difference(name, line, dtypes=dtypes) for name, (line, dtypes) in wrong])
         repeated = " when the call is repeated" if observation.again else ""
         raised = f"{describe_raised(observation.error)}{repeated}, where torch computes a result"
         return Verdict([Difference("exception", raised)])
@@ -115,7 +118,8 @@ def compare_values(name: str, got: Tensor, expected: Expected) -> Difference | N
     if got.shape != value.shape:
         return Difference(name, f"{name} has shape {tuple(got.shape)}, expected {tuple(value.shape)}")
     if got.dtype != expected.dtype:
-        return Difference(name, f"{name} has dtype {got.dtype}, expected {expected.dtype}")
+        dtypes = tuple(str(dtype).removeprefix("torch.") for dtype in (got.dtype, expected.dtype))
+        return Difference(name, f"{name} has dtype {got.dtype}, expected {expected.dtype}", dtypes=dtypes)
     wrong = wrong_elements(got, expected)
     if not wrong.any():
         return None

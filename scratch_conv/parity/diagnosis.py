@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from scratch_conv.parity.case import Case
@@ -12,24 +14,32 @@ from scratch_conv.parity.patterns import describe_pattern
 Failure = tuple[Case, Verdict]
 
 
-def diagnose(failures: list[Failure]) -> list[str]:
+def diagnose(failures: list[Failure], works_without: Callable[[list[str]], bool]) -> list[str]:
     """Say what the failures of a candidate point to.
 
     Arguments:
         failures: cases on which it failed and what differed there, the smallest one last.
+        works_without: tells whether the candidate computes something where no case needs these features.
     """
     if not failures:
         return []
     case, verdict = failures[-1]
-    needed = features_of(case)
     lines = []
-    if needed and any(each.what in ("exception", "interface") for each in verdict.differences):
+    if not computes(verdict) and (needed := features_of(case)) and works_without(needed):
         lines.append(f"if this is not claimed, leave it out: --without {','.join(needed)}")
+    if any("float64" in each.dtypes[:1] for each in verdict.differences):
+        hint = "--dtypes float64, or supports={'dtypes': 'float64'}"
+        lines.append(f"if it computes in float64 whatever it is given, compare it there: {hint}")
     for difference in verdict.differences:
         if difference.got is not None and difference.expected is not None and difference.wrong is not None:
             found = describe_pattern(difference.got, difference.expected, difference.wrong)
             lines += [f"{difference.what}: {line}" for line in found]
     return lines + classic_faults(failures)
+
+
+def computes(verdict: Verdict) -> bool:
+    """Tell whether a candidate could be called and returned something."""
+    return all(each.what not in ("exception", "interface") for each in verdict.differences)
 
 
 def classic_faults(failures: list[Failure]) -> list[str]:

@@ -248,7 +248,7 @@ class LayerInUse:
         Raises:
             GradientError: says which have not.
         """
-        found = {}
+        found: dict[str, tuple[str, tuple[str, ...]]] = {}
         for name, grad in grads.items():
             shape, dtype = self._forms[name]
             own = self._own_shapes.get(name, shape)
@@ -256,11 +256,11 @@ class LayerInUse:
             if grad.shape not in fitting:
                 expected = [str(shape)] if shape in fitting else []
                 expected += [f"{own} as {self.places[name]}"] if own != shape else []
-                found[f"grad_{name}"] = (
-                    f"grad_{name} has shape {grad.shape}, expected {' or '.join(expected)}"
-                )
+                line = f"grad_{name} has shape {grad.shape}, expected {' or '.join(expected)}"
+                found[f"grad_{name}"] = line, ()
             elif grad.dtype != dtype:
-                found[f"grad_{name}"] = f"grad_{name} has dtype {grad.dtype}, expected {dtype}"
+                line = f"grad_{name} has dtype {grad.dtype}, expected {dtype}"
+                found[f"grad_{name}"] = line, (str(grad.dtype), str(dtype))
         if found:
             raise GradientError(found)
 

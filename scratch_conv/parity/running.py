@@ -58,11 +58,12 @@ class GradientError(Exception):
     """What a backward in NumPy gives is no gradient of the tensor it belongs to.
 
     Attributes:
-        found: by the names of the results, one line that says how.
+        found: by the names of the results, one line that says how, and the names of the dtype that it has and
+            of the one that is expected, where these differ.
     """
 
-    def __init__(self, found: dict[str, str]) -> None:
-        super().__init__("; ".join(found.values()))
+    def __init__(self, found: dict[str, tuple[str, tuple[str, ...]]]) -> None:
+        super().__init__("; ".join(message for message, _ in found.values()))
         self.found = found
 
 
