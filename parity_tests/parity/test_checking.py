@@ -86,6 +86,15 @@ def test_a_candidate_that_exits_is_reported() -> None:
     assert "exit status" in str(check(leaving, like="conv2d", examples=EXAMPLES))
 
 
+def test_a_candidate_that_raises_an_interrupt_is_reported(capfd: pytest.CaptureFixture[str]) -> None:
+    def interrupting(input: Tensor) -> Tensor:
+        raise KeyboardInterrupt
+
+    report = check(interrupting, like="relu", examples=EXAMPLES)
+    assert report.differences[0].message.startswith("raised KeyboardInterrupt at ")
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_a_candidate_that_always_raises_is_reported() -> None:
     def angry(*tensors: Tensor, **arguments: Any) -> Tensor:
         raise ZeroDivisionError("again")

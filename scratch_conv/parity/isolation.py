@@ -17,15 +17,16 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from scratch_conv.parity.case import Case
+from scratch_conv.parity.raising import describe_raised
 
 T = TypeVar("T")
 
 
 class LostError(Exception):
-    """The child died or took too long.
+    """The child died, took too long or was interrupted.
 
     Attributes:
-        what: "process" or "time".
+        what: "process", "time" or, where it was interrupted, "exception".
     """
 
     def __init__(self, what: str, message: str) -> None:
@@ -61,7 +62,7 @@ class Isolated(AbstractContextManager[Callable[[Case], T]], Generic[T]):
         """Return what the work on a case returns.
 
         Raises:
-            LostError: the child died or took too long.
+            LostError: the child died, took too long or was interrupted.
             RuntimeError: where the work itself, not the candidate, fails.
         """
         _, pipe = self._child or self._start()
@@ -70,9 +71,11 @@ class Isolated(AbstractContextManager[Callable[[Case], T]], Generic[T]):
             self._stop()
             raise LostError("time", f"took longer than {self.time_limit:g} s")
         try:
-            answer, failure = pickle.loads(pipe.recv_bytes())
+            answer, failure, interrupt = pickle.loads(pipe.recv_bytes())
         except (EOFError, ConnectionError):
             raise LostError("process", f"ended its process: {self._stop()}") from None
+        if interrupt:
+            raise LostError("exception", interrupt)
         if failure:
             raise RuntimeError(f"the comparison failed on {case!r}: {failure}")
         done: T = answer
@@ -134,17 +137,23 @@ def _differentiate() -> None:
 
 
 def _serve(work: Callable[[Case], T], pipe: Connection, other_end: Connection) -> None:
-    """Answer cases by (what the work returns, how it failed) until the other end closes."""
+    """Answer cases until the other end closes: what the work returns, how it failed, how it was interrupted.
+
+    At Ctrl-C this process is interrupted like its parent, which ends it; one that the candidate raises is a
+    finding.
+    """
     other_end.close()
     faulthandler.disable()  # a crash is reported by the parent, once
     torch.set_num_threads(1)
     while True:
         try:
             case = pickle.loads(pipe.recv_bytes())
-        except EOFError:
+        except (EOFError, KeyboardInterrupt):
             return
         try:
-            answer: tuple[T | None, str] = work(case), ""
+            answer: tuple[T | None, str, str] = work(case), "", ""
         except Exception as error:  # sent to the parent, which raises
-            answer = None, f"{type(error).__name__}: {error}"
+            answer = None, f"{type(error).__name__}: {error}", ""
+        except KeyboardInterrupt as error:
+            answer = None, "", describe_raised(error)
         pipe.send_bytes(pickle.dumps(answer))

@@ -14,7 +14,7 @@ _FOREIGN = tuple(str(Path(file).parent) for file in (torch.__file__, np.__file__
 _PYTHON = sysconfig.get_path("stdlib")
 
 
-def describe_raised(error: Exception) -> str:
+def describe_raised(error: BaseException) -> str:
     """Return one line: the exception, and the innermost place of the candidate's own code."""
     text = " ".join(str(error).split())
     raised = f"raised {type(error).__name__}" + (f": {text}" if text else "")
