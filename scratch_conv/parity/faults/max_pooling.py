@@ -210,6 +210,16 @@ def _ties_split(b: Backward) -> Gradients:
 
 
 @_add(
+    "ties-split-by-amax",
+    "takes the maximum by amax, whose gradient equal maxima share and a NaN turns into NaN for its window",
+)
+@_backward
+def _ties_split_by_amax(b: Backward) -> Gradients:
+    winners = _winners(b).to(b.grad_output.dtype)
+    return _scattered(b, winners / winners.sum(-3, keepdim=True))
+
+
+@_add(
     "overlap-overwritten",
     "where windows overlap, the last one's gradient overwrites the others'",
     _GITHUB + "ahrefs/ocannl/issues/512",
