@@ -484,6 +484,23 @@ class Loss(torch.nn.Module):
         return F.cross_entropy(x, t)
 
 
+class LossOfIndices:
+    """The mean cross-entropy of rows of logits and class indices."""
+
+    def forward(self, x: NDArray[Any], t: NDArray[Any]) -> Any:
+        """Return the loss."""
+        shifted = x - x.max(1, keepdims=True)
+        self.log_p = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+        self.rows = np.arange(len(t)), t
+        return -self.log_p[self.rows].mean(dtype=x.dtype)
+
+    def backward(self, dy: NDArray[Any]) -> NDArray[Any]:
+        """Return dx."""
+        dx = np.exp(self.log_p)
+        dx[self.rows] -= 1
+        return np.asarray(dx * dy / dx.dtype.type(len(dx)))
+
+
 class Pool:
     """An average pooling that has to be told its stride."""
 
@@ -520,95 +537,6 @@ def told_all(
 ) -> Tensor:
     """Convolve; stride and padding have to be given."""
     return F.conv2d(input, weight, bias, stride, padding)
-
-
-class HandingOn(torch.nn.Module):
-    """Hands all keywords on to torch's layer."""
-
-    def __init__(self, num_features: int, **keywords: Any) -> None:
-        super().__init__()
-        self.inner = torch.nn.BatchNorm2d(num_features, **keywords)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the output."""
-        return self.inner(x)
-
-
-FORMS: list[tuple[Any, str, dict[str, Any], str]] = [
-    (Rectifier, "relu", {}, "inplace: kept at torch's default, no such argument of Rectifier"),
-    (
-        LastSoftmax,
-        "softmax",
-        {"unbatched": False, "empty": False},
-        "dim: the last axis in every call, no such",
-    ),
-    (softmax_of_rows, "softmax", {}, "dim: the last axis in every call, no such argument of softmax_of_rows"),
-    (F.softmax, "softmax", {"without": ["dim"]}, "dim: not claimed"),
-    (Loss, "cross_entropy", {}, "ignore_index, label_smoothing, reduction, weight: kept at torch's default"),
-    (Pool, "avg_pool2d", {"unbatched": False, "special_values": False}, "gradients: Pool has no backward"),
-    (Flat, "flatten", {"layouts": False}, "end_dim, start_dim: kept at torch's default"),
-    (told_all, "conv2d", {}, "dilation, groups: kept at torch's default"),
-    (HandingOn, "batch_norm", {"special_values": False}, "special_values: not claimed"),
-]
-
-
-@pytest.mark.parametrize(("candidate", "like", "claims", "said"), FORMS)
-def test_a_right_layer_is_called_with_what_it_takes(
-    candidate: Any, like: str, claims: dict[str, Any], said: str
-) -> None:
-    report = check(candidate, like, EXAMPLES, supports=claims)
-    assert report.passed, str(report)
-    assert any(line.startswith(said) for line in report.left_out), report.left_out
-
-
-def test_a_weight_of_inputs_by_outputs_is_given_and_taken_transposed() -> None:
-    report = check(Dense, "linear", EXAMPLES, supports=MATRICES)
-    assert report.passed, str(report)
-    note = "layer.W is torch's transposed: given so, and so is its gradient taken"
-    assert report.notes == [note]
-    assert f"  note: {note}" in str(report)
-
-
-def test_a_weight_in_another_order_of_axes_is_not_taken_for_torchs() -> None:
-    arrays = (("input", Array((1, 2, 3, 3))), ("weight", Array((3, 2, 2, 2))))
-    with pytest.raises(AssertionError, match=r"layer.W has shape \(2, 2, 2, 3\), torch's weight has \(3, 2"):
-        assert_parity(ChannelsLastKernel, Case("conv2d", arrays))
-
-
-def test_a_gradient_transposed_to_the_layers_own_weight_is_refused() -> None:
-    report = check(WithRowsGradient, "linear", EXAMPLES, supports=MATRICES)
-    assert report.differences[0].message.endswith(" as layer.W"), str(report)
-
-
-class Swallowing(torch.nn.Module):
-    """Hands on keywords that are not taken."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, **keywords: Any) -> None:
-        super().__init__(**keywords)
-        self.inner = torch.nn.Conv2d(in_channels, out_channels, kernel_size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the output."""
-        return self.inner(x)
-
-
-def test_a_keyword_that_the_constructor_hands_on_in_vain_is_no_difference() -> None:
-    report = check(Swallowing, "conv2d", EXAMPLES)
-    assert not report.tested
-    assert "got an unexpected keyword argument" in str(report)
-    without = ["stride", "padding", "dilation", "groups"]
-    assert check(Swallowing, "conv2d", EXAMPLES, supports={"without": without}).passed
-
-
-def test_an_exception_is_shown_with_its_place_and_how_to_leave_it_out() -> None:
-    report = check(refusing, "conv2d", EXAMPLES)
-    assert report.tested
-    message = report.differences[0].message
-    assert message.startswith("raised NotImplementedError at ")
-    assert "test_users_layers.py:" in message
-    assert "in refusing (`raise NotImplementedError`), where torch computes a result" in message
-    assert "if this is not claimed, leave it out: --without groups" in report.diagnosis
-    assert check(refusing, "conv2d", EXAMPLES, supports={"without": ["groups"]}).passed
 
 
 class Dense:
@@ -649,7 +577,122 @@ class Tripled(Dense):
         return dx
 
 
+class Rows(Dense):
+    """Takes rows only."""
+
+    def backward(self, dy: NDArray[Any]) -> NDArray[Any]:
+        """Return dx."""
+        self.dW, self.db = self.x.T @ dy, dy.sum(0)
+        return np.asarray(dy @ self.W.T)
+
+
 MATRICES = {"unbatched": False, "empty": False}
+
+
+class HandingOn(torch.nn.Module):
+    """Hands all keywords on to torch's layer."""
+
+    def __init__(self, num_features: int, **keywords: Any) -> None:
+        super().__init__()
+        self.inner = torch.nn.BatchNorm2d(num_features, **keywords)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output."""
+        return self.inner(x)
+
+
+FORMS: list[tuple[Any, str, dict[str, Any], str]] = [
+    (Rectifier, "relu", {}, "inplace: kept at torch's default, no such argument of Rectifier"),
+    (
+        LastSoftmax,
+        "softmax",
+        {"unbatched": False, "empty": False},
+        "dim: the last axis in every call, no such",
+    ),
+    (softmax_of_rows, "softmax", {}, "dim: the last axis in every call, no such argument of softmax_of_rows"),
+    (F.softmax, "softmax", {"without": ["dim"]}, "dim: not claimed"),
+    (Loss, "cross_entropy", {}, "ignore_index, label_smoothing, reduction, weight: kept at torch's default"),
+    (
+        LossOfIndices,
+        "cross_entropy",
+        {"without": ["unbatched", "empty", "further_axes", "class_probabilities", "special_values"]},
+        "ignore_index, label_smoothing, reduction, weight: kept at torch's default",
+    ),
+    (
+        Rows,
+        "linear",
+        {"without": ["unbatched", "empty", "further_axes"]},
+        "unbatched, further_axes, empty: not",
+    ),
+    (Pool, "avg_pool2d", {"unbatched": False, "special_values": False}, "gradients: Pool has no backward"),
+    (Flat, "flatten", {"layouts": False}, "end_dim, start_dim: kept at torch's default"),
+    (told_all, "conv2d", {}, "dilation, groups: kept at torch's default"),
+    (HandingOn, "batch_norm", {"special_values": False}, "special_values: not claimed"),
+]
+
+
+@pytest.mark.parametrize(("candidate", "like", "claims", "said"), FORMS)
+def test_a_right_layer_is_called_with_what_it_takes(
+    candidate: Any, like: str, claims: dict[str, Any], said: str
+) -> None:
+    report = check(candidate, like, EXAMPLES, supports=claims)
+    assert report.passed, str(report)
+    assert any(line.startswith(said) for line in report.left_out), report.left_out
+
+
+def test_a_weight_of_inputs_by_outputs_is_given_and_taken_transposed() -> None:
+    report = check(Dense, "linear", EXAMPLES, supports=MATRICES)
+    assert report.passed, str(report)
+    note = "layer.W is torch's transposed: given so, and so is its gradient taken"
+    assert report.notes == [note]
+    assert f"  note: {note}" in str(report)
+
+
+def test_a_weight_in_another_order_of_axes_is_not_taken_for_torchs() -> None:
+    arrays = (("input", Array((1, 2, 3, 3))), ("weight", Array((3, 2, 2, 2))))
+    with pytest.raises(AssertionError, match=r"layer.W has shape \(2, 2, 2, 3\), torch's weight has \(3, 2"):
+        assert_parity(ChannelsLastKernel, Case("conv2d", arrays))
+
+
+def test_a_gradient_transposed_to_the_layers_own_weight_is_refused() -> None:
+    report = check(WithRowsGradient, "linear", EXAMPLES, supports=MATRICES)
+    assert report.differences[0].message.endswith(" as layer.W"), str(report)
+
+
+def test_class_probabilities_are_what_a_loss_of_indices_is_told_to_leave_out() -> None:
+    report = check(LossOfIndices, "cross_entropy", EXAMPLES, supports={"unbatched": False, "empty": False})
+    assert any("--without class_probabilities" in line for line in report.diagnosis), str(report)
+
+
+class Swallowing(torch.nn.Module):
+    """Hands on keywords that are not taken."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self.inner = torch.nn.Conv2d(in_channels, out_channels, kernel_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output."""
+        return self.inner(x)
+
+
+def test_a_keyword_that_the_constructor_hands_on_in_vain_is_no_difference() -> None:
+    report = check(Swallowing, "conv2d", EXAMPLES)
+    assert not report.tested
+    assert "got an unexpected keyword argument" in str(report)
+    without = ["stride", "padding", "dilation", "groups"]
+    assert check(Swallowing, "conv2d", EXAMPLES, supports={"without": without}).passed
+
+
+def test_an_exception_is_shown_with_its_place_and_how_to_leave_it_out() -> None:
+    report = check(refusing, "conv2d", EXAMPLES)
+    assert report.tested
+    message = report.differences[0].message
+    assert message.startswith("raised NotImplementedError at ")
+    assert "test_users_layers.py:" in message
+    assert "in refusing (`raise NotImplementedError`), where torch computes a result" in message
+    assert "if this is not claimed, leave it out: --without groups" in report.diagnosis
+    assert check(refusing, "conv2d", EXAMPLES, supports={"without": ["groups"]}).passed
 
 
 def in_numpy(input: Any, weight: Any, bias: Any = None) -> Any:

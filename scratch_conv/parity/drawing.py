@@ -70,6 +70,7 @@ def draw_batch(draw: Draw, supports: Supports) -> tuple[int, ...]:
 
 def draw_shape(draw: Draw, supports: Supports, least: int, most: int, longest: int) -> tuple[int, ...]:
     """Draw a shape of up to `most` axes, at least `least` without unbatched inputs; one in eight is empty."""
+    most = most if supports.further_axes else least
     numbers = [n for n in _AXES if (supports.unbatched or n >= least) and n <= most]
     shape = [draw(st.integers(1, longest)) for _ in range(draw(st.sampled_from(numbers)))]
     if shape and supports.empty and draw(st.integers(0, 7)) == 7:

@@ -21,6 +21,8 @@ def features_of(case: Case) -> list[str]:
     words = {name for name, value in case.arguments if name == "padding" and isinstance(value, str)}
     needed = {
         "unbatched": len(input.shape) < operator.batched_axes,
+        "further_axes": operator.batched_axes == 2 < len(input.shape),
+        "class_probabilities": "target" in case.tensors and case.tensors["target"].dtype is None,
         "empty": 0 in input.shape,
         "layouts": layouts != {"contiguous"},
         "special_values": bool(case.kinds() & {"special", "zeros"}),

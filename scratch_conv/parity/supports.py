@@ -38,6 +38,8 @@ class Supports:
         dtypes: names of the dtypes it takes; those that torch's operator lacks are never drawn.
         layouts: takes channels_last, transposed, sliced and expanded tensors; False: contiguous ones only.
         unbatched: takes an input without its batch axis.
+        further_axes: takes more axes than (N, C), where the operator is not one of pictures.
+        class_probabilities: a loss takes them as its target, besides the classes' indices.
         empty: takes a batch of zero.
         special_values: NaN, infinities, -0.0, subnormals and the largest numbers.
         rectangular: kernel_size, stride, padding and dilation may differ between height and width.
@@ -53,6 +55,8 @@ class Supports:
     dtypes: tuple[str, ...] = ("float32", "float64")
     layouts: bool = True
     unbatched: bool = True
+    further_axes: bool = True
+    class_probabilities: bool = True
     empty: bool = True
     special_values: bool = True
     rectangular: bool = True

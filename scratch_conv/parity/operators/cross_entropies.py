@@ -190,11 +190,13 @@ def _derivatives(loss: _Loss, directions: dict[str, Tensor], reduced: bool, soft
 def _cases(draw: Draw, supports: Supports) -> Case:
     dtype = draw_dtype(draw, supports, FLOATS)
     classes = draw(st.integers(1, 6))
-    batches = [(1,), (2,), (4,), (2, 3), (2, 2, 2)] + ([()] if supports.unbatched else [])
+    batches: list[tuple[int, ...]] = [(1,), (2,), (4,)]
+    batches += [(2, 3), (2, 2, 2)] if supports.further_axes else []
+    batches += [()] if supports.unbatched else []
     batches += [(0,)] if supports.empty else []
     batch: tuple[int, ...] = draw(st.sampled_from(batches))
     shape = (*batch[:1], classes, *batch[1:])
-    probable = draw(st.booleans())
+    probable = supports.class_probabilities and draw(st.booleans())
     shapes: dict[str, tuple[int, ...]] = {"input": shape, "target": shape if probable else batch}
     if supports.takes("weight") and draw(st.booleans()):
         shapes["weight"] = (classes,)
