@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
 from torch import Tensor
 
-from scratch_conv.parity import Case, Supports
+from scratch_conv.parity import Case, Supports, assert_parity, cases
 from scratch_conv.parity.arrays import Array, Kind
 from scratch_conv.parity.comparison import compare
+from scratch_conv.parity.operators.convolution import convolve_inside
 
 
 def conv_case(
@@ -103,3 +105,12 @@ def test_another_exception_is_told() -> None:
     assert found(angry, case) == ["exception"]
     assert found(F.conv2d, case) == []
     assert found(lambda *tensors, **arguments: tensors[0], case) == ["exception"]
+
+
+@pytest.mark.parametrize("like", ["conv1d", "conv2d"])
+def test_the_definition_of_convolution_without_padding_is_torchs(like: str) -> None:
+    @given(cases(like, {"special_values": False}))
+    def hold(case: Case) -> None:
+        assert_parity(convolve_inside, case)
+
+    hold()

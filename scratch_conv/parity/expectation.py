@@ -127,7 +127,7 @@ def _exceptional(
 
 
 def _paths(operator: Operator, case: Case, values: Values) -> list[dict[str, Tensor]]:
-    """Run each of torch's own paths: oneDNN on and off, input contiguous and channels_last."""
+    """Run torch's own paths, oneDNN on and off, input contiguous and channels_last; and other right ways."""
     ways = []
     for onednn, memory_format in itertools.product((True, False), (None, torch.channels_last)):
         changed = Values(dict(values.tensors), values.grad_output, values.directions)
@@ -137,7 +137,7 @@ def _paths(operator: Operator, case: Case, values: Values) -> list[dict[str, Ten
             changed.tensors["input"] = values.tensors["input"].contiguous(memory_format=memory_format)
         with _onednn(onednn):
             ways.append(run(operator.reference, case, changed, operator.signature).results)
-    return ways
+    return ways + [run(way, case, values, operator.signature).results for way in operator.other_ways]
 
 
 @contextmanager

@@ -78,6 +78,11 @@ class Operator(ABC):
         return self.reference
 
     @property
+    def other_ways(self) -> tuple[Call, ...]:
+        """What else is right where infinities and NaN are in play, besides each of torch's own paths."""
+        return ()
+
+    @property
     def code(self) -> str:
         """Torch's own implementation as code, where torch.nn.functional is F."""
         return f"F.{self.name}"

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import torch
 from hypothesis import assume
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn.functional import pad
 
 from scratch_conv.parity.case import Case
 from scratch_conv.parity.drawing import (
@@ -24,6 +26,8 @@ from scratch_conv.parity.drawing import (
     some_tap_meets,
 )
 from scratch_conv.parity.operators.sums import SumOfProducts
+from scratch_conv.parity.rounding import accumulator_of
+from scratch_conv.parity.running import Call
 from scratch_conv.parity.supports import COMPLEX, FLOATS, INTEGERS, Supports
 
 T = TypeVar("T")
@@ -50,12 +54,67 @@ class Convolution(SumOfProducts):
         """Draw calls that differ from an accepted one in one argument."""
         return _invalid_cases(supports)
 
+    @property
+    def other_ways(self) -> tuple[Call, ...]:
+        """Leave the padding out, as torch's own paths do or not do, depending on the shapes."""
+        return (convolve_inside,)
+
     def constructor(self, tensors: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments of torch.nn.Conv2d."""
         out_channels, in_channels, *kernel_size = tensors["weight"].shape
         sizes = {"in_channels": in_channels * arguments.get("groups", 1), "out_channels": out_channels}
         bias = {} if "bias" in tensors else {"bias": False}
         return {**sizes, "kernel_size": tuple(kernel_size), **arguments, **bias}
+
+
+def convolve_inside(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Convolve by the definition, without the products whose pixel is padding: 0 · inf is none of them."""
+    if weight.ndim == 3:
+        numbers = ((0, _last(padding)) if not isinstance(padding, str) else padding, (1, _last(dilation)))
+        rows = input.unsqueeze(-2), weight.unsqueeze(-2), bias
+        return convolve_inside(*rows, (1, _last(stride)), *numbers, groups).squeeze(-2)
+    if input.ndim == 3:
+        return convolve_inside(input[None], weight, bias, stride, padding, dilation, groups)[0]
+    down, across = (_sides(padding, axis, weight.shape[2 + axis], as_pair(dilation)[axis]) for axis in (0, 1))
+    wide = accumulator_of(input.dtype)
+    pixels = _windows(pad(input.to(wide), (*across, *down)), weight, stride, dilation)
+    inside = _windows(pad(torch.ones_like(input[:1, :1]), (*across, *down)), weight, stride, dilation) != 0
+    batch, channels, *rest = pixels.shape
+    outs = weight.shape[0] // groups
+    taps = weight.to(wide).reshape(groups, outs, channels // groups, 1, 1, *weight.shape[2:])
+    products = pixels.reshape(batch, groups, 1, channels // groups, *rest) * taps
+    sums = torch.where(inside[:, None, None], products, 0).sum((3, 6, 7)).flatten(1, 2)
+    return (sums if bias is None else sums + bias.to(wide)[:, None, None]).to(input.dtype)
+
+
+def _last(numbers: Any) -> int:
+    return int(numbers[-1]) if isinstance(numbers, tuple) else int(numbers)
+
+
+def _sides(padding: Any, axis: int, taps: int, dilation: int) -> tuple[int, int]:
+    """Return the padding before and after one axis; of an uneven 'same', torch pads one more after it."""
+    if padding == "same":
+        total = dilation * (taps - 1)
+        return total // 2, total - total // 2
+    number = 0 if padding == "valid" else as_pair(padding)[axis]
+    return number, number
+
+
+def _windows(padded: Tensor, weight: Tensor, stride: Any, dilation: Any) -> Tensor:
+    """View (N, C, H, W) as (N, C, OH, OW, KH, KW)."""
+    windows = padded
+    for axis in (0, 1):
+        step, taps = as_pair(dilation)[axis], weight.shape[2 + axis]
+        windows = windows.unfold(2 + axis, step * (taps - 1) + 1, as_pair(stride)[axis])
+    return windows[..., :: as_pair(dilation)[0], :: as_pair(dilation)[1]]
 
 
 @st.composite
