@@ -144,7 +144,10 @@ def build(name: str) -> tuple[nn.Module, tuple[Any, ...]]:
         size = 299  # its auxiliary classifier takes no less
     if name in ("googlenet", "inception_v3"):
         arguments["init_weights"] = True
-    return models.get_model(name, **arguments), (pictures(size),)
+    model = models.get_model(name, **arguments)
+    if name.startswith("vit"):
+        model.heads.head.reset_parameters()  # torchvision's are zero, and so would be outputs and gradients
+    return model, (pictures(size),)
 
 
 def pictures(size: int) -> Tensor:
