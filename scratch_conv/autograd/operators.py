@@ -87,7 +87,12 @@ def _directly(function: type[Function]) -> type[Function]:
         function.setup_context(ctx, args, output)
         return output
 
-    own = {"forward": staticmethod(forward), "backward": staticmethod(function.backward)}
+    return _with_rules(function, forward=forward, backward=function.backward)
+
+
+def _with_rules(function: type[Function], **rules: Callable[..., Any]) -> type[Function]:
+    """Give a Function of another's name that consists of these rules alone."""
+    own = {name: staticmethod(rule) for name, rule in rules.items()}
     return new_class(function.__name__, (Function,), exec_body=lambda namespace: namespace.update(own))
 
 
@@ -165,9 +170,8 @@ def _nested(function: type[Function]) -> type[Function]:
         with fwAD._set_fwd_grad_enabled(True):
             return function.jvp(_Primals(ctx), *tangents)
 
-    rules = {name: staticmethod(getattr(function, name)) for name in ("forward", "setup_context", "backward")}
-    rules |= {"vmap": staticmethod(function.vmap), "jvp": staticmethod(jvp)}
-    return new_class(function.__name__, (Function,), exec_body=lambda namespace: namespace.update(rules))
+    kept = {name: getattr(function, name) for name in ("forward", "setup_context", "backward", "vmap")}
+    return _with_rules(function, **kept, jvp=jvp)
 
 
 class _Primals:

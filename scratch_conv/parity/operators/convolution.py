@@ -78,9 +78,9 @@ def convolve_inside(
 ) -> Tensor:
     """Convolve by the definition, without the products whose pixel is padding: 0 · inf is none of them."""
     if weight.ndim == 3:
-        numbers = ((0, _last(padding)) if not isinstance(padding, str) else padding, (1, _last(dilation)))
+        numbers = ((0, as_int(padding)) if not isinstance(padding, str) else padding, (1, as_int(dilation)))
         rows = input.unsqueeze(-2), weight.unsqueeze(-2), bias
-        return convolve_inside(*rows, (1, _last(stride)), *numbers, groups).squeeze(-2)
+        return convolve_inside(*rows, (1, as_int(stride)), *numbers, groups).squeeze(-2)
     if input.ndim == 3:
         return convolve_inside(input[None], weight, bias, stride, padding, dilation, groups)[0]
     down, across = (_sides(padding, axis, weight.shape[2 + axis], as_pair(dilation)[axis]) for axis in (0, 1))
@@ -95,8 +95,9 @@ def convolve_inside(
     return (sums if bias is None else sums + bias.to(wide)[:, None, None]).to(input.dtype)
 
 
-def _last(numbers: Any) -> int:
-    return int(numbers[-1]) if isinstance(numbers, tuple) else int(numbers)
+def as_int(number: int | tuple[int]) -> int:
+    """Return an argument for the one axis, given as an int or a tuple of one, as an int."""
+    return number[0] if isinstance(number, tuple) else number
 
 
 def _sides(padding: Any, axis: int, taps: int, dilation: int) -> tuple[int, int]:

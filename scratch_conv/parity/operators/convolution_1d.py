@@ -15,7 +15,7 @@ from scratch_conv.parity.drawing import (
     draw_length,
     some_tap_meets,
 )
-from scratch_conv.parity.operators.convolution import Convolution, draw_call, draw_padding
+from scratch_conv.parity.operators.convolution import Convolution, as_int, draw_call, draw_padding
 from scratch_conv.parity.supports import Supports
 
 
@@ -40,10 +40,6 @@ def _draw_number(draw: Draw, low: int, high: int) -> int | tuple[int]:
     return (value,) if draw(st.integers(0, 3)) == 3 else value
 
 
-def _as_int(value: int | tuple[int]) -> int:
-    return value[0] if isinstance(value, tuple) else value
-
-
 @st.composite
 def _cases(draw: Draw, supports: Supports) -> Case:
     dtype = draw_dtype(draw, supports, Convolution1d.dtypes)
@@ -53,11 +49,11 @@ def _cases(draw: Draw, supports: Supports) -> Case:
     dilation = _draw_number(draw, 1, 3) if supports.takes("dilation") else 1
     padding = draw_padding(draw, supports, lambda: _draw_number(draw, 0, 4))
     stride = _draw_number(draw, 1, 4) if supports.takes("stride") and padding != "same" else 1
-    window = _as_int(dilation) * (kernel_size - 1) + 1
-    margin = {"same": window, "valid": 0}[padding] if isinstance(padding, str) else _as_int(padding)
+    window = as_int(dilation) * (kernel_size - 1) + 1
+    margin = {"same": window, "valid": 0}[padding] if isinstance(padding, str) else as_int(padding)
     length = draw_length(draw, window - 2 * margin)
     # As in conv2d, of which torch makes it.
-    assume(some_tap_meets(length, _as_int(stride), margin, _as_int(dilation), kernel_size))
+    assume(some_tap_meets(length, as_int(stride), margin, as_int(dilation), kernel_size))
     shapes: dict[str, tuple[int, ...]] = {"input": (*draw_batch(draw, supports), in_channels, length)}
     shapes["weight"] = (out_channels, in_channels // groups, kernel_size)
     arguments = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
