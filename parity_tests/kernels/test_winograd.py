@@ -364,7 +364,7 @@ def test_blocks_are_even_and_fit(n: int, size: int, ins: int, outs: int, cuts: t
     run, fewest, num_threads = cuts
     with cut_up(*cuts):
         rows, columns = winograd._axes((size, size), PADDED, np.dtype(np.float32))
-        blocks = winograd._blocks((n, ins, size, size), outs, rows, columns, 4)
+        blocks = winograd._blocks((n, ins, size, size), outs, rows, columns, 4, num_threads)
     assert all(part.tiles.stop - part.tiles.start <= run for part in rows.evaluate)
     done = [
         (picture, tile)

@@ -35,13 +35,14 @@ Shapes and terms are those of `im2col`, with G = 1 group and 3 or 5 taps along e
 
 from functools import lru_cache
 from itertools import pairwise
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from scratch_conv.kernels.convolution import mec
 from scratch_conv.kernels.convolution.shapes import Shapes
-from scratch_conv.kernels.geometry import Array, Pair, Window
+from scratch_conv.kernels.geometry import Array, Pair, Window, pieces
 from scratch_conv.kernels.threads import get_num_threads, parallel, scratch
 
 _POINTS = {
@@ -59,6 +60,9 @@ _BLOCK_BYTES = 2**21, 3 * 2**22
 
 All the scratch memory of a block is at most 2.4 times that.
 """
+
+_PIECE_BYTES = 2**21
+"""Transformed weights of so much memory are worth a thread of their own."""
 
 
 def accepts(shapes: Shapes) -> bool:
@@ -86,8 +90,8 @@ def conv2d(x: Array, w: Array, bias: Array | None, window: Window, groups: int) 
     not: if anything that is not finite comes out, it is computed without them. So are the derivatives.
     """
     rows, columns = _axes((x.shape[2], x.shape[3]), window, x.dtype)
-    weights = _transformed_weights(np.kron(rows.taps, columns.taps), _flat(w).transpose(1, 2, 0))
-    y, finite = _convolve(x, weights, bias, window)
+    taps = np.kron(rows.taps, columns.taps)
+    y, finite = _convolve(x, taps, _flat(w).transpose(1, 2, 0), bias, window)
     return y if finite else mec.conv2d(x, w, bias, window, groups)
 
 
@@ -97,8 +101,7 @@ def conv2d_grad_input(grad_output: Array, w: Array, input_size: Pair, window: Wi
     backwards = window.backwards(input_size, size)
     rows, columns = _axes(size, backwards, w.dtype)
     turned = np.kron(rows.taps, columns.taps)[:, ::-1]
-    weights = _transformed_weights(turned, _flat(w).transpose(0, 2, 1))
-    grad_input, finite = _convolve(grad_output, weights, None, backwards)
+    grad_input, finite = _convolve(grad_output, turned, _flat(w).transpose(0, 2, 1), None, backwards)
     return grad_input if finite else mec.conv2d_grad_input(grad_output, w, input_size, window, groups)
 
 
@@ -106,50 +109,57 @@ def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int
     """Carry the gradient of y (N, O, OH, OW) back to w (O, C, KH, KW): dw = Gᵀ ((B x Bᵀ)ᵀ · (A dy Aᵀ)) G."""
     rows, columns = _axes((x.shape[2], x.shape[3]), window, x.dtype)
     outs, channels = grad_output.shape[1], x.shape[1]
-    blocks = _blocks(x.shape, outs, rows, columns, x.itemsize)
-    if not blocks:
+    shares = _shares(x.shape, outs, rows, columns, x.itemsize)
+    if not shares:
         return np.zeros((outs, channels, *window.kernel_size), dtype=x.dtype)
-    threads = min(get_num_threads(), len(blocks))
-    shares = np.empty((threads, rows.points, columns.points, channels, outs), dtype=x.dtype)
+    count = 1 if shares[0].outputs != slice(0, outs) else len(shares)
+    all_sums = _apart("weights", (count, rows.points * columns.points, channels, outs), x.dtype)
 
-    def work(share: int) -> None:
-        for number, block in enumerate(blocks[share::threads]):
+    def work(number: int) -> None:
+        share = shares[number]
+        sums = all_sums[number % count, ..., share.outputs]
+        sums = sums.reshape(rows.points, columns.points, *sums.shape[1:])
+        for turn, block in enumerate(share.blocks):
             pixels = _values("pixels", x[block.of_pixels], block.evaluate, columns.evaluate)
-            grads = _values("sums", grad_output[block.of_outputs], block.interpolate, columns.interpolate)
-            product = scratch("product", shares.shape[1:], x.dtype) if number else shares[share]
+            of_block = grad_output[:, share.outputs][block.of_outputs]
+            grads = _values("sums", of_block, block.interpolate, columns.interpolate)
+            product = scratch("product", sums.shape, x.dtype) if turn else sums
             np.matmul(pixels.swapaxes(2, 3), grads, out=product)
-            if number:
-                shares[share] += product
+            if turn:
+                sums += product
 
-    parallel(work, range(threads))
-    grad_weight = _weights_from(shares, rows, columns)
+    parallel(work, range(len(shares)))
+    grad_weight = _weights_from(all_sums, np.kron(rows.taps, columns.taps))
     if not np.isfinite(grad_weight).all():
         return mec.conv2d_grad_weight(grad_output, x, window, groups)
-    return grad_weight
+    return grad_weight.reshape(outs, channels, *window.kernel_size)
 
 
-def _convolve(x: Array, weights: Array, bias: Array | None, window: Window) -> tuple[Array, bool]:
-    """Give y for transformed weights (values, C, O), and whether all sums are finite."""
+def _convolve(x: Array, taps: Array, w: Array, bias: Array | None, window: Window) -> tuple[Array, bool]:
+    """Give y for weights w (C, KH·KW, O) and their transform (values, KH·KW); and whether it is finite."""
     size = window.output_size((x.shape[2], x.shape[3]))
     rows, columns = _axes((x.shape[2], x.shape[3]), window, x.dtype)
-    outs = weights.shape[2]
-    y = np.empty((x.shape[0], outs, *size), dtype=x.dtype)
+    y = np.empty((x.shape[0], w.shape[2], *size), dtype=x.dtype)
+    shares = _shares(x.shape, w.shape[2], rows, columns, x.itemsize)
+    weights = _apart("weights", (len(taps), *w.shape[::2]), x.dtype)
     by_value = weights.reshape(rows.points, columns.points, *weights.shape[1:])
     finite: list[bool] = []
+    _transform_weights(weights, taps, w)
 
-    def work(block: Block) -> None:
+    def work(piece: tuple[Block, slice]) -> None:
+        block, outs = piece
         pixels = _values("pixels", x[block.of_pixels], block.evaluate, columns.evaluate)
-        sums = _empty_values("sums", pixels.shape[:3], outs, x.dtype)
-        np.matmul(pixels, by_value, out=sums)
-        part = y[block.of_outputs]
+        part = y[:, outs][block.of_outputs]
+        sums = _empty_values("sums", pixels.shape[:3], part.shape[1], x.dtype)
+        np.matmul(pixels, by_value[..., outs], out=sums)
         outputs = _interpolated(sums, part.shape, block.interpolate, columns.interpolate)
         finite.append(bool(np.isfinite(outputs).all()))
         if bias is None:
             part[:] = outputs
         else:
-            np.add(outputs, bias[:, None, None], out=part)
+            np.add(outputs, bias[outs, None, None], out=part)
 
-    parallel(work, _blocks(x.shape, outs, rows, columns, x.itemsize))
+    parallel(work, [(block, share.outputs) for share in shares for block in share.blocks])
     return y, all(finite)
 
 
@@ -264,8 +274,30 @@ class Block(NamedTuple):
         return self.pictures, slice(None), self.interpolate.meets
 
 
-def _blocks(shape: tuple[int, ...], outs: int, rows: Axis, columns: Axis, itemsize: int) -> list[Block]:
-    """Cut the work on x (N, C, H, W) into blocks, as many pictures to each.
+class Share(NamedTuple):
+    """What one thread computes: some of the outputs of some of the blocks."""
+
+    blocks: list[Block]
+    outputs: slice
+
+
+def _shares(shape: tuple[int, ...], outs: int, rows: Axis, columns: Axis, itemsize: int) -> list[Share]:
+    """Share the work on x (N, C, H, W) out among the threads: the blocks; of few tiles rather the outputs.
+
+    Fewer tiles than outputs are less work than the weights, which each thread then has a part of to itself.
+    """
+    threads = get_num_threads()
+    if shape[0] * rows.tiles * columns.tiles < outs:
+        blocks = _blocks(shape, -(-outs // threads), rows, columns, itemsize, 1)
+        return [Share(blocks, part) for part in pieces(outs, 1, -(-outs // threads)) if blocks]
+    blocks = _blocks(shape, outs, rows, columns, itemsize, threads)
+    return [Share(blocks[first::threads], slice(0, outs)) for first in range(min(threads, len(blocks)))]
+
+
+def _blocks(
+    shape: tuple[int, ...], outs: int, rows: Axis, columns: Axis, itemsize: int, threads: int
+) -> list[Block]:
+    """Cut the work on x (N, C, H, W) into blocks, as many for each thread.
 
     A block's values are about as many as the weights', which are read again for each block.
     """
@@ -273,7 +305,6 @@ def _blocks(shape: tuple[int, ...], outs: int, rows: Axis, columns: Axis, itemsi
     fewest, most = _BLOCK_BYTES
     block_bytes = min(max(fewest, rows.points * columns.points * channels * outs * itemsize), most)
     run_bytes = _run_bytes(rows, columns, channels + outs, itemsize)
-    threads = get_num_threads()
     turns = -(-n // (max(1, block_bytes // max(1, run_bytes)) * threads))
     count = min(n, turns * threads)
     bounds = [n * part // count for part in range(count + 1)] if count else []
@@ -296,30 +327,33 @@ def _flat(w: Array) -> Array:
     return np.ascontiguousarray(w).reshape(outs, channels, height * width)
 
 
-def _transformed_weights(taps: Array, w: Array) -> Array:
-    """Multiply taps (values, KH·KW) by weights (I, KH·KW, J): gives (values, I, J)."""
-    channels, _, outs = w.shape
-    # A few numbers apart, the values don't fall into the same lines of the cache: 0.7 of the time.
-    padded = scratch("weights", (len(taps), channels * outs + 16), w.dtype)
-    weights = padded[:, : channels * outs].reshape(len(taps), channels, outs)
-    with np.errstate(all="ignore"):
-        np.matmul(np.ascontiguousarray(taps, dtype=w.dtype), w, out=weights.swapaxes(0, 1))
+def _transform_weights(weights: Array, taps: Array, w: Array) -> None:
+    """Write taps (values, KH·KW) times w (C, KH·KW, O) to weights (values, C, O)."""
+    taps = np.ascontiguousarray(taps, dtype=w.dtype)
+
+    def work(part: slice) -> None:
+        np.matmul(taps, w[part], out=weights[:, part].swapaxes(0, 1))
+
+    parallel(work, pieces(len(w), weights[:, 0].nbytes, _PIECE_BYTES))
+
+
+def _weights_from(sums: Array, taps: Array) -> Array:
+    """Give tapsᵀ (Σ sums) as (O, C, KH·KW), for sums (shares, values, C, O): the transpose."""
+    channels, outs = sums.shape[2:]
+    weights = np.empty((outs, channels, taps.shape[1]), dtype=sums.dtype)
+    taps = taps.astype(sums.dtype)
+
+    def work(part: slice) -> None:
+        total = sums[0, ..., part]
+        for share in sums[1:]:
+            total += share[..., part]
+        # By way of rows that are apart: the result's own, often a multiple of 2 KiB, take twice the time.
+        rows = _apart("product", weights[part].shape, sums.dtype)
+        np.matmul(total.transpose(1, 2, 0), taps, out=rows.swapaxes(0, 1))
+        weights[part] = rows
+
+    parallel(work, pieces(outs, sums[0, ..., 0].nbytes, _PIECE_BYTES))
     return weights
-
-
-def _weights_from(shares: Array, rows: Axis, columns: Axis) -> Array:
-    """Give Gᵀ (Σ shares) G as (O, C, KH, KW), for shares of (points, points, C, O): the transpose."""
-    channels, outs = shares.shape[3:]
-    taps = np.kron(rows.taps, columns.taps).astype(shares.dtype)
-    weights = np.empty((outs, channels, taps.shape[1]), dtype=shares.dtype)
-    total = shares[0]
-    with np.errstate(all="ignore"):
-        for share in shares[1:]:
-            total += share
-        np.matmul(
-            total.reshape(len(taps), channels, outs).transpose(1, 2, 0), taps, out=weights.swapaxes(0, 1)
-        )
-    return weights.reshape(outs, channels, rows.taps.shape[1], columns.taps.shape[1])
 
 
 def _empty_values(name: str, shape: tuple[int, ...], channels: int, dtype: Any) -> Array:
@@ -329,37 +363,44 @@ def _empty_values(name: str, shape: tuple[int, ...], channels: int, dtype: Any) 
 
 
 def _values(name: str, pixels: Array, rows: Part, columns: tuple[Part, ...]) -> Array:
-    """Transform pictures (n, C, h, w) along both axes: gives (points, points, tiles, C).
-
-    The products transpose: first w with C·h, then h with C, so that the channels end up side by side.
-    """
+    """Transform pictures (n, C, h, w) along both axes: gives (points, points, tiles, C)."""
     n, channels, height, width = pixels.shape
-    if not pixels.flags.c_contiguous:
-        pixels, same = scratch("part", pixels.shape, pixels.dtype), pixels
-        pixels[:] = same
-    lines = pixels.reshape(n, channels * height, width).swapaxes(1, 2)
+    turned = scratch("turned", (n, height, width, channels), pixels.dtype)
+    np.copyto(turned, pixels.transpose(0, 2, 3, 1))
     tiles, points = columns[-1].tiles.stop, columns[0].matrix.shape[1]
-    half = scratch("half", (tiles, points, n, channels, height), pixels.dtype)
+    padded = _apart("half", (tiles * points, n, height * channels), pixels.dtype)
+    half = padded.reshape(tiles, points, n, height, channels)
     for part in columns:
-        out = half[part.tiles].reshape(len(part.rows), n, channels * height).swapaxes(0, 1)
-        np.matmul(part.rows, lines[:, part.meets], out=out)
+        out = half[part.tiles].reshape(len(part.rows), n, height, channels).transpose(1, 2, 0, 3)
+        np.matmul(part.rows, turned[:, :, part.meets], out=out)
     values = scratch(name, (points, n, tiles, *rows.matrix.shape[:2], channels), pixels.dtype)
     out = values.reshape(points, n, tiles, len(rows.rows), channels)
-    np.matmul(rows.rows, half.transpose(1, 2, 0, 4, 3), out=out)
+    np.matmul(rows.rows, half.transpose(1, 2, 0, 3, 4), out=out)
     by_tile = values.reshape(points, n * tiles * len(rows.matrix), rows.matrix.shape[1], channels)
     return by_tile.transpose(2, 0, 1, 3)
+
+
+def _apart(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Give scratch memory whose rows (all but the last two axes together) are a few numbers apart.
+
+    A whole multiple of 4 KiB apart, all rows would fall into the same lines of the cache: twice the time.
+    """
+    *rows, height, width = shape
+    padded = scratch(name, (prod(rows), height * width + 16), dtype)
+    return padded[:, : height * width].reshape(shape)
 
 
 def _interpolated(sums: Array, shape: tuple[int, ...], rows: Part, columns: tuple[Part, ...]) -> Array:
     """Carry sums (points, points, tiles, O) to outputs (n, O, h, w): the transpose of `_values`."""
     n, outs, height, width = shape
     tiles, points = columns[-1].tiles.stop, columns[0].matrix.shape[1]
-    half = scratch("half", (tiles, points, n, outs, height), sums.dtype)
+    padded = _apart("half", (tiles * points, n, outs * height), sums.dtype)
+    half = padded.reshape(tiles, points, n, outs, height)
     by_column = sums.transpose(1, 2, 0, 3).reshape(points, n, tiles, len(rows.rows), outs)
     np.matmul(by_column.swapaxes(3, 4), rows.rows, out=half.transpose(1, 2, 0, 3, 4))
     outputs = scratch("outputs", shape, sums.dtype)
     lines = outputs.reshape(n, outs * height, width)
     for part in columns:
-        values = half[part.tiles].reshape(len(part.rows), n, outs * height).transpose(1, 2, 0)
+        values = padded[part.tiles.start * points : part.tiles.stop * points].transpose(1, 2, 0)
         np.matmul(values, part.rows, out=lines[:, :, part.meets])
     return outputs
