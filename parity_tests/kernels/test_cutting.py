@@ -233,14 +233,21 @@ def stacks(layer: Layer) -> bool:
     return layer.w[0].size < (height - 1) * 2 * outs
 
 
-def bytes_of_a_row(layer: Layer) -> tuple[int, int, int]:
-    """Count what MEC needs for one row of outputs: the lowered pixels, those stacked, and the outputs."""
+def skips(window: Window) -> bool:
+    """Tell whether tap columns skip pixels that others meet: the pictures are copied first then."""
+    steps = zip(window.stride, window.kernel_size, strict=True)
+    return window.stride != (1, 1) and window.dilation == (1, 1) and all(step <= size for step, size in steps)
+
+
+def bytes_of_a_row(layer: Layer) -> tuple[int, int, int, int]:
+    """Count what MEC needs for one row of outputs: the pixels, lowered and stacked, and the outputs."""
     stride, dilation, height = layer.window.stride[0], layer.window.dilation[0], layer.window.kernel_size[0]
     remainders = {i * dilation % stride for i in range(height)}
     width = layer.output_size[1] * layer.x.itemsize
     columns = layer.x.shape[1] * layer.window.kernel_size[1] * width
     stacked = columns * height + layer.groups * width  # and ones, for a bias
-    return columns * len(remainders), stacked * stacks(layer), len(layer.w) * width
+    pictures = layer.x.shape[1] * math.prod(layer.window.stride) * width * skips(layer.window)
+    return pictures, columns * len(remainders), stacked * stacks(layer), len(layer.w) * width
 
 
 CUTS = st.sampled_from([1, 2_000, 20_000, 2**22]), st.sampled_from([1, 16, 100, 512]), st.integers(1, 3)
@@ -257,15 +264,15 @@ def test_mec_cuts_blocks_that_fit_and_are_not_smaller_than_needed(
         (picture, row)
         for block in blocks
         for picture in range(n)[block.pictures]
-        for row in range(height)[block.rows]
+        for row in range(height)[block.part.rows]
     ]
     assert sorted(done) == list(np.ndindex(n, height))
 
     if len(layer.w) == layer.groups:
         few_columns = 1
-    lowered, stacked, sums = bytes_of_a_row(layer)
-    row_bytes = lowered + stacked + 2 * sums
-    rows = max(block.rows.stop - block.rows.start for block in blocks)
+    copied, lowered, stacked, sums = bytes_of_a_row(layer)
+    row_bytes = copied + lowered + stacked + 2 * sums
+    rows = max(block.part.rows.stop - block.part.rows.start for block in blocks)
     assert rows == height or (rows + 1) * row_bytes > block_bytes
     assert rows == height or rows * width >= few_columns
     assert rows * row_bytes <= block_bytes or (rows - 1) * width < few_columns
@@ -300,17 +307,17 @@ def test_mec_cuts_rows_that_are_too_long(layer: Layer, most_bytes: int, few_colu
         blocks = blocks_of(layer)
     done = np.zeros((len(layer.x), *layer.output_size), dtype=int)
     for block in blocks:
-        done[block.pictures, block.rows, block.columns] += 1
+        done[block.pictures, block.part.rows, block.part.columns] += 1
     assert (done == 1).all()
     height, width = layer.window.kernel_size[0], layer.output_size[1]
     below = (height - 1) * layer.window.dilation[0] // layer.window.stride[0]
-    lowered, stacked, sums = (part // width for part in bytes_of_a_row(layer))
-    column = lowered + stacked + 2 * sums
-    columns = max(block.columns.stop - block.columns.start for block in blocks)
+    copied, lowered, stacked, sums = (part // width for part in bytes_of_a_row(layer))
+    column = copied + lowered + stacked + 2 * sums
+    columns = max(block.part.columns.stop - block.part.columns.start for block in blocks)
     assert columns == 1 or columns * (1 + below) * column <= most_bytes
     assert columns == width or (columns + 1) * (1 + below) * column > most_bytes
     for block in blocks:
-        rows = block.rows.stop - block.rows.start
+        rows = block.part.rows.stop - block.part.rows.start
         needed = block.side * columns * (column * rows + lowered * below)
         assert needed <= 2 * most_bytes or columns == rows == block.side == 1
 
@@ -335,14 +342,14 @@ def test_mec_takes_the_memory_that_its_blocks_count_on(
 ) -> None:
     """And the rows that the last taps of a block meet below it. Its operations share the lowered pixels."""
     x, w, window, groups = layer
-    lowered, stacked, sums = bytes_of_a_row(layer)
+    _, lowered, stacked, sums = bytes_of_a_row(layer)
     with mec_cutting(block_bytes, few_columns, 1), pytest.MonkeyPatch.context() as patch:
         patch.setattr(mec, "_MANY_MORE", 0)  # the gradient of the input is no convolution
         block = blocks_of(layer)[0]
         operations = layer.operations("mec")
         taken = {name: scratch_taken(operation) for name, operation in operations.items()}
         in_all = scratch_taken(*operations.values())
-    rows, pictures = block.rows.stop - block.rows.start, block.pictures.stop - block.pictures.start
+    rows, pictures = block.part.rows.stop - block.part.rows.start, block.pictures.stop - block.pictures.start
     height = window.kernel_size[0]
     below = (height - 1) * window.dilation[0] // window.stride[0]
     lowered *= (rows + below) * pictures
@@ -354,10 +361,12 @@ def test_mec_takes_the_memory_that_its_blocks_count_on(
     multiplied = columns * height + groups if stacks(layer) else columns
     weights = multiplied * len(w) // groups * pictures // block.side * x.itemsize
     products = columns * rows * layer.output_size[1] * pictures * x.itemsize
-    assert taken["forward"] == lowered + stacked + sums + added
-    assert taken["grad_weight"] == lowered + stacked + weights
+    read = math.prod(axis.stop - axis.start for axis in block.part.reads)
+    copied = read * x.shape[1] * pictures * x.itemsize * skips(window)
+    assert taken["forward"] == copied + lowered + stacked + sums + added
+    assert taken["grad_weight"] == copied + lowered + stacked + weights
     assert taken["grad_input"] == lowered + products
-    assert in_all == lowered + stacked + sums + max(added, weights, products)
+    assert in_all == copied + lowered + stacked + sums + max(added, weights, products)
 
 
 @given(layers(), st.integers(1, 4))

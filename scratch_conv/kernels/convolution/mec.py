@@ -18,7 +18,8 @@ those of `im2col`.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from scratch_conv.kernels.convolution.shapes import Shapes
 from scratch_conv.kernels.geometry import Array, Pair, Window
 from scratch_conv.kernels.threads import get_num_threads, parallel, scratch
 
-_BLOCK_BYTES = 2**22
+_BLOCK_BYTES = 2**23
 """A block of work, lowered, with its sums, takes about this much memory, which stays near the core."""
 
 _MOST_BYTES = 2**24
@@ -58,7 +59,7 @@ def conv2d(x: Array, w: Array, bias: Array | None, window: Window, groups: int) 
         # Whole rows of one picture are summed where they belong.
         in_place = part.shape[3:] == (1, size[1])
         sums = part.reshape(shape) if in_place else scratch("sums", shape, x.dtype)
-        for i, pixels in enumerate(_lowered_rows(x, block, groups, stacks)):
+        for i, pixels in enumerate(_lowered_rows(x, block, window, groups, stacks)):
             if i == 0:
                 np.matmul(w_rows[i], pixels, out=sums)
             else:
@@ -89,7 +90,7 @@ def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int
     def work(share: int) -> None:
         for block in shares[share]:
             columns = _rows(block.of_outputs(grad_output), groups).swapaxes(2, 3)
-            for i, pixels in enumerate(_lowered_rows(x, block, groups, stacks)):
+            for i, pixels in enumerate(_lowered_rows(x, block, window, groups, stacks)):
                 product = scratch("product", (len(pixels), groups, rows, outs), x.dtype)
                 sums[share, :, i] += np.matmul(pixels, columns, out=product).sum(axis=0)
 
@@ -116,8 +117,9 @@ def conv2d_grad_input(grad_output: Array, w: Array, input_size: Pair, window: Wi
             lowered[:] = 0
             for i, pixels in enumerate(_tap_rows(lowered, block, groups)):
                 pixels += np.matmul(w_columns[i], rows, out=scratch("product", pixels.shape, w.dtype))
-            for taps, pixels in _met(lowered, grad_input, block):
-                pixels += taps
+            pictures = block.of_read(grad_input)
+            for taps, pixels in block.part.met:
+                pictures[pixels] += lowered[taps]
 
     parallel(work, _by_pictures(_blocks(grad_input, w.shape, window, groups, size)))
     return grad_input
@@ -154,19 +156,106 @@ class Block(NamedTuple):
 
     pictures: slice
     side: int
-    rows: slice
-    columns: slice
-    window: Window
-    """The window as these rows and columns see it: those before them are like a smaller padding."""
+    part: "Part"
 
     def of_pictures(self, x: Array) -> Array:
         """View the block's pictures of x (N, C, H, W) as (m, C, H, side, W)."""
         part = x[self.pictures]
         return part.reshape(len(part) // self.side, self.side, *part.shape[1:]).transpose(0, 2, 3, 1, 4)
 
+    def of_read(self, x: Array) -> Array:
+        """View what the block reads of x (N, C, H, W) as (m, C, rows, side, columns)."""
+        rows, columns = self.part.reads
+        return self.of_pictures(x)[:, :, rows, :, columns]
+
     def of_outputs(self, y: Array) -> Array:
         """View the block's part of y (N, O, OH, OW) as (m, O, rows, side, columns)."""
-        return self.of_pictures(y)[:, :, self.rows, :, self.columns]
+        return self.of_pictures(y)[:, :, self.part.rows, :, self.part.columns]
+
+
+class Part(NamedTuple):
+    """A part of the outputs of a picture, and how the pixels that it needs are lowered.
+
+    An index is one into lowered (m, C, KW, remainders, rows of one remainder, side, OW), or into what is
+    read of the pictures (m, C, rows, side, columns).
+    """
+
+    rows: slice
+    columns: slice
+    reads: tuple[slice, slice]
+    """The rows and columns of the pictures that are read."""
+    lowered_shape: tuple[int, int, int, int]
+    """KW, remainders, rows of one remainder, OW."""
+    met: list[tuple[Any, Any]]
+    """For each remainder of rows and tap column: where in lowered the pixels belong, and where they are."""
+    padding: list[Any]
+    """Where in lowered no pixels are: at the ends of rows, and in rows beyond the first or the last."""
+    run: tuple[slice, list[int]] | None
+    """If rows are as long as those of the outputs: which of lowered they are, and each tap column's shift."""
+    tap_rows: list[tuple[int, slice]]
+    """For each tap row, the remainder and the rows of it that it meets."""
+
+
+@lru_cache(maxsize=1024)
+def _part(window: Window, input_size: Pair, row: int, rows: int, column: int, columns: int) -> Part:
+    """Describe the part of so many rows and columns, from that row and column on."""
+    remainders, height = _remainders(window), _rows_below(window) + rows
+    # The rows and columns before them are like a smaller padding.
+    top = window.padding[0][0] - row * window.stride[0]
+    left = window.padding[1][0] - column * window.stride[1]
+    seen = [window._replace(padding=((top - remainder, 0), (left, 0))) for remainder in remainders]
+    rows_met = [each.inside(0, 0, input_size[0], height) for each in seen]
+    columns_met = [seen[0].inside(1, j, input_size[1], columns) for j in range(window.kernel_size[1])]
+    reads = _around_all(rows_met), _around_all(columns_met)
+    whole_rows = window.stride == (1, 1) and columns == input_size[1]
+    steps = [divmod(i * window.dilation[0], window.stride[0]) for i in range(window.kernel_size[0])]
+    return Part(
+        rows=slice(row, row + rows),
+        columns=slice(column, column + columns),
+        reads=reads,
+        lowered_shape=(window.kernel_size[1], len(remainders), height, columns),
+        met=[
+            (
+                (..., j, number, rows_filled, slice(None), columns_filled),
+                (..., _within(reads[0], row_pixels), slice(None), _within(reads[1], column_pixels)),
+            )
+            for number, (rows_filled, row_pixels) in enumerate(rows_met)
+            for j, (columns_filled, column_pixels) in enumerate(columns_met)
+        ],
+        padding=[
+            (..., number, margin, slice(None), slice(None))
+            for number, (filled, _) in enumerate(rows_met)
+            for margin in _beside(filled, height)
+        ]
+        + [
+            (slice(None), slice(None), j, ..., margin)
+            for j, (filled, _) in enumerate(columns_met)
+            for margin in _beside(filled, columns)
+        ],
+        run=(rows_met[0][0], [j * window.dilation[1] - left for j in range(window.kernel_size[1])])
+        if whole_rows
+        else None,
+        tap_rows=[(remainders.index(rest), slice(start, start + rows)) for start, rest in steps],
+    )
+
+
+def _around_all(met: list[tuple[slice, slice]]) -> slice:
+    """Give the least slice of pixels in which all those met are."""
+    pixels = [pixels for _, pixels in met if pixels.stop]
+    return slice(
+        min((each.start for each in pixels), default=0), max((each.stop for each in pixels), default=0)
+    )
+
+
+def _within(read: slice, pixels: slice) -> slice:
+    """Give the slice of what is read in which some pixels are."""
+    return slice(pixels.start - read.start, pixels.stop - read.start, pixels.step) if pixels.stop else pixels
+
+
+def _beside(filled: slice, length: int) -> list[slice]:
+    """Give what is before and behind a slice of an axis, where there is something."""
+    margins = slice(0, filled.start or 0), slice(filled.stop, length)
+    return [margin for margin in margins if margin.start < margin.stop]
 
 
 def _blocks(x: Array, w_shape: tuple[int, ...], window: Window, groups: int, size: Pair) -> list[Block]:
@@ -181,6 +270,8 @@ def _blocks(x: Array, w_shape: tuple[int, ...], window: Window, groups: int, siz
     lowered, sums = taps * len(_remainders(window)), 2 * w_shape[0]
     if _stacks(w_shape, groups):
         lowered += taps * window.kernel_size[0] + groups
+    if _skips(window):
+        lowered += channels * window.stride[0] * window.stride[1]
     column_bytes = (lowered + sums) * x.itemsize
     columns = min(size[1], max(1, _MOST_BYTES // (column_bytes * (1 + _rows_below(window)))))
     row_bytes = column_bytes * columns
@@ -193,7 +284,14 @@ def _blocks(x: Array, w_shape: tuple[int, ...], window: Window, groups: int, siz
     turns = -(-n // (many * side * threads))
     step = -(-n // (turns * threads * side)) * side
     parts = [
-        (slice(row, min(row + rows, size[0])), slice(column, min(column + columns, size[1])))
+        _part(
+            window,
+            (x.shape[2], x.shape[3]),
+            row,
+            min(rows, size[0] - row),
+            column,
+            min(columns, size[1] - column),
+        )
         for row in range(0, size[0], rows)
         for column in range(0, size[1], columns)
     ]
@@ -203,15 +301,8 @@ def _blocks(x: Array, w_shape: tuple[int, ...], window: Window, groups: int, siz
         for pictures in (slice(first, first + whole), slice(first + whole, min(first + step, n))):
             if pictures.start < pictures.stop:
                 count = min(side, pictures.stop - pictures.start)
-                blocks += [_block(pictures, count, *part, window) for part in parts]
+                blocks += [Block(pictures, count, part) for part in parts]
     return blocks
-
-
-def _block(pictures: slice, side: int, rows: slice, columns: slice, window: Window) -> Block:
-    (top, bottom), (left, right) = window.padding
-    above, before = rows.start * window.stride[0], columns.start * window.stride[1]
-    seen = window._replace(padding=((top - above, bottom), (left - before, right)))
-    return Block(pictures, side, rows, columns, seen)
 
 
 def _by_pictures(blocks: list[Block]) -> list[list[Block]]:
@@ -239,12 +330,12 @@ def _stacks(shape: tuple[int, ...], groups: int) -> bool:
     return height * width * channels < 2 * (height - 1) * outs // groups
 
 
-def _lowered_rows(x: Array, block: Block, groups: int, stacks: bool) -> Iterator[Array]:
+def _lowered_rows(x: Array, block: Block, window: Window, groups: int, stacks: bool) -> Iterator[Array]:
     """Lower a block, and give the pixels of each tap row as (m, G, C/G·KW, rows·side·OW).
 
     Or those of all together, and below them a row of ones, which a bias is multiplied by.
     """
-    tap_rows = list(_tap_rows(_lower(x, block), block, groups))
+    tap_rows = list(_tap_rows(_lower(x, block, window), block, groups))
     if not stacks:
         yield from tap_rows
         return
@@ -283,89 +374,51 @@ def _rows_below(window: Window) -> int:
 
 def _empty_lowered(x: Array, block: Block) -> Array:
     """Give scratch memory (m, C, KW, remainders, rows of one remainder, side, OW)."""
-    window = block.window
-    rows = _rows_below(window) + block.rows.stop - block.rows.start
-    width = block.columns.stop - block.columns.start
+    *by_row, width = block.part.lowered_shape
     count = (block.pictures.stop - block.pictures.start) // block.side
-    by_tap = (window.kernel_size[1], len(_remainders(window)))
-    return scratch("lowered", (count, x.shape[1], *by_tap, rows, block.side, width), x.dtype)
+    return scratch("lowered", (count, x.shape[1], *by_row, block.side, width), x.dtype)
 
 
-def _lower(x: Array, block: Block) -> Array:
-    lowered = _empty_lowered(x, block)
-    whole_rows = lowered.shape[5:] == (1, x.shape[3]) and block.window.stride == (1, 1)
-    if whole_rows and x.flags.c_contiguous:
-        _lower_whole_rows(lowered, x, block)
+def _lower(x: Array, block: Block, window: Window) -> Array:
+    lowered, part = _empty_lowered(x, block), block.part
+    if part.run and block.side == 1 and x.flags.c_contiguous:
+        _lower_run(lowered, x[block.pictures][:, :, part.reads[0]], *part.run)
     else:
-        for taps, pixels in _met(lowered, x, block):
-            np.copyto(taps, pixels)
-    _clear_padding(lowered, x, block)
+        pictures = block.of_read(x)
+        if _skips(window):
+            pictures, same = scratch("pictures", pictures.shape, x.dtype), pictures
+            np.copyto(pictures, same)
+        for taps, pixels in part.met:
+            np.copyto(lowered[taps], pictures[pixels])
+    for margin in part.padding:
+        lowered[margin] = 0
     return lowered
 
 
-def _clear_padding(lowered: Array, x: Array, block: Block) -> None:
-    """Write zeros where no pixels are: at the ends of rows, and in rows beyond the first or the last."""
-    for number, rows in enumerate(_rows_met(lowered, x, block)):
-        _clear_around(lowered[:, :, :, number].swapaxes(3, 5), rows[0])
-    for j, columns in enumerate(_columns_met(lowered, x, block)):
-        _clear_around(lowered[:, :, j], columns[0])
-
-
-def _clear_around(array: Array, filled: slice) -> None:
-    """Write zeros before and behind a slice of the last axis."""
-    if filled.start:
-        array[..., : filled.start] = 0
-    if filled.stop < array.shape[-1]:
-        array[..., filled.stop :] = 0
-
-
-def _lower_whole_rows(lowered: Array, x: Array, block: Block) -> None:
+def _lower_run(lowered: Array, pictures: Array, filled: slice, shifts: list[int]) -> None:
     """Lower rows that are as long as those of the outputs: all of them as one run, shifted.
 
     What a shift carries over the end of a row is padding. One run is copied in a third of the time of many.
     """
-    ((filled, met),) = _rows_met(lowered, x, block)
-    pixels = x[block.pictures][:, :, met]
-    pixels = pixels.reshape(*pixels.shape[:2], pixels.shape[2] * x.shape[3])
-    for j in range(lowered.shape[2]):
+    pixels = pictures.reshape(*pictures.shape[:2], pictures.shape[2] * pictures.shape[3])
+    for j, shift in enumerate(shifts):
         run = lowered[:, :, j, 0, filled].reshape(pixels.shape)
-        shift = j * block.window.dilation[1] - block.window.padding[1][0]
         kept = max(0, pixels.shape[2] - abs(shift))
         run[..., max(0, -shift) :][..., :kept] = pixels[..., max(0, shift) :][..., :kept]
 
 
-def _met(lowered: Array, x: Array, block: Block) -> Iterator[tuple[Array, Array]]:
-    """View, for each remainder of rows and tap column, the lowered pixels and where x has them."""
-    pictures = block.of_pictures(x)
-    for number, rows in enumerate(_rows_met(lowered, x, block)):
-        for j, columns in enumerate(_columns_met(lowered, x, block)):
-            yield (
-                lowered[:, :, j, number, rows[0], :, columns[0]],
-                pictures[:, :, rows[1], :, columns[1]],
-            )
+def _skips(window: Window) -> bool:
+    """Tell whether tap columns skip pixels that others meet.
 
-
-def _rows_met(lowered: Array, x: Array, block: Block) -> list[tuple[slice, slice]]:
-    """Give, for each remainder of rows, the lowered rows that have pixels, and which of x."""
-    (top, bottom), sides = block.window.padding
-    shifted = [(top - remainder, bottom) for remainder in _remainders(block.window)]
-    windows = [block.window._replace(padding=(rows, sides)) for rows in shifted]
-    return [window.inside(0, 0, x.shape[2], lowered.shape[4]) for window in windows]
-
-
-def _columns_met(lowered: Array, x: Array, block: Block) -> list[tuple[slice, slice]]:
-    """Give, for each tap column, the lowered columns that have pixels, and which of x."""
-    taps = range(block.window.kernel_size[1])
-    return [block.window.inside(1, j, x.shape[3], lowered.shape[6]) for j in taps]
+    The pictures are read from memory as a whole first then: in half the time that it takes with steps.
+    """
+    overlapping = all(window.stride[axis] <= window.kernel_size[axis] for axis in (0, 1))
+    return window.stride != (1, 1) and window.dilation == (1, 1) and overlapping
 
 
 def _tap_rows(lowered: Array, block: Block, groups: int) -> Iterator[Array]:
     """View, for each tap row, the lowered pixels that it meets, as (m, G, C/G·KW, rows·side·OW)."""
-    stride, dilation = block.window.stride[0], block.window.dilation[0]
-    remainders = _remainders(block.window)
-    rows = block.rows.stop - block.rows.start
     m, channels, taps, *_, side, width = lowered.shape
-    for i in range(block.window.kernel_size[0]):
-        first, remainder = divmod(i * dilation, stride)
-        met = lowered[:, :, :, remainders.index(remainder), first : first + rows]
-        yield met.reshape(m, groups, channels // groups * taps, rows * side * width)
+    for remainder, rows in block.part.tap_rows:
+        met = lowered[:, :, :, remainder, rows]
+        yield met.reshape(m, groups, channels // groups * taps, met.shape[3] * side * width)
