@@ -192,16 +192,16 @@ def test_an_infinite_weight_stays_off_pixels_that_it_does_not_meet(algorithm: st
 def test_an_algorithm_is_chosen_for_a_block_and_no_longer() -> None:
     window = Window((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
     shapes = Shapes(1, 1, 1, (5, 5), (5, 5), window, 1, np.dtype(np.float32))
-    usual = choosing._algorithm(shapes)
+    usual = choosing._algorithm(shapes, mec)
     for name, module in ALGORITHMS.items():
         if not module.accepts(shapes):
             continue
         with suppress(ArithmeticError), kernels.convolution_algorithm("im2col"):
             with kernels.convolution_algorithm(name):
-                assert choosing._algorithm(shapes) is module
-            assert choosing._algorithm(shapes) is im2col
+                assert choosing._algorithm(shapes, mec) is module
+            assert choosing._algorithm(shapes, mec) is im2col
             raise ArithmeticError
-        assert choosing._algorithm(shapes) is usual
+        assert choosing._algorithm(shapes, mec) is usual
     with pytest.raises(KeyError, match="unheard of"), kernels.convolution_algorithm("unheard of"):
         pass
 

@@ -268,13 +268,38 @@ WHOLE = np.full((1, 1), 3.0)
     ],
 )
 def test_winograd_is_used_where_it_is_fast_and_near(asked: Shapes, expected: ModuleType) -> None:
-    assert choosing._algorithm(asked, FRACTIONS, FRACTIONS) is expected
+    assert choosing._algorithm(asked, im2col, FRACTIONS, FRACTIONS) is expected
+
+
+@pytest.mark.parametrize(
+    ("batch", "expected"), [(1, "small"), (28, "small"), (29, "winograd"), (57, "winograd")]
+)
+def test_what_is_small_is_computed_by_what_starts_soonest(batch: int, expected: str) -> None:
+    """At most 65,536 numbers of columns; 32 channels x 9 taps x 8 windows x 28 pictures are 64,512."""
+    asked = shapes(batch, 32, 32, 8)._replace(input_size=(2, 4), output_size=(2, 4))
+    small = ModuleType("small")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(choosing, "_ENOUGH_FOR_WINOGRAD", 1)
+        assert choosing._algorithm(asked, small, FRACTIONS).__name__.rsplit(".", 1)[-1] == expected
+
+
+def test_small_convolutions_copy_columns_but_not_for_the_gradient_of_the_input() -> None:
+    x, w, called = np.ones((1, 1, 4, 4)), np.ones((1, 1, 3, 3)), list[str]()
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (im2col, mec):
+            for operation in ("conv2d", "conv2d_grad_weight", "conv2d_grad_input"):
+                name = f"{module.__name__.rsplit('.', 1)[-1]}.{operation}"
+                patch.setattr(module, operation, lambda *_, name=name: called.append(name))
+        kernels.conv2d(x, w, None, PADDED, 1)
+        kernels.conv2d_grad_weight(x, x, PADDED, 1)
+        kernels.conv2d_grad_input(x, w, (4, 4), PADDED, 1)
+    assert called == ["im2col.conv2d", "im2col.conv2d_grad_weight", "mec.conv2d_grad_input"]
 
 
 def test_a_single_tap_is_one_product() -> None:
     window = Window((1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1))
-    assert choosing._algorithm(shapes(window=window), FRACTIONS) is pointwise
-    assert choosing._algorithm(shapes(window=window, groups=2), FRACTIONS) is pointwise
+    assert choosing._algorithm(shapes(window=window), im2col, FRACTIONS) is pointwise
+    assert choosing._algorithm(shapes(window=window, groups=2), im2col, FRACTIONS) is pointwise
     for other in (
         window._replace(kernel_size=(1, 2)),
         window._replace(kernel_size=(2, 1)),
@@ -283,7 +308,7 @@ def test_a_single_tap_is_one_product() -> None:
         window._replace(padding=((0, 1), (0, 0))),
         window._replace(padding=((0, 0), (-1, 0))),
     ):
-        assert choosing._algorithm(shapes(window=other), FRACTIONS) is mec
+        assert choosing._algorithm(shapes(batch=32, window=other), im2col, FRACTIONS) is mec
 
 
 def test_whole_numbers_are_summed_directly() -> None:
@@ -296,7 +321,7 @@ def test_whole_numbers_are_summed_directly() -> None:
         ((soon, FRACTIONS), winograd),
         ((np.full((1, 1), np.inf), FRACTIONS), mec),
     ):
-        assert choosing._algorithm(shapes(), *operands) is expected
+        assert choosing._algorithm(shapes(), im2col, *operands) is expected
     rng = np.random.default_rng(0)
     x = rng.integers(-9, 10, (8, 32, 16, 16)).astype(np.float32)
     w = rng.integers(-9, 10, (32, 32, 3, 3)).astype(np.float32)
@@ -313,14 +338,14 @@ def test_winograd_can_be_switched_off() -> None:
     for enabled, expected in ((False, mec), (True, winograd)):
         with kernels.using_winograd(enabled):
             assert kernels.winograd_enabled() is enabled
-            assert choosing._algorithm(shapes(), FRACTIONS) is expected
+            assert choosing._algorithm(shapes(), im2col, FRACTIONS) is expected
         assert kernels.winograd_enabled()
     with pytest.raises(ArithmeticError), kernels.using_winograd(False):
         raise ArithmeticError
     assert kernels.winograd_enabled()
     kernels.enable_winograd(False)
     try:
-        assert choosing._algorithm(shapes(), FRACTIONS) is mec
+        assert choosing._algorithm(shapes(), im2col, FRACTIONS) is mec
     finally:
         kernels.enable_winograd(True)
 
@@ -348,7 +373,7 @@ def test_winograd_is_for_small_steps_of_real_numbers(changed: Shapes, accepted: 
     """What it does not accept is computed by another algorithm, though it be forced."""
     assert winograd.accepts(changed) is accepted
     with kernels.convolution_algorithm("winograd"):
-        assert choosing._algorithm(changed, WHOLE) is (winograd if accepted else mec)
+        assert choosing._algorithm(changed, mec, WHOLE) is (winograd if accepted else mec)
 
 
 def test_a_row_of_tiles_must_fit_into_memory() -> None:

@@ -55,9 +55,14 @@ def empty(
 
 def is_channels_last(*operands: Tensor) -> bool:
     """Tell whether torch's output is channels_last: any operand's strides are, and the batch is not empty."""
-    return bool(operands[0].shape[0]) and any(
-        suggest_memory_format(operand) == torch.channels_last for operand in operands
-    )
+    return any(map(_suggests_channels_last, operands)) and bool(operands[0].shape[0])
+
+
+def _suggests_channels_last(operand: Tensor) -> bool:
+    channel, *_, column = operand.stride()[1:]
+    if channel > column:  # most often: no need to look at all of them, which takes 5 µs
+        return False
+    return suggest_memory_format(operand) == torch.channels_last
 
 
 def memory_format(channels_last: bool) -> torch.memory_format:
