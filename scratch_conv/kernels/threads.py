@@ -23,7 +23,7 @@ from scratch_conv.kernels.geometry import Array
 
 _Piece = TypeVar("_Piece")
 
-_PIECE_BYTES = 2**18
+_PIECE_BYTES = 2**20
 """Elementwise work is cut into pieces of this size, which stay in the core's own cache."""
 
 
