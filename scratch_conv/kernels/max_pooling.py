@@ -18,7 +18,7 @@ import numpy as np
 from scratch_conv.kernels.geometry import Array, Pair, Tap, Window, pieces
 from scratch_conv.kernels.threads import parallel, scratch
 
-_PIECE_BYTES = 2**19
+_PIECE_BYTES = 2**20
 """Pictures are pooled so many at a time that a piece stays in the core's own cache between the passes."""
 
 
