@@ -6,6 +6,7 @@ timed in turn in one process. Gives tables, layers.json and layers.png in benchm
 """
 
 from benchmarks.measuring import (
+    KERNELS,
     OURS,
     RESULTS,
     TORCH,
@@ -36,6 +37,7 @@ from torch import Tensor
 
 import scratch_conv as sc
 from benchmarks.other_ways import Im2col, Jax, Loops, Slide, Windows
+from scratch_conv import kernels
 
 # Batch, channels in, channels out, height = width, and the arguments of conv2d; with where it comes from.
 CONVOLUTIONS: list[tuple[str, int, int, int, int, int, dict[str, int]]] = [
@@ -160,6 +162,7 @@ def convolution(
 
     def others(grad_output: Tensor) -> dict[str, Passes]:
         dy, *arrays = (tensor.detach().numpy() for tensor in (grad_output, x, w))
+        (pictures, weights), window = arrays, window_of(slide)
         ways: dict[str, Any] = {"im2col": Im2col, "windows": Windows} if groups == 1 else {}
         ways |= {"loops": Loops} if loops else {}
         passes: dict[str, Passes] = {
@@ -171,6 +174,14 @@ def convolution(
         }
         if Jax.installed:
             passes["jax"] = Jax.passes(Jax.convolution(slide, groups), dy, *arrays)
+        if passes:
+            passes[KERNELS] = {
+                "forward": lambda: kernels.conv2d(pictures, weights, None, window, groups),
+                "backward": lambda: (
+                    kernels.conv2d_grad_input(dy, weights, (size, size), window, groups),
+                    kernels.conv2d_grad_weight(dy, pictures, window, groups),
+                ),
+            }
         return passes
 
     return Layer(
@@ -202,6 +213,12 @@ def pooling(function: str, batch: int, channels: int, size: int, arguments: dict
         }
         if Jax.installed:
             passes["jax"] = Jax.passes(Jax.max_pooling(slide), dy, array)
+        window = window_of(slide)
+        _, places = kernels.max_pool2d(array, window, False)
+        passes[KERNELS] = {
+            "forward": lambda: kernels.max_pool2d(array, window, False),
+            "backward": lambda: kernels.max_pool2d_scatter(dy, places, array.shape[2:], window),
+        }
         return passes
 
     return Layer(
@@ -211,6 +228,12 @@ def pooling(function: str, batch: int, channels: int, size: int, arguments: dict
         others,
         0,
     )
+
+
+def window_of(slide: Slide) -> kernels.Window:
+    """Describe a square window to the kernels."""
+    kernel_size, stride, padding, dilation = ((size, size) for size in slide)
+    return kernels.Window(kernel_size, stride, (padding, padding), dilation)
 
 
 def other(function: str, shapes: list[tuple[int, ...]], arguments: dict[str, Any]) -> Layer:
@@ -254,9 +277,10 @@ def measure(layer: Layer, given: Options) -> dict[str, Times]:
 def table(group: str, layers: dict[str, dict[str, Times]], operations: dict[str, int], roof: float) -> Table:
     """Lay out the others' time over ours, forward | backward: the median, for torch also the extremes.
 
-    For a convolution also how much of the speed of a matrix product our forward pass reaches.
+    Torch is compared with our layers in torch, other functions of arrays with our kernels. For a convolution
+    also how much of the speed of a matrix product our forward pass reaches.
     """
-    others = [name for name in _names(layers) if name not in (TORCH, OURS)]
+    others = [name for name in _names(layers) if name not in (TORCH, OURS, KERNELS)]
     roofed = any(operations[name] for name in layers)
     shown = Table(title=f"{group}: the others' time / ours", header_style="")
     for column in ("", *(f"{TORCH} {way}" for way in PASSES), *others, *(["of the roof"] if roofed else [])):
@@ -268,7 +292,7 @@ def table(group: str, layers: dict[str, dict[str, Times]], operations: dict[str,
             cells.append(f"{operations[name] / both['forward'].median(OURS) / roof:.0%}")
         shown.add_row(name, *cells)
     torchs = [f"{_mean(layers, way, TORCH):.2f}" for way in PASSES]
-    means = [" | ".join(f"{_mean(layers, way, other):.2f}" for way in PASSES) for other in others]
+    means = [" | ".join(f"{_mean(layers, way, other, KERNELS):.2f}" for way in PASSES) for other in others]
     shown.add_row("geometric mean", *torchs, *means, style="bold")
     return shown
 
@@ -279,12 +303,13 @@ def _names(layers: dict[str, dict[str, Times]]) -> list[str]:
 
 
 def _pair(both: dict[str, Times], other: str) -> str:
-    return " | ".join(f"{both[way].ratio(other):.2f}" for way in PASSES)
+    return " | ".join(f"{both[way].ratio(other, KERNELS):.2f}" for way in PASSES)
 
 
-def _mean(layers: dict[str, dict[str, Times]], way: str, other: str) -> float:
+def _mean(layers: dict[str, dict[str, Times]], way: str, other: str, ours: str = OURS) -> float:
     """Take the geometric mean over the layers that the other way computes."""
-    return geometric_mean(both[way].ratio(other) for both in layers.values() if other in both[way].seconds)
+    computed = [both[way] for both in layers.values() if other in both[way].seconds]
+    return geometric_mean(times.ratio(other, ours) for times in computed)
 
 
 def draw(measured: dict[str, dict[str, dict[str, Times]]], path: Path) -> Path:
