@@ -418,3 +418,14 @@ def test_pointwise_products_take_as_much_at_a_time_as_fits(
     pixels = max(piece[1].stop - piece[1].start for piece in shapes)
     assert_as_many_as_fit(pictures, 1, n, pixel_bytes * size[0] * size[1], piece_bytes)
     assert_as_many_as_fit(pixels, 1, size[0] * size[1], pixel_bytes, piece_bytes)
+
+
+@given(st.integers(1, 5), st.integers(1, 3), st.sampled_from([1, 100, 2**21]), st.integers(1, 3))
+def test_the_gradient_of_a_bias_does_not_depend_on_its_pieces(
+    n: int, outs: int, piece_bytes: int, num_threads: int
+) -> None:
+    grad_output = np.random.default_rng(n).standard_normal((n, outs, 3, 4)).astype(np.float32)
+    with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(num_threads):
+        patch.setattr(im2col, "_PIECE_BYTES", piece_bytes)
+        grad_bias = kernels.conv2d_grad_bias(grad_output)
+    np.testing.assert_array_equal(grad_bias, grad_output.sum(axis=(2, 3)).sum(axis=0))

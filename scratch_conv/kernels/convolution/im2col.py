@@ -93,7 +93,13 @@ def conv2d_grad_input(grad_output: Array, w: Array, input_size: Pair, window: Wi
 
 def conv2d_grad_bias(grad_output: Array) -> Array:
     """Carry the gradient of y (N, O, OH, OW) back to a bias (O,) that was added to it: db = Σ dy."""
-    return grad_output.sum(axis=(2, 3)).sum(axis=0)
+    by_picture = np.empty(grad_output.shape[:2], dtype=grad_output.dtype)
+
+    def work(piece: slice) -> None:
+        grad_output[piece].sum(axis=(2, 3), out=by_picture[piece])
+
+    parallel(work, pieces(len(grad_output), grad_output[:1].nbytes, _PIECE_BYTES))
+    return by_picture.sum(axis=0)
 
 
 def _rows(y: Array, groups: int) -> Array:
