@@ -17,8 +17,8 @@ values of a tile is a product of matrices over the channels:
 
 The derivatives are the same chain transposed: dM = A dy Aᵀ,  dU_ij = V_ijᵀ · dM_ij,  dw = Gᵀ dU G. (At
 stride 1 the gradient of the input is a convolution itself.) All of it, the transforms too, are products of
-matrices, which the BLAS does at full speed; it transposes its operands on the way, so that no pixel is moved
-by itself. A dilated kernel needs only tiles of pixels that are as far apart.
+matrices, which the BLAS does at full speed; for its sake the channels of the pixels are put last first. A
+dilated kernel needs only tiles of pixels that are as far apart.
 
 The error. Let n = C + KH·KW + 40: the terms of the products with C channels and KH·KW taps, 8 in each of the
 four transforms of pixels and values, and 8 roundings of the constants in G. Then, as for any chain of sums
@@ -112,12 +112,11 @@ def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int
     shares = _shares(x.shape, outs, rows, columns, x.itemsize)
     if not shares:
         return np.zeros((outs, channels, *window.kernel_size), dtype=x.dtype)
-    count = 1 if shares[0].outputs != slice(0, outs) else len(shares)
+    count = 1 + shares[-1].sums
     all_sums = _apart("weights", (count, rows.points * columns.points, channels, outs), x.dtype)
 
-    def work(number: int) -> None:
-        share = shares[number]
-        sums = all_sums[number % count, ..., share.outputs]
+    def work(share: Share) -> None:
+        sums = all_sums[share.sums, ..., share.outputs]
         sums = sums.reshape(rows.points, columns.points, *sums.shape[1:])
         for turn, block in enumerate(share.blocks):
             pixels = _values("pixels", x[block.of_pixels], block.evaluate, columns.evaluate)
@@ -128,7 +127,7 @@ def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int
             if turn:
                 sums += product
 
-    parallel(work, range(len(shares)))
+    parallel(work, shares)
     grad_weight = _weights_from(all_sums, np.kron(rows.taps, columns.taps))
     if not np.isfinite(grad_weight).all():
         return mec.conv2d_grad_weight(grad_output, x, window, groups)
@@ -279,6 +278,8 @@ class Share(NamedTuple):
 
     blocks: list[Block]
     outputs: slice
+    sums: int
+    """In the gradient of the weight: the number of the sums that it is the only one to add to."""
 
 
 def _shares(shape: tuple[int, ...], outs: int, rows: Axis, columns: Axis, itemsize: int) -> list[Share]:
@@ -289,9 +290,9 @@ def _shares(shape: tuple[int, ...], outs: int, rows: Axis, columns: Axis, itemsi
     threads = get_num_threads()
     if shape[0] * rows.tiles * columns.tiles < outs:
         blocks = _blocks(shape, -(-outs // threads), rows, columns, itemsize, 1)
-        return [Share(blocks, part) for part in pieces(outs, 1, -(-outs // threads)) if blocks]
+        return [Share(blocks, part, 0) for part in pieces(outs, 1, -(-outs // threads)) if blocks]
     blocks = _blocks(shape, outs, rows, columns, itemsize, threads)
-    return [Share(blocks[first::threads], slice(0, outs)) for first in range(min(threads, len(blocks)))]
+    return [Share(blocks[turn::threads], slice(0, outs), turn) for turn in range(min(threads, len(blocks)))]
 
 
 def _blocks(
