@@ -205,3 +205,93 @@ def test_a_wrong_gradient_beside_a_kink_is_found() -> None:
             return super().backward(dy) + 0.1 * dy * (self.y == 0)
 
     assert not gradient_check(Leaking(), np.array([[-1e-6, 2.0]])).passed
+
+
+class Doubling(Dense):
+    """Writes into dy, and is wrong by as much."""
+
+    def backward(self, dy: Array) -> Array:
+        """Carry back too much."""
+        dy *= 2
+        return super().backward(dy)
+
+
+class InPlace(ReLU):
+    """Writes into x, and into what it gave as y, and is right."""
+
+    def forward(self, x: Array) -> Array:
+        """Take the positive part of x in x itself."""
+        self.y = np.maximum(x, 0, out=x)
+        return self.y
+
+    def backward(self, dy: Array) -> Array:
+        """Carry back, leaving nothing behind."""
+        dx = super().backward(dy)
+        self.y[...] = 7
+        return dx
+
+
+def test_a_layer_that_writes_into_its_arguments_is_judged_by_what_it_returns() -> None:
+    assert not gradient_check(Doubling(3, 4, rng=RNG(1)), RNG(0).standard_normal((2, 3))).passed
+    x = RNG(0).standard_normal((2, 3))
+    before = x.copy()
+    assert gradient_check(InPlace(), x).passed
+    np.testing.assert_array_equal(x, before)
+
+
+class OnceNaN(ReLU):
+    """Loses one element in NaN."""
+
+    def backward(self, dy: Array) -> Array:
+        """Carry the others back."""
+        dx = super().backward(dy)
+        dx[0, 1] = np.nan
+        return dx
+
+
+def test_one_nan_among_right_elements_does_not_pass() -> None:
+    check = gradient_check(OnceNaN(), np.ones((2, 3)))
+    assert not check.passed
+    assert check.element.index == (0, 1)
+
+
+@pytest.mark.parametrize("scale", [5, 20, 40, 1000])
+def test_softmax_passes_however_sure_it_is(scale: float) -> None:
+    for seed in range(5):
+        check = gradient_check(Softmax(), scale * RNG(seed).standard_normal((3, 4)))
+        assert check.passed, str(check)
+
+
+def test_a_difference_that_passes_is_told() -> None:
+    assert 0 < gradient_check(ReLU(), RNG(0).standard_normal((4, 50))).error < 1e-9
+
+
+def test_nothing_to_compare_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"ReLU\(\): nothing to compare, with x of shape \(0, 3\)"):
+        gradient_check(ReLU(), np.ones((0, 3)))
+
+
+class Steep(ReLU):
+    """exp(30 · max(x, 0)): the line through two points is wrong by more than the bound."""
+
+    def forward(self, x: Array) -> Array:
+        """Let it rise."""
+        return np.exp(30 * super().forward(x))
+
+    def backward(self, dy: Array) -> Array:
+        """Carry back."""
+        return super().backward(30 * np.exp(30 * self.y) * dy)
+
+
+def test_beside_a_kink_the_derivative_is_as_accurate_as_elsewhere() -> None:
+    check = gradient_check(Steep(), np.array([[3e-6, -3e-6, 0.1]]))
+    assert check.passed, str(check)
+    assert check.skipped == 0
+
+
+def test_between_two_kinks_the_step_is_shortened() -> None:
+    bent = Dense(1, 2)
+    bent.weight, bent.bias = np.array([[1.0], [-1.0]]), np.array([0, 4e-6])  # kinks at 0 and 4e-6
+    check = gradient_check(Sequential(bent, ReLU()), np.array([[2e-6]]))
+    assert check.passed, str(check)
+    assert check.skipped == 0
