@@ -1,5 +1,6 @@
 """Networks on their way from torch to NumPy and back: the same values, gradients and weights."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -140,6 +141,36 @@ def test_other_networks_are_refused() -> None:
         copy_from_torch(Dense(3, 4), nn.Linear(4, 3))
     with pytest.raises(ValueError, match=r"bias has shape none in NumPy, \(4,\) in torch"):
         copy_to_torch(Dense(3, 4, bias=False), nn.Linear(3, 4))
+
+
+def test_every_layer_keeps_its_own_mode() -> None:
+    module = nn.Sequential(nn.BatchNorm2d(2), BasicBlock(2, 2), nn.Dropout())
+    module.get_submodule("0").eval()  # frozen, as in fine-tuning
+    module.get_submodule("1.bn2").eval()
+    layer = from_torch(module)
+    children = {
+        f"{place}.{name}": each
+        for place, one in layer.children.items()
+        for name, each in one.children.items()
+    }
+    modes = {name: each.training for name, each in {**layer.children, **children}.items()}
+    assert [name for name, training in modes.items() if not training] == ["0", "1.bn2"]
+    back = dict(to_torch(layer).named_modules())
+    assert [name for name, each in back.items() if not each.training] == ["0", "1.bn2"]
+
+
+def test_a_block_keeps_what_its_layers_are() -> None:
+    shortcut = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(2, 4, 1, bias=False), nn.BatchNorm2d(4, eps=0.2))
+    block = BasicBlock(2, 4, 2, shortcut, norm_layer=partial(nn.BatchNorm2d, eps=0.1, momentum=0.3)).double()
+    layer = from_torch(block)
+    assert_equal(layer, block, 3, 2, 6, 6)
+    assert_equal(layer, to_torch(layer), 3, 2, 6, 6)
+    block.relu = nn.GELU()
+    with pytest.raises(ValueError, match=r"ResidualBlock cannot do GELU"):
+        from_torch(block)
+    block.relu, block.conv2.padding_mode = nn.ReLU(), "reflect"
+    with pytest.raises(ValueError, match=r"Conv2D cannot do padding_mode='reflect'"):
+        from_torch(block)
 
 
 def test_precision_and_mode_are_kept() -> None:

@@ -38,6 +38,9 @@ _PAIRS: dict[type[nn.Module], type[Layer]] = {
     nn.Softmax: Softmax,
 }
 
+# The layers of a residual block that both call by the same name; besides, there are its ReLUs.
+_BLOCK_LAYERS = ("conv1", "bn1", "conv2", "bn2", "downsample")
+
 # What torch's layers can do besides, by the attribute that says so and the value it has if they don't.
 _UNKNOWN = {
     "affine": True,
@@ -66,7 +69,7 @@ def from_torch(module: nn.Module) -> Layer:
     if first is not None:
         layer.astype(first.detach().numpy().dtype)
     copy_from_torch(layer, module)
-    return layer.train(module.training)
+    return layer
 
 
 def to_torch(layer: Layer) -> nn.Module:
@@ -76,7 +79,7 @@ def to_torch(layer: Layer) -> nn.Module:
     if first is not None:
         module.to(torch.from_numpy(first).dtype)
     copy_to_torch(layer, module)
-    return module.train(layer.training)
+    return module
 
 
 def copy_from_torch(layer: Layer, module: nn.Module) -> None:
@@ -104,10 +107,25 @@ def copy_to_torch(layer: Layer, module: nn.Module) -> None:
 
 
 def _from_torch(module: nn.Module) -> Layer:
+    """Build a network with other weights, each layer in the mode of its namesake."""
+    layer = _residual_block(module) if isinstance(module, BasicBlock) else _namesake(module)
+    layer.training = module.training
+    return layer
+
+
+def _residual_block(module: BasicBlock) -> ResidualBlock:
+    if not isinstance(module.relu, nn.ReLU):
+        raise ValueError(f"ResidualBlock cannot do {module.relu!r}, as in {module!r}")
+    block = ResidualBlock(module.conv1.in_channels, module.conv1.out_channels, module.stride)
+    for name in _BLOCK_LAYERS:
+        inner = getattr(module, name)
+        setattr(block, name, None if inner is None else _from_torch(inner))
+    return block
+
+
+def _namesake(module: nn.Module) -> Layer:
     if isinstance(module, nn.Sequential):
         return Sequential(*map(_from_torch, module))
-    if isinstance(module, BasicBlock):
-        return ResidualBlock(module.conv1.in_channels, module.conv1.out_channels, module.stride)
     for theirs, ours in _PAIRS.items():
         if isinstance(module, theirs):
             return ours(**_arguments(ours, module))
@@ -115,11 +133,23 @@ def _from_torch(module: nn.Module) -> Layer:
 
 
 def _to_torch(layer: Layer) -> nn.Module:
+    """Build a module with other weights, each layer in the mode of its namesake."""
+    module = _basic_block(layer) if isinstance(layer, ResidualBlock) else _torchs_namesake(layer)
+    module.training = layer.training
+    return module
+
+
+def _basic_block(layer: ResidualBlock) -> BasicBlock:
+    block = BasicBlock(layer.in_channels, layer.out_channels, layer.stride)
+    for name in _BLOCK_LAYERS:
+        inner = getattr(layer, name)
+        setattr(block, name, None if inner is None else _to_torch(inner))
+    return block
+
+
+def _torchs_namesake(layer: Layer) -> nn.Module:
     if isinstance(layer, Sequential):
         return nn.Sequential(*map(_to_torch, layer))
-    if isinstance(layer, ResidualBlock):
-        shortcut = None if layer.downsample is None else _to_torch(layer.downsample)
-        return BasicBlock(layer.in_channels, layer.out_channels, layer.stride, shortcut)
     for theirs, ours in _PAIRS.items():
         if isinstance(layer, ours):
             return theirs(**layer.arguments())
