@@ -128,12 +128,22 @@ def test_weights_move_both_ways_between_networks_that_exist() -> None:
         (nn.Sequential(nn.Conv2d(1, 2, 3), nn.GELU()), "no layer in NumPy for GELU"),
         (nn.Conv2d(1, 2, 3, padding_mode="reflect"), "Conv2D cannot do padding_mode='reflect'"),
         (nn.BatchNorm2d(2, affine=False), "BatchNorm2D cannot do affine=False"),
+        (nn.BatchNorm2d(2, track_running_stats=False), "BatchNorm2D cannot do track_running_stats=False"),
+        (nn.AvgPool2d(2, divisor_override=3), "AvgPool2D cannot do divisor_override=3"),
         (nn.MaxPool2d(2, return_indices=True), "MaxPool2D cannot do return_indices=True"),
     ],
 )
 def test_what_numpy_has_no_layer_for_is_refused(module: nn.Module, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         from_torch(module)
+
+
+def test_a_weight_in_two_places_is_refused_and_a_layer_without_weights_is_not() -> None:
+    shared, relu = nn.Linear(3, 3), nn.ReLU()
+    with pytest.raises(ValueError, match="cannot share a weight"):
+        from_torch(nn.Sequential(shared, relu, shared))
+    module = nn.Sequential(nn.Linear(3, 3), relu, nn.Linear(3, 3), relu).double()
+    assert_equal(from_torch(module), module, 4, 3)
 
 
 def test_other_networks_are_refused() -> None:

@@ -62,8 +62,10 @@ def from_torch(module: nn.Module) -> Layer:
         A Sequential for an nn.Sequential, otherwise a layer.
 
     Raises:
-        ValueError: a layer has no namesake, or does what its namesake cannot.
+        ValueError: a layer has no namesake, or does what its namesake cannot; or two layers share a weight.
     """
+    if len([*module.named_parameters(remove_duplicate=False)]) > len([*module.parameters()]):
+        raise ValueError(f"layers in NumPy cannot share a weight, as two do in {module!r}")
     layer = _from_torch(module)
     first = next(module.parameters(), None)
     if first is not None:
