@@ -43,9 +43,17 @@ PICTURES: dict[str, Any] = {
 }
 
 
+def used(layer: Any) -> Any:
+    """Move parameters and statistics from where they begin: a weight of 1 hides that it was forgotten."""
+    for array in layer.state.values():
+        if array.dtype.kind == "f":
+            array += RNG(3).random(array.shape).astype(array.dtype)
+    return layer
+
+
 @pytest.mark.parametrize("name", PICTURES)
 def test_every_layer_passes(name: str) -> None:
-    check = gradient_check(PICTURES[name](), RNG(0).standard_normal((2, 4, 5, 6)))
+    check = gradient_check(used(PICTURES[name]()), RNG(0).standard_normal((2, 4, 5, 6)))
     assert check.passed, str(check)
     assert check.error < 1e-5
     assert check.skipped == 0

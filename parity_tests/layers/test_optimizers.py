@@ -1,8 +1,10 @@
 """The optimisers take torch's steps."""
 
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,6 +57,42 @@ def test_parameters_keep_their_precision() -> None:
     for optimizer in (SGD(layer, momentum=0.9), Adam(layer)):
         optimizer.step()
         assert layer.weight.dtype == np.float32
+
+
+def test_adams_defaults_are_torchs() -> None:
+    steps_of(Adam, torch.optim.Adam, {}, 0)
+
+
+@pytest.mark.parametrize("make", [lambda layer: SGD(layer, momentum=0.9), Adam])
+def test_an_optimizer_goes_on_from_its_state(make: Any) -> None:
+    rng = np.random.default_rng(0)
+    layer = Dense(3, 4, rng=rng, dtype=np.float64)
+    optimizer = make(layer)
+
+    def steps(optimizer: Any, layer: Dense, seed: int) -> None:
+        drawn = np.random.default_rng(seed)
+        for _ in range(200):  # past what an int8 counts
+            layer.grad_weight, layer.grad_bias = drawn.standard_normal((4, 3)), drawn.standard_normal(4)
+            optimizer.step()
+
+    steps(optimizer, layer, 1)
+    other = deepcopy(layer)
+    resumed = make(other)
+    for name, array in optimizer.state.items():
+        resumed.state[name][...] = array
+    steps(optimizer, layer, 2)
+    steps(resumed, other, 2)
+    for name, array in layer.parameters.items():
+        np.testing.assert_array_equal(other.parameters[name], array)
+
+
+def test_weight_decay_leaves_the_gradients_alone() -> None:
+    layer = Dense(3, 4)
+    layer.backward(np.ones_like(layer.forward(np.ones((2, 3), np.float32))))
+    before = layer.grad_weight.copy()
+    for optimizer in (SGD(layer, weight_decay=0.1), Adam(layer, weight_decay=0.1)):
+        optimizer.step()
+        np.testing.assert_array_equal(layer.grad_weight, before)
 
 
 def test_statistics_keep_their_precision() -> None:

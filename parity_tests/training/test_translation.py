@@ -41,10 +41,13 @@ NETWORKS: dict[str, Any] = {
 
 @pytest.fixture(params=NETWORKS)
 def module(request: pytest.FixtureRequest) -> nn.Sequential:
-    """Build a network of torch's, in float64, with statistics that are not those of the beginning."""
+    """Build a network of torch's, in float64, with weights and statistics unlike those of the beginning."""
     torch.manual_seed(0)
     built: nn.Sequential = NETWORKS[request.param]()
     built(torch.randn(5, 1, 16, 16) + 1)
+    with torch.no_grad():
+        for parameter in built.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
     return built.double()
 
 

@@ -16,9 +16,10 @@ _L = TypeVar("_L", bound="Layer")
 class Layer(ABC):
     """One step of a network.
 
-    `forward` computes y from x and remembers what the backward pass needs. `backward` is given dy, the
-    gradient of the loss by y; it leaves the gradient of each parameter in an attribute (that of `weight` in
-    `grad_weight`) and returns dx, the gradient of the loss by x.
+    `forward` computes y from x and remembers what the backward pass needs. That may be x or y itself: write
+    into neither before it. `backward` is given dy, the gradient of the loss by y; it leaves the gradient of
+    each parameter in an attribute (that of `weight` in `grad_weight`) and returns dx, the gradient of the
+    loss by x.
 
     Attributes:
         training: whether the layer trains; dropout and batch normalization do something else if not.
