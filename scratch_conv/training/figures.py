@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor
 from torchvision.utils import make_grid
@@ -70,8 +71,13 @@ def filters(outcomes: Mapping[str, Outcome]) -> bytes:
             weight = weight.mean(1, keepdim=True)
         zoom = max(1, 24 // weight.shape[-1])
         large = weight.repeat_interleave(zoom, dim=2).repeat_interleave(zoom, dim=3)
-        grid = make_grid(large, nrow=16, padding=3, normalize=True, scale_each=True, pad_value=1)
+        side, gap = large.shape[-1], 3 if len(large) > 1 else 0  # make_grid gives one picture no margin
+        grid = make_grid(large, nrow=16, padding=gap, normalize=True, scale_each=True, pad_value=1)
         axes.imshow(grid.permute(1, 2, 0).numpy())
+        for row, column in (divmod(place, 16) for place in range(len(large))):
+            corner = gap - 0.5 + column * (side + gap), gap - 0.5 + row * (side + gap)
+            # Without a frame, white taps would be lost on the white page.
+            axes.add_patch(Rectangle(corner, side, side, fill=False, edgecolor="#8a8f98", linewidth=0.5))
         axes.set_title(name)
         axes.axis("off")
     return _png(figure)
