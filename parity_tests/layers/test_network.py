@@ -1,6 +1,8 @@
 """Networks: names, modes, files, the summary, and the first values of weights."""
 
+import io
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +119,45 @@ def one_array(path: Path, whole: bytes) -> None:
         np.save(file, np.ones(3))
 
 
-@pytest.mark.parametrize("damage", [damaged, flipped, emptied, a_picture, a_pickle, objects, one_array])
+def text(path: Path, whole: bytes) -> None:
+    """Write a zip file with a text under each name."""
+    with zipfile.ZipFile(path, "w") as file:
+        for name in network().state:
+            file.writestr(name, "no array")
+
+
+def enormous(path: Path, whole: bytes) -> None:
+    """Announce an array that no memory holds."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (10**14,)})
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("0.weight.npy", file.getvalue())
+
+
+def encrypted(path: Path, whole: bytes) -> None:
+    """Flip the bit by which a zip file says that its first member is encrypted."""
+    place = whole.index(b"PK\x01\x02") + 8
+    path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+
+
+def patched(path: Path, whole: bytes) -> None:
+    """Set the bit by which a zip file says that its first member is a patch."""
+    place = whole.index(b"PK\x01\x02") + 8
+    path.write_bytes(whole[:place] + bytes([whole[place] | 32]) + whole[place + 1 :])
+
+
+def compressed(path: Path, whole: bytes) -> None:
+    """Damage what is compressed."""
+    np.savez_compressed(path, np.arange(1000))
+    packed = path.read_bytes()
+    path.write_bytes(packed[:60] + b"\xff" * 20 + packed[80:])
+
+
+NO_ZIP_FILES = [damaged, emptied, a_picture, a_pickle, one_array]
+NO_WEIGHTS = [flipped, patched, encrypted, compressed, objects, text, enormous]
+
+
+@pytest.mark.parametrize("damage", [*NO_ZIP_FILES, *NO_WEIGHTS])
 def test_a_damaged_or_foreign_file_is_refused_and_changes_nothing(tmp_path: Path, damage: Any) -> None:
     path, trained = tmp_path / "weights.npz", network()
     trained.save(path)
@@ -141,6 +181,36 @@ def test_the_file_of_another_network_is_refused(tmp_path: Path, other: Sequentia
     Sequential(Conv2D(1, 2, 3)).save(tmp_path / "weights.npz")
     with pytest.raises(ValueError, match=message):
         other.load(tmp_path / "weights.npz")
+
+
+@pytest.mark.parametrize("kind", ["U3", "S1", "complex64", "int64", "datetime64[s]", [("a", "f4")]])
+def test_arrays_of_another_kind_are_refused_and_change_nothing(tmp_path: Path, kind: Any) -> None:
+    path, trained = tmp_path / "weights.npz", Sequential(Dense(2, 3))
+    before = {name: array.copy() for name, array in trained.state.items()}
+    arrays: Any = {"0.weight": np.ones((3, 2)), "0.bias": np.zeros(3, kind)}
+    np.savez(path, **arrays)
+    with pytest.raises(
+        ValueError, match=r"weights\.npz: of another network: 0\.bias is .* in the file, float32 in "
+    ):
+        trained.load(path)
+    for name, array in trained.state.items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_a_file_is_replaced_in_full_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "weights.npz"
+    network(0).save(path)
+    before = path.read_bytes()
+
+    def fail(file: Any, **arrays: Any) -> None:
+        file.write(b"half of it")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(np, "savez", fail)
+    with pytest.raises(OSError, match="no space"):
+        network(1).save(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_summary_counts(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,8 +1,10 @@
-"""Named arrays in an .npz file, read without trust."""
+"""Named arrays in an .npz file, written in full or not at all, and read without trust."""
 
-import zipfile
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -10,13 +12,17 @@ from scratch_conv.kernels.geometry import Array
 
 
 def write_arrays(path: str | Path, arrays: Mapping[str, Array]) -> None:
-    """Write arrays under their names; the file gets exactly the name that is given."""
-    with Path(path).open("wb") as file:  # np.savez would add .npz to a mere name
+    """Write arrays under their names; the file gets exactly the name that is given.
+
+    Raises:
+        OSError: it cannot be written; what was there before stays.
+    """
+    with replacing(Path(path)) as file:  # np.savez would add .npz to a mere name
         np.savez(file, **dict(arrays))  # type: ignore[arg-type]  # keywords of np.savez itself
 
 
 def read_arrays(path: str | Path, expected: Mapping[str, Array]) -> dict[str, Array]:
-    """Read arrays of the same names and shapes as those that are expected.
+    """Read arrays of the same names, shapes and kinds (floats, integers) as those that are expected.
 
     Nothing in the file is executed: pickled objects are refused.
 
@@ -27,14 +33,36 @@ def read_arrays(path: str | Path, expected: Mapping[str, Array]) -> dict[str, Ar
     with Path(path).open("rb") as file:
         try:
             with np.load(file, allow_pickle=False) as saved:
-                arrays = {name: saved[name] for name in saved.files}
-        except (ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+                arrays: dict[str, Array] = {name: saved[name] for name in saved.files}
+        except Exception as error:  # a damaged file can raise nearly anything
             raise ValueError(f"{path}: damaged, or not written by save ({error})") from error
     for name in {**expected, **arrays}:
         if name not in arrays or name not in expected:
             has, lacks = ("the network", "the file") if name in expected else ("the file", "the network")
             raise ValueError(f"{path}: of another network: {has} has {name}, {lacks} has not")
+        if not isinstance(arrays[name], np.ndarray):  # np.load hands out the bytes of anything else
+            raise ValueError(f"{path}: damaged, or not written by save ({name} is not an array)")
+        if arrays[name].dtype.kind != expected[name].dtype.kind:
+            kinds = f"{arrays[name].dtype} in the file, {expected[name].dtype} in the network"
+            raise ValueError(f"{path}: of another network: {name} is {kinds}")
         if arrays[name].shape != expected[name].shape:
             shapes = f"{arrays[name].shape} in the file, {expected[name].shape} in the network"
             raise ValueError(f"{path}: of another network: {name} has shape {shapes}")
     return arrays
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of `path` once the block ends without an error.
+
+    A process killed in the block leaves `path` as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Beside `path`, since a rename is atomic only within one file system.
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with unfinished.open("wb") as file:
+            yield file
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

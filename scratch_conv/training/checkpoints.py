@@ -7,8 +7,8 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from scratch_conv.layers.saving import replacing
 from scratch_conv.training.job import epochs, read_saved
-from scratch_conv.training.writing import replacing
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from scratch_conv.layers.saving import replacing
 from scratch_conv.training.job import Job, Outcome, epochs
 from scratch_conv.training.pictures import Pictures
 from scratch_conv.training.processes import run_apart
 from scratch_conv.training.settings import BACKENDS, InputError, Settings
-from scratch_conv.training.writing import replacing
 
 DRIFT_STEPS = 50
 JOB_FOLDERS = (*BACKENDS, "threads", "without-onednn")

@@ -11,10 +11,10 @@ from rich.progress import track
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
+from scratch_conv.layers.saving import replacing
 from scratch_conv.training.downloads import cache_folder
 from scratch_conv.training.pictures import Split
 from scratch_conv.training.settings import InputError
-from scratch_conv.training.writing import replacing
 
 SIZE = 32  # pixels; pictures of any other size are resized to it
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scratch_conv.layers.saving import replacing
 from scratch_conv.training.settings import Settings
-from scratch_conv.training.writing import replacing
 
 
 @dataclass(frozen=True)

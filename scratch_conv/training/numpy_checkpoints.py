@@ -8,17 +8,16 @@ import numpy as np
 
 from scratch_conv.kernels.geometry import Array
 from scratch_conv.layers import SGD, Adam, Layer
+from scratch_conv.layers.saving import write_arrays
 from scratch_conv.training.job import epochs
 from scratch_conv.training.recording import History
-from scratch_conv.training.writing import replacing
 
 
 def save_checkpoint(path: Path, network: Layer, optimizer: SGD | Adam, history: History) -> None:
     """Write a checkpoint, in full or not at all."""
     parts = {"network": network.state, "optimizer": optimizer.state, "history": vars(history)}
     arrays = {f"{part}.{name}": np.asarray(a) for part, named in parts.items() for name, a in named.items()}
-    with replacing(path) as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]  # keywords of np.savez itself
+    write_arrays(path, arrays)
 
 
 def load_checkpoint(folder: Path, network: Layer, optimizer: SGD | Adam) -> History | None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scratch_conv.training.writing import replacing
+from scratch_conv.layers.saving import replacing
 
 # Images (N, C, H, W) of 0..255, and their labels (N,), which number the classes.
 Split = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]

@@ -19,12 +19,12 @@ from rich.console import Console
 from rich.table import Table
 
 from scratch_conv import __version__
+from scratch_conv.layers.saving import replacing
 from scratch_conv.training import figures
 from scratch_conv.training.comparison import Drift
 from scratch_conv.training.job import Outcome
 from scratch_conv.training.pictures import Pictures
 from scratch_conv.training.settings import Settings
-from scratch_conv.training.writing import replacing
 
 Row = tuple[str, ...]  # what is measured, the figure of each backend, and how it compares with the first
 
