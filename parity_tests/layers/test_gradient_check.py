@@ -229,8 +229,9 @@ class InPlace(ReLU):
 
     def forward(self, x: Array) -> Array:
         """Take the positive part of x in x itself."""
-        self.y = np.maximum(x, 0, out=x)
-        return self.y
+        x[...] = super().forward(x)
+        self.y = x
+        return x
 
     def backward(self, dy: Array) -> Array:
         """Carry back, leaving nothing behind."""

@@ -4,6 +4,7 @@ import math
 
 from scratch_conv import kernels
 from scratch_conv.kernels.geometry import Array
+from scratch_conv.layers.expecting import axis_of, expect_gradient, expect_input
 from scratch_conv.layers.layer import Layer
 
 
@@ -17,11 +18,14 @@ class ReLU(Layer):
 
     def forward(self, x: Array) -> Array:
         """Take the positive part."""
+        expect_input(self, x)
         self.y = kernels.relu(x)
+        self.output_shape = self.y.shape
         return self.y
 
     def backward(self, dy: Array) -> Array:
         """Let the gradient pass where x did."""
+        expect_gradient(self, dy)
         return kernels.relu_gate(dy, self.y)
 
     def branches(self) -> list[Array]:
@@ -40,6 +44,9 @@ class Softmax(Layer):
 
     Arguments:
         dim: the axis of the classes.
+
+    Raises:
+        ValueError: on a call, x has no such axis.
     """
 
     def __init__(self, dim: int = 1) -> None:
@@ -47,15 +54,18 @@ class Softmax(Layer):
 
     def forward(self, x: Array) -> Array:
         """Compute the probabilities."""
+        expect_input(self, x)
         self.y = kernels.softmax(self._by_classes(x))
+        self.output_shape = x.shape
         return self.y.reshape(x.shape)
 
     def backward(self, dy: Array) -> Array:
         """Carry dy back to x."""
+        expect_gradient(self, dy)
         return kernels.softmax_grad(self._by_classes(dy), self.y).reshape(dy.shape)
 
     def _by_classes(self, x: Array) -> Array:
         """View x as (A, K, B), with the classes in the middle."""
-        axis = self.dim % x.ndim
+        axis = axis_of(self, "dim", x)
         before, after = x.shape[:axis], x.shape[axis + 1 :]
         return x.reshape(math.prod(before), x.shape[axis], math.prod(after))

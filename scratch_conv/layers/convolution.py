@@ -6,8 +6,9 @@ import numpy as np
 
 from scratch_conv import kernels
 from scratch_conv.kernels.geometry import Array
+from scratch_conv.layers.expecting import expect_counts, expect_gradient, expect_input
 from scratch_conv.layers.initialization import Initialization, he_normal
-from scratch_conv.layers.layer import Layer, expect_shape, in_one_precision
+from scratch_conv.layers.layer import Layer, in_one_precision
 from scratch_conv.layers.sliding import Size, output_size, sliding_window
 
 
@@ -31,7 +32,7 @@ class Conv2D(Layer):
         groups: into how many groups the channels are parted, each with filters of its own.
         bias: whether there is one.
         init: draws the first weights; the bias begins at zero.
-        rng: where random numbers come from; a fresh generator by default.
+        rng: where random numbers come from: a generator, or a number to seed one; a fresh one by default.
         dtype: of the parameters.
 
     Raises:
@@ -56,27 +57,31 @@ class Conv2D(Layer):
         bias: bool = True,
         *,
         init: Initialization = he_normal,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
         dtype: Any = np.float32,
     ) -> None:
+        expect_counts(in_channels=in_channels, out_channels=out_channels)
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(f"{groups=} must divide {in_channels=} and {out_channels=}")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size, self.stride, self.padding, self.dilation = kernel_size, stride, padding, dilation
         self.window = sliding_window(kernel_size, stride, padding, dilation)
         shape = (out_channels, in_channels // groups, *self.window.kernel_size)
-        self.weight: Array = init(shape, rng or np.random.default_rng()).astype(dtype)
+        self.weight: Array = init(shape, np.random.default_rng(rng)).astype(dtype)
         self.bias = np.zeros(out_channels, dtype) if bias else None
 
     def forward(self, x: Array) -> Array:
         """Convolve x (N, C, H, W) into y (N, O, OH, OW)."""
-        expect_shape(self, x, "N", self.in_channels, "H", "W")
+        expect_input(self, x, "N", self.in_channels, "H", "W")
         output_size(self, self.window, x.shape[2:])
         self.x, weight, bias = in_one_precision(x, self.weight, self.bias)
-        return kernels.conv2d(self.x, weight, bias, self.window, self.groups)
+        y = kernels.conv2d(self.x, weight, bias, self.window, self.groups)
+        self.output_shape = y.shape
+        return y
 
     def backward(self, dy: Array) -> Array:
         """Carry dy (N, O, OH, OW) back to x (N, C, H, W), weight and bias."""
+        expect_gradient(self, dy)
         dy, weight = in_one_precision(dy, self.weight)
         self.grad_weight = kernels.conv2d_grad_weight(dy, self.x, self.window, self.groups)
         if self.bias is not None:

@@ -4,6 +4,7 @@ import numpy as np
 
 from scratch_conv import kernels
 from scratch_conv.kernels.geometry import Array
+from scratch_conv.layers.expecting import expect_gradient, expect_input
 from scratch_conv.layers.layer import Layer
 
 
@@ -18,24 +19,27 @@ class Dropout(Layer):
 
     Arguments:
         p: the probability, 0 to 1.
-        rng: where random numbers come from; a fresh generator by default.
+        rng: where random numbers come from: a generator, or a number to seed one; a fresh one by default.
 
     Raises:
         ValueError: p is not a probability.
     """
 
-    def __init__(self, p: float = 0.5, *, rng: np.random.Generator | None = None) -> None:
+    def __init__(self, p: float = 0.5, *, rng: np.random.Generator | int | None = None) -> None:
         if not 0 <= p <= 1:
             raise ValueError(f"p must be a probability, 0 to 1; got {p}")
-        self.p, self.rng = p, rng or np.random.default_rng()
+        self.p, self.rng = p, np.random.default_rng(rng)
 
     def forward(self, x: Array) -> Array:
         """Drop elements of x."""
+        expect_input(self, x)
+        self.output_shape = x.shape
         self.mask = self.draw_mask(x) if self.training and self.p > 0 else None
         return self._drop(x)
 
     def backward(self, dy: Array) -> Array:
         """Drop the same elements of dy."""
+        expect_gradient(self, dy)
         return self._drop(dy)
 
     def draw_mask(self, x: Array) -> Array:

@@ -21,13 +21,19 @@ class Layer(ABC):
     each parameter in an attribute (that of `weight` in `grad_weight`) and returns dx, the gradient of the
     loss by x.
 
+    Both begin with a line that refuses what they would take for something else (`expecting.py`): x or dy that
+    is no NumPy array of floats, by a TypeError; dy of another shape than y, by a ValueError; a backward pass
+    before any forward pass, by a RuntimeError.
+
     Attributes:
         training: whether the layer trains; dropout and batch normalization do something else if not.
+        output_shape: that of the last y, which dy has to have; None before there is one.
         parameter_names: the attributes that are learned; one that a layer goes without is None.
         statistic_names: the attributes that are no parameters, but belong to what a trained network knows.
     """
 
     training: bool = True
+    output_shape: tuple[int, ...] | None = None
     parameter_names: ClassVar[tuple[str, ...]] = ()
     statistic_names: ClassVar[tuple[str, ...]] = ()
 
@@ -51,8 +57,14 @@ class Layer(ABC):
 
     @property
     def gradients(self) -> dict[str, Array]:
-        """The gradient of each parameter, by the parameter's name, as the last backward pass left it."""
+        """The gradient of each parameter, by the parameter's name, as the last backward pass left it.
+
+        Raises:
+            RuntimeError: there was none.
+        """
         names = self._own(self.parameter_names)
+        if not all(hasattr(self, f"grad_{name}") for name in names):
+            raise RuntimeError(f"{self!r}: has no gradients before a backward pass")
         return {name: getattr(self, f"grad_{name}") for name in names} | self._of_children("gradients")
 
     @property
@@ -115,17 +127,3 @@ def in_one_precision(*arrays: Array | None) -> list[Any]:
     """Give arrays the dtype that NumPy gives their sum: float64 beside float32 makes both float64."""
     dtype = np.result_type(*(array for array in arrays if array is not None))
     return [None if array is None else np.asarray(array, dtype) for array in arrays]
-
-
-def expect_shape(layer: Layer, x: Array, *sizes: int | str) -> None:
-    """See that x has a number of axes and, where a size is a number and not a letter, that size.
-
-    Raises:
-        ValueError: says which shape was expected, and which was given.
-    """
-    fits = np.ndim(x) == len(sizes) and all(
-        isinstance(size, str) or size == given for size, given in zip(sizes, np.shape(x), strict=True)
-    )
-    if not fits:
-        expected = ", ".join(map(str, sizes))
-        raise ValueError(f"{layer!r}: expected x of shape ({expected}), got {np.shape(x)}")

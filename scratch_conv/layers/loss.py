@@ -4,6 +4,7 @@ import numpy as np
 
 from scratch_conv import kernels
 from scratch_conv.kernels.geometry import Array
+from scratch_conv.layers.expecting import expect_array
 
 
 class SoftmaxCrossEntropy:
@@ -18,13 +19,18 @@ class SoftmaxCrossEntropy:
     Shapes: scores (N, K), labels (N,) of integers 0 to K - 1, the loss ().
     """
 
+    log_p: Array | None = None
+
     def forward(self, scores: Array, labels: Array) -> Array:
         """Compute the mean loss of a batch.
 
         Raises:
+            TypeError: scores are no array of floats, or labels none of integers.
             ValueError: there is not one label for each row of scores.
             IndexError: a label is not among the classes.
         """
+        expect_array(self, "scores", scores)
+        expect_array(self, "labels", labels, of="integers")
         if scores.ndim != 2 or labels.shape != scores.shape[:1]:
             raise ValueError(
                 f"expected scores (N, K) and labels (N,), got shapes {scores.shape} and {labels.shape}"
@@ -35,9 +41,18 @@ class SoftmaxCrossEntropy:
             return -self.log_p[self.right].sum() / scores.dtype.type(len(scores))
 
     def backward(self, dy: float | Array = 1.0) -> Array:
-        """Carry the gradient of the loss, 1 by default, back to the scores (N, K)."""
+        """Carry the gradient of the loss, 1 by default, back to the scores (N, K).
+
+        Raises:
+            RuntimeError: there was no forward pass.
+        """
+        if self.log_p is None:
+            raise RuntimeError(f"{self!r}: backward before forward")
         count = max(1, len(self.log_p))
         return (np.exp(self.log_p) - self.right) * (np.asarray(dy, self.log_p.dtype) / count)
+
+    def __repr__(self) -> str:
+        return "SoftmaxCrossEntropy()"
 
 
 def _one_hot(labels: Array, classes: int) -> Array:

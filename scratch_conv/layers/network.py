@@ -22,13 +22,23 @@ class Sequential(Layer):
     """Layers, each of which takes what the one before it gives. The gradient goes the same way back.
 
     Arguments:
-        layers: in their order. Their names are "0", "1", "2", ...
+        layers: in their order, none of them twice. Their names are "0", "1", "2", ...
+
+    Raises:
+        TypeError: one of them is no layer.
+        ValueError: one of them stands in two places.
     """
 
     def __init__(self, *layers: Layer) -> None:
         for layer in layers:
             if not isinstance(layer, Layer):
                 raise TypeError(f"expected layers, each an argument of its own; got {type(layer).__name__}")
+        inside = [each for layer in layers for each in _within(layer)]
+        for place, each in enumerate(inside):
+            if each in inside[:place]:
+                raise ValueError(
+                    f"{each!r} stands in two places, but remembers one forward pass; take a layer for each"
+                )
         self.layers = list(layers)
 
     def forward(self, x: Array) -> Array:
@@ -69,7 +79,7 @@ class Sequential(Layer):
         print(summary_table(self, input_shape))
 
     def save(self, path: str | Path) -> None:
-        """Write all parameters and statistics into one file, as .npz."""
+        """Write all parameters and statistics into one file, as .npz, in full or not at all."""
         write_arrays(path, self.state)
 
     def load(self, path: str | Path) -> None:
@@ -82,6 +92,11 @@ class Sequential(Layer):
         state = self.state
         for name, array in read_arrays(path, state).items():
             state[name][...] = array
+
+
+def _within(layer: Layer) -> list[Layer]:
+    """List a layer and all layers inside it."""
+    return [layer, *(each for child in layer.children.values() for each in _within(child))]
 
 
 class ResidualBlock(Layer):
@@ -99,7 +114,7 @@ class ResidualBlock(Layer):
         out_channels: O.
         stride: the first convolution's step.
         init: draws the first weights.
-        rng: where random numbers come from; a fresh generator by default.
+        rng: where random numbers come from: a generator, or a number to seed one; a fresh one by default.
         dtype: of the parameters.
     """
 
@@ -110,10 +125,11 @@ class ResidualBlock(Layer):
         stride: int = 1,
         *,
         init: Initialization = he_normal,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
         dtype: Any = np.float32,
     ) -> None:
         self.in_channels, self.out_channels, self.stride = in_channels, out_channels, stride
+        rng = np.random.default_rng(rng)
         drawn: dict[str, Any] = {"bias": False, "init": init, "rng": rng, "dtype": dtype}
         self.conv1 = Conv2D(in_channels, out_channels, 3, stride, padding=1, **drawn)
         self.bn1 = BatchNorm2D(out_channels, dtype=dtype)

@@ -6,7 +6,8 @@ import numpy as np
 
 from scratch_conv import kernels
 from scratch_conv.kernels.geometry import Array
-from scratch_conv.layers.layer import Layer, expect_shape, in_one_precision
+from scratch_conv.layers.expecting import expect_counts, expect_gradient, expect_input
+from scratch_conv.layers.layer import Layer, in_one_precision
 
 
 class BatchNorm2D(Layer):
@@ -27,7 +28,8 @@ class BatchNorm2D(Layer):
         dtype: of the parameters and the statistics.
 
     Raises:
-        ValueError: x has another shape than the layer takes, or in training only one value a channel.
+        ValueError: the number of features is negative; on a call, x has another shape than the layer takes,
+            or in training only one value a channel.
     """
 
     parameter_names = ("weight", "bias")
@@ -38,6 +40,7 @@ class BatchNorm2D(Layer):
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, *, dtype: Any = np.float32
     ) -> None:
+        expect_counts(num_features=num_features)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.weight: Array = np.ones(num_features, dtype)
         self.bias: Array = np.zeros(num_features, dtype)
@@ -47,17 +50,19 @@ class BatchNorm2D(Layer):
 
     def forward(self, x: Array) -> Array:
         """Normalize x (N, C, H, W)."""
-        expect_shape(self, x, "N", self.num_features, "H", "W")
+        expect_input(self, x, "N", self.num_features, "H", "W")
         given = x, self.weight, self.bias, self.running_mean, self.running_var
         x, weight, bias, running_mean, running_var = in_one_precision(*given)
         batch, channels, height, width = x.shape
         self.x = x.reshape(batch, channels, height * width)
-        if self.training:
+        self.by_batch = self.training  # of this pass, whatever the mode is when its gradient comes back
+        if self.by_batch:
             y, self.mean, self.variance = kernels.batch_norm(self.x, weight, bias, self.eps)
             self._move_running_statistics(count=batch * height * width)
         else:
             self.mean, self.variance = running_mean, running_var
             y = kernels.batch_norm_inference(self.x, self.mean, self.variance, weight, bias, self.eps)
+        self.output_shape = x.shape
         return y.reshape(x.shape)
 
     def _move_running_statistics(self, count: int) -> None:
@@ -71,10 +76,11 @@ class BatchNorm2D(Layer):
         self.running_mean[...], self.running_var[...] = mean, variance
 
     def backward(self, dy: Array) -> Array:
-        """Carry dy (N, C, H, W) back to x, weight and bias; in training through the statistics as well."""
+        """Carry dy (N, C, H, W) back to x, weight and bias, also through the statistics of the batch."""
+        expect_gradient(self, dy)
         dy, weight = in_one_precision(dy, self.weight)
         pixels = dy.reshape(self.x.shape)
-        if self.training:
+        if self.by_batch:
             dx, self.grad_weight, self.grad_bias = kernels.batch_norm_grad(
                 pixels, self.x, self.mean, self.variance, weight, self.eps
             )

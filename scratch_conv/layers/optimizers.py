@@ -19,6 +19,9 @@ class SGD:
         momentum: how much of its last step v keeps; 0 is plain gradient descent.
         weight_decay: how strongly weights are drawn to zero.
 
+    Raises:
+        ValueError: one of these is negative, or no number.
+
     Attributes:
         velocities: v, by the parameter's name; zero at first.
     """
@@ -26,6 +29,7 @@ class SGD:
     def __init__(
         self, network: Layer, lr: float = 0.01, momentum: float = 0.0, weight_decay: float = 0.0
     ) -> None:
+        _expect_not_negative(lr=lr, momentum=momentum, weight_decay=weight_decay)
         self.network, self.lr, self.momentum, self.weight_decay = network, lr, momentum, weight_decay
         self.velocities = {name: np.zeros_like(weight) for name, weight in network.parameters.items()}
 
@@ -63,6 +67,9 @@ class Adam:
         eps: keeps the quotient finite.
         weight_decay: how strongly weights are drawn to zero.
 
+    Raises:
+        ValueError: one of these is negative, or no number, or a β is not below 1.
+
     Attributes:
         means: m, by the parameter's name.
         squares: v, by the parameter's name.
@@ -77,6 +84,9 @@ class Adam:
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
+        _expect_not_negative(lr=lr, beta1=betas[0], beta2=betas[1], eps=eps, weight_decay=weight_decay)
+        if max(betas) >= 1:
+            raise ValueError(f"betas must be below 1; got {betas}")
         self.network, self.lr, self.betas, self.eps = network, lr, betas, eps
         self.weight_decay = weight_decay
         self.means = {name: np.zeros_like(weight) for name, weight in network.parameters.items()}
@@ -105,3 +115,9 @@ class Adam:
         means = {f"mean.{name}": mean for name, mean in self.means.items()}
         squares = {f"square.{name}": square for name, square in self.squares.items()}
         return {"steps": self.steps, **means, **squares}
+
+
+def _expect_not_negative(**numbers: float) -> None:
+    for name, number in numbers.items():
+        if not number >= 0:  # which a NaN is not
+            raise ValueError(f"{name} must be a number of at least 0; got {number}")

@@ -2,8 +2,9 @@
 
 from scratch_conv import kernels
 from scratch_conv.kernels.geometry import Array
-from scratch_conv.layers.layer import Layer, expect_shape
-from scratch_conv.layers.sliding import Size, output_size, sliding_window
+from scratch_conv.layers.expecting import expect_gradient, expect_input
+from scratch_conv.layers.layer import Layer
+from scratch_conv.layers.sliding import Size, output_size, pooling_window
 
 
 class MaxPool2D(Layer):
@@ -23,7 +24,8 @@ class MaxPool2D(Layer):
         ceil_mode: whether a last window may hang over the end of the picture.
 
     Raises:
-        ValueError: an argument is below its least; on a call, x has another shape than the layer takes.
+        ValueError: an argument is below its least, or the padding over half the window; on a call, x has
+            another shape than the layer takes.
     """
 
     def __init__(
@@ -36,18 +38,20 @@ class MaxPool2D(Layer):
     ) -> None:
         self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
         self.padding, self.dilation, self.ceil_mode = padding, dilation, ceil_mode
-        self.window = sliding_window(kernel_size, self.stride, padding, dilation)
+        self.window = pooling_window(kernel_size, self.stride, padding, dilation)
 
     def forward(self, x: Array) -> Array:
         """Pool x (N, C, H, W) into y (N, C, OH, OW), and remember which pixel of each window won."""
-        expect_shape(self, x, "N", "C", "H", "W")
+        expect_input(self, x, "N", "C", "H", "W")
         output_size(self, self.window, x.shape[2:], self.ceil_mode)
         self.input_size = x.shape[2:]
         y, self.winners = kernels.max_pool2d(x, self.window, self.ceil_mode)
+        self.output_shape = y.shape
         return y
 
     def backward(self, dy: Array) -> Array:
         """Carry dy (N, C, OH, OW) back to x (N, C, H, W)."""
+        expect_gradient(self, dy)
         return kernels.max_pool2d_scatter(dy, self.winners, self.input_size, self.window)
 
     def branches(self) -> list[Array]:
@@ -72,7 +76,8 @@ class AvgPool2D(Layer):
         count_include_pad: whether the zeros of the padding count as pixels.
 
     Raises:
-        ValueError: an argument is below its least; on a call, x has another shape than the layer takes.
+        ValueError: an argument is below its least, or the padding over half the window; on a call, x has
+            another shape than the layer takes.
     """
 
     def __init__(
@@ -85,15 +90,17 @@ class AvgPool2D(Layer):
     ) -> None:
         self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
         self.padding, self.ceil_mode, self.count_include_pad = padding, ceil_mode, count_include_pad
-        self.window = sliding_window(kernel_size, self.stride, padding)
+        self.window = pooling_window(kernel_size, self.stride, padding)
 
     def forward(self, x: Array) -> Array:
         """Pool x (N, C, H, W) into y (N, C, OH, OW)."""
-        expect_shape(self, x, "N", "C", "H", "W")
+        expect_input(self, x, "N", "C", "H", "W")
         self.input_size = x.shape[2:]
         size = output_size(self, self.window, self.input_size, self.ceil_mode)
+        self.output_shape = (*x.shape[:2], *size)
         return kernels.avg_pool2d(x, size, self.window, self.count_include_pad, None)
 
     def backward(self, dy: Array) -> Array:
         """Carry dy (N, C, OH, OW) back to x (N, C, H, W)."""
+        expect_gradient(self, dy)
         return kernels.avg_pool2d_grad_input(dy, self.input_size, self.window, self.count_include_pad, None)

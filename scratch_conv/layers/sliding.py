@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from scratch_conv.kernels import Window
 from scratch_conv.kernels.geometry import Pair, same_padding
 from scratch_conv.layers.layer import Layer
@@ -28,6 +30,18 @@ def sliding_window(kernel_size: Size, stride: Size, padding: Size | str, dilatio
     return Window(taps, strides, sides, steps)
 
 
+def pooling_window(kernel_size: Size, stride: Size, padding: Size, dilation: Size = 1) -> Window:
+    """Make the window of a pooling layer, with a padding that leaves pixels under it: as torch has it.
+
+    Raises:
+        ValueError: an argument is below its least, or the padding wider than half the window.
+    """
+    window = sliding_window(kernel_size, stride, padding, dilation)
+    if any(sides[0] > taps // 2 for taps, sides in zip(window.kernel_size, window.padding, strict=True)):
+        raise ValueError(f"padding must be at most half of {kernel_size=}; got {padding}")
+    return window
+
+
 def pair(name: str, value: Any, least: int) -> Pair:
     """Give one number as two, and two as they are.
 
@@ -35,9 +49,9 @@ def pair(name: str, value: Any, least: int) -> Pair:
         ValueError: it is neither, or below the least.
     """
     both = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(both) != 2 or not all(isinstance(each, int) and each >= least for each in both):
+    if len(both) != 2 or not all(isinstance(each, (int, np.integer)) and each >= least for each in both):
         raise ValueError(f"{name} must be an integer of at least {least}, or a pair of them; got {value!r}")
-    return both[0], both[1]
+    return int(both[0]), int(both[1])
 
 
 def output_size(layer: Layer, window: Window, size: Pair, ceil_mode: bool = False) -> Pair:

@@ -1,0 +1,80 @@
+"""What layers expect of what they are given; all else is refused in one line, before any work."""
+
+from typing import Any
+
+import numpy as np
+
+from scratch_conv.kernels.geometry import Array
+from scratch_conv.layers.layer import Layer
+
+_KINDS = {"floats": "f", "integers": "iu"}
+
+
+def expect_input(layer: Layer, x: Array, *sizes: int | str) -> None:
+    """See that a layer's x is an array of floats, and of the shape that its sizes tell.
+
+    Arguments:
+        layer: which is named if it isn't.
+        x: the input.
+        sizes: of each axis; a letter where any size will do. None at all if any shape will do.
+
+    Raises:
+        TypeError: x is something else.
+        ValueError: x has another shape.
+    """
+    expect_array(layer, "x", x)
+    fits = len(x.shape) == len(sizes) and all(
+        isinstance(size, str) or size == given for size, given in zip(sizes, x.shape, strict=True)
+    )
+    if sizes and not fits:
+        raise ValueError(f"{layer!r}: expected x of shape ({', '.join(map(str, sizes))}), got {x.shape}")
+
+
+def expect_gradient(layer: Layer, dy: Array) -> None:
+    """See that a layer has computed a y, and that dy is an array of floats in y's shape.
+
+    Raises:
+        RuntimeError: there was no forward pass.
+        TypeError: dy is something else.
+        ValueError: dy has another shape.
+    """
+    if layer.output_shape is None:
+        raise RuntimeError(f"{layer!r}: backward before forward")
+    expect_array(layer, "dy", dy)
+    if dy.shape != layer.output_shape:
+        raise ValueError(f"{layer!r}: expected dy of y's shape {layer.output_shape}, got {dy.shape}")
+
+
+def expect_array(owner: object, name: str, values: Any, of: str = "floats") -> None:
+    """See that what a layer or a loss calls by a name is an array of "floats", or of "integers".
+
+    Raises:
+        TypeError: says what was given instead.
+    """
+    is_array = isinstance(values, np.ndarray)
+    if not is_array or values.dtype.kind not in _KINDS[of]:
+        given = values.dtype if is_array else type(values).__name__
+        raise TypeError(f"{owner!r}: expected {name} to be a NumPy array of {of}, got {given}")
+
+
+def expect_counts(**counts: int) -> None:
+    """See that arguments are whole numbers, and not negative.
+
+    Raises:
+        ValueError: says which is not.
+    """
+    for name, count in counts.items():
+        if not isinstance(count, (int, np.integer)) or count < 0:
+            raise ValueError(f"{name} must be an integer of at least 0; got {count!r}")
+
+
+def axis_of(layer: Layer, name: str, x: Array) -> int:
+    """Give the axis of x that an argument of a layer names, counted from the front.
+
+    Raises:
+        ValueError: x has no such axis.
+    """
+    axis: int = getattr(layer, name)
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"{layer!r}: x of shape {x.shape} has no axis {name}={axis}")
+    return axis % x.ndim
