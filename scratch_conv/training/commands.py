@@ -229,5 +229,5 @@ def _open_pictures(settings: Settings, data_dir: Path | None) -> "Pictures":
     except DownloadError as error:
         if settings.dataset != "cifar10":
             raise
-        print(f"{error}; going on with the built-in shapes")
+        print(f"{error.cause}; going on with the built-in shapes")
         return open_pictures("shapes", None, settings.limit, settings.seed)

@@ -25,7 +25,15 @@ PATIENCE = 5.0  # seconds a server may stay silent before it counts as out of re
 
 
 class DownloadError(InputError):
-    """A data set has to be downloaded, and cannot be."""
+    """A data set has to be downloaded, and cannot be.
+
+    Attributes:
+        cause: why, without what the message adds: where else it may come from.
+    """
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(f"{cause}; name a folder that holds it by --data-dir")
+        self.cause = cause
 
 
 def cache_folder() -> Path:
