@@ -34,7 +34,7 @@ def curves(outcomes: Mapping[str, Outcome]) -> bytes:
     accuracies.set(xlabel="epoch", title="test accuracy")
     accuracies.yaxis.set_major_formatter(PercentFormatter(1))
     for axes in (losses, accuracies):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
         axes.legend()
     return _png(figure)
