@@ -16,8 +16,11 @@ from PIL import Image
 from scratch_conv.cli import main
 from scratch_conv.demos import edges, filters, gradcheck, lines, shift
 from scratch_conv.demos.fitting import accuracy, fit
+from scratch_conv.demos.pictures import normalised, read_image
 from scratch_conv.layers import Adam, Conv2D, Dense, ReLU
-from scratch_conv.training.settings import BACKENDS
+from scratch_conv.training.data import open_pictures
+from scratch_conv.training.experiment import Batches
+from scratch_conv.training.settings import BACKENDS, Settings
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -64,6 +67,36 @@ def test_edges_of_a_file(command: Command, tmp_path: Path, size: tuple[int, int]
     assert status == 0
     assert_pictures(tmp_path / "here", "edges.png", "sharpen-blur.png")
     assert max(edges.read_picture(tmp_path / "noise.jpg").shape) == min(512, max(size))
+
+
+def test_a_picture_of_16_bits_keeps_its_greys(tmp_path: Path) -> None:
+    grey = np.linspace(0, 65_535, 256, dtype=np.uint16).reshape(16, 16)
+    Image.fromarray(grey).save(tmp_path / "deep.png")
+    read = edges.read_picture(tmp_path / "deep.png")
+    np.testing.assert_allclose(read, grey / 65_535, atol=1 / 255)
+    seen = np.asarray(read_image(tmp_path / "deep.png", "RGB"))
+    assert seen.shape == (16, 16, 3)
+    np.testing.assert_allclose(seen[..., 1] / 255, grey / 65_535, atol=1 / 255)
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "weight", "message"),
+    [
+        ('{"--model": "unknown", "--dataset": "mnist"}', "0.weight", np.ones((2, 1, 3, 3)), "which model"),
+        ("[]", "0.weight", np.ones((2, 1, 3, 3)), "does not say which model it is of"),
+        ('{"--model": "mnist-cnn", "--dataset": "mnist"}', "0.bias", np.ones(2), "has no filters"),
+        ('{"--model": "mnist-cnn", "--dataset": "mnist"}', "0.weight", np.array(["a"]), "not a checkpoint"),
+    ],
+)
+def test_a_foreign_checkpoint_is_one_line(
+    command: Command, tmp_path: Path, settings: str, name: str, weight: Any, message: str
+) -> None:
+    (tmp_path / "run/numpy").mkdir(parents=True)
+    (tmp_path / "run/settings.json").write_text(settings)
+    np.savez(tmp_path / "run/numpy/epoch=0.npz", **{f"network.{name}": weight})
+    status, _, stderr = command("demo", "filters", "--checkpoint", "run")
+    assert (status, stderr.count("\n")) == (2, 1)
+    assert message in stderr
 
 
 def test_the_filters_answer_as_torchs_convolution() -> None:
@@ -192,6 +225,24 @@ def test_filters_of_a_network_trained_for_it(
     assert_pictures(tmp_path / "runs/demo-filters", "filters.png", "feature-maps.png")
 
 
+@pytest.mark.parametrize(("dataset", "size"), [("mnist", (28, 28)), ("lines", (8, 8)), ("shapes", (32, 32))])
+def test_a_network_is_shown_a_picture_of_its_kind(dataset: str, size: tuple[int, int]) -> None:
+    picture = filters.drawn_picture(dataset, seed=1)
+    assert picture.width % size[0] == picture.height % size[1] == 0
+    assert picture.mode == ("RGB" if dataset == "shapes" else "L")
+    low, high = np.asarray(picture).min(), np.asarray(picture).max()
+    assert int(high) - int(low) > 60
+
+
+@pytest.mark.parametrize("dataset", ["lines", "shapes"])
+def test_pictures_are_normalised_as_in_training(dataset: str) -> None:
+    pictures = open_pictures(dataset, None, 20, seed=0)
+    images = pictures.train[0]
+    settings = Settings(dataset, "small-cnn", 1, 5, 0.1, 0, "32", None, "sgd", augment=False)
+    wanted = Batches(pictures, settings).normalise(torch.from_numpy(images), torch.float32)
+    np.testing.assert_allclose(normalised(images, dataset), wanted.numpy(), rtol=1e-5, atol=1e-6)
+
+
 def test_feature_maps_are_what_the_layers_give() -> None:
     network = shift.build_cnn(np.random.default_rng(0))
     x = np.random.default_rng(1).standard_normal((1, 28, 28)).astype(np.float32)
@@ -210,11 +261,16 @@ def test_feature_maps_are_what_the_layers_give() -> None:
         ("edges --picture text.png", "text.png: not a picture that can be read"),
         ("edges --out text.png", "--out text.png: text.png is a file, not a folder"),
         ("lines --seed -1", "Invalid value for '--seed'"),
-        ("shift --data-dir nowhere", "nowhere"),
+        ("shift --data-dir nowhere", "--data-dir nowhere: no such folder"),
+        ("shift --data-dir empty", "--data-dir empty: the folder is empty"),
+        ("shift --data-dir text.png", "--data-dir text.png: not a folder"),
+        ("shift --data-dir folders", "--data-dir folders: holds pictures in folders, not MNIST"),
+        ("filters --picture text.png", "text.png: not a picture that can be read"),
         ("filters --checkpoint nowhere", "--checkpoint nowhere: not there"),
         ("filters --checkpoint empty", "--checkpoint empty: holds no checkpoint"),
         ("filters --checkpoint text.png", "text.png: not a checkpoint that can be read"),
         ("filters --checkpoint alone.npz", "does not say which model it is of"),
+        ("filters --checkpoint x/numpy/other.npz", "does not say which model it is of"),
         ("waves", "waves"),
     ],
 )
@@ -223,7 +279,11 @@ def test_bad_input_is_one_line_and_status_2(
 ) -> None:
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "folders/train").mkdir(parents=True)
     np.savez(tmp_path / "alone.npz", **{"network.0.weight": np.ones((2, 1, 3, 3))})  # type: ignore[arg-type]
+    (tmp_path / "x/numpy").mkdir(parents=True)
+    (tmp_path / "x/numpy/other.npz").write_bytes((tmp_path / "alone.npz").read_bytes())
+    (tmp_path / "x/settings.json").write_text('{"--model": "resnet-999", "--dataset": "mnist"}')
     status, stdout, stderr = command("demo", *arguments.split())
     assert status == 2
     assert stderr.startswith("scratch-conv: ")

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
 
+from scratch_conv.demos.pictures import read_image
 from scratch_conv.demos.showing import save_figure, show_picture, show_signed, show_table
 from scratch_conv.kernels.geometry import Array
 from scratch_conv.layers import Conv2D
-from scratch_conv.training.settings import InputError
 
 # The difference of what lies right and left of a pixel, and of what lies below and above (Sobel's operator).
 VERTICAL = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], np.float32)
@@ -97,17 +96,13 @@ def read_picture(path: Path) -> Array:
     Raises:
         InputError: it cannot be read.
     """
-    try:
-        with Image.open(path) as file:
-            grey = file.convert("L")
-    except Exception as error:  # a damaged file can fail in any way
-        raise InputError(f"--picture {path}: not a picture that can be read ({error})") from error
+    grey = read_image(path, "L")
     grey.thumbnail((LONGEST, LONGEST))
     return np.asarray(grey, np.float32) / 255
 
 
 def _draw_edges(image: Array, responses: dict[str, Array], magnitude: Array, path: Path) -> None:
-    figure = Figure((15, 3.2 * max(1, image.shape[0] / image.shape[1])), layout="constrained")
+    figure = Figure((15, max(1, 3 * image.shape[0] / image.shape[1] + 0.2)), layout="constrained")
     original, vertical, horizontal, laplacian, both = figure.subplots(1, 5)
     show_picture(original, image, "original", vmin=0, vmax=1)
     show_signed(vertical, responses["vertical edges (Sobel)"], "vertical edges (Sobel)")
@@ -118,7 +113,7 @@ def _draw_edges(image: Array, responses: dict[str, Array], magnitude: Array, pat
 
 
 def _draw_others(image: Array, responses: dict[str, Array], path: Path) -> None:
-    figure = Figure((9, 3.1 * max(1, image.shape[0] / image.shape[1])), layout="constrained")
+    figure = Figure((9, max(1, 2.9 * image.shape[0] / image.shape[1] + 0.2)), layout="constrained")
     panels = {"original": image, "sharpen": responses["sharpen"], "blur": responses["blur"]}
     for axes, (name, values) in zip(figure.subplots(1, 3), panels.items(), strict=True):
         show_picture(axes, values, name, vmin=0, vmax=1)

@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from scratch_conv.demos.fitting import accuracy, fit
+from scratch_conv.demos.pictures import normalised, read_image
 from scratch_conv.demos.showing import save_figure, show_picture, show_signed, show_table
 from scratch_conv.kernels.geometry import Array
 from scratch_conv.layers import Adam, Conv2D, Flatten, MaxPool2D, ReLU, Sequential
 from scratch_conv.training.job import epochs, read_saved
+from scratch_conv.training.lines import draw_lines
 from scratch_conv.training.models import MODELS
 from scratch_conv.training.numpy_checkpoints import read_checkpoint
-from scratch_conv.training.pictures import CIFAR10_MEAN, CIFAR10_STD
 from scratch_conv.training.settings import BACKENDS, InputError
 from scratch_conv.training.shapes import SHAPES, draw_shapes
 from scratch_conv.training.shapes import SIZE as SHAPE_SIZE
@@ -25,7 +26,7 @@ from scratch_conv.training.translation import from_torch
 TRAIN_COUNT, EPOCHS = 3_000, 4
 MOST_MAPS = 12
 _PREFIX = "network."
-_SIZES = {"mnist": 28, "fashion-mnist": 28, "lines": 8}  # all others: 32
+_SIZES = {"mnist": 28, "fashion-mnist": 28, "lines": 8}  # pixels; all others are as large as the shapes
 
 
 def run(checkpoint: Path | None, picture: Path | None, seed: int, out: Path) -> None:
@@ -34,18 +35,20 @@ def run(checkpoint: Path | None, picture: Path | None, seed: int, out: Path) -> 
     Arguments:
         checkpoint: a file or a folder that `scratch-conv train` or `compare` left; by default a network is
             trained on the built-in shapes first.
-        picture: a file with a picture; by default one of the shapes.
-        seed: of the training, and of the shape.
+        picture: a file with a picture; by default one is drawn, of the kind that the network knows.
+        seed: of the training, and of the picture.
         out: the folder.
 
     Raises:
         InputError: one of the files cannot be used.
     """
-    network, size = _trained_on_shapes(seed) if checkpoint is None else load_network(checkpoint)
+    given = None if picture is None else read_image(picture, "RGB")
+    network, dataset = _trained_on_shapes(seed) if checkpoint is None else load_network(checkpoint)
     first = network[0]
     assert isinstance(first, Conv2D)
-    image = _picture(picture, first.in_channels, size, seed)
-    x = _normalised(image)
+    shown = drawn_picture(dataset, seed) if given is None else given
+    image = _fitted(shown, first.in_channels, _SIZES.get(dataset, SHAPE_SIZE))
+    x = normalised(image, dataset)
     stages = feature_maps(network, x)
     show_table(
         "What becomes of the picture",
@@ -76,8 +79,8 @@ def feature_maps(network: Sequential, x: Array) -> dict[str, Array]:
     return stages
 
 
-def load_network(checkpoint: Path) -> tuple[Sequential, int]:
-    """Build the network of a checkpoint of any backend, and tell the size of its pictures.
+def load_network(checkpoint: Path) -> tuple[Sequential, str]:
+    """Build the network of a checkpoint of any backend, and name its data set.
 
     Arguments:
         checkpoint: a file in the folder of a run, such as runs/x/checkpoints/numpy/epoch=9.npz; or the run's
@@ -88,24 +91,31 @@ def load_network(checkpoint: Path) -> tuple[Sequential, int]:
     """
     path = checkpoint if checkpoint.is_file() else _latest(checkpoint)
     weights = _read_weights(path)
-    settings_file = path.parent.parent / "settings.json"
-    try:
-        settings: dict[str, Any] = json.loads(settings_file.read_text(encoding="utf-8"))
-        model, size = settings["--model"], _SIZES.get(settings["--dataset"], 32)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"--checkpoint {path}: {settings_file} does not say which model it is of") from error
+    model, dataset = _model_and_dataset(path)
     shapes = [weight.shape for name, weight in weights.items() if name.endswith("weight")]
-    if len(shapes[0]) != 4:
+    if not shapes or len(shapes[0]) != 4:
         raise InputError(f"--checkpoint {path}: the first layer of {model} has no filters")
-    channels = shapes[0][1]
-    module = MODELS[model](channels, size, shapes[-1][0])
+    module = MODELS[model](shapes[0][1], _SIZES.get(dataset, SHAPE_SIZE), shapes[-1][0])
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:
         raise InputError(f"--checkpoint {path}: {error}") from error
     network = from_torch(module)
     assert isinstance(network, Sequential)
-    return network, size
+    return network, dataset
+
+
+def _model_and_dataset(path: Path) -> tuple[str, str]:
+    """Name the model of a checkpoint and its data set, by the settings of its run."""
+    settings_file = path.parent.parent / "settings.json"
+    try:
+        settings = json.loads(settings_file.read_text(encoding="utf-8"))
+        model, dataset = settings["--model"], settings["--dataset"]
+        if model not in MODELS:
+            raise KeyError(model)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"--checkpoint {path}: {settings_file} does not say which model it is of") from error
+    return model, str(dataset)
 
 
 def _latest(folder: Path) -> Path:
@@ -125,7 +135,7 @@ def _latest(folder: Path) -> Path:
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:
     if path.suffix == ".npz":
         arrays: dict[str, Any] = read_checkpoint(path) or {}
-        named = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        named = {name: torch.from_numpy(a) for name, a in arrays.items() if a.dtype.kind in "fi"}
     else:
         saved: dict[str, Any] = read_saved(path) or {}
         named = saved.get(
@@ -137,7 +147,7 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
     return weights
 
 
-def _trained_on_shapes(seed: int) -> tuple[Sequential, int]:
+def _trained_on_shapes(seed: int) -> tuple[Sequential, str]:
     torch.manual_seed(seed)
     network = from_torch(MODELS["mnist-cnn"](3, SHAPE_SIZE, len(SHAPES)))
     assert isinstance(network, Sequential)
@@ -145,36 +155,32 @@ def _trained_on_shapes(seed: int) -> tuple[Sequential, int]:
     fit(
         network,
         Adam(network),
-        _normalised(images),
+        normalised(images, "shapes"),
         labels,
         EPOCHS,
         np.random.default_rng(seed),
         "learning shapes",
     )
-    right = accuracy(network, _normalised(tests), test_labels)
+    right = accuracy(network, normalised(tests, "shapes"), test_labels)
     print(f"Trained on {TRAIN_COUNT:,} drawn shapes; {right:.1%} of 500 others are recognised")
-    return network, SHAPE_SIZE
+    return network, "shapes"
 
 
-def _picture(path: Path | None, channels: int, size: int, seed: int) -> Array:
-    """Read or draw a picture (C, H, W) of 0..255, of the size that the network takes."""
-    if path is None:
-        image = Image.fromarray(draw_shapes(8, seed, test=True)[0][5].transpose(1, 2, 0))
-    else:
-        try:
-            image = Image.open(path).convert("RGB")
-        except Exception as error:  # a damaged file can fail in any way
-            raise InputError(f"--picture {path}: not a picture that can be read ({error})") from error
+def drawn_picture(dataset: str, seed: int) -> Image.Image:
+    """Draw a picture of the kind that a network was trained on: a digit, a line, or else a shape."""
+    if dataset == "mnist":
+        seven = Image.new("L", (112, 112))
+        ImageDraw.Draw(seven).line([(32, 30), (78, 30), (50, 88)], fill=255, width=10, joint="curve")
+        return seven
+    if dataset == "lines":
+        return Image.fromarray(draw_lines(1, seed, test=True)[0][0, 0])
+    return Image.fromarray(draw_shapes(8, seed, test=True)[0][5].transpose(1, 2, 0))
+
+
+def _fitted(image: Image.Image, channels: int, size: int) -> Array:
+    """Give the pixels (C, H, W) of 0..255 of a picture in the size that a network takes."""
     pixels = np.asarray(image.convert("L" if channels == 1 else "RGB").resize((size, size)))
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
-
-
-def _normalised(images: Array) -> Array:
-    """Bring pictures (..., C, H, W) of 0..255 about to mean 0 and standard deviation 1."""
-    if images.shape[-3] == 1:
-        return (images.astype(np.float32) / 255 - np.float32(0.1307)) / np.float32(0.3081)
-    mean, std = (np.array(values, np.float32)[:, None, None] for values in (CIFAR10_MEAN, CIFAR10_STD))
-    return (images.astype(np.float32) / 255 - mean) / std
 
 
 def _draw_filters(weight: Array, path: Path) -> None:
@@ -201,8 +207,9 @@ def _draw_maps(image: Array, stages: dict[str, Array], path: Path) -> None:
     parts: Any = figure.subfigures(len(stages) + 1, 1)
     show_picture(parts[0].subplots(1, 1), image.transpose(1, 2, 0), "the picture")
     for part, (name, maps) in zip(parts[1:], stages.items(), strict=True):
-        part.suptitle(f"{name}: {len(maps)} maps of {maps.shape[1]}x{maps.shape[2]}", fontsize=10)
         strongest = np.argsort(-maps.max(axis=(1, 2)), kind="stable")[:MOST_MAPS]
+        which = f"the {len(strongest)} strongest of {len(maps)}" if len(maps) > MOST_MAPS else str(len(maps))
+        part.suptitle(f"{name}: {which} maps of {maps.shape[1]}x{maps.shape[2]}", fontsize=10)
         for axes, place in zip(part.subplots(1, MOST_MAPS, squeeze=False)[0], strongest, strict=False):
-            show_picture(axes, maps[place], cmap="viridis")
+            show_picture(axes, maps[place], cmap="viridis", vmin=0)
     save_figure(figure, path)

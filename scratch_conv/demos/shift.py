@@ -8,11 +8,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from scratch_conv.demos.fitting import accuracy, fit, scores
+from scratch_conv.demos.pictures import normalised
 from scratch_conv.demos.showing import BLUE, GREY, RED, save_figure, show_picture, show_table
 from scratch_conv.kernels.geometry import Array
 from scratch_conv.layers import Adam, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential, Softmax
-from scratch_conv.training.data import open_pictures
-from scratch_conv.training.pictures import Pictures
+from scratch_conv.training.data import open_pictures, resolve_dataset
+from scratch_conv.training.settings import InputError
 
 TRAIN_COUNT, TEST_COUNT, EPOCHS = 8_000, 500, 3
 SHIFTS = range(9)  # pixels
@@ -21,17 +22,25 @@ COLOURS = {"CNN": BLUE, "dense": RED}
 
 
 def run(data_dir: Path | None, seed: int, out: Path) -> None:
-    """Train both networks on digits in the middle, test them on moved ones; leave two figures in a folder."""
+    """Train both networks on digits in the middle, test them on moved ones; leave two figures in a folder.
+
+    Raises:
+        InputError: MNIST does not lie in `data_dir`; or, without one, cannot be downloaded.
+    """
+    if resolve_dataset("mnist", data_dir) != "mnist":
+        raise InputError(
+            f"--data-dir {data_dir}: holds pictures in folders, not MNIST in torchvision's layout"
+        )
     pictures = open_pictures("mnist", data_dir, TRAIN_COUNT, seed)
     print(pictures.describe())
     rng = np.random.default_rng(seed)
-    images, labels = _normalised(pictures, pictures.train[0]), pictures.train[1]
+    images, labels = normalised(pictures.train[0], "mnist"), pictures.train[1]
     tests, test_labels = pictures.test[0][:TEST_COUNT], pictures.test[1][:TEST_COUNT]
     networks = {"CNN": build_cnn(rng), "dense": build_dense(rng)}
     for name, network in networks.items():
         fit(network, Adam(network), images, labels, EPOCHS, rng, f"training, {name}")
     curves = {
-        name: [_accuracy_of_moved(network, pictures, tests, test_labels, pixels) for pixels in SHIFTS]
+        name: [_accuracy_of_moved(network, tests, test_labels, pixels) for pixels in SHIFTS]
         for name, network in networks.items()
     }
     counts = {name: sum(p.size for p in network.parameters.values()) for name, network in networks.items()}
@@ -42,7 +51,7 @@ def run(data_dir: Path | None, seed: int, out: Path) -> None:
     )
     _draw_curves(curves, out / "shift.png")
     chosen = [int(np.argmax(test_labels == digit)) for digit in (0, 4, 7)]
-    _draw_digits(networks, pictures, tests[chosen], test_labels[chosen], out / "shift-digits.png")
+    _draw_digits(networks, tests[chosen], test_labels[chosen], out / "shift-digits.png")
 
 
 def build_cnn(rng: np.random.Generator) -> Sequential:
@@ -76,18 +85,10 @@ def _overlap(step: int) -> tuple[slice, slice]:
     return (later, earlier) if step > 0 else (earlier, later)
 
 
-def _normalised(pictures: Pictures, images: Array) -> Array:
-    """Bring digits of 0..255 to mean 0 and standard deviation 1."""
-    scaled: Array = (images.astype(np.float32) / 255 - pictures.mean[0]) / pictures.std[0]
-    return scaled.astype(np.float32)
-
-
-def _accuracy_of_moved(
-    network: Sequential, pictures: Pictures, images: Array, labels: Array, pixels: int
-) -> float:
+def _accuracy_of_moved(network: Sequential, images: Array, labels: Array, pixels: int) -> float:
     """Average over the directions."""
     each = [
-        accuracy(network, _normalised(pictures, moved(images, rows * pixels, columns * pixels)), labels)
+        accuracy(network, normalised(moved(images, rows * pixels, columns * pixels), "mnist"), labels)
         for rows, columns in DIRECTIONS.values()
     ]
     return float(np.mean(each))
@@ -106,9 +107,7 @@ def _draw_curves(curves: Mapping[str, list[float]], path: Path) -> None:
     save_figure(figure, path)
 
 
-def _draw_digits(
-    networks: Mapping[str, Sequential], pictures: Pictures, images: Array, labels: Array, path: Path
-) -> None:
+def _draw_digits(networks: Mapping[str, Sequential], images: Array, labels: Array, path: Path) -> None:
     """Draw some digits moved to the right, each with what the networks take it for, and how surely."""
     steps = SHIFTS[::2]
     figure = Figure((9, 2.4 * len(images)), layout="constrained")
@@ -116,10 +115,8 @@ def _draw_digits(
         for axes, pixels in zip(line, steps, strict=True):
             picture = moved(image, 0, pixels)
             show_picture(axes, picture[0], f"{pixels} pixels", vmin=0, vmax=255)
-            guesses = [
-                f"{name}: {_guess(network, _normalised(pictures, picture[None]), label)}"
-                for name, network in networks.items()
-            ]
+            x = normalised(picture[None], "mnist")
+            guesses = [f"{name}: {_guess(network, x, label)}" for name, network in networks.items()]
             axes.set_xlabel("\n".join(guesses), fontsize=9)
     save_figure(figure, path)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from scratch_conv.training import lines
 from scratch_conv.training.downloads import cache_folder, read_published
 from scratch_conv.training.folders import read_folders
-from scratch_conv.training.pictures import Pictures, test_share
+from scratch_conv.training.pictures import STATISTICS, Pictures, test_share
 from scratch_conv.training.settings import DRAWN, InputError
 from scratch_conv.training.shapes import SHAPES, TEST_COUNT, TRAIN_COUNT, draw_shapes
 
@@ -64,7 +64,7 @@ def _lines(seed: int) -> Pictures:
         lines.draw_lines(lines.TEST_COUNT, seed, test=True),
     )
     source = f"the built-in lines, drawn from seed {seed}"
-    return Pictures("lines", source, lines.CLASSES, train, test, mean=(0.35,), std=(0.16,))
+    return Pictures("lines", source, lines.CLASSES, train, test, *STATISTICS["lines"])
 
 
 def _published(dataset: str, data_dir: Path | None) -> Pictures:
@@ -74,5 +74,5 @@ def _published(dataset: str, data_dir: Path | None) -> Pictures:
     if dataset == "cifar10":
         return Pictures(dataset, f"CIFAR-10 in {root}", *splits)
     if dataset == "mnist":  # a mirrored digit is no digit
-        return Pictures(dataset, f"MNIST in {root}", *splits, mean=(0.1307,), std=(0.3081,), flip=False)
-    return Pictures(dataset, f"FashionMNIST in {root}", *splits, mean=(0.2860,), std=(0.3530,))
+        return Pictures(dataset, f"MNIST in {root}", *splits, *STATISTICS[dataset], flip=False)
+    return Pictures(dataset, f"FashionMNIST in {root}", *splits, *STATISTICS[dataset])

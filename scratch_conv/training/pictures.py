@@ -14,6 +14,12 @@ from scratch_conv.layers.saving import replacing
 Split = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+# Mean and standard deviation of each channel, of pixels scaled to 0..1; all other data sets take CIFAR-10's.
+STATISTICS = {
+    "mnist": ((0.1307,), (0.3081,)),
+    "fashion-mnist": ((0.2860,), (0.3530,)),
+    "lines": ((0.35,), (0.16,)),
+}
 
 
 @dataclass(frozen=True)
