@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scratch_conv.layers import SGD, Adam, BatchNorm2D, Dense
+from scratch_conv.layers import SGD, Adam, BatchNorm2D, Dense, ReLU, Sequential
 
 
 def steps_of(ours: Any, torchs: Any, options: dict[str, Any], seed: int) -> None:
@@ -84,6 +84,16 @@ def test_an_optimizer_goes_on_from_its_state(make: Any) -> None:
     steps(resumed, other, 2)
     for name, array in layer.parameters.items():
         np.testing.assert_array_equal(other.parameters[name], array)
+
+
+@pytest.mark.parametrize("make", [lambda layer: SGD(layer, momentum=0.9), Adam])
+def test_a_step_without_gradients_is_refused_and_changes_nothing(make: Any) -> None:
+    optimizer = make(Sequential(ReLU(), Dense(3, 4)))
+    before = deepcopy(optimizer.state)
+    with pytest.raises(RuntimeError, match=r"Dense\(.*\): has no gradients before a backward pass"):
+        optimizer.step()
+    for name, array in optimizer.state.items():
+        np.testing.assert_array_equal(array, before[name])
 
 
 def test_weight_decay_leaves_the_gradients_alone() -> None:

@@ -27,7 +27,7 @@ class Layer(ABC):
 
     Attributes:
         training: whether the layer trains; dropout and batch normalization do something else if not.
-        output_shape: that of the last y, which dy has to have; None before there is one.
+        output_shape: that of the last y, which dy must have; None before, and in layers made of layers.
         parameter_names: the attributes that are learned; one that a layer goes without is None.
         statistic_names: the attributes that are no parameters, but belong to what a trained network knows.
     """

@@ -95,9 +95,9 @@ class Adam:
 
     def step(self) -> None:
         """Move every parameter once."""
+        gradients = self.network.gradients
         self.steps += 1
         steps, (beta1, beta2) = int(self.steps), self.betas
-        gradients = self.network.gradients
         for name, weight in self.network.parameters.items():
             gradient, mean, square = gradients[name], self.means[name], self.squares[name]
             if self.weight_decay:
