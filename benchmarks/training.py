@@ -61,10 +61,11 @@ def main() -> None:
     for name, build in NETWORKS.items():
         steps = {TORCH: TrainingStep(build), OURS: TrainingStep(build, swapped=True)}
         step = in_turn(steps, given.rounds, given.seconds)
-        passed = epoch(steps, 2 * BATCH if given.quick else EPOCHS[name])
+        pictures = 2 * BATCH if given.quick else EPOCHS[name]
+        passed = epoch(steps, pictures)
         raw[name] = {"step": step.seconds, "epoch": passed.seconds}
         seconds = f"{passed.median(TORCH):.1f} | {passed.median(OURS):.1f}"
-        shown.add_row(name, str(step), f"{passed.ratio():.2f}", f"{EPOCHS[name]:,}", seconds)
+        shown.add_row(name, str(step), f"{passed.ratio():.2f}", f"{pictures:,}", seconds)
     console.print(shown)
     console.print(f"Raw figures: {keep(given.name('training'), raw)}", soft_wrap=True)
 
