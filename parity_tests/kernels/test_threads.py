@@ -281,8 +281,21 @@ def test_each_element_is_met_once_in_pieces_that_fit(
         patch.setattr(threads, "_PIECE_BYTES", piece_bytes)
         threads.over_elements(work, result, large)
     np.testing.assert_array_equal(result, numbers)
-    assert all(length == piece_bytes // 4 for length in lengths[:-1])
     assert all(length <= piece_bytes // 4 for length in lengths)
+    assert not lengths or max(lengths) == numbers.size or 2 * max(lengths) > piece_bytes // 4
+
+
+@given(st.tuples(*[st.integers(0, 5)] * 3), st.permutations([0, 1, 2]), st.sampled_from([4, 100, 2**18]))
+def test_arrays_that_lie_in_memory_alike_are_cut_into_equal_pieces(
+    sizes: tuple[int, int, int], axes: list[int], piece_bytes: int
+) -> None:
+    result = np.zeros([sizes[axis] for axis in axes], np.float32).transpose(np.argsort(axes))
+    lengths: list[int] = []
+    with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(1):
+        patch.setattr(threads, "_PIECE_BYTES", piece_bytes)
+        threads.over_elements(lambda result, ones: lengths.append(len(result)), result, np.ones_like(result))
+    assert all(length == piece_bytes // 4 for length in lengths[:-1])
+    assert sum(lengths) == result.size
 
 
 @pytest.mark.parametrize("num_threads", [0, -1])

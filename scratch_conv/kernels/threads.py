@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from scratch_conv.kernels.geometry import Array
+from scratch_conv.kernels.geometry import Array, pieces
 
 _Piece = TypeVar("_Piece")
 
@@ -44,21 +44,44 @@ def parallel(work: Callable[[_Piece], object], pieces: Iterable[_Piece]) -> None
 def over_elements(work: Callable[..., object], result: Array, *operands: Array) -> None:
     """Call `work(result, *operands)` on pieces of the flattened arrays that fit the core's own cache.
 
-    All have one shape. The result is dense, in whatever order of its axes; an operand that lies in memory
-    otherwise is copied first.
+    All have one shape. The result is dense, in whatever order of its axes; the pieces of an operand that lies
+    in memory otherwise are copied first.
     """
-    flat = [result.ravel(order="K")]
-    for operand in operands:
-        if operand.strides != result.strides:
-            operand, same = np.empty_like(result, dtype=operand.dtype), operand
-            operand[...] = same
-        flat.append(operand.ravel(order="K"))
+    if any(operand.strides != result.strides for operand in operands):
+        _over_runs(work, [result, *operands])
+        return
+    flat = [array.ravel(order="K") for array in (result, *operands)]
     step = _PIECE_BYTES // result.itemsize
 
     def on_piece(start: int) -> None:
         work(*(array[start : start + step] for array in flat))
 
     parallel(on_piece, range(0, result.size, step))
+
+
+def _over_runs(work: Callable[..., object], arrays: list[Array]) -> None:
+    """Do what `over_elements` does where some operands don't lie in memory as the first array, the result."""
+    order = sorted(range(arrays[0].ndim), key=lambda axis: -arrays[0].strides[axis])
+    arrays = [array.transpose(order) for array in arrays]
+
+    def on_run(run: tuple[slice, ...]) -> None:
+        parts = [array[run] for array in arrays]
+        for number, array in enumerate(arrays):
+            if array.strides != arrays[0].strides:
+                part, parts[number] = parts[number], scratch(f"operand {number}", parts[0].shape, array.dtype)
+                np.copyto(parts[number], part)
+        work(*(part.ravel() for part in parts))
+
+    parallel(on_run, _runs(arrays[0].shape, _PIECE_BYTES // arrays[0].itemsize))
+
+
+def _runs(shape: tuple[int, ...], most: int) -> list[tuple[slice, ...]]:
+    """Cut an array into runs of at most so many elements, which lie next to each other in memory."""
+    inner = math.prod(shape[1:])
+    if inner <= most:
+        return [(part,) for part in pieces(shape[0], inner, most)]
+    rest = _runs(shape[1:], most)
+    return [(slice(i, i + 1), *run) for i in range(shape[0]) for run in rest]
 
 
 def get_num_threads() -> int:
