@@ -57,8 +57,12 @@ def nll(logarithms: Array, classes: Classes, smoothing: float) -> Array:
         picked = np.take_along_axis(logarithms, index[:, None], axis=1)[:, 0]
         losses = picked * classes.weights(dtype) * dtype.type(smoothing - 1)
         if smoothing > 0:
-            weighted = logarithms if classes.weight is None else logarithms * classes.weight[:, :, None]
-            losses -= weighted.sum(axis=1) * dtype.type(smoothing / classes.number)
+            total = (
+                logarithms.sum(axis=1)
+                if classes.weight is None
+                else np.einsum("akb,ak->ab", logarithms, classes.weight)
+            )
+            losses -= total * dtype.type(smoothing / classes.number)
     return np.where(kept, losses, dtype.type(0))
 
 
@@ -72,8 +76,8 @@ def nll_grad(grad_output: Array, classes: Classes, smoothing: float) -> Array:
     with np.errstate(all="ignore"):
         grads = np.where(kept, grad_output, dtype.type(0))
         if smoothing > 0:
-            spread = dtype.type(-smoothing / classes.number) * grads[:, None]
-            grad_input += spread if classes.weight is None else spread * classes.weight[:, :, None]
+            weight = dtype.type(1) if classes.weight is None else classes.weight[:, :, None]
+            np.multiply(dtype.type(-smoothing / classes.number) * grads[:, None], weight, out=grad_input)
         index = np.where(kept, classes.target, 0)[:, None]
         at_target = np.take_along_axis(grad_input, index, axis=1)
         at_target += (grads * classes.weights(dtype) * dtype.type(smoothing - 1))[:, None]
