@@ -1,6 +1,7 @@
 """How the kernels cut their work: into pieces that fit the memory meant for them, enough for every thread."""
 
 import math
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -86,13 +87,21 @@ BYTES = st.sampled_from([1, 2_000, 20_000, 2**22])
 @given(layers(), BYTES)
 def test_im2col_lowers_as_many_pictures_at_a_time_as_fit(layer: Layer, piece_bytes: int) -> None:
     """In memory that all its operations share."""
-    columns = math.prod(layer.window.kernel_size) * math.prod(layer.output_size)
-    one = layer.x.shape[1] * columns * layer.x.itemsize
-    operations = layer.operations("im2col").values()
+    column = layer.x.shape[1] * math.prod(layer.window.kernel_size) * layer.x.itemsize
+    picture = max(column * math.prod(layer.output_size), layer.x[0].nbytes)
+    operations = layer.operations("im2col")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(im2col, "_PIECE_BYTES", piece_bytes)
-        for chosen in [*((operation,) for operation in operations), operations]:
-            assert_as_many_as_fit(scratch_taken(*chosen), one, len(layer.x), one, piece_bytes)
+        taken = {name: scratch_taken(operation) for name, operation in operations.items()}
+        in_all = scratch_taken(*operations.values())
+    for name, memory in taken.items():
+        # Of the gradient of the weight there is a product for each picture, too.
+        bytes_each = max(picture, layer.w.nbytes) if name == "grad_weight" else picture
+        count = len(layer.x) if bytes_each <= piece_bytes else 1
+        assert_planes_or_parts_fit(
+            memory, column, count, layer.output_size, (bytes_each, picture), piece_bytes
+        )
+    assert in_all == max(taken.values())
 
 
 def assert_as_many_as_fit(taken: int, taken_each: int, count: int, bytes_each: int, piece_bytes: int) -> None:
@@ -103,19 +112,29 @@ def assert_as_many_as_fit(taken: int, taken_each: int, count: int, bytes_each: i
     assert at_a_time == count or (at_a_time + 1) * bytes_each > piece_bytes
 
 
+def assert_planes_or_parts_fit(
+    taken: int, taken_each: int, count: int, size: Pair, bytes_each: tuple[int, int], piece_bytes: int
+) -> None:
+    """Memory holds as many of `count` planes of that size as fit, or rows of one, or columns of one row.
+
+    A plane counts as the first of `bytes_each`, and when it is cut, as the second.
+    """
+    plane, cut = bytes_each
+    row = cut // size[0]
+    if cut <= piece_bytes:
+        assert_as_many_as_fit(taken, taken_each * math.prod(size), count, plane, piece_bytes)
+    elif row <= piece_bytes:
+        assert_as_many_as_fit(taken, taken_each * size[1], size[0], row, piece_bytes)
+    else:
+        assert_as_many_as_fit(taken, taken_each, size[1], row // size[1], piece_bytes)
+
+
 @given(layers(), BYTES)
 def test_pooling_takes_as_many_planes_at_a_time_as_fit(layer: Layer, piece_bytes: int) -> None:
     x, _, window, _ = layer
     y, places = kernels.max_pool2d(x, window, ceil_mode=False)
-    plane = x[0, 0]
-    outputs = y[0, 0].size
-    taken_each = {
-        # The pictures, if they fit; for windows of several taps the pixels, which are better, their offsets.
-        "pooling": plane.nbytes * (plane.nbytes <= piece_bytes)
-        + outputs * (x.itemsize + 1 + 4) * (window.kernel_size != (1, 1)),
-        "scatter": outputs * 8,  # indices
-        "gather": outputs * 8,
-    }
+    plane, size = x[0, 0], (y.shape[2], y.shape[3])
+    count = x.shape[0] * x.shape[1]
     with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(1):
         patch.setattr(max_pooling, "_PIECE_BYTES", piece_bytes)
         taken = {
@@ -123,11 +142,15 @@ def test_pooling_takes_as_many_planes_at_a_time_as_fit(layer: Layer, piece_bytes
             "scatter": scratch_taken(lambda: kernels.max_pool2d_scatter(y, places, plane.shape, window)),
             "gather": scratch_taken(lambda: kernels.max_pool2d_gather(x, places, window)),
         }
-    if not taken_each["pooling"]:
+    # The pictures, if they fit; for windows of several taps the pixels, which are better, their offsets.
+    pictures = min(count, piece_bytes // plane.nbytes) * plane.nbytes
+    taken["pooling"] -= pictures
+    taken_each = {"pooling": x.itemsize + 1 + 4, "scatter": 8, "gather": 8}  # indices
+    if window.kernel_size == (1, 1):
         assert taken.pop("pooling") == 0
     for name, memory in taken.items():
-        planes = x.shape[0] * x.shape[1]
-        assert_as_many_as_fit(memory, taken_each[name], planes, plane.nbytes, piece_bytes)
+        bytes_each = plane.nbytes, plane.nbytes
+        assert_planes_or_parts_fit(memory, taken_each[name], count, size, bytes_each, piece_bytes)
 
 
 @given(layers(), st.booleans(), BYTES)
@@ -146,14 +169,40 @@ def test_average_pooling_takes_as_many_planes_at_a_time_as_fit(
         backward = scratch_taken(
             lambda: kernels.avg_pool2d_grad_input(y, (height, width), window, True, None)
         )
-    sums, quotients = (size[0] * columns * x.itemsize for columns in (width, size[1]))
-    planes, plane_bytes = x.shape[0] * x.shape[1], x[0, 0].nbytes
-    if window.kernel_size == (height, width):  # one window over all: its sums are the outputs
+    itemsize, count, plane = x.itemsize, x.shape[0] * x.shape[1], x[0, 0].nbytes
+    whole = window.kernel_size == (height, width)
+    sums, quotients = (size[0] * columns * itemsize for columns in (width, size[1]))
+    if whole:  # one window over all: its sums are the outputs
         assert forward == 0
-        assert_as_many_as_fit(backward, quotients, planes, plane_bytes, piece_bytes)
-    else:
-        assert_as_many_as_fit(forward, sums, planes, plane_bytes, piece_bytes)
-        assert_as_many_as_fit(backward, quotients + sums, planes, plane_bytes, piece_bytes)
+    if sums <= piece_bytes:
+        if not whole:
+            assert_as_many_as_fit(forward, sums, count, max(plane, sums), piece_bytes)
+        taken_each = quotients if whole else quotients + sums
+        assert_as_many_as_fit(backward, taken_each, count, max(plane, sums), piece_bytes)
+        return
+    rows, columns = rows_and_columns(size, sums, piece_bytes)
+    met = width if columns == size[1] else (columns - 1) * window.stride[1] + window.kernel_size[1]
+    assert forward == (0 if whole else rows * met * itemsize)
+    rows, columns = rows_and_columns((height, width), sums, piece_bytes)
+    over = [
+        max(windows_over(window, axis, first, first + step, size[axis]) for first in range(0, length, step))
+        for axis, length, step in ((0, height, rows), (1, width, columns))
+    ]
+    assert backward <= over[0] * (over[1] + (not whole) * columns) * itemsize
+
+
+def rows_and_columns(size: Pair, plane_bytes: int, piece_bytes: int) -> Pair:
+    """Count the rows of a plane that fit into a piece, or the columns of one row."""
+    row = plane_bytes // size[0]
+    if row <= piece_bytes:
+        return min(size[0], piece_bytes // max(1, row)), size[1]
+    return 1, min(size[1], max(1, piece_bytes // max(1, row // size[1])))
+
+
+def windows_over(window: Window, axis: int, first: int, stop: int, count: int) -> int:
+    """Count the windows over some pixels of an axis without padding."""
+    starts = np.arange(count) * window.stride[axis]
+    return int(((starts < stop) & (starts + window.kernel_size[axis] > first)).sum())
 
 
 @given(
@@ -164,13 +213,17 @@ def test_average_pooling_takes_as_many_planes_at_a_time_as_fit(
 def test_other_layers_take_as_much_at_a_time_as_fits(
     sizes: tuple[int, int, int], dtype: type, piece_bytes: int
 ) -> None:
-    """ReLU takes elements; softmax whole vectors, along the longer of the other axes; batch_norm channels."""
+    """ReLU takes elements; softmax vectors, along the longer of the other axes; batch_norm channels.
+
+    Or parts of a vector or of a channel.
+    """
     x: Array = np.ones(sizes, dtype=dtype)
     ones: Array = np.ones(sizes[1], dtype=dtype)
     vectors = max(sizes[0], sizes[2])
     with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(1):
         for module in (threads, softmaxes, batch_normalization):
             patch.setattr(module, "_PIECE_BYTES", piece_bytes)
+        patch.setattr(batch_normalization, "_MOST_BYTES", 2 * piece_bytes)
         gate = scratch_taken(lambda: kernels.relu_gate(x, x))
         along_vectors = [
             scratch_taken(lambda: kernels.softmax_grad(x, x)),
@@ -182,9 +235,20 @@ def test_other_layers_take_as_much_at_a_time_as_fits(
             scratch_taken(lambda: kernels.batch_norm_inference(x, ones, ones, None, None, 1.0)),
         ]
     assert_as_many_as_fit(gate, 1, x.size, x.itemsize, piece_bytes)
-    for count, all_taken in ((vectors, along_vectors), (sizes[1], by_channel)):
-        for taken in all_taken:
-            assert_as_many_as_fit(taken, x.nbytes // count, count, x.nbytes // count, piece_bytes)
+    for taken in along_vectors:
+        plane = x.nbytes // vectors
+        if plane <= piece_bytes:
+            assert_as_many_as_fit(taken, plane, vectors, plane, piece_bytes)
+        else:  # classes of one
+            one_class = plane // sizes[1]
+            assert_as_many_as_fit(taken, one_class, sizes[1], one_class, piece_bytes)
+    channel = x.nbytes // sizes[1]
+    for taken in by_channel:
+        if channel <= 2 * piece_bytes:
+            assert_as_many_as_fit(taken, channel, sizes[1], channel, piece_bytes)
+        else:
+            size = sizes[0], sizes[2]
+            assert_planes_or_parts_fit(taken, x.itemsize, 1, size, (channel, channel), 2 * piece_bytes)
 
 
 @given(
@@ -429,3 +493,77 @@ def test_the_gradient_of_a_bias_does_not_depend_on_its_pieces(
         patch.setattr(im2col, "_PIECE_BYTES", piece_bytes)
         grad_bias = kernels.conv2d_grad_bias(grad_output)
     np.testing.assert_array_equal(grad_bias, grad_output.sum(axis=(2, 3)).sum(axis=0))
+
+
+def operations_on(size: Pair) -> dict[str, Callable[[], object]]:
+    """Give operations on a single plane of that size, and on channels and vectors as long as it."""
+    x = np.random.default_rng(0).standard_normal((1, 1, *size)).astype(np.float32)
+    kernel_size = min(size[0], 3), min(size[1], 3)
+    window = Window(kernel_size, (1, 1), ((kernel_size[0] // 2,) * 2, (kernel_size[1] // 2,) * 2), (1, 1))
+    y, places = kernels.max_pool2d(x, window, ceil_mode=False)
+    few, w, one = (
+        (max(1, size[0] // 8), max(1, size[1] // 8)),
+        np.ones((1, 1, *kernel_size), np.float32),
+        x[0, 0, 0, :1],
+    )
+    flat, wide = x.reshape(1, 1, -1), x.astype(np.float64)
+    vector = flat.swapaxes(1, 2)
+    classes = kernels.Classes(np.zeros((1, 1), np.int64), vector.size, np.abs(vector[:, :, 0]), -100)
+    im2col_by = {
+        "conv2d": lambda: im2col.conv2d(x, w, one, window, 1),
+        "conv2d_grad_weight": lambda: im2col.conv2d_grad_weight(x, x, window, 1),
+        "conv2d_grad_input": lambda: im2col.conv2d_grad_input(x, w, size, window, 1),
+    }
+    return im2col_by | {
+        "max_pool2d": lambda: kernels.max_pool2d(x, window, ceil_mode=False),
+        "max_pool2d_scatter": lambda: kernels.max_pool2d_scatter(y, places, size, window),
+        "max_pool2d_gather": lambda: kernels.max_pool2d_gather(x, places, window),
+        "avg_pool2d": lambda: kernels.avg_pool2d(x, size, window, False, None),
+        "avg_pool2d_grad_input": lambda: kernels.avg_pool2d_grad_input(x, size, window, False, None),
+        "adaptive_avg_pool2d": lambda: kernels.adaptive_avg_pool2d(x, few),
+        "adaptive_avg_pool2d to more": lambda: kernels.adaptive_avg_pool2d(x[:, :, : few[0], : few[1]], size),
+        "batch_norm": lambda: kernels.batch_norm(flat, one, one, 1e-5),
+        "batch_norm_grad": lambda: kernels.batch_norm_grad(flat, flat, one, one * one, one, 1e-5),
+        "batch_norm_inference": lambda: kernels.batch_norm_inference(flat, one, one * one, one, one, 1e-5),
+        "relu": lambda: kernels.relu(x),
+        "relu_gate": lambda: kernels.relu_gate(x, wide),
+        "drop": lambda: kernels.drop(x, one, 2.0),
+        "softmax": lambda: kernels.softmax(vector),
+        "softmax_grad": lambda: kernels.softmax_grad(vector, vector),
+        "log_softmax": lambda: kernels.log_softmax(vector),
+        "log_softmax_grad": lambda: kernels.log_softmax_grad(vector, vector),
+        "nll": lambda: kernels.nll(vector, classes, 0.1),
+        "nll_grad": lambda: kernels.nll_grad(one.reshape(1, 1), classes, 0.1),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        (name, size)
+        for name in operations_on((8, 8))
+        for size in ((1024, 1024), (1, 2**20), (2**20, 1))
+        # What average pooling knows of the windows on an axis is as long as that.
+        if size == (1024, 1024) or "avg" not in name
+    ],
+)
+def test_no_temporary_memory_grows_with_a_plane(
+    name: str, size: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With pieces of a sixty-fourth of the plane, less than half of it is taken beside the results."""
+    operation = operations_on(size)[name]
+    for module in (average_pooling, batch_normalization, im2col, max_pooling, softmaxes, threads):
+        monkeypatch.setattr(module, "_PIECE_BYTES", 2**16)
+    monkeypatch.setattr(batch_normalization, "_MOST_BYTES", 2**16)
+    kernels.free_scratch()
+    with kernels.using_num_threads(1):
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            result = operation()
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    results = result if isinstance(result, tuple) else (result,)
+    taken = peak - before - sum(array.nbytes for array in results)
+    assert taken <= 2**21, taken

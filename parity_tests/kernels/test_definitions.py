@@ -262,7 +262,7 @@ def test_max_pool2d_is_its_definition(
 @contextmanager
 def pooled_in_pieces(rng: np.random.Generator) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(max_pooling, "_PIECE_BYTES", int(rng.choice([1, 500, 2**19])))
+        patch.setattr(max_pooling, "_PIECE_BYTES", int(rng.choice([1, 20, 100, 500, 2**19])))
         yield
 
 
@@ -362,7 +362,7 @@ def test_avg_pool2d_and_its_derivative_are_their_definitions(
 
     expected, transpose = average_by_loops(x, starts, ends, divide)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(average_pooling, "_PIECE_BYTES", int(rng.choice([1, 500, 2**19])))
+        patch.setattr(average_pooling, "_PIECE_BYTES", int(rng.choice([1, 20, 100, 500, 2**19])))
         y = kernels.avg_pool2d(x, output_size, window, include, divisor)
         np.testing.assert_array_equal(y, expected.astype(dtype), strict=True)
         grad_output = integers(rng, dtype, *expected.shape)
@@ -390,9 +390,11 @@ def test_adaptive_avg_pool2d_and_its_derivative_are_their_definitions(
         return (ends[0][p] - starts[0][p]) * (ends[1][q] - starts[1][q])
 
     expected, transpose = average_by_loops(x, starts, ends, divide)
-    np.testing.assert_array_equal(kernels.adaptive_avg_pool2d(x, output_size), expected)
     grad_output = integers(rng, np.float64, *expected.shape)
-    grad_input = kernels.adaptive_avg_pool2d_grad_input(grad_output, size)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(average_pooling, "_PIECE_BYTES", int(rng.choice([1, 20, 100, 500, 2**19])))
+        np.testing.assert_array_equal(kernels.adaptive_avg_pool2d(x, output_size), expected)
+        grad_input = kernels.adaptive_avg_pool2d_grad_input(grad_output, size)
     np.testing.assert_allclose(grad_input, transpose(grad_output), rtol=1e-13, atol=1e-13)
 
 
@@ -412,9 +414,10 @@ def test_average_pooling_knows_where_windows_leave_pixels_out_or_overlap(
 
 
 def test_a_divisor_that_all_outputs_have_is_one_number() -> None:
-    assert average_pooling._single(np.full((2, 3), 4)).shape == ()
-    for divisors in (np.array([[4, 4], [4, 5]]), np.ones((0, 3), dtype=int)):
-        assert average_pooling._single(divisors) is divisors
+    same, different, none = np.full(3, 2), np.array([2, 3]), np.zeros(0, dtype=int)
+    assert average_pooling._products(same, same).array().shape == ()
+    np.testing.assert_array_equal(average_pooling._products(same[:1], different).array(), [[4, 6]])
+    assert average_pooling._products(none, same).array().shape == (0, 3)
 
 
 @given(st.integers(0, 3), st.lists(st.integers(1, 3), max_size=4))

@@ -28,6 +28,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut the work into pieces so small that the drawn arrays have several."""
     for module in (threads, softmaxes, batch_normalization):
         monkeypatch.setattr(module, "_PIECE_BYTES", 16)
+    monkeypatch.setattr(batch_normalization, "_MOST_BYTES", 32)
     monkeypatch.setattr(dense, "_WORTH_A_THREAD", 2)
 
 

@@ -9,17 +9,21 @@ quotient over its window, and that map's derivative is the pooling again.
 Shapes: x (N, C, H, W), y (N, C, OH, OW).
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from scratch_conv.kernels.geometry import Array, Pair, Window, pieces
+from scratch_conv.kernels.geometry import Array, Pair, Window, parts, pieces
 from scratch_conv.kernels.threads import parallel, scratch
 
 _PIECE_BYTES = 2**19
-"""Pictures are pooled so many at a time that a piece stays in the core's own cache between the passes."""
+"""Planes are pooled so many at a time that a piece stays in the core's own cache between the passes.
+
+A larger plane is pooled in parts.
+"""
 
 
 def avg_pool2d(
@@ -63,6 +67,10 @@ def adaptive_avg_pool2d_grad_input(grad_output: Array, input_size: Pair) -> Arra
     return _spread(grad_output, bins, _areas(*bins))
 
 
+_Taps = tuple[tuple[Any, Any], ...]
+"""Pairs of indices into two axes, slices or arrays of ascending numbers."""
+
+
 class _Axis(NamedTuple):
     """Which pixels of one axis lie under which windows.
 
@@ -72,63 +80,133 @@ class _Axis(NamedTuple):
 
     pixels: int
     windows: int
-    taps: tuple[tuple[Any, Any], ...]
+    taps: _Taps
     covered: bool
     apart: bool
+
+    def of_windows(self, windows: slice) -> tuple["_Axis", slice]:
+        """Give the axis of some windows, and the pixels of this one that it has."""
+        if windows == slice(0, self.windows):
+            return self, slice(0, self.pixels)
+        taps, pixels = _restricted(self.taps, (self.windows, self.pixels), windows)
+        count = windows.stop - windows.start
+        return self._replace(windows=count, pixels=pixels.stop - pixels.start, taps=taps), pixels
+
+    def of_pixels(self, pixels: slice) -> tuple["_Axis", slice]:
+        """Give the axis of some pixels, and the windows of this one that it has."""
+        if pixels == slice(0, self.pixels):
+            return self, slice(0, self.windows)
+        taps, windows = _restricted(_swapped(self.taps), (self.pixels, self.windows), pixels)
+        count = pixels.stop - pixels.start
+        return self._replace(windows=windows.stop - windows.start, pixels=count, taps=_swapped(taps)), windows
 
     def is_one_window(self) -> bool:
         """Tell whether there is a single window, over all pixels."""
         return self.windows == 1 and len(self.taps) == self.pixels
 
 
-def _average(x: Array, axes: tuple[_Axis, _Axis], divisors: Any) -> Array:
+class _Divisors(NamedTuple):
+    """Those of all outputs: the product of a row's (OH,) and a column's (OW,), or one number for all."""
+
+    rows: Array
+    columns: Array
+    single: Array | None
+
+    def of(self, rows: slice, columns: slice) -> "_Divisors":
+        """Give those of a part of the outputs."""
+        return self._replace(rows=self.rows[rows], columns=self.columns[columns])
+
+    def array(self) -> Array:
+        """Give them as an array, or the one that all have: dividing by a number is faster."""
+        return np.multiply.outer(self.rows, self.columns) if self.single is None else self.single
+
+
+class _Planes(NamedTuple):
+    """Planes of `pixels` (N·C, H, W) and of `windows` (N·C, OH, OW), or a part of each."""
+
+    rows: _Axis
+    columns: _Axis
+    divisors: _Divisors
+    pixels: Array
+    windows: Array
+
+    def of_windows(self, rows: slice, columns: slice) -> "_Planes":
+        """Give the part with some of the windows, and the pixels under them."""
+        part_rows, row_pixels = self.rows.of_windows(rows)
+        part_columns, column_pixels = self.columns.of_windows(columns)
+        pixels, windows = self.pixels[:, row_pixels, column_pixels], self.windows[:, rows, columns]
+        return _Planes(part_rows, part_columns, self.divisors.of(rows, columns), pixels, windows)
+
+    def of_pixels(self, rows: slice, columns: slice) -> "_Planes":
+        """Give the part with some of the pixels, and the windows over them."""
+        part_rows, row_windows = self.rows.of_pixels(rows)
+        part_columns, column_windows = self.columns.of_pixels(columns)
+        pixels, windows = self.pixels[:, rows, columns], self.windows[:, row_windows, column_windows]
+        divisors = self.divisors.of(row_windows, column_windows)
+        return _Planes(part_rows, part_columns, divisors, pixels, windows)
+
+    def pieces(self, to_part: Callable[..., "_Planes"], size: Pair) -> list[tuple["_Planes", slice]]:
+        """Cut into some planes each, or into parts of one if its sums are too large."""
+        sums_bytes = self.rows.windows * max(self.columns.windows, self.columns.pixels) * self.pixels.itemsize
+        batch = pieces(len(self.pixels), max(sums_bytes, self.pixels[:1].nbytes), _PIECE_BYTES)
+        if sums_bytes <= _PIECE_BYTES:
+            return [(self, planes) for planes in batch]
+        cut = [to_part(self, *part) for part in parts(size, sums_bytes, _PIECE_BYTES)]
+        return [(part, planes) for part in cut for planes in batch]
+
+
+def _average(x: Array, axes: tuple[_Axis, _Axis], divisors: _Divisors) -> Array:
     rows, columns = axes
     y = np.empty((*x.shape[:2], rows.windows, columns.windows), dtype=x.dtype)
-    x_planes, y_planes = _planes(x), _planes(y)
     whole = rows.is_one_window() and columns.is_one_window()
 
-    def work(piece: slice) -> None:
-        pixels, averages = x_planes[piece], y_planes[piece]
+    def work(piece: tuple[_Planes, slice]) -> None:
+        part, planes = piece
+        pixels, averages = part.pixels[planes], part.windows[planes]
         if whole:  # at the speed of memory; np.sum took from one and a half to three times as long
             np.einsum("pij->p", pixels, out=averages[:, 0, 0])
         else:
-            sums = scratch("sums", (len(pixels), rows.windows, columns.pixels), x.dtype)
-            _sum(pixels, sums, rows, _of_rows)
-            _sum(sums, averages, columns, _of_columns)
-        _divide(averages, divisors, averages)
+            sums = scratch("sums", (len(pixels), part.rows.windows, part.columns.pixels), x.dtype)
+            _sum(pixels, sums, part.rows, _of_rows)
+            _sum(sums, averages, part.columns, _of_columns)
+        _divide(averages, part.divisors.array(), averages)
 
-    parallel(work, _pieces(x_planes))
+    planes = _Planes(rows, columns, divisors, _planes(x), _planes(y))
+    parallel(work, planes.pieces(_Planes.of_windows, (rows.windows, columns.windows)))
     return y
 
 
-def _spread(grad_output: Array, axes: tuple[_Axis, _Axis], divisors: Any) -> Array:
+def _spread(grad_output: Array, axes: tuple[_Axis, _Axis], divisors: _Divisors) -> Array:
     rows, columns = axes
     grad_input = np.empty((*grad_output.shape[:2], rows.pixels, columns.pixels), dtype=grad_output.dtype)
-    grad_planes, pixel_planes = _planes(grad_output), _planes(grad_input)
+    whole = rows.is_one_window() and columns.is_one_window()
 
-    def work(piece: slice) -> None:
-        quotients = scratch("quotients", grad_planes[piece].shape, grad_output.dtype)
-        _divide(grad_planes[piece], divisors, quotients)
-        if rows.is_one_window() and columns.is_one_window():
-            pixel_planes[piece] = quotients
+    def work(piece: tuple[_Planes, slice]) -> None:
+        part, planes = piece
+        pixels, grads = part.pixels[planes], part.windows[planes]
+        quotients = scratch("quotients", grads.shape, grads.dtype)
+        _divide(grads, part.divisors.array(), quotients)
+        if whole:
+            pixels[...] = quotients
             return
-        in_columns = scratch("in columns", (len(quotients), rows.windows, columns.pixels), grad_output.dtype)
-        _share(quotients, in_columns, columns, _of_columns)
-        _share(in_columns, pixel_planes[piece], rows, _of_rows)
+        in_columns = scratch("in columns", (*grads.shape[:2], pixels.shape[2]), grads.dtype)
+        _share(quotients, in_columns, part.columns, _of_columns)
+        _share(in_columns, pixels, part.rows, _of_rows)
 
-    parallel(work, _pieces(pixel_planes))
+    planes = _Planes(rows, columns, divisors, _planes(grad_input), _planes(grad_output))
+    parallel(work, planes.pieces(_Planes.of_pixels, (rows.pixels, columns.pixels)))
     return grad_input
 
 
 def _sum(pixels: Array, sums: Array, axis: _Axis, at: Callable[[Any], Any]) -> None:
     """Add up the pixels under each window of one axis; `at` makes an index of the axis one of the arrays."""
-    _add_up(pixels, sums, list(axis.taps), axis.windows, at)
+    _add_up(pixels, sums, axis.taps, axis.windows, at)
 
 
 def _share(sums: Array, pixels: Array, axis: _Axis, at: Callable[[Any], Any]) -> None:
     """Add up for each pixel of one axis what the windows over it have: the transpose of `_sum`."""
     if not axis.apart:
-        _add_up(sums, pixels, [(met, windows) for windows, met in axis.taps], axis.pixels, at)
+        _add_up(sums, pixels, _swapped(axis.taps), axis.pixels, at)
         return
     if not axis.covered:
         pixels[...] = 0
@@ -136,9 +214,7 @@ def _share(sums: Array, pixels: Array, axis: _Axis, at: Callable[[Any], Any]) ->
         pixels[at(met)] = sums[at(windows)]  # half the time of an addition
 
 
-def _add_up(
-    terms: Array, sums: Array, taps: list[tuple[Any, Any]], size: int, at: Callable[[Any], Any]
-) -> None:
+def _add_up(terms: Array, sums: Array, taps: _Taps, size: int, at: Callable[[Any], Any]) -> None:
     """Set sums to Σ terms over taps (index of sums, index of terms); those that meet all sums start it."""
     everywhere = [tap for tap in taps if _is_everything(tap[0], size)][:2]
     others = [tap for tap in taps if all(tap is not begun for begun in everywhere)]
@@ -170,6 +246,38 @@ def _divide(sums: Array, divisors: Array, quotients: Array) -> None:
         np.multiply(np.abs(sums) // np.abs(divisors), sign, out=quotients)
     else:
         np.divide(sums, divisors.astype(sums.dtype), out=quotients)
+
+
+def _swapped(taps: _Taps) -> _Taps:
+    return tuple((second, first) for first, second in taps)
+
+
+def _restricted(taps: _Taps, sizes: Pair, part: slice) -> tuple[_Taps, slice]:
+    """Keep what of the taps has its first index in a part of that axis.
+
+    Gives the taps, counted from the part's beginning, and the slice of the other axis that they lie in, from
+    whose beginning their second index is counted.
+    """
+    kept = []
+    for tap in taps:
+        numbers, others = (
+            range(size)[index] if isinstance(index, slice) else index
+            for index, size in zip(tap, sizes, strict=True)
+        )
+        chosen = slice(bisect_left(numbers, part.start), bisect_left(numbers, part.stop))
+        if chosen.start < chosen.stop:
+            kept.append((numbers[chosen], others[chosen]))
+    first = min((int(others[0]) for _, others in kept), default=0)
+    last = max((int(others[-1]) for _, others in kept), default=-1)
+    shifted = tuple((_shifted(numbers, part.start), _shifted(others, first)) for numbers, others in kept)
+    return shifted, slice(first, last + 1)
+
+
+def _shifted(numbers: Any, start: int) -> Any:
+    """Count numbers, a range or an array, from `start`, and give a range as a slice."""
+    if isinstance(numbers, range):
+        return slice(numbers[0] - start, numbers[-1] - start + 1, numbers.step)
+    return numbers - start
 
 
 @lru_cache(maxsize=256)
@@ -232,14 +340,13 @@ def _bin_borders(pixels: int, count: int) -> tuple[Array, Array]:
 @lru_cache(maxsize=256)
 def _divisors(
     window: Window, input_size: Pair, output_size: Pair, count_include_pad: bool, divisor_override: int | None
-) -> Array:
-    """Give the divisor of each output, (OH, OW), or of all of them, ()."""
+) -> _Divisors:
     if divisor_override is not None:
-        return np.array(divisor_override)
+        return _Divisors(np.array([]), np.array([]), np.array(divisor_override))
     rows, columns = (
         _lengths(window, axis, input_size[axis], output_size[axis], count_include_pad) for axis in (0, 1)
     )
-    return _single(np.outer(rows, columns))
+    return _products(rows, columns)
 
 
 def _lengths(window: Window, axis: int, pixels: int, windows: int, count_include_pad: bool) -> Array:
@@ -250,25 +357,20 @@ def _lengths(window: Window, axis: int, pixels: int, windows: int, count_include
     return ends - starts if count_include_pad else np.minimum(ends, pixels) - np.maximum(starts, 0)
 
 
-def _areas(rows: _Axis, columns: _Axis) -> Array:
-    """Give the number of pixels in each bin, (OH, OW), or in all of them, ()."""
+def _areas(rows: _Axis, columns: _Axis) -> _Divisors:
+    """Give the number of pixels in each bin."""
     borders = [_bin_borders(axis.pixels, axis.windows) for axis in (rows, columns)]
     heights, widths = (ends - starts for starts, ends in borders)
-    return _single(np.outer(heights, widths))
+    return _products(heights, widths)
 
 
-def _single(divisors: Array) -> Array:
-    """Give the one divisor that all outputs have, if so: dividing by a number is faster than by an array."""
-    if divisors.size and (divisors == divisors.flat[0]).all():
-        return np.array(divisors.flat[0])
-    return divisors
+def _products(rows: Array, columns: Array) -> _Divisors:
+    """Give the products of a row's and a column's number, which may all be the same."""
+    single = all(lengths.size and (lengths == lengths[0]).all() for lengths in (rows, columns))
+    return _Divisors(rows, columns, np.array(rows[0] * columns[0]) if single else None)
 
 
 def _planes(pictures: Array) -> Array:
     """Reshape (N, C, H, W) to (N·C, H, W): pooling treats every channel alike."""
     n, c, h, w = pictures.shape
     return pictures.reshape(n * c, h, w)
-
-
-def _pieces(planes: Array) -> list[slice]:
-    return pieces(planes.shape[0], planes[:1].nbytes, _PIECE_BYTES)

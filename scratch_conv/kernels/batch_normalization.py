@@ -14,13 +14,18 @@ are rows (N, C · L), and what belongs to a channel is repeated for its pixels: 
 however few pixels there are (with 64 of them, in half the time).
 """
 
+from typing import Any
+
 import numpy as np
 
-from scratch_conv.kernels.geometry import Array, pieces
+from scratch_conv.kernels.geometry import Array, parts, pieces
 from scratch_conv.kernels.threads import parallel, scratch
 
 _PIECE_BYTES = 2**20
 """Channels are normalized so many at a time that a piece stays near the core between the passes."""
+
+_MOST_BYTES = 2**24
+"""A channel that takes more is normalized in parts, for which the distances are computed twice."""
 
 
 def batch_norm(x: Array, weight: Array | None, bias: Array | None, eps: float) -> tuple[Array, Array, Array]:
@@ -28,14 +33,21 @@ def batch_norm(x: Array, weight: Array | None, bias: Array | None, eps: float) -
     x = np.ascontiguousarray(x)
     y, count = np.empty_like(x), max(1, x.shape[0] * x.shape[2])
     mean, variance = np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
+    cut = _parts(x)
 
     def work(channels: slice) -> None:
-        pixels = _rows(x, channels)
-        mean[channels] = _sum(pixels, channels) / count
-        distances = _distances(pixels, mean[channels], x.shape[2])
-        variance[channels] = _sum_of_products(distances, distances, channels) / count
+        pixels, normalized = _rows(x, channels), _rows(y, channels)
+        mean[channels] = sum(_sum(pixels[part], channels) for part in cut) / count
+        squares: Any = 0
+        for part in cut:
+            distances = _distances(pixels[part], mean[channels])
+            squares = squares + _sum_of_products(distances, distances, channels)
+        variance[channels] = squares / count
         scale = _scale(variance[channels], weight, channels, eps)
-        _stretch(distances, scale, None if bias is None else bias[channels], _rows(y, channels))
+        for part in reversed(cut):
+            if part is not cut[-1]:  # whose distances are at hand still
+                distances = _distances(pixels[part], mean[channels])
+            _stretch(distances, scale, None if bias is None else bias[channels], normalized[part])
 
     parallel(work, _pieces(x))
     return y, mean, variance
@@ -48,18 +60,27 @@ def batch_norm_grad(
     grad_output, x = np.ascontiguousarray(grad_output), np.ascontiguousarray(x)
     grad_input, count = np.empty_like(x), max(1, x.shape[0] * x.shape[2])
     grad_weight, grad_bias = np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
+    cut = _parts(x)
 
     def work(channels: slice) -> None:
-        grads, length = _rows(grad_output, channels), x.shape[2]
-        distances = _distances(_rows(x, channels), mean[channels], length)
+        pixels, grads, grad_pixels = (_rows(array, channels) for array in (x, grad_output, grad_input))
         inverse = inverse_deviation(variance[channels], eps)
         scale = _scale(variance[channels], weight, channels, eps)
-        grad_bias[channels] = _sum(grads, channels)
-        grad_weight[channels] = _sum_of_products(grads, distances, channels) * inverse
-        distances *= np.repeat(inverse * grad_weight[channels] / count, length)
-        distances += np.repeat(grad_bias[channels] / count, length)
-        np.subtract(grads, distances, out=distances)
-        np.multiply(distances, np.repeat(scale, length), out=_rows(grad_input, channels))
+        sums: Any = 0
+        products: Any = 0
+        for part in cut:
+            distances = _distances(pixels[part], mean[channels])
+            sums = sums + _sum(grads[part], channels)
+            products = products + _sum_of_products(grads[part], distances, channels)
+        grad_bias[channels] = sums
+        grad_weight[channels] = products * inverse
+        for part in reversed(cut):
+            if part is not cut[-1]:  # whose distances are at hand still
+                distances = _distances(pixels[part], mean[channels])
+            distances *= _repeated(inverse * grad_weight[channels] / count, distances)
+            distances += _repeated(grad_bias[channels] / count, distances)
+            np.subtract(grads[part], distances, out=distances)
+            np.multiply(distances, _repeated(scale, distances), out=grad_pixels[part])
 
     parallel(work, _pieces(x))
     return grad_input, grad_weight, grad_bias
@@ -71,11 +92,14 @@ def batch_norm_inference(
     """Normalize x (N, C, L) by given statistics."""
     x = np.ascontiguousarray(x)
     y = np.empty_like(x)
+    cut = _parts(x)
 
     def work(channels: slice) -> None:
+        pixels, normalized = _rows(x, channels), _rows(y, channels)
         scale = _scale(variance[channels], weight, channels, eps)
-        distances = _distances(_rows(x, channels), mean[channels], x.shape[2])
-        _stretch(distances, scale, None if bias is None else bias[channels], _rows(y, channels))
+        for part in cut:
+            distances = _distances(pixels[part], mean[channels])
+            _stretch(distances, scale, None if bias is None else bias[channels], normalized[part])
 
     parallel(work, _pieces(x))
     return y
@@ -103,18 +127,22 @@ def _scale(variance: Array, weight: Array | None, channels: slice, eps: float) -
     return scale if weight is None else scale * weight[channels]
 
 
-def _distances(rows: Array, mean: Array, length: int) -> Array:
+def _distances(rows: Array, mean: Array) -> Array:
     """Give x - μ in scratch memory."""
     distances = scratch("distances", rows.shape, rows.dtype)
-    return np.subtract(rows, np.repeat(mean, length), out=distances)
+    return np.subtract(rows, _repeated(mean, rows), out=distances)
 
 
 def _stretch(distances: Array, scale: Array, bias: Array | None, y: Array) -> None:
     """Write (x - μ) · scale + β to the rows of y."""
-    length = y.shape[1] // len(scale)
-    np.multiply(distances, np.repeat(scale, length), out=y)
+    np.multiply(distances, _repeated(scale, y), out=y)
     if bias is not None:
-        y += np.repeat(bias, length)
+        y += _repeated(bias, y)
+
+
+def _repeated(of_channels: Array, rows: Array) -> Array:
+    """Repeat what belongs to a channel (c,) for its pixels in rows (N, c · L)."""
+    return np.repeat(of_channels, rows.shape[1] // len(of_channels))
 
 
 def _sum(rows: Array, channels: slice) -> Array:
@@ -133,3 +161,11 @@ def _by_channel(sums: Array, channels: slice) -> Array:
 
 def _pieces(x: Array) -> list[slice]:
     return pieces(x.shape[1], x[:, :1].nbytes, _PIECE_BYTES)
+
+
+def _parts(x: Array) -> list[tuple[slice, slice]]:
+    """Cut the rows of channels: into parts of the only one that a piece has, if that is too large."""
+    channel_bytes = x[:, :1].nbytes
+    if channel_bytes <= _MOST_BYTES:
+        return [(slice(None), slice(None))]
+    return parts((x.shape[0], x.shape[2]), channel_bytes, _MOST_BYTES)

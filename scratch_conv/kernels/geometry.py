@@ -57,6 +57,30 @@ class Window(NamedTuple):
         """Tell whether no pixel lies under two positions of the window."""
         return all(self.stride[axis] >= reach(self.kernel_size[axis], self.dilation[axis]) for axis in (0, 1))
 
+    def starting_at(self, row: int, column: int) -> "Window":
+        """Give the window whose first position is this one's at (row, column).
+
+        The pixels before that are like a smaller padding, which may be negative: cropping.
+        """
+        if not (row or column):
+            return self
+        (top, bottom), (left, right) = self.padding
+        return self._replace(
+            padding=((top - row * self.stride[0], bottom), (left - column * self.stride[1], right))
+        )
+
+    def ending_after(self, output_size: Pair, input_size: Pair) -> "Window":
+        """Give the window that has so many positions: what it never meets at the ends is cropped."""
+        (top, _), (left, _) = self.padding
+        bottom, right = (
+            (output_size[axis] - 1) * self.stride[axis]
+            + reach(self.kernel_size[axis], self.dilation[axis])
+            - (top, left)[axis]
+            - input_size[axis]
+            for axis in (0, 1)
+        )
+        return self._replace(padding=((top, bottom), (left, right)))
+
     def backwards(self, input_size: Pair, output_size: Pair) -> "Window":
         """Give the window that convolves outputs back to inputs: at stride 1, with the weights turned.
 
@@ -153,12 +177,14 @@ def pad(x: Array, padding: Padding) -> Array:
     if not (top or bottom or left or right):
         return x
     n, c, h, w = x.shape
-    cropped = x[:, :, max(0, -top) : h + min(0, bottom), max(0, -left) : w + min(0, right)]
+    rows = slice(max(0, -top), max(0, h + min(0, bottom)))
+    columns = slice(max(0, -left), max(0, w + min(0, right)))
+    cropped = x[:, :, rows, columns]
     if max(top, bottom, left, right) <= 0:
         return cropped
     padded = np.zeros((n, c, top + h + bottom, left + w + right), dtype=x.dtype)
-    rows, columns = cropped.shape[2:]
-    padded[:, :, max(0, top) : max(0, top) + rows, max(0, left) : max(0, left) + columns] = cropped
+    height, width = cropped.shape[2:]
+    padded[:, :, max(0, top) : max(0, top) + height, max(0, left) : max(0, left) + width] = cropped
     return padded
 
 
@@ -166,3 +192,15 @@ def pieces(count: int, bytes_each: int, piece_bytes: int) -> list[slice]:
     """Cut `count` things into slices of about `piece_bytes`, at least one thing each."""
     step = max(1, piece_bytes // max(1, bytes_each))
     return [slice(start, min(start + step, count)) for start in range(0, count, step)]
+
+
+def parts(size: Pair, plane_bytes: int, piece_bytes: int) -> list[tuple[slice, slice]]:
+    """Cut a plane of `size` (rows, columns) into parts of about `piece_bytes`, in reading order.
+
+    They are whole rows, or columns of one row where that is too long.
+    """
+    if plane_bytes <= piece_bytes:  # in a quarter of the time
+        return [(slice(0, size[0]), slice(0, size[1]))] if all(size) else []
+    row_bytes = plane_bytes // max(1, size[0])
+    columns = pieces(size[1], row_bytes // max(1, size[1]), piece_bytes)
+    return [(rows, part) for rows in pieces(size[0], row_bytes, piece_bytes) for part in columns]

@@ -39,13 +39,14 @@ def softmax(x: Array) -> Array:
 def softmax_grad(grad_output: Array, p: Array) -> Array:
     """Carry the gradient of softmax's result p back to x. The map is its own transpose."""
     grad_input = np.empty(p.shape, dtype=p.dtype)
+    runs = _runs_of_classes(p)
 
     def work(piece: Any) -> None:
         part = np.multiply(grad_output[piece], p[piece], out=grad_input[piece])
-        share = np.multiply(
-            p[piece], part.sum(axis=1, keepdims=True), out=scratch("share", part.shape, p.dtype)
-        )
-        part -= share
+        total = part.sum(axis=1, keepdims=True)
+        for classes in runs:
+            weights, grads = p[piece][:, classes], part[:, classes]
+            grads -= np.multiply(weights, total, out=scratch("share", grads.shape, p.dtype))
 
     parallel(work, _pieces(p))
     return grad_input
@@ -54,11 +55,11 @@ def softmax_grad(grad_output: Array, p: Array) -> Array:
 def log_softmax(x: Array) -> Array:
     """Give the logarithm of softmax."""
     y = np.empty(x.shape, dtype=x.dtype)
+    runs = _runs_of_classes(x)
 
     def work(piece: Any) -> None:
         part = np.subtract(x[piece], _greatest(x[piece]), out=y[piece])
-        total = np.exp(part, out=scratch("exponentials", part.shape, x.dtype)).sum(axis=1, keepdims=True)
-        part -= np.log(total)
+        part -= np.log(sum(_sum_of_exponentials(part[:, classes]) for classes in runs))
 
     parallel(work, _pieces(x))
     return y
@@ -84,6 +85,11 @@ def exponential(x: Array) -> Array:
     return y
 
 
+def _sum_of_exponentials(x: Array) -> Array:
+    total: Array = np.exp(x, out=scratch("exponentials", x.shape, x.dtype)).sum(axis=1, keepdims=True)
+    return total
+
+
 def _greatest(x: Array) -> Array:
     return x.max(axis=1, keepdims=True, initial=-np.inf)
 
@@ -95,3 +101,9 @@ def _pieces(x: Array) -> list[Any]:
     along = x.swapaxes(0, axis)
     parts = pieces(len(along), along[:1].nbytes, _PIECE_BYTES)
     return [(slice(None),) * axis + (part,) for part in parts]
+
+
+def _runs_of_classes(x: Array) -> list[slice]:
+    """Cut the classes: vectors may be so long that a single one takes more memory than a piece."""
+    piece_bytes = x.nbytes // max(1, x.shape[0], x.shape[2])
+    return pieces(x.shape[1], piece_bytes // max(1, x.shape[1]), _PIECE_BYTES)

@@ -20,11 +20,17 @@ import math
 import numpy as np
 
 from scratch_conv.kernels.convolution.shapes import Shapes
-from scratch_conv.kernels.geometry import Array, Pair, Window, pad, pieces
-from scratch_conv.kernels.threads import parallel, scratch
+from scratch_conv.kernels.geometry import Array, Pair, Window, pad, parts, pieces
+from scratch_conv.kernels.threads import get_num_threads, parallel, scratch
 
 _PIECE_BYTES = 2**21
-"""Columns are made for so many pictures at a time that they are still in cache when they are multiplied."""
+"""Columns are made for so many pictures at a time that they are still in cache when they are multiplied.
+
+If those of one picture are more, it is lowered in parts.
+"""
+
+Part = tuple[slice, slice]
+"""Rows and columns of the outputs."""
 
 
 def accepts(shapes: Shapes) -> bool:
@@ -37,14 +43,18 @@ def conv2d(x: Array, w: Array, bias: Array | None, window: Window, groups: int) 
     size = window.output_size((x.shape[2], x.shape[3]))
     y = np.empty((x.shape[0], w.shape[0], *size), dtype=x.dtype)
     w_rows = w.reshape(groups, w.shape[0] // groups, math.prod(w.shape[1:]))
-    y_rows = _rows(y, groups)
+    batch, cut = _cut(x, size, window)
 
-    def work(piece: slice) -> None:
-        np.matmul(w_rows, _columns(x[piece], size, window, groups), out=y_rows[piece])
+    def work(piece: tuple[slice, slice, slice]) -> None:
+        pictures, rows, columns = piece
+        outputs = y[pictures, :, rows, columns]
+        np.matmul(
+            w_rows, _columns(x[pictures], size, (rows, columns), window, groups), out=_rows(outputs, groups)
+        )
         if bias is not None:
-            y[piece] += bias[:, None, None]
+            outputs += bias[:, None, None]
 
-    parallel(work, _pieces(x, size, window))
+    parallel(work, [(pictures, *part) for part in cut for pictures in batch])
     return y
 
 
@@ -52,18 +62,20 @@ def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int
     """Carry the gradient of y (N, O, OH, OW) back to w (O, C/G, KH, KW): dw = Σ_n dy · columns(x)ᵀ."""
     shape = (grad_output.shape[1], x.shape[1] // groups, *window.kernel_size)
     size = (grad_output.shape[2], grad_output.shape[3])
-    grad_rows = _rows(grad_output, groups)
-    batch = _pieces(x, size, window)
-    parts = np.empty((len(batch), groups, grad_rows.shape[2], math.prod(shape[1:])), dtype=x.dtype)
+    weight_bytes = math.prod(shape) * x.itemsize
+    batch, cut = _cut(x, size, window, weight_bytes)
+    todo = [(pictures, part) for part in cut for pictures in batch]
+    threads = max(1, min(get_num_threads(), len(todo)))
+    shares = np.zeros((threads, groups, shape[0] // groups, math.prod(shape[1:])), dtype=x.dtype)
 
-    def work(number: int) -> None:
-        piece = batch[number]
-        columns = _columns(x[piece], size, window, groups)
-        np.matmul(grad_rows[piece], columns.swapaxes(2, 3)).sum(axis=0, out=parts[number])
+    def work(share: int) -> None:
+        for pictures, part in todo[share::threads]:
+            columns = _columns(x[pictures], size, part, window, groups)
+            grads = _rows(grad_output[pictures, :, part[0], part[1]], groups)
+            shares[share] += np.matmul(grads, columns.swapaxes(2, 3)).sum(axis=0)
 
-    parallel(work, range(len(batch)))
-    # Added up in the order of the pieces, so that the same call gives the same bits on any threads.
-    return parts.sum(axis=0).reshape(shape)
+    parallel(work, range(threads))
+    return shares.sum(axis=0).reshape(shape)
 
 
 def conv2d_grad_input(grad_output: Array, w: Array, input_size: Pair, window: Window, groups: int) -> Array:
@@ -73,21 +85,24 @@ def conv2d_grad_input(grad_output: Array, w: Array, input_size: Pair, window: Wi
     to the pixels that the tap met. This is also the transposed convolution ("deconvolution"), with
     `input_size` (H, W) the size of its output.
     """
-    n, _, *size = grad_output.shape
+    n, output_size = len(grad_output), (grad_output.shape[2], grad_output.shape[3])
     channels = groups * w.shape[1]
     grad_input = np.zeros((n, channels, *input_size), dtype=w.dtype)
     w_columns = w.reshape(groups, w.shape[0] // groups, math.prod(w.shape[1:])).swapaxes(-1, -2)
-    grad_rows = _rows(grad_output, groups)
+    batch, cut = _cut(grad_input, output_size, window)
 
-    def work(piece: slice) -> None:
-        shape = (piece.stop - piece.start, groups, w_columns.shape[1], size[0] * size[1])
-        columns = np.matmul(w_columns, grad_rows[piece], out=scratch("columns", shape, w.dtype))
-        columns = columns.reshape(shape[0], channels, window.kernel_size[0] * window.kernel_size[1], *size)
-        for tap in window.taps(input_size, (size[0], size[1])):
-            pixels = grad_input[piece][tap.pixels]
-            pixels += columns[:, :, tap.number][tap.windows]
+    def work(pictures: slice) -> None:
+        for rows, cols in cut:
+            grads = grad_output[pictures, :, rows, cols]
+            part_size = grads.shape[2], grads.shape[3]
+            shape = (len(grads), groups, w_columns.shape[1], part_size[0] * part_size[1])
+            columns = np.matmul(w_columns, _rows(grads, groups), out=scratch("columns", shape, w.dtype))
+            columns = columns.reshape(len(grads), channels, math.prod(window.kernel_size), *part_size)
+            for tap in window.starting_at(rows.start, cols.start).taps(input_size, part_size):
+                pixels = grad_input[pictures][tap.pixels]
+                pixels += columns[:, :, tap.number][tap.windows]
 
-    parallel(work, _pieces(grad_input, (size[0], size[1]), window))
+    parallel(work, batch)
     return grad_input
 
 
@@ -108,16 +123,28 @@ def _rows(y: Array, groups: int) -> Array:
     return y.reshape(n, groups, channels // groups, height * width)
 
 
-def _columns(x: Array, size: Pair, window: Window, groups: int) -> Array:
-    """Lower pictures to (n, G, C/G·KH·KW, OH·OW): one row for each weight, one column for each window."""
-    view = window.view(pad(x, window.padding), size)
+def _columns(x: Array, size: Pair, part: Part, window: Window, groups: int) -> Array:
+    """Lower a part of the windows on pictures to (n, G, C/G·KH·KW, windows).
+
+    That is one row for each weight, one column for each window.
+    """
+    part_size = part[0].stop - part[0].start, part[1].stop - part[1].start
+    if part_size != size:
+        window = window.starting_at(part[0].start, part[1].start)
+        window = window.ending_after(part_size, (x.shape[2], x.shape[3]))
+    view = window.view(pad(x, window.padding), part_size)
     columns = scratch("columns", view.shape, x.dtype)
     np.copyto(columns, view)
     rows = x.shape[1] // groups * window.kernel_size[0] * window.kernel_size[1]
-    return columns.reshape(x.shape[0], groups, rows, size[0] * size[1])
+    return columns.reshape(x.shape[0], groups, rows, part_size[0] * part_size[1])
 
 
-def _pieces(x: Array, size: Pair, window: Window) -> list[slice]:
-    taps = window.kernel_size[0] * window.kernel_size[1]
-    bytes_each = x.shape[1] * taps * size[0] * size[1] * x.itemsize
-    return pieces(x.shape[0], bytes_each, _PIECE_BYTES)
+def _cut(x: Array, size: Pair, window: Window, product_bytes: int = 0) -> tuple[list[slice], list[Part]]:
+    """Cut the batch, and the outputs of a picture, into what is lowered at a time.
+
+    The pixels themselves count too, as they are copied where they are padded, and a product for each picture.
+    """
+    columns = x.shape[1] * window.kernel_size[0] * window.kernel_size[1] * size[0] * size[1]
+    picture_bytes = max(columns * x.itemsize, x[:1].nbytes)
+    batch = pieces(x.shape[0], max(picture_bytes, product_bytes), _PIECE_BYTES)
+    return batch, parts(size, picture_bytes, _PIECE_BYTES)
