@@ -1,7 +1,8 @@
 """The speed of training against torch's, swapped layers in a whole step: `python -m benchmarks.training`.
 
 A step (forward, backward, Adam) of simple-cnn and of ResNet-18 on pictures of 32x32, and an epoch (of
-ResNet-18 a tenth of one), of which both do the steps in turn. Gives a table and training.json in benchmarks/results.
+ResNet-18 a tenth of one), of which both do the steps in turn. Gives a table and training.json in
+benchmarks/results.
 """
 
 from benchmarks.measuring import (

@@ -95,26 +95,32 @@ def _find_nans(x: Array, offsets: Array, positions: "_Positions") -> None:
 def max_pool2d_scatter(grad_output: Array, places: Array, input_size: Pair, window: Window) -> Array:
     """Carry the gradient of y (N, C, OH, OW) back to x (N, C, H, W): dx[place of the maximum] += dy.
 
-    Where windows overlap, gradients are summed in their reading order.
+    Where windows overlap, gradients are summed in float64; of a plane that is cut, part by part.
     """
     grad_input = np.empty((*grad_output.shape[:2], *input_size), dtype=grad_output.dtype)
     grad_planes, place_planes, pixel_planes = _planes(grad_output), _planes(places), _planes(grad_input)
     batch, plane_parts = _cut(pixel_planes, grad_planes)
-    apart = window.positions_are_apart()
+    apart, whole = window.positions_are_apart(), len(plane_parts) == 1
 
     def work(planes: slice) -> None:
         pixels = pixel_planes[planes].ravel()
-        pixels[...] = 0
+        if apart or not whole:
+            pixels[...] = 0
         for part in plane_parts:
             piece = (planes, *part)
             grads, indices = grad_planes[piece], _indices(place_planes[piece], input_size)
             met = _met(*_part(piece, window), input_size)
             if met is not None:
                 grads, indices = grads[:, met], indices[:, met]
+            indices, grads = indices.ravel(), grads.ravel()
             if apart:
-                pixels[indices.ravel()] = grads.ravel()  # a sum takes a tenth more time
-            else:
-                np.add.at(pixels, indices.ravel(), grads.ravel())
+                pixels[indices] = grads  # half the time of a sum
+            elif whole:
+                pixels[...] = np.bincount(indices, grads, minlength=pixels.size)
+            elif indices.size:
+                first = indices.min()
+                sums = np.bincount(indices - first, grads)
+                pixels[first : first + len(sums)] += sums
 
     parallel(work, batch)
     return grad_input
