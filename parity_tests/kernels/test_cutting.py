@@ -316,8 +316,26 @@ def bytes_of_a_row(layer: Layer) -> tuple[int, int, int, int]:
 
 CUTS = st.sampled_from([1, 2_000, 20_000, 2**22]), st.sampled_from([1, 16, 100, 512]), st.integers(1, 3)
 
+FEW_TO_MANY = Layer(
+    np.ones((1, 2, 16, 9), dtype=np.float32),
+    np.ones((16, 1, 3, 2), dtype=np.float32),
+    Window((3, 2), (1, 1), ((0, 0), (0, 0)), (1, 1)),
+    2,
+)
+"""Channels, so that the lowered pixels of all tap rows are copied together."""
+
+SKIPPING = Layer(
+    np.ones((1, 2, 41, 9), dtype=np.float32),
+    np.ones((2, 2, 3, 2), dtype=np.float32),
+    Window((3, 2), (2, 1), ((0, 0), (0, 0)), (1, 1)),
+    1,
+)
+"""Pixels, so that the pictures are copied first."""
+
 
 @given(layers(), *CUTS)
+@example(FEW_TO_MANY, 20_000, 1, 1)
+@example(SKIPPING, 2_000, 1, 1)
 def test_mec_cuts_blocks_that_fit_and_are_not_smaller_than_needed(
     layer: Layer, block_bytes: int, few_columns: int, num_threads: int
 ) -> None:
@@ -372,6 +390,7 @@ def test_mec_cuts_rows_that_are_too_long(layer: Layer, most_bytes: int, few_colu
     done = np.zeros((len(layer.x), *layer.output_size), dtype=int)
     for block in blocks:
         done[block.pictures, block.part.rows, block.part.columns] += 1
+        assert block.part.columns.stop <= layer.output_size[1]
     assert (done == 1).all()
     height, width = layer.window.kernel_size[0], layer.output_size[1]
     below = (height - 1) * layer.window.dilation[0] // layer.window.stride[0]
@@ -433,6 +452,31 @@ def test_mec_takes_the_memory_that_its_blocks_count_on(
     assert in_all == copied + lowered + stacked + sums + max(added, weights, products)
 
 
+@given(layers())
+def test_mec_multiplies_into_memory_that_it_has(layer: Layer) -> None:
+    """Fresh memory for each product would cost more than a pass over it."""
+    multiply = np.matmul
+
+    def noted(a: Array, b: Array, out: Array | None = None) -> Array:
+        assert out is not None
+        product: Array = multiply(a, b, out=out)
+        return product
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(np, "matmul", noted)
+        for operation in layer.operations("mec").values():
+            operation()
+
+
+def test_mec_leaves_products_of_one_term_each_to_no_blas() -> None:
+    """A depthwise convolution with a column of taps has one of each output channel and tap row."""
+    window = Window((2, 1), (1, 1), ((0, 0), (0, 0)), (1, 1))
+    layer = Layer(np.ones((2, 3, 5, 4)), np.ones((3, 1, 2, 1)), window, 3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delattr(np, "matmul")
+        assert (layer.operations("mec")["forward"]() == 2).all()
+
+
 @given(layers(), st.integers(1, 4))
 def test_mec_carries_gradients_back_by_a_convolution_where_that_is_faster(
     layer: Layer, many_more: int
@@ -474,6 +518,7 @@ def test_pointwise_products_take_as_much_at_a_time_as_fits(
         assert scratch_taken(operations["forward"]) == scratch_taken(operations["grad_input"]) == 0
         weight = layer.w.nbytes
         assert_as_many_as_fit(scratch_taken(operations["grad_weight"]), weight, n, weight, piece_bytes)
+        assert (operations["grad_weight"]() == n * size[0] * size[1]).all()  # of all pieces
         shapes: list[tuple[slice, slice]] = []
         patch.setattr(pointwise, "parallel", lambda work, pieces: shapes.extend(pieces))
         operations["forward"]()
@@ -492,7 +537,12 @@ def test_the_gradient_of_a_bias_does_not_depend_on_its_pieces(
     with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(num_threads):
         patch.setattr(im2col, "_PIECE_BYTES", piece_bytes)
         grad_bias = kernels.conv2d_grad_bias(grad_output)
+        cut: list[slice] = []
+        patch.setattr(im2col, "parallel", lambda work, pieces: cut.extend(pieces))
+        kernels.conv2d_grad_bias(grad_output)
     np.testing.assert_array_equal(grad_bias, grad_output.sum(axis=(2, 3)).sum(axis=0))
+    pictures = max(piece.stop - piece.start for piece in cut)
+    assert_as_many_as_fit(pictures, 1, n, grad_output[0].nbytes, piece_bytes)
 
 
 def operations_on(size: Pair) -> dict[str, Callable[[], object]]:

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scratch_conv import kernels
 from scratch_conv.kernels import Window, average_pooling, max_pooling
-from scratch_conv.kernels.convolution import choosing, im2col, mec, pointwise
+from scratch_conv.kernels.convolution import choosing, im2col, mec, pointwise, winograd
 from scratch_conv.kernels.convolution.choosing import ALGORITHMS
 from scratch_conv.kernels.convolution.shapes import Shapes
 from scratch_conv.kernels.geometry import Array, Pair, reach
@@ -118,9 +118,29 @@ def cut_up(algorithm: str, piece_bytes: int, few_columns: int, num_threads: int)
 
 CUTS = st.tuples(st.sampled_from([1, 300, 2000, 2**22]), st.sampled_from([1, 16, 512]), SMALL)
 
+RNG = np.random.default_rng(0)
+
+FEW_TO_MANY = (
+    Window((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)),
+    1,
+    integers(RNG, np.float32, 4, 1, 5, 5),
+    integers(RNG, np.float32, 6, 1, 3, 3),
+)
+"""Channels: there MEC multiplies the pixels of all tap rows at once."""
+
+ROWS_OF_PADDING = (
+    Window((1, 3), (1, 1), ((1, 1), (1, 1)), (1, 1)),
+    1,
+    integers(RNG, np.float32, 1, 1, 2, 3),
+    integers(RNG, np.float32, 1, 1, 1, 3),
+)
+"""And nothing else under the first windows and the last."""
+
 
 @pytest.mark.parametrize("algorithm", EXACT)
 @given(convolutions(), CUTS)
+@example(FEW_TO_MANY, (2**22, 1, 1))
+@example(ROWS_OF_PADDING, (1, 1, 1))
 def test_conv2d_is_its_definition(
     algorithm: str, drawn: tuple[Window, int, Array, Array], cuts: tuple[int, int, int]
 ) -> None:
@@ -136,6 +156,8 @@ def test_conv2d_is_its_definition(
 
 @pytest.mark.parametrize("algorithm", EXACT)
 @given(convolutions(), CUTS, st.integers(0, 2**32 - 1))
+@example(FEW_TO_MANY, (2**22, 1, 1), 0)
+@example(ROWS_OF_PADDING, (1, 1, 1), 0)
 def test_conv2d_gradients_are_its_transposes(
     algorithm: str, drawn: tuple[Window, int, Array, Array], cuts: tuple[int, int, int], seed: int
 ) -> None:
@@ -174,6 +196,26 @@ def gradients_by_loops(
     cropped = ((0, 0), (0, 0), (0, max(0, -bottom)), (0, max(0, -right)))
     grad_padded = np.pad(grad_padded, cropped)
     return grad_padded[:, :, top : top + x.shape[2], left : left + x.shape[3]], grad_weight
+
+
+@pytest.mark.parametrize("algorithm", ["im2col", "mec", "winograd"])
+def test_products_are_of_the_operands_type(algorithm: str) -> None:
+    """Factors and memory of float64 would cost time, and the results, of float32 again, would not show it."""
+    window, groups, x, w = FEW_TO_MANY
+    grad_output = convolve_by_loops(x, w, window, groups)
+    multiply = np.matmul
+
+    def noted(a: Array, b: Array, out: Array | None = None) -> Array:
+        product: Array = multiply(a, b, out=out)
+        assert [array.dtype for array in (a, b, product)] == [np.float32] * 3
+        return product
+
+    with cut_up(algorithm, 1, 1, 1), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(winograd, "_BLOCK_BYTES", (1, 2**24))
+        patch.setattr(np, "matmul", noted)
+        kernels.conv2d(x, w, None, window, groups)
+        kernels.conv2d_grad_input(grad_output, w, x.shape[2:], window, groups)
+        kernels.conv2d_grad_weight(grad_output, x, window, groups)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

@@ -15,7 +15,7 @@ from scratch_conv import kernels
 from scratch_conv.kernels import Window, threads
 from scratch_conv.kernels.convolution import choosing, im2col, mec, pointwise, winograd
 from scratch_conv.kernels.convolution.shapes import Shapes
-from scratch_conv.kernels.geometry import Array, pad, reach
+from scratch_conv.kernels.geometry import Array, Pair, pad, reach
 
 SIZES = st.integers(1, 3) | st.integers(4, 24)
 PADS = st.tuples(st.integers(-2, 3), st.integers(-2, 3))
@@ -149,6 +149,14 @@ def cut_up(run: int, fewest: int, num_threads: int) -> Iterator[None]:
 CUTS = st.tuples(st.integers(3, 5), st.sampled_from([1, 3_000, 30_000, 2**21]), st.integers(1, 3))
 
 
+@contextmanager
+def by_winograd_alone() -> Iterator[None]:
+    """Take away the direct sums, which would put right whatever did not come out finite."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(winograd, "mec", ModuleType("no direct sums"))
+        yield
+
+
 def assert_within(got: Array, expected: Array, bound: Array, dtype: np.dtype[Any]) -> None:
     assert got.dtype == dtype
     assert got.shape == expected.shape
@@ -162,7 +170,7 @@ def test_a_convolution_is_as_near_as_stated(drawn: Drawn, cuts: tuple[int, int, 
     x = np.ascontiguousarray(drawn.x.transpose(2, 3, 0, 1)).transpose(2, 3, 0, 1) if turned else drawn.x
     w = np.ascontiguousarray(drawn.w.transpose(3, 2, 0, 1)).transpose(2, 3, 1, 0) if turned else drawn.w
     expected, bound = drawn.forward()
-    with cut_up(*cuts):
+    with cut_up(*cuts), by_winograd_alone():
         plain = winograd.conv2d(x, w, None, drawn.window, 1)
         biased = winograd.conv2d(x, w, drawn.bias, drawn.window, 1)
     assert_within(plain, expected, bound, drawn.x.dtype)
@@ -175,7 +183,7 @@ def test_gradients_are_as_near_as_stated(drawn: Drawn, cuts: tuple[int, int, int
     """That of the input is a convolution of the outputs back to it, whose bound is that of any other."""
     size = drawn.x.shape[2], drawn.x.shape[3]
     expected, bound = drawn.grad_weight()
-    with cut_up(*cuts):
+    with cut_up(*cuts), by_winograd_alone():
         grad_weight = winograd.conv2d_grad_weight(drawn.grad_output, drawn.x, drawn.window, 1)
         grad_input = winograd.conv2d_grad_input(drawn.grad_output, drawn.w, size, drawn.window, 1)
     assert_within(grad_weight, expected, bound, drawn.x.dtype)
@@ -200,11 +208,11 @@ def test_what_is_not_finite_stays_where_it_belongs(
     """Results that are not finite, or overflow on the way, are those of direct sums."""
     largest = float(np.finfo(drawn.x.dtype).max)
     special(drawn, [largest, -largest] if huge else [np.inf, -np.inf, np.nan], seed)
-    x, w, grad_output, window = drawn.x, drawn.w, drawn.grad_output, drawn.window
+    x, w, bias, grad_output, window = drawn.x, drawn.w, drawn.bias, drawn.grad_output, drawn.window
     size = x.shape[2], x.shape[3]
     with cut_up(*cuts), np.errstate(all="ignore"):
         for got, expected in (
-            (winograd.conv2d(x, w, None, window, 1), mec.conv2d(x, w, None, window, 1)),
+            (winograd.conv2d(x, w, bias, window, 1), mec.conv2d(x, w, bias, window, 1)),
             (
                 winograd.conv2d_grad_weight(grad_output, x, window, 1),
                 mec.conv2d_grad_weight(grad_output, x, window, 1),
@@ -251,6 +259,27 @@ def shapes(
     return Shapes(batch, channels, outs, (size, size), (height, width), window, groups, np.dtype(np.float32))
 
 
+def test_what_decides_is_what_an_operation_is_given() -> None:
+    """Its shapes, the same for the three of a convolution, and the numbers of both operands."""
+    window = Window((3, 2), (1, 2), ((0, 1), (2, 0)), (1, 1))
+    x, w, y = (np.ones(shape, dtype=np.float32) for shape in ((9, 10, 7, 15), (4, 5, 3, 2), (9, 4, 6, 8)))
+    asked: list[tuple[Shapes, tuple[Array, ...]]] = []
+
+    def noted(shapes: Shapes, _: ModuleType, *operands: Array) -> ModuleType:
+        asked.append((shapes, operands))
+        return im2col
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(choosing, "_algorithm", noted)
+        kernels.conv2d(x, w, None, window, 2)
+        kernels.conv2d_grad_weight(y, x, window, 2)
+        kernels.conv2d_grad_input(y, w, (7, 15), window, 2)
+    expected = Shapes(9, 10, 4, (7, 15), (6, 8), window, 2, np.dtype(np.float32))
+    assert [shapes for shapes, _ in asked] == [expected] * 3
+    operands = [{id(operand) for operand in operands} for _, operands in asked]
+    assert operands == [{id(x), id(w)}, {id(x), id(y)}, {id(w), id(y)}]
+
+
 FRACTIONS = np.full((1, 1), 0.5)
 WHOLE = np.full((1, 1), 3.0)
 
@@ -281,6 +310,13 @@ def test_what_is_small_is_computed_by_what_starts_soonest(batch: int, expected: 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(choosing, "_ENOUGH_FOR_WINOGRAD", 1)
         assert choosing._algorithm(asked, small, FRACTIONS).__name__.rsplit(".", 1)[-1] == expected
+
+
+@pytest.mark.parametrize(("batch", "expected"), [(2, im2col), (3, mec)])
+def test_just_65536_numbers_of_columns_are_few(batch: int, expected: ModuleType) -> None:
+    """32 channels x 4 taps x 256 windows x 2 pictures."""
+    asked = shapes(batch, size=17, window=Window((2, 2), (1, 1), ((0, 0), (0, 0)), (1, 1)))
+    assert choosing._algorithm(asked, im2col, FRACTIONS) is expected
 
 
 def test_small_convolutions_copy_columns_but_not_for_the_gradient_of_the_input() -> None:
@@ -333,6 +369,21 @@ def test_whole_numbers_are_summed_directly() -> None:
     np.testing.assert_array_equal(grad_input, im2col.conv2d_grad_input(y, w, (16, 16), PADDED, 1))
 
 
+def test_fractions_show_in_the_first_plane() -> None:
+    """The others are not read."""
+    read: list[int] = []
+    rint = np.rint
+
+    def noted(numbers: Array) -> Array:
+        read.append(numbers.size)
+        return rint(numbers)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(np, "rint", noted)
+        assert choosing._algorithm(shapes(), im2col, np.full((8, 32, 16, 16), 0.5)) is winograd
+    assert read == [16 * 16]
+
+
 def test_winograd_can_be_switched_off() -> None:
     assert kernels.winograd_enabled()
     for enabled, expected in ((False, mec), (True, winograd)):
@@ -377,36 +428,56 @@ def test_winograd_is_for_small_steps_of_real_numbers(changed: Shapes, accepted: 
 
 
 def test_a_row_of_tiles_must_fit_into_memory() -> None:
-    tile_bytes, most = 36 * 2 * 4, winograd._BLOCK_BYTES[1]
-    tiles = most // (tile_bytes * winograd._RUN)
-    asked = shapes(1, 1, 1)._replace(input_size=(16, 4 * tiles), output_size=(16, 4 * tiles))
+    """Just fit: of 8x8 values a tile, for 5x5 taps."""
+    tile_bytes, most = 64 * 2 * 4, winograd._BLOCK_BYTES[1]
+    tiles, rest = divmod(most, tile_bytes * winograd._RUN)
+    assert rest == 0
+    padded = PADDED._replace(kernel_size=(5, 5), padding=((2, 2), (2, 2)))
+    asked = shapes(1, 1, 1, window=padded)._replace(input_size=(16, 4 * tiles), output_size=(16, 4 * tiles))
     assert winograd.accepts(asked)
     assert not winograd.accepts(asked._replace(input_size=(16, 4 * tiles + 1)))
 
 
-@given(st.integers(1, 40), st.integers(1, 60), st.integers(1, 9), st.integers(1, 9), CUTS)
-def test_blocks_are_even_and_fit(n: int, size: int, ins: int, outs: int, cuts: tuple[int, int, int]) -> None:
+CHANNELS = st.integers(1, 9) | st.integers(10, 99)
+
+
+@given(st.integers(1, 40), st.tuples(*[st.integers(1, 60)] * 2), CHANNELS, CHANNELS, CUTS)
+@example(2, (4, 4), 1, 2, (4, 1, 2))  # just as many tiles as outputs
+def test_shares_are_even_and_their_blocks_fit(
+    n: int, size: Pair, ins: int, outs: int, cuts: tuple[int, int, int]
+) -> None:
+    """Of fewer tiles than outputs each thread computes some of the outputs, otherwise some of the blocks."""
     run, fewest, num_threads = cuts
     with cut_up(*cuts):
-        rows, columns = winograd._axes((size, size), PADDED, np.dtype(np.float32))
-        blocks = winograd._blocks((n, ins, size, size), outs, rows, columns, 4, num_threads)
+        rows, columns = winograd._axes(size, PADDED, np.dtype(np.float32))
+        shares = winograd._shares((n, ins, *size), outs, rows, columns, 4)
     assert all(part.tiles.stop - part.tiles.start <= run for part in rows.evaluate)
-    done = [
-        (picture, tile)
-        for block in blocks
-        for picture in range(n)[block.pictures]
-        for tile in range(rows.tiles)[block.evaluate.tiles]
-    ]
-    assert sorted(done) == list(np.ndindex(n, rows.tiles))
-    assert all(block.evaluate.tiles == block.interpolate.tiles for block in blocks)
+    done = np.zeros((n, rows.tiles, outs), dtype=int)
+    adding = np.zeros((num_threads, outs), dtype=int)
+    for share in shares:
+        adding[share.sums, share.outputs] += 1
+        for block in share.blocks:
+            assert block.evaluate.tiles == block.interpolate.tiles
+            done[block.pictures, block.evaluate.tiles, share.outputs] += 1
+    assert (done == 1).all()
+    assert (adding <= 1).all()  # no two threads to the same sums
+
+    few_tiles = n * rows.tiles * columns.tiles < outs
+    most_outs = -(-outs // num_threads) if few_tiles else outs
+    all_outs = [share.outputs.stop - share.outputs.start for share in shares]
+    assert all_outs[:-1] == [most_outs] * (len(shares) - 1)
+    assert all_outs[-1] <= most_outs
+
+    blocks = shares[0].blocks if few_tiles else [block for share in shares for block in share.blocks]
     counts = {block.pictures.start: block.pictures.stop - block.pictures.start for block in blocks}
     assert max(counts.values()) - min(counts.values()) <= 1
     values = rows.points * columns.points * 4
-    fitting = max(fewest, values * ins * outs)
-    each = values * (ins + outs) * columns.tiles * min(rows.tiles, run)
+    fitting = max(fewest, values * ins * most_outs)
+    each = values * (ins + most_outs) * columns.tiles * min(rows.tiles, run)
     assert max(counts.values()) == 1 or max(counts.values()) * each <= fitting
-    turns = -(-n // (max(1, fitting // each) * num_threads))
-    assert len(counts) == min(n, turns * num_threads)
+    at_a_time = 1 if few_tiles else num_threads
+    turns = -(-n // (max(1, fitting // each) * at_a_time))
+    assert len(counts) == min(n, turns * at_a_time)
 
 
 @pytest.mark.parametrize("operation", ["forward", "grad_weight", "grad_input"])

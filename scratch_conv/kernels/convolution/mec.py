@@ -140,7 +140,7 @@ def _grad_input_by_convolution(
     grad_input = np.zeros((grad_output.shape[0], groups * w.shape[1], *input_size), dtype=w.dtype)
     for phase in window.phases(input_size):
         pixels = grad_input[phase.pixels]
-        if 0 not in (*phase.window.kernel_size, *pixels.shape[2:]):
+        if 0 not in phase.window.kernel_size:
             size = (pixels.shape[2], pixels.shape[3])
             pixels[:] = _grad_input_by_convolution(grad_output, w[phase.taps], size, phase.window, groups)
     return grad_input

@@ -37,7 +37,7 @@ def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int
     """Carry the gradient of y (N, O, H, W) back to w (O, C/G, 1, 1): dw = Σ_n dy · xᵀ."""
     outs, channels = grad_output.shape[1] // groups, x.shape[1] // groups
     batch = pieces(len(x), groups * outs * channels * x.itemsize, _PIECE_BYTES)
-    threads = max(1, min(get_num_threads(), len(batch)))
+    threads = min(get_num_threads(), len(batch))
     shares = np.zeros((threads, groups, outs, channels), dtype=x.dtype)
 
     def work(share: int) -> None:

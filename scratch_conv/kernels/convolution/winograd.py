@@ -251,7 +251,7 @@ def _part(run: slice, matrix: Array, outputs: int, dilation: int, padding: int, 
     for tile, origin in enumerate(origins):
         placed[tile, :, origin - start : origin - start + reached : dilation] = matrix
     first, last = (min(max(edge, 0), size) for edge in (start, start + placed.shape[2]))
-    inside = placed[:, :, first - start : last - start] if first < last else placed[:, :, :0]
+    inside = placed[:, :, first - start : last - start]
     return Part(run, slice(first, last), np.ascontiguousarray(inside))
 
 
