@@ -468,7 +468,7 @@ def test_mec_multiplies_into_memory_that_it_has(layer: Layer) -> None:
             operation()
 
 
-def test_mec_leaves_products_of_one_term_each_to_no_blas() -> None:
+def test_mec_keeps_products_of_one_term_each_from_the_blas() -> None:
     """A depthwise convolution with a column of taps has one of each output channel and tap row."""
     window = Window((2, 1), (1, 1), ((0, 0), (0, 0)), (1, 1))
     layer = Layer(np.ones((2, 3, 5, 4)), np.ones((3, 1, 2, 1)), window, 3)
