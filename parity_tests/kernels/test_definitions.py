@@ -134,7 +134,7 @@ ROWS_OF_PADDING = (
     integers(RNG, np.float32, 1, 1, 2, 3),
     integers(RNG, np.float32, 1, 1, 1, 3),
 )
-"""And nothing else under the windows of the first and the last row; pieces of 30 bytes are of one row each."""
+"""And nothing else under the first windows and the last; a piece of 30 bytes has a row of outputs."""
 
 
 @pytest.mark.parametrize("algorithm", EXACT)
