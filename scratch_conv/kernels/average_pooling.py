@@ -19,7 +19,7 @@ import numpy as np
 from scratch_conv.kernels.geometry import Array, Pair, Window, parts, pieces
 from scratch_conv.kernels.threads import parallel, scratch
 
-_PIECE_BYTES = 2**19
+_PIECE_BYTES = 2**20
 """Planes are pooled so many at a time that a piece stays in the core's own cache between the passes.
 
 A larger plane is pooled in parts.
@@ -163,8 +163,8 @@ def _average(x: Array, axes: tuple[_Axis, _Axis], divisors: _Divisors) -> Array:
     def work(piece: tuple[_Planes, slice]) -> None:
         part, planes = piece
         pixels, averages = part.pixels[planes], part.windows[planes]
-        if whole:  # at the speed of memory; np.sum took from one and a half to three times as long
-            np.einsum("pij->p", pixels, out=averages[:, 0, 0])
+        if whole:
+            _sum_planes(pixels, averages[:, 0, 0])
         else:
             sums = scratch("sums", (len(pixels), part.rows.windows, part.columns.pixels), x.dtype)
             _sum(pixels, sums, part.rows, _of_rows)
@@ -196,6 +196,18 @@ def _spread(grad_output: Array, axes: tuple[_Axis, _Axis], divisors: _Divisors) 
     planes = _Planes(rows, columns, divisors, _planes(grad_input), _planes(grad_output))
     parallel(work, planes.pieces(_Planes.of_pixels, (rows.pixels, columns.pixels)))
     return grad_input
+
+
+def _sum_planes(pixels: Array, sums: Array) -> None:
+    """Add up all pixels of each plane, small ones by the BLAS, which takes 0.7 of the time.
+
+    (And np.sum from one and a half times to three times as long as np.einsum.)
+    """
+    count, height, width = pixels.shape
+    if pixels[:1].nbytes <= _PIECE_BYTES:
+        np.matmul(pixels.reshape(count, height * width), np.ones(height * width, pixels.dtype), out=sums)
+    else:
+        np.einsum("pij->p", pixels, out=sums)
 
 
 def _sum(pixels: Array, sums: Array, axis: _Axis, at: Callable[[Any], Any]) -> None:

@@ -27,7 +27,7 @@ from scratch_conv.kernels.convolution.shapes import Shapes
 from scratch_conv.kernels.geometry import Array, Pair, Window
 from scratch_conv.kernels.threads import get_num_threads, parallel, scratch
 
-_BLOCK_BYTES = 2**23
+_BLOCK_BYTES = 3 * 2**21
 """A block of work, lowered, with its sums, takes about this much memory, which stays near the core."""
 
 _MOST_BYTES = 2**24
