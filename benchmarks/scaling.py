@@ -126,7 +126,7 @@ def draw(measured: dict[str, dict[str, dict[str, Times]]], path: Path) -> Path:
                 taken = [times.median(way) * 1e3 for times in cases.values()]
                 axes.loglog([int(case) for case in cases], taken, marker="o", base=2, label=way)
             axes.xaxis.set_major_formatter("{x:g}")
-            axes.yaxis.set_major_formatter("{x:.2g}")
+            axes.yaxis.set_major_formatter("{x:.4g}")
             axes.set(title=layer, xlabel=series, ylabel="ms, forward and backward")
             axes.legend()
     figure.savefig(path, dpi=120)

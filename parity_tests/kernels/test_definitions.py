@@ -110,6 +110,7 @@ def cut_up(algorithm: str, piece_bytes: int, few_columns: int, num_threads: int)
     ):
         patch.setattr(im2col, "_PIECE_BYTES", piece_bytes)
         patch.setattr(mec, "_BLOCK_BYTES", piece_bytes)
+        patch.setattr(mec, "_WORTH_A_THREAD", 1)
         patch.setattr(mec, "_MOST_BYTES", 4 * piece_bytes)
         patch.setattr(mec, "_FEW_COLUMNS", few_columns)
         patch.setattr(pointwise, "_PIECE_BYTES", piece_bytes)

@@ -142,11 +142,23 @@ def cut_up(run: int, fewest: int, num_threads: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(num_threads):
         patch.setattr(winograd, "_RUN", run)
         patch.setattr(winograd, "_BLOCK_BYTES", (fewest, 2**24))
+        patch.setattr(winograd, "_WORTH_A_THREAD", 1)
         yield
     winograd._axis.cache_clear()
 
 
 CUTS = st.tuples(st.integers(3, 5), st.sampled_from([1, 3_000, 30_000, 2**21]), st.integers(1, 3))
+
+
+@pytest.mark.parametrize(("batch", "outs", "threads"), [(6, 32, 1), (7, 32, 2), (1, 141, 1), (1, 142, 2)])
+def test_work_is_shared_out_where_it_is_worth_a_thread(batch: int, outs: int, threads: int) -> None:
+    """A thread's values, 36 of each tile and channel and of each weight, take at least half a MiB."""
+    rows, columns = winograd._axes((16, 16), PADDED, np.dtype(np.float32))
+    with kernels.using_num_threads(2):
+        shares = winograd._shares((batch, 32, 16, 16), outs, rows, columns, 4)
+    assert len(shares) == threads
+    memory = 36 * 4 * (16 * batch * (32 + outs) + 32 * outs)
+    assert (memory >= 2 * 2**19) == (threads == 2)
 
 
 @contextmanager
