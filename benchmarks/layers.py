@@ -132,6 +132,8 @@ def main() -> None:
     }
     measured = {}
     for group, layers in groups.items():
+        if given.openmp_as_found:  # which concerns torch's threads only
+            layers = {name: layer._replace(others=lambda _: {}) for name, layer in layers.items()}
         chosen = list(layers.items())[: 2 if given.quick else None]
         measured[group] = {name: measure(layer, given) for name, layer in chosen}
         operations = {name: layer.operations for name, layer in layers.items()}
