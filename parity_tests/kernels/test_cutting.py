@@ -283,7 +283,7 @@ def test_products_are_cut_for_as_many_threads_as_they_are_worth(
 def mec_cutting(block_bytes: int, few_columns: int, num_threads: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(num_threads):
         patch.setattr(mec, "_BLOCK_BYTES", block_bytes)
-        patch.setattr(mec, "_WORTH_A_THREAD", 1)
+        patch.setattr(threads, "_WORTH_A_THREAD", 1)
         patch.setattr(mec, "_FEW_COLUMNS", few_columns)
         yield
 
@@ -382,15 +382,15 @@ def test_mec_cuts_blocks_that_fit_and_are_not_smaller_than_needed(
     assert (largest - side) * turns * num_threads < n  # smaller shares would leave some for a further turn
 
 
-@pytest.mark.parametrize(("batch", "threads"), [(1, 1), (25, 1), (26, 2)])
-def test_mec_shares_work_out_where_it_is_worth_a_thread(batch: int, threads: int) -> None:
+@pytest.mark.parametrize(("batch", "sharing"), [(1, 1), (25, 1), (26, 2)])
+def test_mec_shares_work_out_where_it_is_worth_a_thread(batch: int, sharing: int) -> None:
     """Each thread's takes at least half a MiB, which is 12.8 of these pictures."""
     window = Window((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
     x, w = np.ones((batch, 32, 8, 8), dtype=np.float32), np.ones((32, 32, 3, 3), dtype=np.float32)
     with kernels.using_num_threads(4):
         blocks = blocks_of(Layer(x, w, window, 1))
     side = max(block.side for block in blocks)
-    assert len({block.pictures.start for block in blocks if block.side == side}) == threads
+    assert len({block.pictures.start for block in blocks if block.side == side}) == sharing
 
 
 @given(layers(), st.sampled_from([1, 500, 2_000, 20_000]), st.sampled_from([1, 16, 512]))

@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scratch_conv import kernels
-from scratch_conv.kernels import Window, average_pooling, max_pooling
+from scratch_conv.kernels import Window, average_pooling, max_pooling, threads
 from scratch_conv.kernels.convolution import choosing, im2col, mec, pointwise, winograd
 from scratch_conv.kernels.convolution.choosing import ALGORITHMS
 from scratch_conv.kernels.convolution.shapes import Shapes
@@ -110,7 +110,7 @@ def cut_up(algorithm: str, piece_bytes: int, few_columns: int, num_threads: int)
     ):
         patch.setattr(im2col, "_PIECE_BYTES", piece_bytes)
         patch.setattr(mec, "_BLOCK_BYTES", piece_bytes)
-        patch.setattr(mec, "_WORTH_A_THREAD", 1)
+        patch.setattr(threads, "_WORTH_A_THREAD", 1)
         patch.setattr(mec, "_MOST_BYTES", 4 * piece_bytes)
         patch.setattr(mec, "_FEW_COLUMNS", few_columns)
         patch.setattr(pointwise, "_PIECE_BYTES", piece_bytes)

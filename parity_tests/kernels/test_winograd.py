@@ -142,7 +142,7 @@ def cut_up(run: int, fewest: int, num_threads: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(num_threads):
         patch.setattr(winograd, "_RUN", run)
         patch.setattr(winograd, "_BLOCK_BYTES", (fewest, 2**24))
-        patch.setattr(winograd, "_WORTH_A_THREAD", 1)
+        patch.setattr(threads, "_WORTH_A_THREAD", 1)
         yield
     winograd._axis.cache_clear()
 

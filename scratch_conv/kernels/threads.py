@@ -26,6 +26,9 @@ _Piece = TypeVar("_Piece")
 _PIECE_BYTES = 2**20
 """Elementwise work is cut into pieces of this size, which stay in the core's own cache."""
 
+_WORTH_A_THREAD = 2**19
+"""Work on less memory than this is done before another thread has woken up."""
+
 
 def parallel(work: Callable[[_Piece], object], pieces: Iterable[_Piece]) -> None:
     """Call `work` on every piece, on up to `get_num_threads()` threads; the calling thread is one of them.
@@ -87,6 +90,11 @@ def _runs(shape: tuple[int, ...], most: int) -> list[tuple[slice, ...]]:
 def get_num_threads() -> int:
     """Give the number of threads that the kernels use when they are called from this thread."""
     return _local.num_threads or _num_threads
+
+
+def num_threads_for(work_bytes: int) -> int:
+    """Give the number of threads for work on so much memory: no more than it is worth."""
+    return max(1, min(get_num_threads(), work_bytes // _WORTH_A_THREAD))
 
 
 def set_num_threads(num_threads: int) -> None:

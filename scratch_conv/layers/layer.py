@@ -107,15 +107,19 @@ class Layer(ABC):
         return self
 
     @classmethod
-    def argument_names(cls) -> list[str]:
-        """Name the constructor's arguments, those apart that only say how to begin (init, rng, dtype)."""
+    def arguments_of(cls, owner: Any) -> dict[str, Any]:
+        """Give the constructor's arguments, by name, as the attributes of a layer like this one tell them.
+
+        Those apart that only say how to begin (init, rng, dtype).
+        """
         taken = inspect.signature(cls).parameters.values()
-        return [each.name for each in taken if each.kind is each.POSITIONAL_OR_KEYWORD]
+        names = [each.name for each in taken if each.kind is each.POSITIONAL_OR_KEYWORD]
+        values = {name: getattr(owner, name) for name in names}
+        return {name: value is not None if name == "bias" else value for name, value in values.items()}
 
     def arguments(self) -> dict[str, Any]:
         """Give the constructor's arguments, by name."""
-        values = {name: getattr(self, name) for name in self.argument_names()}
-        return {name: value is not None if name == "bias" else value for name, value in values.items()}
+        return self.arguments_of(self)
 
     def __repr__(self) -> str:
         defaults = inspect.signature(type(self)).parameters

@@ -163,8 +163,7 @@ def _arguments(ours: type[Layer], module: nn.Module) -> dict[str, Any]:
     for name, value in _UNKNOWN.items():
         if getattr(module, name, value) != value:
             raise ValueError(f"{ours.__name__} cannot do {name}={getattr(module, name)!r}, as in {module!r}")
-    arguments = {name: getattr(module, name) for name in ours.argument_names()}
-    return {name: value is not None if name == "bias" else value for name, value in arguments.items()}
+    return ours.arguments_of(module)
 
 
 def _state(module: nn.Module) -> dict[str, torch.Tensor]:

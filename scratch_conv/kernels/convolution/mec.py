@@ -25,16 +25,13 @@ import numpy as np
 
 from scratch_conv.kernels.convolution.shapes import Shapes
 from scratch_conv.kernels.geometry import Array, Pair, Window
-from scratch_conv.kernels.threads import get_num_threads, parallel, scratch
+from scratch_conv.kernels.threads import get_num_threads, num_threads_for, parallel, scratch
 
 _BLOCK_BYTES = 3 * 2**21
 """A block of work, lowered, with its sums, takes about this much memory, which stays near the core."""
 
 _MOST_BYTES = 2**24
 """But never more than twice this, though it be few columns only, of a single row."""
-
-_WORTH_A_THREAD = 2**19
-"""Work on less memory than this is done before another thread has woken up."""
 
 _FEW_COLUMNS = 512
 """Pictures with fewer windows than this lie side by side: at 49 columns a product ran at 0.6 of its speed."""
@@ -64,7 +61,7 @@ def conv2d(x: Array, w: Array, bias: Array | None, window: Window, groups: int) 
         # Whole rows of one picture are summed where they belong.
         in_place = part.shape[3:] == (1, size[1])
         sums = part.reshape(shape) if in_place else scratch("sums", shape, x.dtype)
-        for i, pixels in enumerate(_lowered_rows(x, block, window, groups, stacks)):
+        for i, pixels in enumerate(_lowered_rows(x, block, groups, stacks)):
             if i == 0:
                 multiply(w_rows[i], pixels, out=sums)
             else:
@@ -95,7 +92,7 @@ def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int
     def work(share: int) -> None:
         for block in shares[share]:
             columns = _rows(block.of_outputs(grad_output), groups).swapaxes(2, 3)
-            for i, pixels in enumerate(_lowered_rows(x, block, window, groups, stacks)):
+            for i, pixels in enumerate(_lowered_rows(x, block, groups, stacks)):
                 product = scratch("product", (len(pixels), groups, rows, outs), x.dtype)
                 sums[share, :, i] += np.matmul(pixels, columns, out=product).sum(axis=0)
 
@@ -189,6 +186,8 @@ class Part(NamedTuple):
     columns: slice
     reads: tuple[slice, slice]
     """The rows and columns of the pictures that are read."""
+    skips: bool
+    """Whether they are copied as a whole first: see `_skips`."""
     lowered_shape: tuple[int, int, int, int]
     """KW, remainders, rows of one remainder, OW."""
     met: list[tuple[Any, Any]]
@@ -205,12 +204,11 @@ class Part(NamedTuple):
 def _part(window: Window, input_size: Pair, row: int, rows: int, column: int, columns: int) -> Part:
     """Describe the part of so many rows and columns, from that row and column on."""
     remainders, height = _remainders(window), _rows_below(window) + rows
-    # The rows and columns before them are like a smaller padding.
-    top = window.padding[0][0] - row * window.stride[0]
-    left = window.padding[1][0] - column * window.stride[1]
-    seen = [window._replace(padding=((top - remainder, 0), (left, 0))) for remainder in remainders]
+    part = window.starting_at(row, column)
+    (top, bottom), (left, right) = part.padding
+    seen = [part._replace(padding=((top - rest, bottom), (left, right))) for rest in remainders]
     rows_met = [each.inside(0, 0, input_size[0], height) for each in seen]
-    columns_met = [seen[0].inside(1, j, input_size[1], columns) for j in range(window.kernel_size[1])]
+    columns_met = [part.inside(1, j, input_size[1], columns) for j in range(window.kernel_size[1])]
     reads = _around_all(rows_met), _around_all(columns_met)
     whole_rows = window.stride == (1, 1) and columns == input_size[1]
     steps = [divmod(i * window.dilation[0], window.stride[0]) for i in range(window.kernel_size[0])]
@@ -218,6 +216,7 @@ def _part(window: Window, input_size: Pair, row: int, rows: int, column: int, co
         rows=slice(row, row + rows),
         columns=slice(column, column + columns),
         reads=reads,
+        skips=_skips(window),
         lowered_shape=(window.kernel_size[1], len(remainders), height, columns),
         met=[
             (
@@ -283,7 +282,7 @@ def _blocks(x: Array, w_shape: tuple[int, ...], window: Window, groups: int, siz
     # A depthwise convolution is no product of matrices, and needs no many columns.
     few_columns = 1 if groups == w_shape[0] else min(_FEW_COLUMNS, _MOST_BYTES // column_bytes)
     rows = min(size[0], max(1, _BLOCK_BYTES // row_bytes, -(-few_columns // columns)))
-    threads = max(1, min(get_num_threads(), n * size[0] * row_bytes // _WORTH_A_THREAD))
+    threads = num_threads_for(n * size[0] * row_bytes)
     side = max(1, min(n // threads, few_columns // (size[0] * size[1])))
     many = max(1, _BLOCK_BYTES // (row_bytes * rows * side))
     turns = -(-n // (many * side * threads))
@@ -335,12 +334,12 @@ def _stacks(shape: tuple[int, ...], groups: int) -> bool:
     return height * width * channels < 2 * (height - 1) * outs // groups
 
 
-def _lowered_rows(x: Array, block: Block, window: Window, groups: int, stacks: bool) -> Iterator[Array]:
+def _lowered_rows(x: Array, block: Block, groups: int, stacks: bool) -> Iterator[Array]:
     """Lower a block, and give the pixels of each tap row as (m, G, C/G·KW, rows·side·OW).
 
     Or those of all together, and below them a row of ones, which a bias is multiplied by.
     """
-    tap_rows = list(_tap_rows(_lower(x, block, window), block, groups))
+    tap_rows = list(_tap_rows(_lower(x, block), block, groups))
     if not stacks:
         yield from tap_rows
         return
@@ -384,13 +383,13 @@ def _empty_lowered(x: Array, block: Block) -> Array:
     return scratch("lowered", (count, x.shape[1], *by_row, block.side, width), x.dtype)
 
 
-def _lower(x: Array, block: Block, window: Window) -> Array:
+def _lower(x: Array, block: Block) -> Array:
     lowered, part = _empty_lowered(x, block), block.part
     if part.run and block.side == 1 and x.flags.c_contiguous:
         _lower_run(lowered, x[block.pictures][:, :, part.reads[0]], *part.run)
     else:
         pictures = block.of_read(x)
-        if _skips(window):
+        if part.skips:
             pictures, same = scratch("pictures", pictures.shape, x.dtype), pictures
             np.copyto(pictures, same)
         for taps, pixels in part.met:

@@ -43,7 +43,7 @@ import numpy as np
 from scratch_conv.kernels.convolution import mec
 from scratch_conv.kernels.convolution.shapes import Shapes
 from scratch_conv.kernels.geometry import Array, Pair, Window, pieces
-from scratch_conv.kernels.threads import get_num_threads, parallel, scratch
+from scratch_conv.kernels.threads import num_threads_for, parallel, scratch
 
 _POINTS = {
     4: (0.0, 1.0, -1.0),
@@ -60,9 +60,6 @@ _BLOCK_BYTES = 2**21, 3 * 2**22
 
 All the scratch memory of a block is at most 2.4 times that.
 """
-
-_WORTH_A_THREAD = 2**19
-"""Values of less memory than this are computed before another thread has woken up."""
 
 _PIECE_BYTES = 2**21
 """Transformed weights of so much memory are worth a thread of their own."""
@@ -291,8 +288,7 @@ def _shares(shape: tuple[int, ...], outs: int, rows: Axis, columns: Axis, itemsi
     Fewer tiles than outputs are less work than the weights, which each thread then has a part of to itself.
     """
     tiles, values = shape[0] * rows.tiles * columns.tiles, rows.points * columns.points
-    worth = values * (tiles * (shape[1] + outs) + shape[1] * outs) * itemsize // _WORTH_A_THREAD
-    threads = max(1, min(get_num_threads(), worth))
+    threads = num_threads_for(values * (tiles * (shape[1] + outs) + shape[1] * outs) * itemsize)
     if tiles < outs:
         blocks = _blocks(shape, -(-outs // threads), rows, columns, itemsize, 1)
         return [Share(blocks, part, 0) for part in pieces(outs, 1, -(-outs // threads)) if blocks]
