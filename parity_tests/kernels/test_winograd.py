@@ -21,6 +21,7 @@ SIZES = st.integers(1, 3) | st.integers(4, 24)
 PADS = st.tuples(st.integers(-2, 3), st.integers(-2, 3))
 DTYPES = st.sampled_from([np.dtype(np.float32), np.dtype(np.float64)])
 PADDED = Window((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
+CROPPED = PADDED._replace(padding=((-2, -1), (2, 2)))
 
 
 @pytest.mark.parametrize("outputs", [2, 4])
@@ -136,18 +137,24 @@ def convolutions(draw: st.DrawFn) -> Drawn:
 
 
 @contextmanager
-def cut_up(run: int, fewest: int, num_threads: int) -> Iterator[None]:
-    """Cut axes into such runs of tiles, and pictures into such blocks."""
+def cut_up(run: int, fewest: int, same_lines: int, num_threads: int) -> Iterator[None]:
+    """Cut axes into such runs of tiles, pictures into such blocks, and lay such planes apart."""
     winograd._axis.cache_clear()
     with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(num_threads):
         patch.setattr(winograd, "_RUN", run)
         patch.setattr(winograd, "_BLOCK_BYTES", (fewest, 2**24))
+        patch.setattr(winograd, "_SAME_LINES", same_lines)
         patch.setattr(threads, "_WORTH_A_THREAD", 1)
         yield
     winograd._axis.cache_clear()
 
 
-CUTS = st.tuples(st.integers(3, 5), st.sampled_from([1, 3_000, 30_000, 2**21]), st.integers(1, 3))
+CUTS = st.tuples(
+    st.integers(3, 5),
+    st.sampled_from([1, 3_000, 30_000, 2**21]),
+    st.sampled_from([1, 2**10]),
+    st.integers(1, 3),
+)
 
 
 @pytest.mark.parametrize(("batch", "outs", "threads"), [(6, 32, 1), (7, 32, 2), (1, 141, 1), (1, 142, 2)])
@@ -176,8 +183,11 @@ def assert_within(got: Array, expected: Array, bound: Array, dtype: np.dtype[Any
 
 
 @given(convolutions(), CUTS, st.booleans())
-@example(Drawn((2, 3, 30, 1), 2, PADDED, np.dtype(np.float32), 0), (4, 1, 2), True)
-def test_a_convolution_is_as_near_as_stated(drawn: Drawn, cuts: tuple[int, int, int], turned: bool) -> None:
+@example(Drawn((2, 3, 30, 1), 2, PADDED, np.dtype(np.float32), 0), (4, 1, 2**10, 2), True)
+@example(Drawn((4, 1, 27, 15), 1, CROPPED, np.dtype(np.float64), 842), (4, 2**21, 2**10, 1), False)
+def test_a_convolution_is_as_near_as_stated(
+    drawn: Drawn, cuts: tuple[int, int, int, int], turned: bool
+) -> None:
     """For operands that lie in memory in any order."""
     x = np.ascontiguousarray(drawn.x.transpose(2, 3, 0, 1)).transpose(2, 3, 0, 1) if turned else drawn.x
     w = np.ascontiguousarray(drawn.w.transpose(3, 2, 0, 1)).transpose(2, 3, 1, 0) if turned else drawn.w
@@ -191,7 +201,7 @@ def test_a_convolution_is_as_near_as_stated(drawn: Drawn, cuts: tuple[int, int, 
 
 
 @given(convolutions(), CUTS)
-def test_gradients_are_as_near_as_stated(drawn: Drawn, cuts: tuple[int, int, int]) -> None:
+def test_gradients_are_as_near_as_stated(drawn: Drawn, cuts: tuple[int, int, int, int]) -> None:
     """That of the input is a convolution of the outputs back to it, whose bound is that of any other."""
     size = drawn.x.shape[2], drawn.x.shape[3]
     expected, bound = drawn.grad_weight()
@@ -215,7 +225,7 @@ def special(drawn: Drawn, values: list[float], seed: int) -> None:
 
 @given(convolutions(), CUTS, st.booleans(), st.integers(0, 2**32 - 1))
 def test_what_is_not_finite_stays_where_it_belongs(
-    drawn: Drawn, cuts: tuple[int, int, int], huge: bool, seed: int
+    drawn: Drawn, cuts: tuple[int, int, int, int], huge: bool, seed: int
 ) -> None:
     """Results that are not finite, or overflow on the way, are those of direct sums."""
     largest = float(np.finfo(drawn.x.dtype).max)
@@ -454,12 +464,12 @@ CHANNELS = st.integers(1, 9) | st.integers(10, 99)
 
 
 @given(st.integers(1, 40), st.tuples(*[st.integers(1, 60)] * 2), CHANNELS, CHANNELS, CUTS)
-@example(2, (4, 4), 1, 2, (4, 1, 2))  # just as many tiles as outputs
+@example(2, (4, 4), 1, 2, (4, 1, 2**10, 2))  # just as many tiles as outputs
 def test_shares_are_even_and_their_blocks_fit(
-    n: int, size: Pair, ins: int, outs: int, cuts: tuple[int, int, int]
+    n: int, size: Pair, ins: int, outs: int, cuts: tuple[int, int, int, int]
 ) -> None:
     """Of fewer tiles than outputs each thread computes some of the outputs, otherwise some of the blocks."""
-    run, fewest, num_threads = cuts
+    run, fewest, _, num_threads = cuts
     with cut_up(*cuts):
         rows, columns = winograd._axes(size, PADDED, np.dtype(np.float32))
         shares = winograd._shares((n, ins, *size), outs, rows, columns, 4)
