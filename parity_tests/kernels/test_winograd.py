@@ -139,14 +139,14 @@ def convolutions(draw: st.DrawFn) -> Drawn:
 @contextmanager
 def cut_up(run: int, fewest: int, same_lines: int, num_threads: int) -> Iterator[None]:
     """Cut axes into such runs of tiles, pictures into such blocks, and lay such planes apart."""
-    winograd._axis.cache_clear()
+    winograd._axes.cache_clear()
     with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(num_threads):
         patch.setattr(winograd, "_RUN", run)
         patch.setattr(winograd, "_BLOCK_BYTES", (fewest, 2**24))
         patch.setattr(winograd, "_SAME_LINES", same_lines)
         patch.setattr(threads, "_WORTH_A_THREAD", 1)
         yield
-    winograd._axis.cache_clear()
+    winograd._axes.cache_clear()
 
 
 CUTS = st.tuples(
@@ -160,7 +160,7 @@ CUTS = st.tuples(
 @pytest.mark.parametrize(("batch", "outs", "threads"), [(6, 32, 1), (7, 32, 2), (1, 141, 1), (1, 142, 2)])
 def test_work_is_shared_out_where_it_is_worth_a_thread(batch: int, outs: int, threads: int) -> None:
     """A thread's values, 36 of each tile and channel and of each weight, take at least half a MiB."""
-    rows, columns = winograd._axes((16, 16), PADDED, np.dtype(np.float32))
+    rows, columns, _ = winograd._axes((16, 16), PADDED, np.dtype(np.float32))
     with kernels.using_num_threads(2):
         shares = winograd._shares((batch, 32, 16, 16), outs, rows, columns, 4)
     assert len(shares) == threads
@@ -471,7 +471,7 @@ def test_shares_are_even_and_their_blocks_fit(
     """Of fewer tiles than outputs each thread computes some of the outputs, otherwise some of the blocks."""
     run, fewest, _, num_threads = cuts
     with cut_up(*cuts):
-        rows, columns = winograd._axes(size, PADDED, np.dtype(np.float32))
+        rows, columns, _ = winograd._axes(size, PADDED, np.dtype(np.float32))
         shares = winograd._shares((n, ins, *size), outs, rows, columns, 4)
     assert all(part.tiles.stop - part.tiles.start <= run for part in rows.evaluate)
     done = np.zeros((n, rows.tiles, outs), dtype=int)

@@ -79,14 +79,14 @@ def accepts(shapes: Shapes) -> bool:
         return False
     if shapes.groups != 1 or shapes.dtype not in (np.float32, np.float64):
         return False
-    rows, columns = _axes(shapes.input_size, window, shapes.dtype)
+    rows, columns, _ = _axes(shapes.input_size, window, shapes.dtype)
     channels = shapes.channels + shapes.out_channels
     return _run_bytes(rows, columns, channels, shapes.dtype.itemsize) <= _BLOCK_BYTES[1]
 
 
 def tiles_of(shapes: Shapes) -> int:
     """Count the tiles of a picture."""
-    rows, columns = _axes(shapes.input_size, shapes.window, shapes.dtype)
+    rows, columns, _ = _axes(shapes.input_size, shapes.window, shapes.dtype)
     return rows.tiles * columns.tiles
 
 
@@ -96,8 +96,7 @@ def conv2d(x: Array, w: Array, bias: Array | None, window: Window, groups: int) 
     The transforms would spread an infinity or a NaN over the picture, and may overflow where the result does
     not: if anything that is not finite comes out, it is computed without them. So are the derivatives.
     """
-    rows, columns = _axes((x.shape[2], x.shape[3]), window, x.dtype)
-    taps = np.kron(rows.taps, columns.taps)
+    taps = _axes((x.shape[2], x.shape[3]), window, x.dtype).taps
     y, finite = _convolve(x, taps, _flat(w).transpose(1, 2, 0), bias, window)
     return y if finite else mec.conv2d(x, w, bias, window, groups)
 
@@ -106,15 +105,14 @@ def conv2d_grad_input(grad_output: Array, w: Array, input_size: Pair, window: Wi
     """Carry the gradient of y (N, O, OH, OW) back to x (N, C, H, W), by a convolution with turned weights."""
     size = (grad_output.shape[2], grad_output.shape[3])
     backwards = window.backwards(input_size, size)
-    rows, columns = _axes(size, backwards, w.dtype)
-    turned = np.kron(rows.taps, columns.taps)[:, ::-1]
+    turned = _axes(size, backwards, w.dtype).taps[:, ::-1]
     grad_input, finite = _convolve(grad_output, turned, _flat(w).transpose(0, 2, 1), None, backwards)
     return grad_input if finite else mec.conv2d_grad_input(grad_output, w, input_size, window, groups)
 
 
 def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int) -> Array:
     """Carry the gradient of y (N, O, OH, OW) back to w (O, C, KH, KW): dw = Gᵀ ((B x Bᵀ)ᵀ · (A dy Aᵀ)) G."""
-    rows, columns = _axes((x.shape[2], x.shape[3]), window, x.dtype)
+    rows, columns, taps = _axes((x.shape[2], x.shape[3]), window, x.dtype)
     outs, channels = grad_output.shape[1], x.shape[1]
     shares = _shares(x.shape, outs, rows, columns, x.itemsize)
     if not shares:
@@ -135,7 +133,7 @@ def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int
                 sums += product
 
     parallel(work, shares)
-    grad_weight = _weights_from(all_sums, np.kron(rows.taps, columns.taps))
+    grad_weight = _weights_from(all_sums, taps)
     if not np.isfinite(grad_weight).all():
         return mec.conv2d_grad_weight(grad_output, x, window, groups)
     return grad_weight.reshape(outs, channels, *window.kernel_size)
@@ -144,7 +142,7 @@ def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int
 def _convolve(x: Array, taps: Array, w: Array, bias: Array | None, window: Window) -> tuple[Array, bool]:
     """Give y for weights w (C, KH·KW, O) and their transform (values, KH·KW); and whether it is finite."""
     size = window.output_size((x.shape[2], x.shape[3]))
-    rows, columns = _axes((x.shape[2], x.shape[3]), window, x.dtype)
+    rows, columns, _ = _axes((x.shape[2], x.shape[3]), window, x.dtype)
     y = np.empty((x.shape[0], w.shape[2], *size), dtype=x.dtype)
     shares = _shares(x.shape, w.shape[2], rows, columns, x.itemsize)
     weights = _apart("weights", (len(taps), *w.shape[::2]), x.dtype)
@@ -213,7 +211,17 @@ class Axis(NamedTuple):
     interpolate: tuple[Part, ...]
 
 
-def _axes(size: Pair, window: Window, dtype: Any) -> tuple[Axis, Axis]:
+class Axes(NamedTuple):
+    """Both axes."""
+
+    rows: Axis
+    columns: Axis
+    taps: Array
+    """G of both: (points of rows · points of columns, KH·KW)."""
+
+
+@lru_cache(maxsize=256)
+def _axes(size: Pair, window: Window, dtype: Any) -> Axes:
     rows, columns = (
         _axis(
             size[axis] + min(0, window.padding[axis][1]),  # what is cropped belongs to no tile
@@ -225,10 +233,9 @@ def _axes(size: Pair, window: Window, dtype: Any) -> tuple[Axis, Axis]:
         )
         for axis in (0, 1)
     )
-    return rows, columns
+    return Axes(rows, columns, np.kron(rows.taps, columns.taps))
 
 
-@lru_cache(maxsize=256)
 def _axis(size: int, output_size: int, taps: int, padding: int, dilation: int, dtype: Any) -> Axis:
     """Cut an axis into runs of tiles, as even as possible; padding needs no pixels, only fewer columns.
 
