@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from scratch_conv import kernels
 from scratch_conv.kernels import Window, average_pooling, max_pooling, threads
-from scratch_conv.kernels.convolution import choosing, im2col, mec, pointwise, winograd
+from scratch_conv.kernels.convolution import banded, choosing, im2col, mec, pointwise, winograd
 from scratch_conv.kernels.convolution.choosing import ALGORITHMS
 from scratch_conv.kernels.convolution.shapes import Shapes
 from scratch_conv.kernels.geometry import Array, Pair, reach
@@ -94,7 +94,8 @@ def convolutions(draw: st.DrawFn) -> tuple[Window, int, Array, Array]:
     Windows that have ways of their own are drawn often.
     """
     window, size = draw(windows() | st.tuples(POINTS, PAIRS) | keeping_width())
-    groups, ins, outs, n = draw(SMALL), draw(st.integers(0, 3)), draw(SMALL), draw(st.integers(0, 5))
+    groups, n = draw(SMALL), draw(st.integers(0, 5))
+    ins, outs = draw(st.just((1, 1)) | st.tuples(st.integers(0, 3), SMALL))
     rng, dtype = np.random.default_rng(draw(st.integers(0, 2**32 - 1))), draw(FLOATS)
     x = integers(rng, dtype, n, groups * ins, *size)
     return window, groups, x, integers(rng, dtype, groups * outs, ins, *window.kernel_size)
@@ -114,6 +115,8 @@ def cut_up(algorithm: str, piece_bytes: int, few_columns: int, num_threads: int)
         patch.setattr(mec, "_MOST_BYTES", 4 * piece_bytes)
         patch.setattr(mec, "_FEW_COLUMNS", few_columns)
         patch.setattr(pointwise, "_PIECE_BYTES", piece_bytes)
+        patch.setattr(banded, "_RUN_BYTES", piece_bytes)
+        patch.setattr(banded, "_PIECE_BYTES", 4 * piece_bytes)
         yield
 
 

@@ -1,0 +1,215 @@
+"""Depthwise convolution of narrow pictures: rows of pixels times banded matrices.
+
+Each channel has taps of its own, too few of them for a product of matrices. But a row of outputs is a product
+of the KH rows of pixels that it meets, one after the other a vector of KH·W numbers, and a matrix that has
+the taps in bands along its diagonals:
+
+    y[p, q] = Σ_{i, h} x[p + i, h] · band[i, h, q]      band[i, q + j·dilation, q] = w[i, j]      (x padded)
+
+Most of it is zeros. Still, up to some 30 columns that is less work than a pass over the pixels for each tap,
+as the BLAS multiplies and adds in one. The pictures of a channel lie below each other for it, with rows of
+zeros between, and the windows of KH rows that begin in row i, i + KH, i + 2·KH, ... are the rows of a matrix
+which is multiplied where it stands; there is one for each i < KH:
+
+    y[i::KH] = windows_i · band      dband = Σ_i windows_iᵀ · dy[i::KH]
+
+and dw sums dband along its diagonals. The gradient of the input is such a convolution again, with the weights
+turned by half a circle. Zeros add no rounding: the error is that of direct sums. But an infinity times zero
+is NaN: if anything that is not finite comes out, it is computed without them. Shapes and terms are those
+of `im2col`.
+"""
+
+from functools import lru_cache
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from scratch_conv.kernels.convolution import mec
+from scratch_conv.kernels.convolution.shapes import Shapes
+from scratch_conv.kernels.geometry import Array, Pair, Window, pieces
+from scratch_conv.kernels.threads import num_threads_for, parallel, scratch
+
+_RUN_BYTES = 2**17
+"""So much of one channel lies together at a time: it makes a matrix of enough rows."""
+
+_PIECE_BYTES = 2**22
+"""So many channels are computed at a time as stay in the core's own cache."""
+
+_APART = 16
+"""Channels are so many numbers farther apart than they need: a multiple of 4 KiB fell into the same lines."""
+
+_MOST_BYTES = 2**22
+"""A picture's channel and its matrix take no more than this, or are left to others."""
+
+_Piece = tuple[slice, slice]
+"""Pictures, and channels."""
+
+
+def accepts(shapes: Shapes) -> bool:
+    """Tell whether this algorithm computes such a convolution, and a channel of it fits into memory."""
+    window = shapes.window
+    if window.stride != (1, 1) or window.dilation[0] != 1 or not np.issubdtype(shapes.dtype, np.inexact):
+        return False
+    if not shapes.groups == shapes.channels == shapes.out_channels:
+        return False
+    layout = _layout(window, shapes.input_size, shapes.output_size)
+    return (layout.picture_numbers + layout.band_numbers) * shapes.dtype.itemsize <= _MOST_BYTES
+
+
+def conv2d(x: Array, w: Array, bias: Array | None, window: Window, groups: int) -> Array:
+    """Convolve x (N, C, H, W) with w (C, 1, KH, KW) into y (N, C, OH, OW)."""
+    y, finite = _convolve(x, w, bias, window)
+    return y if finite else mec.conv2d(x, w, bias, window, groups)
+
+
+def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int) -> Array:
+    """Carry the gradient of y (N, C, OH, OW) back to w (C, 1, KH, KW): sum dband along its diagonals."""
+    size = grad_output.shape[2], grad_output.shape[3]
+    layout = _layout(window, (x.shape[2], x.shape[3]), size)
+    grad_weight = np.zeros((groups, 1, *window.kernel_size), dtype=x.dtype)
+
+    def work(share: list[_Piece]) -> None:
+        for piece in share:
+            windows = _windows(x[piece], layout)
+            grads, rows = _empty_outputs(x[piece], layout)
+            rows[...] = 0
+            grads[...] = grad_output[piece]
+            taps, channels, _, pixels = windows.shape
+            products = scratch("bands", (taps, channels, pixels, size[1]), x.dtype)
+            np.matmul(windows.swapaxes(2, 3), rows, out=products)
+            bands = products.reshape(taps, channels, *layout.bands)
+            for j, met in enumerate(layout.columns):
+                grad_weight[piece[1], 0, :, j] += np.einsum("kcihh->ci", bands[..., met[0], met[1]])
+
+    parallel(work, _shares(x, layout))
+    if not np.isfinite(grad_weight).all():
+        return mec.conv2d_grad_weight(grad_output, x, window, groups)
+    return grad_weight
+
+
+def conv2d_grad_input(grad_output: Array, w: Array, input_size: Pair, window: Window, groups: int) -> Array:
+    """Carry the gradient of y (N, C, OH, OW) back to x (N, C, H, W), by a convolution with turned weights."""
+    backwards = window.backwards(input_size, (grad_output.shape[2], grad_output.shape[3]))
+    grad_input, finite = _convolve(grad_output, w[..., ::-1, ::-1], None, backwards)
+    return grad_input if finite else mec.conv2d_grad_input(grad_output, w, input_size, window, groups)
+
+
+def _convolve(x: Array, w: Array, bias: Array | None, window: Window) -> tuple[Array, bool]:
+    """Give y, and whether it is finite."""
+    size = window.output_size((x.shape[2], x.shape[3]))
+    layout = _layout(window, (x.shape[2], x.shape[3]), size)
+    y = np.empty((*x.shape[:2], *size), dtype=x.dtype)
+    finite: list[bool] = []
+
+    def work(piece: _Piece) -> None:
+        part = y[piece]
+        outputs, rows = _empty_outputs(x[piece], layout)
+        np.matmul(_windows(x[piece], layout), _bands(w[piece[1]], layout), out=rows)
+        if bias is None:
+            part[:] = outputs
+        else:
+            np.add(outputs, bias[piece[1], None, None], out=part)
+        finite.append(bool(np.isfinite(part).all()))
+
+    parallel(work, [piece for share in _shares(x, layout) for piece in share])
+    return y, all(finite)
+
+
+class _Layout(NamedTuple):
+    """How the pictures of a channel lie below each other, and their outputs likewise."""
+
+    input_size: Pair
+    output_size: Pair
+    rows: int
+    """Those of a picture, or its outputs, with the zeros behind: a multiple of KH."""
+    before: int
+    """The rows of zeros before the first picture."""
+    first: int
+    """The row in which the window of the first row of outputs begins."""
+    bands: tuple[int, int, int]
+    """KH, W, OW."""
+    columns: list[tuple[slice, slice]]
+    """For each tap column, the pixels that it meets, and at which outputs."""
+
+    @property
+    def picture_numbers(self) -> int:
+        """Count the numbers that a picture and its outputs take."""
+        return self.rows * (self.input_size[1] + self.output_size[1])
+
+    @property
+    def band_numbers(self) -> int:
+        """Count the numbers of the matrices of a channel, those that are summed for a gradient."""
+        return self.bands[0] * prod(self.bands)
+
+
+@lru_cache(maxsize=256)
+def _layout(window: Window, input_size: Pair, output_size: Pair) -> _Layout:
+    taps, (top, bottom) = window.kernel_size[0], window.padding[0]
+    before = max(0, top)
+    rows = max(input_size[0] + max(before, bottom), output_size[0])
+    met = [window.inside(1, j, input_size[1], output_size[1]) for j in range(window.kernel_size[1])]
+    return _Layout(
+        input_size,
+        output_size,
+        -(-rows // taps) * taps,
+        before,
+        before - top,
+        (taps, input_size[1], output_size[1]),
+        [(pixels, outputs) for outputs, pixels in met],
+    )
+
+
+def _shares(x: Array, layout: _Layout) -> list[list[_Piece]]:
+    """Cut x (N, C, H, W) into pieces, together those of the same channels: as many for each thread."""
+    n, channels = x.shape[:2]
+    picture_bytes = layout.picture_numbers * x.itemsize
+    batch = pieces(n, picture_bytes, _RUN_BYTES)
+    if not batch:
+        return []
+    channel_bytes = batch[0].stop * picture_bytes + layout.band_numbers * x.itemsize
+    threads = num_threads_for(channels * len(batch) * channel_bytes)
+    turns = -(-channels // (max(1, _PIECE_BYTES // channel_bytes) * threads))
+    parts = pieces(channels, 1, -(-channels // (turns * threads)))
+    return [[(pictures, part) for pictures in batch] for part in parts]
+
+
+def _windows(x: Array, layout: _Layout) -> Array:
+    """Lay x (n, c, H, W) out, and view it as the windows that begin in each row i < KH: (KH, c, m, KH·W)."""
+    n, channels, height, width = x.shape
+    taps, before, count = layout.bands[0], layout.before, n * layout.rows
+    rows = count + max(before, layout.first + taps - 1)
+    run = scratch("pixels", (channels, rows * width + _APART), x.dtype)[:, : rows * width]
+    pixels = run.reshape(channels, rows, width)
+    pixels[:, :before] = 0
+    pixels[:, before + count :] = 0
+    pictures = pixels[:, before : before + count].reshape(channels, n, layout.rows, width)
+    pictures[:, :, :height] = x.swapaxes(0, 1)
+    pictures[:, :, height:] = 0
+    channel, row, column = pixels.strides
+    return as_strided(
+        pixels[:, layout.first :],
+        (taps, channels, count // taps, taps * width),
+        (row, channel, taps * row, column),
+        writeable=False,
+    )
+
+
+def _empty_outputs(x: Array, layout: _Layout) -> tuple[Array, Array]:
+    """Give scratch memory for outputs, viewed as (n, c, OH, OW), and as (KH, c, m, OW): by row modulo KH."""
+    n, channels = x.shape[:2]
+    taps, _, width = layout.bands
+    run = scratch("outputs", (channels, n * layout.rows * width + _APART), x.dtype)[:, :-_APART]
+    pictures = run.reshape(channels, n, layout.rows, width)[:, :, : layout.output_size[0]]
+    return pictures.swapaxes(0, 1), run.reshape(channels, -1, taps, width).transpose(2, 0, 1, 3)
+
+
+def _bands(w: Array, layout: _Layout) -> Array:
+    """Put w (c, 1, KH, KW) into banded matrices (c, KH·W, OW)."""
+    taps, width, outs = layout.bands
+    bands = scratch("bands", (len(w), taps, width, outs), w.dtype)
+    bands[...] = 0
+    for j, (pixels, outputs) in enumerate(layout.columns):
+        np.einsum("cihh->cih", bands[..., pixels, outputs])[...] = w[:, 0, :, j, None]
+    return bands.reshape(len(w), taps * width, outs)
