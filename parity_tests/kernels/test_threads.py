@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from scratch_conv import kernels
 from scratch_conv.kernels import Window, threads
@@ -169,6 +169,43 @@ def test_the_blas_is_held_to_one_thread_within_a_piece_only() -> None:
     assert blas_threads() == before
 
 
+@pytest.mark.parametrize("last", ["caller", "other"])
+def test_the_blas_is_held_and_restored_by_any_thread(last: str) -> None:
+    """Of two that are at work at once, whichever ends last."""
+    begun, ended = threading.Event(), threading.Event()
+    within: list[list[int]] = []
+
+    def other(_: int) -> None:
+        begun.set()
+        assert last == "caller" or ended.wait(60)
+        within.append(blas_threads())
+
+    def caller(_: int) -> None:
+        thread.start()
+        assert begun.wait(60)
+        if last == "caller":
+            thread.join()
+        within.append(blas_threads())
+
+    thread = threading.Thread(target=parallel, args=(other, [0]))
+    with threadpool_limits(2, user_api="blas"):
+        before = blas_threads()
+        parallel(caller, [0])
+        ended.set()
+        thread.join()
+        assert blas_threads() == before
+    assert within == [[1] * len(before)] * 2
+
+
+def test_the_blas_is_held_by_a_caller_on_another_thread() -> None:
+    within: list[list[int]] = []
+    with threadpool_limits(2, user_api="blas"):
+        thread = threading.Thread(target=parallel, args=(lambda _: within.append(blas_threads()), [0]))
+        thread.start()
+        thread.join()
+    assert within == [[1] * len(blas_threads())]
+
+
 def test_an_exception_of_a_piece_reaches_the_caller_and_the_pool_survives() -> None:
     def fail(piece: int) -> None:
         if piece == 5:
@@ -203,6 +240,34 @@ def test_a_forked_child_starts_with_threads_of_its_own() -> None:
     process.start()
     process.join(60)
     process.kill()
+    assert process.exitcode == 0
+
+
+def test_a_child_that_is_forked_while_others_work_has_all_threads_of_the_blas() -> None:
+    """The thread that would restore them is not in the child."""
+
+    def child() -> None:
+        assert blas_threads() == [2] * len(blas_threads())
+
+    fork = multiprocessing.get_context("fork")
+    with threadpool_limits(2, user_api="blas"):
+        begun, forked = threading.Event(), threading.Event()
+
+        def work(_: int) -> None:
+            begun.set()
+            assert forked.wait(60)
+
+        worker = threading.Thread(target=parallel, args=(work, [0]))
+        worker.start()
+        try:
+            assert begun.wait(60)
+            process = fork.Process(target=child)
+            process.start()
+        finally:
+            forked.set()
+            worker.join()
+        process.join(60)
+        process.kill()
     assert process.exitcode == 0
 
 
@@ -241,7 +306,7 @@ def test_scratch_memory_is_used_again_until_it_is_freed() -> None:
     assert np.shares_memory(first, scratch("test", (3, 4), np.float32))
     assert np.shares_memory(first, scratch("test", (2,), np.float64))
     assert not np.shares_memory(first, scratch("other", (2,), np.float64))
-    for shape, dtype in [((2,), np.float64), ((2,), np.int64), ((3,), np.int64), ((2,), np.int32)]:
+    for shape, dtype in [((2,), np.float64), ((2,), np.int64), ((2,), np.int32), ((3, 4), np.float32)]:
         again = scratch("test", shape, dtype)
         assert (again.shape, again.dtype) == (shape, np.dtype(dtype))
         assert np.shares_memory(first, again)
@@ -302,6 +367,11 @@ def test_arrays_that_lie_in_memory_alike_are_cut_into_equal_pieces(
 def test_a_number_of_threads_that_is_not_positive_is_refused(num_threads: int) -> None:
     with pytest.raises(ValueError, match=f"^expected a positive number of threads, got {num_threads}$"):
         kernels.set_num_threads(num_threads)
+    with (
+        pytest.raises(ValueError, match=f"^expected a positive number of threads, got {num_threads}$"),
+        kernels.using_num_threads(num_threads),
+    ):
+        pass  # pragma: no cover
 
 
 def test_a_number_of_threads_for_one_caller_is_not_another_callers() -> None:
@@ -331,3 +401,20 @@ def test_pieces_after_a_failed_one_are_not_begun() -> None:
     with pytest.raises(ArithmeticError):
         parallel(fail, range(50))
     assert len(begun) <= 2
+
+
+def test_when_the_caller_fails_others_begin_no_further_piece() -> None:
+    caller, joined, begun = threading.current_thread(), threading.Event(), list[int]()
+
+    def work(piece: int) -> None:
+        begun.append(piece)
+        if threading.current_thread() is caller:
+            assert joined.wait(60)
+            raise ArithmeticError
+        joined.set()
+        time.sleep(0.2)
+
+    kernels.set_num_threads(2)
+    with pytest.raises(ArithmeticError):
+        parallel(work, range(5))
+    assert len(begun) == 2

@@ -103,21 +103,28 @@ def set_num_threads(num_threads: int) -> None:
     Raises:
         ValueError: the number is not positive.
     """
-    if num_threads < 1:
-        raise ValueError(f"expected a positive number of threads, got {num_threads}")
     global _num_threads
-    _num_threads = num_threads
+    _num_threads = _positive(num_threads)
 
 
 @contextmanager
 def using_num_threads(num_threads: int) -> Iterator[None]:
-    """Let the kernels use this many threads within the block, when they are called from this thread."""
-    before = _local.num_threads
-    _local.num_threads = num_threads
+    """Let the kernels use this many threads within the block, when they are called from this thread.
+
+    Raises:
+        ValueError: the number is not positive.
+    """
+    before, _local.num_threads = _local.num_threads, _positive(num_threads)
     try:
         yield
     finally:
         _local.num_threads = before
+
+
+def _positive(num_threads: int) -> int:
+    if num_threads < 1:
+        raise ValueError(f"expected a positive number of threads, got {num_threads}")
+    return num_threads
 
 
 def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -204,7 +211,7 @@ class _Pool:
             if self.blas_holders == 0:
                 self.blas_threads = [(library, library.get_num_threads()) for library in self.blas]
                 for library in self.blas:
-                    library.set_num_threads(1)
+                    _setter(library)(1)
             self.blas_holders += 1
         try:
             yield
@@ -212,8 +219,21 @@ class _Pool:
             with self.lock:
                 self.blas_holders -= 1
                 if self.blas_holders == 0:
-                    for library, number in self.blas_threads:
-                        library.set_num_threads(number)
+                    self.restore_blas()
+
+    def restore_blas(self) -> None:
+        for library, number in self.blas_threads:
+            _setter(library)(number)
+
+
+def _setter(library: Any) -> Callable[[int], object]:
+    """Give what sets the number of threads of a BLAS, for any thread to call.
+
+    From threadpoolctl 3.8 on, `set_num_threads` of an OpenBLAS does nothing on all threads but the first that
+    ever called it. Several holders of the BLAS are counted here, and may restore it on another thread.
+    """
+    setter: Callable[[int], object] = getattr(library, "_real_set_num_threads", library.set_num_threads)
+    return setter
 
 
 class _Local(threading.local):
@@ -230,8 +250,11 @@ def _cores() -> int:
 
 
 def _start_anew() -> None:
+    """Begin with a pool of its own, and give back the BLAS's threads that another thread had held."""
     global _pool
-    _pool = _Pool()
+    held, _pool = _pool, _Pool()
+    if held.blas_holders:
+        held.restore_blas()
 
 
 _num_threads = _cores()
