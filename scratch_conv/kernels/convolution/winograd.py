@@ -380,6 +380,8 @@ def _empty_values(name: str, shape: tuple[int, ...], channels: int, dtype: Any) 
 
 def _values(name: str, pixels: Array, rows: Part, columns: tuple[Part, ...]) -> Array:
     """Transform pictures (n, C, h, w) along both axes: gives (points, points, tiles, C)."""
+    met = slice(columns[0].meets.start, columns[-1].meets.stop)
+    pixels = pixels[..., met]  # without those that are cropped
     n, channels, height, width = pixels.shape
     turned = scratch("turned", (n, height, width, channels), pixels.dtype)
     if pixels.strides[1] % _SAME_LINES == 0:
@@ -392,7 +394,8 @@ def _values(name: str, pixels: Array, rows: Part, columns: tuple[Part, ...]) -> 
     half = padded.reshape(tiles, points, n, height, channels)
     for part in columns:
         out = half[part.tiles].reshape(len(part.rows), n, height, channels).transpose(1, 2, 0, 3)
-        np.matmul(part.rows, turned[:, :, part.meets], out=out)
+        meets = slice(part.meets.start - met.start, part.meets.stop - met.start)
+        np.matmul(part.rows, turned[:, :, meets], out=out)
     values = scratch(name, (points, n, tiles, *rows.matrix.shape[:2], channels), pixels.dtype)
     out = values.reshape(points, n, tiles, len(rows.rows), channels)
     np.matmul(rows.rows, half.transpose(1, 2, 0, 3, 4), out=out)
