@@ -495,20 +495,30 @@ def test_mec_carries_gradients_back_by_a_convolution_where_that_is_faster(
 ) -> None:
     """At stride 1, or by phases without dilation, unless the outputs are many more."""
     convolved: list[Window] = []
-    convolve = mec.conv2d
+    convolve = mec._convolve
 
-    def noted(x: Array, w: Array, bias: Array | None, window: Window, groups: int) -> Array:
+    def noted(x: Array, w: Array, bias: None, window: Window, groups: int, y: Array) -> None:
         convolved.append(window)
-        return convolve(x, w, bias, window, groups)
+        convolve(x, w, bias, window, groups, y)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mec, "_MANY_MORE", many_more)
-        patch.setattr(mec, "conv2d", noted)
+        patch.setattr(mec, "_convolve", noted)
         layer.operations("mec")["grad_input"]()
     few_outputs = len(layer.w) <= many_more * layer.x.shape[1]
     apart = (1, 1) in (layer.window.stride, layer.window.dilation)  # each pixel meets taps of one phase
     assert bool(convolved) == (apart and few_outputs)
     assert all(window.stride == (1, 1) for window in convolved)
+
+
+def test_mec_convolves_outputs_back_without_memory_for_each_phase() -> None:
+    """Of a 2x2 stride each phase has a quarter of the pixels, here of 16 MiB."""
+    window = Window((3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1))
+    grad_output, w = np.ones((64, 4, 64, 64), np.float32), np.ones((4, 4, 3, 3), np.float32)
+    with kernels.using_num_threads(1), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mec, "_BLOCK_BYTES", 2**18)
+        taken = taken_beside_results(lambda: mec.conv2d_grad_input(grad_output, w, (128, 128), window, 1))
+    assert taken <= 2**20, taken
 
 
 @given(st.tuples(*[st.integers(1, 4)] * 4), st.tuples(*[st.integers(1, 9)] * 2), BYTES)
@@ -557,6 +567,20 @@ def test_the_gradient_of_a_bias_does_not_depend_on_its_pieces(
     assert_as_many_as_fit(pictures, 1, n, grad_output[0].nbytes, piece_bytes)
 
 
+def taken_beside_results(operation: Callable[[], object]) -> int:
+    """Count the bytes that an operation takes at its peak, beside its results and operands."""
+    kernels.free_scratch()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        result = operation()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    results = result if isinstance(result, tuple) else (result,)
+    return int(peak - before - sum(array.nbytes for array in results))
+
+
 def operations_on(size: Pair) -> dict[str, Callable[[], object]]:
     """Give operations on a single plane of that size, and on channels and vectors as long as it."""
     x = np.random.default_rng(0).standard_normal((1, 1, *size)).astype(np.float32)
@@ -583,6 +607,7 @@ def operations_on(size: Pair) -> dict[str, Callable[[], object]]:
         "avg_pool2d": lambda: kernels.avg_pool2d(x, size, window, False, None),
         "avg_pool2d_grad_input": lambda: kernels.avg_pool2d_grad_input(x, size, window, False, None),
         "adaptive_avg_pool2d": lambda: kernels.adaptive_avg_pool2d(x, few),
+        "adaptive_avg_pool2d to one": lambda: kernels.adaptive_avg_pool2d(x, (1, 1)),
         "adaptive_avg_pool2d to more": lambda: kernels.adaptive_avg_pool2d(x[:, :, : few[0], : few[1]], size),
         "batch_norm": lambda: kernels.batch_norm(flat, one, one, 1e-5),
         "batch_norm_grad": lambda: kernels.batch_norm_grad(flat, flat, one, one * one, one, 1e-5),
@@ -617,15 +642,6 @@ def test_no_temporary_memory_grows_with_a_plane(
     for module in (average_pooling, batch_normalization, im2col, max_pooling, softmaxes, threads):
         monkeypatch.setattr(module, "_PIECE_BYTES", 2**16)
     monkeypatch.setattr(batch_normalization, "_MOST_BYTES", 2**16)
-    kernels.free_scratch()
     with kernels.using_num_threads(1):
-        tracemalloc.start()
-        try:
-            before = tracemalloc.get_traced_memory()[0]
-            result = operation()
-            peak = tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
-    results = result if isinstance(result, tuple) else (result,)
-    taken = peak - before - sum(array.nbytes for array in results)
+        taken = taken_beside_results(operation)
     assert taken <= 2**21, taken

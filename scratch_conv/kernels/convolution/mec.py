@@ -49,6 +49,13 @@ def conv2d(x: Array, w: Array, bias: Array | None, window: Window, groups: int) 
     """Convolve x (N, C, H, W) with w (O, C/G, KH, KW) into y (N, O, OH, OW)."""
     size = window.output_size((x.shape[2], x.shape[3]))
     y = np.empty((x.shape[0], w.shape[0], *size), dtype=x.dtype)
+    _convolve(x, w, bias, window, groups, y)
+    return y
+
+
+def _convolve(x: Array, w: Array, bias: Array | None, window: Window, groups: int, y: Array) -> None:
+    """Convolve into y, which may lie in memory in any way."""
+    size = (y.shape[2], y.shape[3])
     w_rows = _weight_rows(w, groups)
     if stacks := _stacks(w.shape, groups):
         w_rows, bias = _stacked_weights(w_rows, bias), None
@@ -59,7 +66,7 @@ def conv2d(x: Array, w: Array, bias: Array | None, window: Window, groups: int) 
         part = block.of_outputs(y)
         shape = (len(part), *w_rows.shape[1:3], part[0, 0].size)
         # Whole rows of one picture are summed where they belong.
-        in_place = part.shape[3:] == (1, size[1])
+        in_place = part.shape[3:] == (1, size[1]) and y.flags.c_contiguous
         sums = part.reshape(shape) if in_place else scratch("sums", shape, x.dtype)
         for i, pixels in enumerate(_lowered_rows(x, block, groups, stacks)):
             if i == 0:
@@ -72,7 +79,6 @@ def conv2d(x: Array, w: Array, bias: Array | None, window: Window, groups: int) 
             part[:] = sums.reshape(part.shape)
 
     parallel(work, _blocks(x, w.shape, window, groups, size))
-    return y
 
 
 def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int) -> Array:
@@ -107,7 +113,10 @@ def conv2d_grad_input(grad_output: Array, w: Array, input_size: Pair, window: Wi
     few_outputs = grad_output.shape[1] <= _MANY_MORE * w.shape[1] * groups
     # Around the outputs stand zeros, which an infinite weight would turn into NaN.
     if few_outputs and (1, 1) in (window.stride, window.dilation) and np.isfinite(w).all():
-        return _grad_input_by_convolution(grad_output, w, input_size, window, groups)
+        fill = np.empty if window.stride == (1, 1) else np.zeros  # strides may leave pixels out
+        grad_input = fill((grad_output.shape[0], groups * w.shape[1], *input_size), dtype=w.dtype)
+        _grad_input_by_convolution(grad_output, w, window, groups, grad_input)
+        return grad_input
     grad_input = np.zeros((grad_output.shape[0], groups * w.shape[1], *input_size), dtype=w.dtype)
     size = (grad_output.shape[2], grad_output.shape[3])
     w_columns = _weight_rows(w, groups).swapaxes(2, 3)
@@ -128,22 +137,22 @@ def conv2d_grad_input(grad_output: Array, w: Array, input_size: Pair, window: Wi
 
 
 def _grad_input_by_convolution(
-    grad_output: Array, w: Array, input_size: Pair, window: Window, groups: int
-) -> Array:
+    grad_output: Array, w: Array, window: Window, groups: int, grad_input: Array
+) -> None:
     """At stride 1 the transpose of a convolution is one too, with the weights turned by half a circle.
 
-    At a larger stride it is one for each phase of the pixels, with the taps that meet them.
+    At a larger stride it is one for each phase of the pixels, with the taps that meet them; pixels that none
+    meets are left as they are.
     """
+    input_size = grad_input.shape[2], grad_input.shape[3]
     if window.stride == (1, 1):
         backwards = window.backwards(input_size, (grad_output.shape[2], grad_output.shape[3]))
-        return conv2d(grad_output, _turned(w, groups), None, backwards, groups)
-    grad_input = np.zeros((grad_output.shape[0], groups * w.shape[1], *input_size), dtype=w.dtype)
+        _convolve(grad_output, _turned(w, groups), None, backwards, groups, grad_input)
+        return
     for phase in window.phases(input_size):
-        pixels = grad_input[phase.pixels]
         if 0 not in phase.window.kernel_size:
-            size = (pixels.shape[2], pixels.shape[3])
-            pixels[:] = _grad_input_by_convolution(grad_output, w[phase.taps], size, phase.window, groups)
-    return grad_input
+            pixels = grad_input[phase.pixels]
+            _grad_input_by_convolution(grad_output, w[phase.taps], phase.window, groups, pixels)
 
 
 def _turned(w: Array, groups: int) -> Array:
