@@ -222,6 +222,26 @@ def test_products_are_of_the_operands_type(algorithm: str) -> None:
         kernels.conv2d_grad_weight(grad_output, x, window, groups)
 
 
+@pytest.mark.parametrize("algorithm", EXACT)
+@pytest.mark.parametrize("dtype", [np.int8, np.int32])
+@pytest.mark.parametrize("drawn", ["few to many", "one tap"])
+def test_results_are_of_the_operands_type(algorithm: str, dtype: type, drawn: str) -> None:
+    """Small whole numbers too, which NumPy sums as larger ones."""
+    window, groups, x, w = FEW_TO_MANY
+    if drawn == "one tap":
+        window, w = Window((1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1)), w[:, :, :1, :1]
+    x, w = np.sign(x).astype(dtype), np.sign(w).astype(dtype)
+    grad_output = np.sign(convolve_by_loops(x, w, window, groups))
+    expected_input, expected_weight = gradients_by_loops(grad_output, x, w, window, groups)
+    with kernels.convolution_algorithm(algorithm):
+        grad_input = kernels.conv2d_grad_input(grad_output, w, x.shape[2:], window, groups)
+        grad_weight = kernels.conv2d_grad_weight(grad_output, x, window, groups)
+    np.testing.assert_array_equal(grad_input, expected_input, strict=True)
+    np.testing.assert_array_equal(grad_weight, expected_weight, strict=True)
+    grad_bias = kernels.conv2d_grad_bias(grad_output)
+    np.testing.assert_array_equal(grad_bias, grad_output.sum((0, 2, 3), dtype=dtype), strict=True)
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_an_infinite_weight_stays_off_pixels_that_it_does_not_meet(algorithm: str) -> None:
     """Zeros that an algorithm puts around the outputs would turn it into NaN."""
@@ -418,6 +438,17 @@ def test_avg_pool2d_and_its_derivative_are_their_definitions(
     np.testing.assert_allclose(grad_input, transpose(grad_output), rtol=tolerance, atol=tolerance)
     whole = kernels.avg_pool2d(x.astype(np.int64), output_size, window, include, divisor)
     np.testing.assert_array_equal(whole, np.trunc(expected))
+
+
+def test_a_single_window_may_leave_pixels_out() -> None:
+    x: Array = np.arange(20.0).reshape(1, 1, 4, 5)
+    window = Window((3, 4), (2, 2), ((0, 0), (0, 0)), (1, 1))
+    y = kernels.avg_pool2d(x, (1, 1), window, True, None)
+    np.testing.assert_array_equal(y, x[:, :, :3, :4].mean(axis=(2, 3), keepdims=True))
+    grad_input = kernels.avg_pool2d_grad_input(12 * y, (4, 5), window, True, None)
+    expected = np.zeros_like(x)
+    expected[:, :, :3, :4] = y
+    np.testing.assert_array_equal(grad_input, expected)
 
 
 @given(st.tuples(*[st.integers(1, 9)] * 2), st.tuples(*[st.integers(0, 12)] * 2), st.integers(0, 99))

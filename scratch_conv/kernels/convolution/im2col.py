@@ -72,10 +72,10 @@ def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int
         for pictures, part in todo[share::threads]:
             columns = _columns(x[pictures], size, part, window, groups)
             grads = _rows(grad_output[pictures, :, part[0], part[1]], groups)
-            shares[share] += np.matmul(grads, columns.swapaxes(2, 3)).sum(axis=0)
+            shares[share] += np.matmul(grads, columns.swapaxes(2, 3)).sum(axis=0, dtype=x.dtype)
 
     parallel(work, range(threads))
-    return shares.sum(axis=0).reshape(shape)
+    return shares.sum(axis=0, dtype=x.dtype).reshape(shape)
 
 
 def conv2d_grad_input(grad_output: Array, w: Array, input_size: Pair, window: Window, groups: int) -> Array:
@@ -114,7 +114,7 @@ def conv2d_grad_bias(grad_output: Array) -> Array:
         grad_output[piece].sum(axis=(2, 3), out=by_picture[piece])
 
     parallel(work, pieces(len(grad_output), grad_output[:1].nbytes, _PIECE_BYTES))
-    return by_picture.sum(axis=0)
+    return by_picture.sum(axis=0, dtype=grad_output.dtype)
 
 
 def _rows(y: Array, groups: int) -> Array:

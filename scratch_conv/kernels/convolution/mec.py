@@ -100,10 +100,10 @@ def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int
             columns = _rows(block.of_outputs(grad_output), groups).swapaxes(2, 3)
             for i, pixels in enumerate(_lowered_rows(x, block, groups, stacks)):
                 product = scratch("product", (len(pixels), groups, rows, outs), x.dtype)
-                sums[share, :, i] += np.matmul(pixels, columns, out=product).sum(axis=0)
+                sums[share, :, i] += np.matmul(pixels, columns, out=product).sum(axis=0, dtype=x.dtype)
 
     parallel(work, range(len(shares)))
-    total = sums.sum(axis=0)[:, :, : height // products * channels * width]
+    total = sums.sum(axis=0, dtype=x.dtype)[:, :, : height // products * channels * width]
     total = total.reshape(groups, height, channels, width, outs)
     return np.ascontiguousarray(total.transpose(0, 4, 2, 1, 3)).reshape(shape)
 

@@ -47,10 +47,10 @@ def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int
             products = np.matmul(
                 _rows(grad_output[piece], groups), columns, out=scratch("product", shape, x.dtype)
             )
-            shares[share] += products.sum(axis=0)
+            shares[share] += products.sum(axis=0, dtype=x.dtype)
 
     parallel(work, range(threads))
-    return shares.sum(axis=0).reshape(groups * outs, channels, 1, 1)
+    return shares.sum(axis=0, dtype=x.dtype).reshape(groups * outs, channels, 1, 1)
 
 
 def _mapped(matrices: Array, x: Array, bias: Array | None) -> Array:
