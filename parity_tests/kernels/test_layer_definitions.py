@@ -260,3 +260,13 @@ def test_batch_norm_and_its_derivatives_are_their_definitions(
         np.testing.assert_allclose(dw[c], (g * normal).sum(), atol=10 * n * error)
         centred = g - g.sum() / n - normal * (g * normal).sum() / n
         np.testing.assert_allclose(dx[:, c], w * centred / math.sqrt(var + eps), atol=100 * n * error)
+
+
+def test_a_mean_of_numbers_near_overflow_is_finite() -> None:
+    """Though their sum is not, and an infinity in another channel concerns that one only."""
+    x = np.full((4, 3, 25), 1e37, dtype=np.float32)
+    x[0, 2, 0] = np.inf
+    y, mean, _ = kernels.batch_norm(x, None, None, 1e-5)
+    np.testing.assert_allclose(mean, [1e37, 1e37, np.inf], rtol=FEW_ROUNDINGS)
+    assert not y[:, :2].any()
+    assert np.isnan(y[:, 2]).all()

@@ -38,6 +38,8 @@ def batch_norm(x: Array, weight: Array | None, bias: Array | None, eps: float) -
     def work(channels: slice) -> None:
         pixels, normalized = _rows(x, channels), _rows(y, channels)
         mean[channels] = sum(_sum(pixels[part], channels) for part in cut) / count
+        if not np.isfinite(mean[channels]).all():  # a sum may overflow where its mean does not
+            mean[channels] = sum(_sum(_divided(pixels[part], count), channels) for part in cut)
         squares: Any = 0
         for part in cut:
             distances = _distances(pixels[part], mean[channels])
@@ -131,6 +133,11 @@ def _distances(rows: Array, mean: Array) -> Array:
     """Give x - μ in scratch memory."""
     distances = scratch("distances", rows.shape, rows.dtype)
     return np.subtract(rows, _repeated(mean, rows), out=distances)
+
+
+def _divided(rows: Array, count: int) -> Array:
+    """Give x / n in scratch memory."""
+    return np.divide(rows, count, out=scratch("distances", rows.shape, rows.dtype))
 
 
 def _stretch(distances: Array, scale: Array, bias: Array | None, y: Array) -> None:
