@@ -50,9 +50,17 @@ CONVOLUTIONS: list[tuple[str, int, int, int, int, int, dict[str, int]]] = [
     ("ResNet-18 stage 3", 16, 256, 256, 14, 3, {"padding": 1}),
     ("ResNet-18 stage 4", 16, 512, 512, 7, 3, {"padding": 1}),
     ("ResNet-18 downsampling", 16, 64, 128, 56, 3, {"padding": 1, "stride": 2}),
+    ("ResNet-18 downsampling 2", 16, 128, 256, 28, 3, {"padding": 1, "stride": 2}),
+    ("ResNet-18 downsampling 3", 16, 256, 512, 14, 3, {"padding": 1, "stride": 2}),
+    ("ResNet-18 shortcut", 16, 64, 128, 56, 1, {"stride": 2}),
+    ("ResNet-18 shortcut 2", 16, 128, 256, 28, 1, {"stride": 2}),
+    ("ResNet-18 shortcut 3", 16, 256, 512, 14, 1, {"stride": 2}),
+    ("VGG-11 stage 1", 128, 3, 64, 32, 3, {"padding": 1}),
+    ("VGG-11 stage 2", 128, 64, 128, 16, 3, {"padding": 1}),
     ("VGG-11 stage 3", 128, 128, 256, 8, 3, {"padding": 1}),
     ("VGG-11 stage 3, second", 128, 256, 256, 8, 3, {"padding": 1}),
-    ("VGG-11 stage 4", 128, 512, 512, 4, 3, {"padding": 1}),
+    ("VGG-11 stage 4", 128, 256, 512, 4, 3, {"padding": 1}),
+    ("VGG-11 stage 4, second", 128, 512, 512, 4, 3, {"padding": 1}),
     ("VGG-11 stage 5", 128, 512, 512, 2, 3, {"padding": 1}),
     ("bottleneck 1x1", 16, 64, 256, 56, 1, {}),
     ("bottleneck 1x1 back", 16, 256, 64, 56, 1, {}),
@@ -216,10 +224,15 @@ def pooling(function: str, batch: int, channels: int, size: int, arguments: dict
         if Jax.installed:
             passes["jax"] = Jax.passes(Jax.max_pooling(slide), dy, array)
         window = window_of(slide)
-        _, places = kernels.max_pool2d(array, window, False)
+
+        def backward() -> object:
+            """Find the maxima anew, as the others do: they are handed the input and nothing else."""
+            _, places = kernels.max_pool2d(array, window, False)
+            return kernels.max_pool2d_scatter(dy, places, array.shape[2:], window)
+
         passes[KERNELS] = {
             "forward": lambda: kernels.max_pool2d(array, window, False),
-            "backward": lambda: kernels.max_pool2d_scatter(dy, places, array.shape[2:], window),
+            "backward": backward,
         }
         return passes
 
