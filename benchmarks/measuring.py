@@ -60,12 +60,14 @@ class Options(argparse.Namespace):
 
 def options(description: str | None, rounds: int, seconds: float) -> Options:
     """Parse the command line; `--quick` is for trying whether a program works."""
-    parser = argparse.ArgumentParser(description=description)
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
     parser.add_argument("--rounds", type=int, default=rounds, help="how often all are timed in turn")
     parser.add_argument("--seconds", type=float, default=seconds, help="for each timing, about")
     parser.add_argument("--quick", action="store_true", help="a few small cases, to see that it works")
     parser.add_argument(_AS_FOUND, action="store_true", help="don't set OMP_WAIT_POLICY=PASSIVE")
     given = parser.parse_args(namespace=Options())
+    if given.rounds < 1 or given.seconds < 0:
+        parser.error("--rounds must be at least 1, and --seconds not negative")
     if given.quick:
         given.rounds, given.seconds = 2, 0.01
     return given

@@ -125,6 +125,7 @@ def draw(measured: dict[str, dict[str, dict[str, Times]]], path: Path) -> Path:
             for way in (TORCH, OURS):
                 taken = [times.median(way) * 1e3 for times in cases.values()]
                 axes.loglog([int(case) for case in cases], taken, marker="o", base=2, label=way)
+            axes.set_xticks([int(case) for case in cases])
             axes.xaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_major_formatter("{x:.4g}")
             axes.set(title=layer, xlabel=series, ylabel="ms, forward and backward")

@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import pytest
@@ -363,15 +364,25 @@ def test_arrays_that_lie_in_memory_alike_are_cut_into_equal_pieces(
     assert sum(lengths) == result.size
 
 
-@pytest.mark.parametrize("num_threads", [0, -1])
-def test_a_number_of_threads_that_is_not_positive_is_refused(num_threads: int) -> None:
-    with pytest.raises(ValueError, match=f"^expected a positive number of threads, got {num_threads}$"):
+@pytest.mark.parametrize(
+    ("num_threads", "error", "message"),
+    [
+        (0, ValueError, "a positive number of threads, got 0"),
+        (-1, ValueError, "a positive number of threads, got -1"),
+        (1.5, TypeError, "a whole number of threads, got 1.5"),
+        ("2", TypeError, "a whole number of threads, got '2'"),
+        (None, TypeError, "a whole number of threads, got None"),
+    ],
+)
+def test_a_number_of_threads_that_is_none_is_refused(
+    num_threads: Any, error: type[Exception], message: str
+) -> None:
+    before = kernels.get_num_threads()
+    with pytest.raises(error, match=f"^expected {message}$"):
         kernels.set_num_threads(num_threads)
-    with (
-        pytest.raises(ValueError, match=f"^expected a positive number of threads, got {num_threads}$"),
-        kernels.using_num_threads(num_threads),
-    ):
+    with pytest.raises(error, match=f"^expected {message}$"), kernels.using_num_threads(num_threads):
         pass  # pragma: no cover
+    assert kernels.get_num_threads() == before
 
 
 def test_a_number_of_threads_for_one_caller_is_not_another_callers() -> None:

@@ -341,6 +341,29 @@ def test_just_65536_numbers_of_columns_are_few(batch: int, expected: ModuleType)
     assert choosing._algorithm(asked, im2col, FRACTIONS) is expected
 
 
+@pytest.mark.parametrize(
+    ("size", "stride", "groups", "expected"),
+    [
+        (18, (2, 2), 1, mec),  # 81 outputs
+        (20, (2, 2), 1, im2col),
+        (32, (2, 2), 1, im2col),
+        (34, (2, 2), 1, mec),
+        (20, (2, 2), 2, mec),
+        (14, (2, 1), 1, im2col),
+        (14, (1, 2), 1, im2col),
+        (14, (1, 1), 1, mec),
+    ],
+)
+def test_strides_with_some_outputs_copy_columns(
+    size: int, stride: Pair, groups: int, expected: ModuleType
+) -> None:
+    window = PADDED._replace(stride=stride)
+    asked = shapes(64, 31, 31)._replace(
+        input_size=(size, size), output_size=window.output_size((size, size)), window=window, groups=groups
+    )
+    assert choosing._algorithm(asked, ModuleType("small"), FRACTIONS) is expected
+
+
 def test_small_convolutions_copy_columns_but_not_for_the_gradient_of_the_input() -> None:
     x, w, called = np.ones((1, 1, 4, 4)), np.ones((1, 1, 3, 3)), list[str]()
     with pytest.MonkeyPatch.context() as patch:
@@ -366,7 +389,7 @@ def test_a_single_tap_is_one_product() -> None:
         window._replace(padding=((0, 1), (0, 0))),
         window._replace(padding=((0, 0), (-1, 0))),
     ):
-        assert choosing._algorithm(shapes(batch=32, window=other), im2col, FRACTIONS) is mec
+        assert choosing._algorithm(shapes(batch=32, size=40, window=other), im2col, FRACTIONS) is mec
 
 
 def test_whole_numbers_are_summed_directly() -> None:
@@ -416,6 +439,9 @@ def test_winograd_can_be_switched_off() -> None:
     with pytest.raises(ArithmeticError), kernels.using_winograd(False):
         raise ArithmeticError
     assert kernels.winograd_enabled()
+    with pytest.raises(TypeError, match=r"^expected True or False, got 'off'$"):
+        kernels.enable_winograd("off")  # type: ignore[arg-type]
+    assert kernels.winograd_enabled()
     kernels.enable_winograd(False)
     try:
         assert choosing._algorithm(shapes(), im2col, FRACTIONS) is mec
@@ -446,7 +472,7 @@ def test_winograd_is_for_small_steps_of_real_numbers(changed: Shapes, accepted: 
     """What it does not accept is computed by another algorithm, though it be forced."""
     assert winograd.accepts(changed) is accepted
     with kernels.convolution_algorithm("winograd"):
-        assert choosing._algorithm(changed, mec, WHOLE) is (winograd if accepted else mec)
+        assert (choosing._algorithm(changed, mec, WHOLE) is winograd) is accepted
 
 
 def test_a_row_of_tiles_must_fit_into_memory() -> None:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from operator import index
 from typing import Any, TypeVar
 
 import numpy as np
@@ -101,6 +102,7 @@ def set_num_threads(num_threads: int) -> None:
     """Let the kernels use this many threads, in the whole process; see also `using_num_threads`.
 
     Raises:
+        TypeError: the number is no whole number.
         ValueError: the number is not positive.
     """
     global _num_threads
@@ -112,6 +114,7 @@ def using_num_threads(num_threads: int) -> Iterator[None]:
     """Let the kernels use this many threads within the block, when they are called from this thread.
 
     Raises:
+        TypeError: the number is no whole number.
         ValueError: the number is not positive.
     """
     before, _local.num_threads = _local.num_threads, _positive(num_threads)
@@ -122,9 +125,13 @@ def using_num_threads(num_threads: int) -> Iterator[None]:
 
 
 def _positive(num_threads: int) -> int:
-    if num_threads < 1:
-        raise ValueError(f"expected a positive number of threads, got {num_threads}")
-    return num_threads
+    try:
+        number = index(num_threads)
+    except TypeError:
+        raise TypeError(f"expected a whole number of threads, got {num_threads!r}") from None
+    if number < 1:
+        raise ValueError(f"expected a positive number of threads, got {number}")
+    return number
 
 
 def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
