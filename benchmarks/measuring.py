@@ -98,7 +98,10 @@ class Times:
 
 
 def in_turn(programs: Mapping[str, Callable[[], object]], rounds: int, seconds: float) -> Times:
-    """Time programs in turn, each for about `seconds` a round, after one round to warm up."""
+    """Time programs in turn, each for about `seconds` a round, right after as many calls to warm up.
+
+    After a pause the first calls wait for threads, and cores, to wake up: in training there is no pause.
+    """
     import torch
     from torch.utils.benchmark import Timer
 
@@ -106,11 +109,14 @@ def in_turn(programs: Mapping[str, Callable[[], object]], rounds: int, seconds: 
     timers = {
         name: Timer("f()", globals={"f": program}, num_threads=threads) for name, program in programs.items()
     }
+    for timer in timers.values():
+        timer.timeit(2)
     numbers = {name: max(1, int(seconds / timer.timeit(1).mean)) for name, timer in timers.items()}
     taken: dict[str, list[float]] = {name: [] for name in programs}
     for _ in range(rounds):
         for name, timer in timers.items():
             sleep(_FALL_ASLEEP)
+            timer.timeit(numbers[name])
             taken[name].append(timer.timeit(numbers[name]).mean)
     return Times(taken)
 
