@@ -344,7 +344,7 @@ def draw(measured: dict[str, dict[str, dict[str, Times]]], path: Path) -> Path:
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_yticks(places, [name for name, _ in rows])
-    axes.invert_yaxis()
+    axes.set_ylim(len(rows) - 0.4, -0.6)  # from the first down, without empty bands
     axes.set_xlabel("torch's time / ours: to the right of 1 we are faster")
     axes.legend()
     figure.savefig(path, dpi=120)
