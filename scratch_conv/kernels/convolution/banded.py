@@ -29,16 +29,13 @@ from numpy.lib.stride_tricks import as_strided
 from scratch_conv.kernels.convolution import mec
 from scratch_conv.kernels.convolution.shapes import Shapes
 from scratch_conv.kernels.geometry import Array, Pair, Window, pieces
-from scratch_conv.kernels.threads import num_threads_for, parallel, scratch
+from scratch_conv.kernels.threads import num_threads_for, parallel, scratch, scratch_apart
 
 _RUN_BYTES = 2**17
 """So much of one channel lies together at a time: it makes a matrix of enough rows."""
 
 _PIECE_BYTES = 2**22
-"""So many channels are computed at a time as stay in the core's own cache."""
-
-_APART = 16
-"""Channels are so many numbers farther apart than they need: a multiple of 4 KiB fell into the same lines."""
+"""So much of some channels is computed at a time: smaller pieces cost more in calls than a cache saves."""
 
 _MOST_BYTES = 2**22
 """A picture's channel and its matrix take no more than this, or are left to others."""
@@ -76,12 +73,12 @@ def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int
             grads, rows = _empty_outputs(x[piece], layout)
             rows[...] = 0
             grads[...] = grad_output[piece]
-            taps, channels, _, pixels = windows.shape
-            products = scratch("bands", (taps, channels, pixels, size[1]), x.dtype)
+            taps, channels, _, numbers = windows.shape
+            products = scratch("bands", (taps, channels, numbers, size[1]), x.dtype)
             np.matmul(windows.swapaxes(2, 3), rows, out=products)
             bands = products.reshape(taps, channels, *layout.bands)
-            for j, met in enumerate(layout.columns):
-                grad_weight[piece[1], 0, :, j] += np.einsum("kcihh->ci", bands[..., met[0], met[1]])
+            for j, (pixels, outputs) in enumerate(layout.columns):
+                grad_weight[piece[1], 0, :, j] += np.einsum("kcihh->ci", bands[..., pixels, outputs])
 
     parallel(work, _shares(x, layout))
     if not np.isfinite(grad_weight).all():
@@ -120,8 +117,8 @@ def _convolve(x: Array, w: Array, bias: Array | None, window: Window) -> tuple[A
 class _Layout(NamedTuple):
     """How the pictures of a channel lie below each other, and their outputs likewise."""
 
-    input_size: Pair
-    output_size: Pair
+    outputs: int
+    """The rows of outputs of a picture: OH."""
     rows: int
     """Those of a picture, or its outputs, with the zeros behind: a multiple of KH."""
     before: int
@@ -136,7 +133,7 @@ class _Layout(NamedTuple):
     @property
     def picture_numbers(self) -> int:
         """Count the numbers that a picture and its outputs take."""
-        return self.rows * (self.input_size[1] + self.output_size[1])
+        return self.rows * (self.bands[1] + self.bands[2])
 
     @property
     def band_numbers(self) -> int:
@@ -151,8 +148,7 @@ def _layout(window: Window, input_size: Pair, output_size: Pair) -> _Layout:
     rows = max(input_size[0] + max(before, bottom), output_size[0])
     met = [window.inside(1, j, input_size[1], output_size[1]) for j in range(window.kernel_size[1])]
     return _Layout(
-        input_size,
-        output_size,
+        output_size[0],
         -(-rows // taps) * taps,
         before,
         before - top,
@@ -180,8 +176,7 @@ def _windows(x: Array, layout: _Layout) -> Array:
     n, channels, height, width = x.shape
     taps, before, count = layout.bands[0], layout.before, n * layout.rows
     rows = count + max(before, layout.first + taps - 1)
-    run = scratch("pixels", (channels, rows * width + _APART), x.dtype)[:, : rows * width]
-    pixels = run.reshape(channels, rows, width)
+    pixels = scratch_apart("pixels", (channels, rows, width), x.dtype)
     pixels[:, :before] = 0
     pixels[:, before + count :] = 0
     pictures = pixels[:, before : before + count].reshape(channels, n, layout.rows, width)
@@ -200,8 +195,8 @@ def _empty_outputs(x: Array, layout: _Layout) -> tuple[Array, Array]:
     """Give scratch memory for outputs, viewed as (n, c, OH, OW), and as (KH, c, m, OW): by row modulo KH."""
     n, channels = x.shape[:2]
     taps, _, width = layout.bands
-    run = scratch("outputs", (channels, n * layout.rows * width + _APART), x.dtype)[:, :-_APART]
-    pictures = run.reshape(channels, n, layout.rows, width)[:, :, : layout.output_size[0]]
+    run = scratch_apart("outputs", (channels, n * layout.rows, width), x.dtype)
+    pictures = run.reshape(channels, n, layout.rows, width)[:, :, : layout.outputs]
     return pictures.swapaxes(0, 1), run.reshape(channels, -1, taps, width).transpose(2, 0, 1, 3)
 
 

@@ -35,7 +35,6 @@ Shapes and terms are those of `im2col`, with G = 1 group and 3 or 5 taps along e
 
 from functools import lru_cache
 from itertools import pairwise
-from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,7 +42,7 @@ import numpy as np
 from scratch_conv.kernels.convolution import mec
 from scratch_conv.kernels.convolution.shapes import Shapes
 from scratch_conv.kernels.geometry import Array, Pair, Window, pieces
-from scratch_conv.kernels.threads import num_threads_for, parallel, scratch
+from scratch_conv.kernels.threads import num_threads_for, parallel, scratch, scratch_apart
 
 _POINTS = {
     4: (0.0, 1.0, -1.0),
@@ -63,7 +62,6 @@ All the scratch memory of a block is at most 2.4 times that.
 
 _PIECE_BYTES = 2**21
 """Transformed weights of so much memory are worth a thread of their own."""
-
 
 _SAME_LINES = 2**10
 """Planes a multiple of so many bytes apart fall into the same few lines of the cache.
@@ -118,7 +116,7 @@ def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int
     if not shares:
         return np.zeros((outs, channels, *window.kernel_size), dtype=x.dtype)
     count = 1 + shares[-1].sums
-    all_sums = _apart("weights", (count, rows.points * columns.points, channels, outs), x.dtype)
+    all_sums = scratch_apart("weights", (count, rows.points * columns.points, channels, outs), x.dtype)
 
     def work(share: Share) -> None:
         sums = all_sums[share.sums, ..., share.outputs]
@@ -145,7 +143,7 @@ def _convolve(x: Array, taps: Array, w: Array, bias: Array | None, window: Windo
     rows, columns, _ = _axes((x.shape[2], x.shape[3]), window, x.dtype)
     y = np.empty((x.shape[0], w.shape[2], *size), dtype=x.dtype)
     shares = _shares(x.shape, w.shape[2], rows, columns, x.itemsize)
-    weights = _apart("weights", (len(taps), *w.shape[::2]), x.dtype)
+    weights = scratch_apart("weights", (len(taps), *w.shape[::2]), x.dtype)
     by_value = weights.reshape(rows.points, columns.points, *weights.shape[1:])
     finite: list[bool] = []
     _transform_weights(weights, taps, w)
@@ -364,7 +362,7 @@ def _weights_from(sums: Array, taps: Array) -> Array:
         for share in sums[1:]:
             total += share[..., part]
         # By way of rows that are apart: the result's own, often a multiple of 2 KiB, take twice the time.
-        rows = _apart("product", weights[part].shape, sums.dtype)
+        rows = scratch_apart("product", weights[part].shape, sums.dtype)
         np.matmul(total.transpose(1, 2, 0), taps, out=rows.swapaxes(0, 1))
         weights[part] = rows
 
@@ -385,12 +383,12 @@ def _values(name: str, pixels: Array, rows: Part, columns: tuple[Part, ...]) -> 
     n, channels, height, width = pixels.shape
     turned = scratch("turned", (n, height, width, channels), pixels.dtype)
     if pixels.strides[1] % _SAME_LINES == 0:
-        planes = _apart("half", pixels.shape, pixels.dtype)  # whose memory is free until below
+        planes = scratch_apart("half", pixels.shape, pixels.dtype)  # whose memory is free until below
         np.copyto(planes, pixels)
         pixels = planes
     np.copyto(turned, pixels.transpose(0, 2, 3, 1))
     tiles, points = columns[-1].tiles.stop, columns[0].matrix.shape[1]
-    padded = _apart("half", (tiles * points, n, height * channels), pixels.dtype)
+    padded = scratch_apart("half", (tiles * points, n, height * channels), pixels.dtype)
     half = padded.reshape(tiles, points, n, height, channels)
     for part in columns:
         out = half[part.tiles].reshape(len(part.rows), n, height, channels).transpose(1, 2, 0, 3)
@@ -403,21 +401,11 @@ def _values(name: str, pixels: Array, rows: Part, columns: tuple[Part, ...]) -> 
     return by_tile.transpose(2, 0, 1, 3)
 
 
-def _apart(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Give scratch memory whose rows (all but the last two axes together) are a few numbers apart.
-
-    A whole multiple of 4 KiB apart, all rows would fall into the same lines of the cache: twice the time.
-    """
-    *rows, height, width = shape
-    padded = scratch(name, (prod(rows), height * width + 16), dtype)
-    return padded[:, : height * width].reshape(shape)
-
-
 def _interpolated(sums: Array, shape: tuple[int, ...], rows: Part, columns: tuple[Part, ...]) -> Array:
     """Carry sums (points, points, tiles, O) to outputs (n, O, h, w): the transpose of `_values`."""
     n, outs, height, width = shape
     tiles, points = columns[-1].tiles.stop, columns[0].matrix.shape[1]
-    padded = _apart("half", (tiles * points, n, outs * height), sums.dtype)
+    padded = scratch_apart("half", (tiles * points, n, outs * height), sums.dtype)
     half = padded.reshape(tiles, points, n, outs, height)
     by_column = sums.transpose(1, 2, 0, 3).reshape(points, n, tiles, len(rows.rows), outs)
     np.matmul(by_column.swapaxes(3, 4), rows.rows, out=half.transpose(1, 2, 0, 3, 4))
