@@ -109,8 +109,6 @@ def in_turn(programs: Mapping[str, Callable[[], object]], rounds: int, seconds: 
     timers = {
         name: Timer("f()", globals={"f": program}, num_threads=threads) for name, program in programs.items()
     }
-    for timer in timers.values():
-        timer.timeit(2)
     numbers = {name: max(1, int(seconds / timer.timeit(1).mean)) for name, timer in timers.items()}
     taken: dict[str, list[float]] = {name: [] for name in programs}
     for _ in range(rounds):
