@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 import scratch_conv as sc
-from scratch_conv.training.models import simple_cnn
+from scratch_conv.training.backends.models import simple_cnn
 
 BATCH = 128
 EPOCHS = {"simple-cnn": 50_000, "ResNet-18": 5_000}

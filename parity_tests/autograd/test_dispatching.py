@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import scratch_conv as sc
 from scratch_conv.autograd import call, operators
-from scratch_conv.autograd.rectifying import ReLU
+from scratch_conv.autograd.activation import ReLU
 
 
 class Wrapped(Tensor):

@@ -16,10 +16,10 @@ from PIL import Image
 from scratch_conv.cli import main
 from scratch_conv.demos import edges, filters, gradcheck, lines, shift
 from scratch_conv.demos.fitting import accuracy, fit
-from scratch_conv.demos.pictures import normalised, read_image
+from scratch_conv.demos.images import normalised, read_image
 from scratch_conv.layers import Adam, Conv2D, Dense, ReLU
-from scratch_conv.training.data import open_pictures
-from scratch_conv.training.experiment import Batches
+from scratch_conv.training.backends.torch_training import Batches
+from scratch_conv.training.data.datasets import open_pictures
 from scratch_conv.training.settings import BACKENDS, Settings
 
 Command = Callable[..., tuple[int, str, str]]

@@ -14,7 +14,7 @@ from scratch_conv import kernels
 from scratch_conv.kernels import Window, threads
 from scratch_conv.kernels.convolution import banded, choosing, im2col, mec
 from scratch_conv.kernels.convolution.shapes import Shapes
-from scratch_conv.kernels.geometry import Array, Pair
+from scratch_conv.kernels.windows import Array, Pair
 
 PADDED = Window((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
 SIZES = st.integers(1, 7)

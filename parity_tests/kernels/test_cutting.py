@@ -1,6 +1,7 @@
 """How the kernels cut their work: into pieces that fit the memory meant for them, enough for every thread."""
 
 import math
+import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,17 +13,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scratch_conv import kernels
-from scratch_conv.kernels import (
-    Window,
-    average_pooling,
-    batch_normalization,
-    dense,
-    max_pooling,
-    softmaxes,
-    threads,
-)
+from scratch_conv.kernels import Window, normalization, threads
 from scratch_conv.kernels.convolution import im2col, mec, pointwise
-from scratch_conv.kernels.geometry import Array, Pair, reach
+from scratch_conv.kernels.pooling import average as average_pooling
+from scratch_conv.kernels.pooling import maximum as max_pooling
+from scratch_conv.kernels.windows import Array, Pair, reach
+
+# The modules behind the functions of the same names.
+LINEAR, SOFTMAX = (sys.modules[f"scratch_conv.kernels.{name}"] for name in ("linear", "softmax"))
 
 
 class Layer(NamedTuple):
@@ -221,9 +219,9 @@ def test_other_layers_take_as_much_at_a_time_as_fits(
     ones: Array = np.ones(sizes[1], dtype=dtype)
     vectors = max(sizes[0], sizes[2])
     with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(1):
-        for module in (threads, softmaxes, batch_normalization):
+        for module in (threads, SOFTMAX, normalization):
             patch.setattr(module, "_PIECE_BYTES", piece_bytes)
-        patch.setattr(batch_normalization, "_MOST_BYTES", 2 * piece_bytes)
+        patch.setattr(normalization, "_MOST_BYTES", 2 * piece_bytes)
         gate = scratch_taken(lambda: kernels.relu_gate(x, x))
         along_vectors = [
             scratch_taken(lambda: kernels.softmax_grad(x, x)),
@@ -264,8 +262,8 @@ def test_products_are_cut_for_as_many_threads_as_they_are_worth(
 ) -> None:
     """Along the longest axis, evenly."""
     with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(num_threads):
-        patch.setattr(dense, "_WORTH_A_THREAD", worth)
-        cut = dense._pieces(shape, inner)
+        patch.setattr(LINEAR, "_WORTH_A_THREAD", worth)
+        cut = LINEAR._pieces(shape, inner)
     most = min(num_threads, max(shape), math.prod(shape) * inner / worth)
     assert len(cut) == 1 or 1 < len(cut) <= most
     assert len(cut) + 1 > most
@@ -639,9 +637,9 @@ def test_no_temporary_memory_grows_with_a_plane(
 ) -> None:
     """With pieces of a sixty-fourth of the plane, less than half of it is taken beside the results."""
     operation = operations_on(size)[name]
-    for module in (average_pooling, batch_normalization, im2col, max_pooling, softmaxes, threads):
+    for module in (average_pooling, normalization, im2col, max_pooling, SOFTMAX, threads):
         monkeypatch.setattr(module, "_PIECE_BYTES", 2**16)
-    monkeypatch.setattr(batch_normalization, "_MOST_BYTES", 2**16)
+    monkeypatch.setattr(normalization, "_MOST_BYTES", 2**16)
     with kernels.using_num_threads(1):
         taken = taken_beside_results(operation)
     assert taken <= 2**21, taken

@@ -15,11 +15,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scratch_conv import kernels
-from scratch_conv.kernels import Window, average_pooling, max_pooling, threads
+from scratch_conv.kernels import Window, threads
 from scratch_conv.kernels.convolution import banded, choosing, im2col, mec, pointwise, winograd
 from scratch_conv.kernels.convolution.choosing import ALGORITHMS
 from scratch_conv.kernels.convolution.shapes import Shapes
-from scratch_conv.kernels.geometry import Array, Pair, reach
+from scratch_conv.kernels.pooling import average as average_pooling
+from scratch_conv.kernels.pooling import maximum as max_pooling
+from scratch_conv.kernels.windows import Array, Pair, reach
 
 EXACT = [name for name in ALGORITHMS if name != "winograd"]
 """Those that add products directly; test_winograd.py has the other."""

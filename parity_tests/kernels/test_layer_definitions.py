@@ -5,6 +5,7 @@ is compared with plain loops in float64, up to a few roundings of float32.
 """
 
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scratch_conv import kernels
-from scratch_conv.kernels import Classes, batch_normalization, dense, softmaxes, threads
-from scratch_conv.kernels.geometry import Array
+from scratch_conv.kernels import Classes, normalization, threads
+from scratch_conv.kernels.windows import Array
+
+# The modules behind the functions of the same names.
+LINEAR, SOFTMAX = (sys.modules[f"scratch_conv.kernels.{name}"] for name in ("linear", "softmax"))
 
 SIZES = st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(0, 4))
 SEEDS = st.integers(0, 2**32 - 1)
@@ -26,10 +30,10 @@ FEW_ROUNDINGS = 64 * 2.0**-24
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut the work into pieces so small that the drawn arrays have several."""
-    for module in (threads, softmaxes, batch_normalization):
+    for module in (threads, SOFTMAX, normalization):
         monkeypatch.setattr(module, "_PIECE_BYTES", 16)
-    monkeypatch.setattr(batch_normalization, "_MOST_BYTES", 32)
-    monkeypatch.setattr(dense, "_WORTH_A_THREAD", 2)
+    monkeypatch.setattr(normalization, "_MOST_BYTES", 32)
+    monkeypatch.setattr(LINEAR, "_WORTH_A_THREAD", 2)
 
 
 def laid_out(array: Array, axes: Any) -> Array:

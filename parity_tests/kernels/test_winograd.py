@@ -15,7 +15,7 @@ from scratch_conv import kernels
 from scratch_conv.kernels import Window, threads
 from scratch_conv.kernels.convolution import choosing, im2col, mec, pointwise, winograd
 from scratch_conv.kernels.convolution.shapes import Shapes
-from scratch_conv.kernels.geometry import Array, Pair, pad, reach
+from scratch_conv.kernels.windows import Array, Pair, pad, reach
 
 SIZES = st.integers(1, 3) | st.integers(4, 24)
 PADS = st.tuples(st.integers(-2, 3), st.integers(-2, 3))

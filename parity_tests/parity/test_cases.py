@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scratch_conv.parity import Case, Supports, assert_parity, cases
-from scratch_conv.parity.arrays import Array
-from scratch_conv.parity.drawing import as_pair
-from scratch_conv.parity.expectation import expect
-from scratch_conv.parity.observation import same_bits
+from scratch_conv.parity.cases.arrays import Array
+from scratch_conv.parity.cases.claims import parse_supports
+from scratch_conv.parity.cases.drawing import as_pair
+from scratch_conv.parity.judging.expect import expect
+from scratch_conv.parity.judging.observe import same_bits
 from scratch_conv.parity.operators import OPERATORS
-from scratch_conv.parity.supports import parse_supports
 
 
 def for_each_case(like: str, supports: Any, test: Any, *, invalid: bool = False) -> None:

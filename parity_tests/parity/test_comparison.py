@@ -9,9 +9,9 @@ from hypothesis import given
 from torch import Tensor
 
 from scratch_conv.parity import Case, Supports, assert_parity, cases
-from scratch_conv.parity.arrays import Array, Kind
-from scratch_conv.parity.comparison import compare
-from scratch_conv.parity.operators.convolution import convolve_inside
+from scratch_conv.parity.cases.arrays import Array, Kind
+from scratch_conv.parity.judging.compare import compare
+from scratch_conv.parity.operators.convolution.convolution import convolve_inside
 
 
 def conv_case(

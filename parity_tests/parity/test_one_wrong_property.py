@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scratch_conv.parity import check
-from scratch_conv.parity.faults.gradients import Backward, with_gradients
+from scratch_conv.parity.catalogue.gradients import Backward, with_gradients
 
 
 def wide_in_float16(input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any) -> Tensor:

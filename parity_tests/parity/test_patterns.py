@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from scratch_conv.parity.patterns import describe_pattern
+from scratch_conv.parity.reporting.patterns import describe_pattern
 
 EXPECTED = torch.randn(2, 3, 5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scratch_conv.parity.rounding import (
+from scratch_conv.parity.operators.rounding import (
     exactly_summable,
     gamma,
     smallest_subnormal,

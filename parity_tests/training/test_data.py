@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scratch_conv.training import downloads
-from scratch_conv.training.data import open_pictures, resolve_dataset
-from scratch_conv.training.downloads import DownloadError, read_published
-from scratch_conv.training.folders import read_folders
-from scratch_conv.training.pictures import Pictures
+from scratch_conv.training.data import downloads
+from scratch_conv.training.data.datasets import open_pictures, resolve_dataset
+from scratch_conv.training.data.downloads import DownloadError, read_published
+from scratch_conv.training.data.folders import read_folders
+from scratch_conv.training.data.images import Pictures
 from scratch_conv.training.settings import InputError
 
 needs_data = pytest.mark.skipif(

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from scratch_conv.training import numpy_experiment
-from scratch_conv.training.checkpoints import last_readable
+from scratch_conv.training.backends import numpy_training as numpy_experiment
+from scratch_conv.training.backends.job import Job, Outcome
+from scratch_conv.training.backends.models import MODELS
+from scratch_conv.training.backends.torch_checkpoints import last_readable
+from scratch_conv.training.backends.torch_training import Batches, initial_network, run
 from scratch_conv.training.comparison import FLOAT64_BOUND, relative_differences, train_backends
-from scratch_conv.training.data import open_pictures
-from scratch_conv.training.experiment import Batches, initial_network, run
-from scratch_conv.training.job import Job, Outcome
-from scratch_conv.training.models import MODELS
+from scratch_conv.training.data.datasets import open_pictures
 from scratch_conv.training.settings import BACKENDS, InputError, Settings
 
 SETTINGS = Settings("shapes", "simple-cnn", 3, 16, 1e-3, 0, "32", 48)  # three steps an epoch

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from scratch_conv.training.data import open_pictures
-from scratch_conv.training.experiment import run
-from scratch_conv.training.job import Job, Outcome, read_saved
+from scratch_conv.training.backends.job import Job, Outcome, read_saved
+from scratch_conv.training.backends.torch_training import run
+from scratch_conv.training.data.datasets import open_pictures
 from scratch_conv.training.settings import Settings
 
 SETTINGS = Settings("shapes", "simple-cnn", 4, 16, 1e-3, 0, "32", 640)  # forty steps an epoch

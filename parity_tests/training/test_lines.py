@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from scratch_conv.training.data import open_pictures
-from scratch_conv.training.lines import CLASSES, draw_lines
+from scratch_conv.training.data.datasets import open_pictures
+from scratch_conv.training.data.lines import CLASSES, draw_lines
 
 
 def test_lines_are_what_they_are_called() -> None:

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from scratch_conv.training.models import MODELS
-from scratch_conv.training.shapes import SHAPES, draw_shapes
+from scratch_conv.training.backends.models import MODELS
+from scratch_conv.training.data.shapes import SHAPES, draw_shapes
 
 
 def test_the_same_seed_draws_the_same_pictures() -> None:

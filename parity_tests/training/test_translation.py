@@ -13,8 +13,8 @@ from torchvision.models.resnet import BasicBlock
 
 import scratch_conv as sc
 from scratch_conv.layers import BatchNorm2D, Conv2D, Dense, Flatten, ReLU, ResidualBlock, Sequential
-from scratch_conv.training.models import MODELS
-from scratch_conv.training.translation import copy_from_torch, copy_to_torch, from_torch, to_torch
+from scratch_conv.training.backends.models import MODELS
+from scratch_conv.training.backends.translation import copy_from_torch, copy_to_torch, from_torch, to_torch
 
 NETWORKS: dict[str, Any] = {
     **{name: lambda build=build: build(1, 16, 10) for name, build in MODELS.items()},

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import register_flop_formula
 
-from scratch_conv.autograd import convolution, dense, products  # noqa: F401  # they register the operators
+from scratch_conv.autograd import convolution, linear, products  # noqa: F401  # they register the operators
 
 Shape = Sequence[int]
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch._prims_common import suggest_memory_format
 
-from scratch_conv.kernels.geometry import Array
+from scratch_conv.kernels.windows import Array
 
 _COMPUTED_IN_FLOAT32 = {torch.float16, torch.bfloat16}
 

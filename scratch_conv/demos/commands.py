@@ -68,7 +68,7 @@ def filters(checkpoint: Checkpoint = None, picture: Picture = None, seed: Seed =
 
 def _folder(out: Path | None, name: str) -> Path:
     """Return the folder for a demo's pictures, having seen that it can be written."""
-    from scratch_conv.training.writing import check_writable
+    from scratch_conv.training.reporting.writing import check_writable
 
     folder = out or Path("runs") / f"demo-{name}"
     check_writable(folder)

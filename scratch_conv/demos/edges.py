@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from scratch_conv.demos.pictures import read_image
+from scratch_conv.demos.images import read_image
 from scratch_conv.demos.showing import save_figure, show_picture, show_signed, show_table
-from scratch_conv.kernels.geometry import Array
+from scratch_conv.kernels.windows import Array
 from scratch_conv.layers import Conv2D
 
 # The difference of what lies right and left of a pixel, and of what lies below and above (Sobel's operator).

@@ -10,18 +10,18 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from scratch_conv.demos.fitting import accuracy, fit
-from scratch_conv.demos.pictures import normalised, read_image
+from scratch_conv.demos.images import normalised, read_image
 from scratch_conv.demos.showing import save_figure, show_picture, show_signed, show_table
-from scratch_conv.kernels.geometry import Array
+from scratch_conv.kernels.windows import Array
 from scratch_conv.layers import Adam, Conv2D, Flatten, MaxPool2D, ReLU, Sequential
-from scratch_conv.training.job import epochs, read_saved
-from scratch_conv.training.lines import draw_lines
-from scratch_conv.training.models import MODELS
-from scratch_conv.training.numpy_checkpoints import read_checkpoint
+from scratch_conv.training.backends.job import epochs, read_saved
+from scratch_conv.training.backends.models import MODELS
+from scratch_conv.training.backends.numpy_checkpoints import read_checkpoint
+from scratch_conv.training.backends.translation import from_torch
+from scratch_conv.training.data.lines import draw_lines
+from scratch_conv.training.data.shapes import SHAPES, draw_shapes
+from scratch_conv.training.data.shapes import SIZE as SHAPE_SIZE
 from scratch_conv.training.settings import BACKENDS, InputError
-from scratch_conv.training.shapes import SHAPES, draw_shapes
-from scratch_conv.training.shapes import SIZE as SHAPE_SIZE
-from scratch_conv.training.translation import from_torch
 
 TRAIN_COUNT, EPOCHS = 3_000, 4
 MOST_MAPS = 12

@@ -6,7 +6,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from scratch_conv.kernels.geometry import Array
+from scratch_conv.kernels.windows import Array
 from scratch_conv.layers import SGD, Adam, Layer, SoftmaxCrossEntropy
 
 

@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 
 from scratch_conv.demos.fitting import accuracy, fit, scores
 from scratch_conv.demos.showing import save_figure, show_picture, show_signed, show_table
-from scratch_conv.kernels.geometry import Array
+from scratch_conv.kernels.windows import Array
 from scratch_conv.layers import Adam, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential
-from scratch_conv.training.lines import BACKGROUND, CLASSES, SIZE, TEST_COUNT, TRAIN_COUNT, draw_lines
+from scratch_conv.training.data.lines import BACKGROUND, CLASSES, SIZE, TEST_COUNT, TRAIN_COUNT, draw_lines
 
 EPOCHS = 10
 

@@ -8,11 +8,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from scratch_conv.demos.fitting import accuracy, fit, scores
-from scratch_conv.demos.pictures import normalised
+from scratch_conv.demos.images import normalised
 from scratch_conv.demos.showing import BLUE, GREY, RED, save_figure, show_picture, show_table
-from scratch_conv.kernels.geometry import Array
+from scratch_conv.kernels.windows import Array
 from scratch_conv.layers import Adam, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential, Softmax
-from scratch_conv.training.data import open_pictures, resolve_dataset
+from scratch_conv.training.data.datasets import open_pictures, resolve_dataset
 from scratch_conv.training.settings import InputError
 
 TRAIN_COUNT, TEST_COUNT, EPOCHS = 8_000, 500, 3

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from scratch_conv.kernels.geometry import Array
+from scratch_conv.kernels.windows import Array
 
 BLUE, RED, GREY = "#00798c", "#d1495b", "#8a8f98"
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from scratch_conv import arguments
 from scratch_conv.autograd import LogSoftmax, ReLU, ReLUInPlace, Softmax, call
+from scratch_conv.functional import arguments
 from scratch_conv.functional.calling import overridable, reshaped, warn
 
 

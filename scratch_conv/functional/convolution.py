@@ -5,11 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scratch_conv import arguments
 from scratch_conv.autograd import Conv2d, ConvTranspose2d, call, is_channels_last
+from scratch_conv.functional import arguments
 from scratch_conv.functional import convolution_arguments as check
 from scratch_conv.functional.calling import IntOrPair, autocast, overridable, reshaped
-from scratch_conv.kernels.geometry import Pair, reach, same_padding
+from scratch_conv.kernels.windows import Pair, reach, same_padding
 
 
 @overridable

@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scratch_conv import arguments
+from scratch_conv.functional import arguments
 from scratch_conv.functional.calling import size_of
-from scratch_conv.kernels.geometry import Pair, reach
+from scratch_conv.kernels.windows import Pair, reach
 
 _AXES = {"conv1d": 1, "conv2d": 2, "conv_transpose2d": 2}
 

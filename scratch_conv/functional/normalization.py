@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch._prims_common import suggest_memory_format
 
-from scratch_conv import arguments
 from scratch_conv.autograd import BatchNorm, BatchNormInference, call, call_constant, update_running
+from scratch_conv.functional import arguments
 from scratch_conv.functional.calling import overridable, reshaped, size_of
 
 

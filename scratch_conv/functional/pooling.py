@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scratch_conv import arguments
 from scratch_conv.autograd import (
     AdaptiveAvgPool2d,
     AvgPool2d,
@@ -17,8 +16,9 @@ from scratch_conv.autograd import (
     is_channels_last,
     max_pool2d_indices,
 )
+from scratch_conv.functional import arguments
 from scratch_conv.functional.calling import IntOrPair, overridable, reshaped, size_of
-from scratch_conv.kernels.geometry import Pair, Window
+from scratch_conv.kernels.windows import Pair, Window
 
 
 @overridable

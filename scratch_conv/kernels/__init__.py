@@ -1,18 +1,6 @@
 """The operations and their derivatives in NumPy, one file an operation. Nothing here knows torch."""
 
-from scratch_conv.kernels.average_pooling import (
-    adaptive_avg_pool2d,
-    adaptive_avg_pool2d_grad_input,
-    avg_pool2d,
-    avg_pool2d_grad_input,
-)
-from scratch_conv.kernels.batch_normalization import (
-    batch_norm,
-    batch_norm_grad,
-    batch_norm_inference,
-    inverse_deviation,
-    running_average,
-)
+from scratch_conv.kernels.activation import relu, relu_gate
 from scratch_conv.kernels.convolution import (
     conv2d,
     conv2d_grad_bias,
@@ -24,25 +12,36 @@ from scratch_conv.kernels.convolution import (
     using_winograd,
     winograd_enabled,
 )
-from scratch_conv.kernels.cross_entropies import (
+from scratch_conv.kernels.cross_entropy import (
     Classes,
     inverse_total_weight,
     nll,
     nll_grad,
     smooth_labels,
 )
-from scratch_conv.kernels.dense import linear, matrix_product
-from scratch_conv.kernels.dropping import drop
-from scratch_conv.kernels.geometry import Window
-from scratch_conv.kernels.max_pooling import (
+from scratch_conv.kernels.dropout import drop
+from scratch_conv.kernels.linear import linear, matrix_product
+from scratch_conv.kernels.normalization import (
+    batch_norm,
+    batch_norm_grad,
+    batch_norm_inference,
+    inverse_deviation,
+    running_average,
+)
+from scratch_conv.kernels.pooling.average import (
+    adaptive_avg_pool2d,
+    adaptive_avg_pool2d_grad_input,
+    avg_pool2d,
+    avg_pool2d_grad_input,
+)
+from scratch_conv.kernels.pooling.maximum import (
     max_pool2d,
     max_pool2d_gather,
     max_pool2d_indices,
     max_pool2d_scatter,
 )
 from scratch_conv.kernels.products import summed_product
-from scratch_conv.kernels.rectifying import relu, relu_gate
-from scratch_conv.kernels.softmaxes import (
+from scratch_conv.kernels.softmax import (
     exponential,
     log_softmax,
     log_softmax_grad,
@@ -50,6 +49,7 @@ from scratch_conv.kernels.softmaxes import (
     softmax_grad,
 )
 from scratch_conv.kernels.threads import free_scratch, get_num_threads, set_num_threads, using_num_threads
+from scratch_conv.kernels.windows import Window
 
 __all__ = [
     "Classes",

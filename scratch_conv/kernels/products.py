@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scratch_conv.kernels.geometry import Array
+from scratch_conv.kernels.windows import Array
 
 
 def summed_product(a: Array, b: Array, shape: Sequence[int], factor: float) -> Array:

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from scratch_conv.kernels.geometry import Array, pieces
+from scratch_conv.kernels.windows import Array, pieces
 
 _Piece = TypeVar("_Piece")
 

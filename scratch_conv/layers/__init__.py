@@ -15,11 +15,11 @@ To read: `layer.py` says what every layer is, `dense.py` holds the simplest one 
 from scratch_conv.layers.activation import ReLU, Softmax
 from scratch_conv.layers.checking import GradientCheck, gradient_check
 from scratch_conv.layers.convolution import Conv2D
-from scratch_conv.layers.dense import Dense, Flatten
+from scratch_conv.layers.cross_entropy import SoftmaxCrossEntropy
 from scratch_conv.layers.dropout import Dropout
 from scratch_conv.layers.initialization import glorot_normal, glorot_uniform, he_normal, he_uniform
 from scratch_conv.layers.layer import Layer
-from scratch_conv.layers.loss import SoftmaxCrossEntropy
+from scratch_conv.layers.linear import Dense, Flatten
 from scratch_conv.layers.network import ResidualBlock, Sequential
 from scratch_conv.layers.normalization import BatchNorm2D
 from scratch_conv.layers.optimizers import SGD, Adam

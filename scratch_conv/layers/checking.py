@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scratch_conv.kernels.geometry import Array
+from scratch_conv.kernels.windows import Array
 from scratch_conv.layers.layer import Layer
 
 BOUND = 1e-5

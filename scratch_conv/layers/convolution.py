@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from scratch_conv import kernels
-from scratch_conv.kernels.geometry import Array
+from scratch_conv.kernels.windows import Array
 from scratch_conv.layers.expecting import expect_counts, expect_gradient, expect_input
 from scratch_conv.layers.initialization import Initialization, he_normal
 from scratch_conv.layers.layer import Layer, in_one_precision

@@ -3,7 +3,7 @@
 import numpy as np
 
 from scratch_conv import kernels
-from scratch_conv.kernels.geometry import Array
+from scratch_conv.kernels.windows import Array
 from scratch_conv.layers.expecting import expect_gradient, expect_input
 from scratch_conv.layers.layer import Layer
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from scratch_conv.kernels.geometry import Array
+from scratch_conv.kernels.windows import Array
 from scratch_conv.layers.layer import Layer
 
 _KINDS = {"floats": "f", "integers": "iu"}

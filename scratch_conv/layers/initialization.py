@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from scratch_conv.kernels.geometry import Array
+from scratch_conv.kernels.windows import Array
 
 Initialization = Callable[[tuple[int, ...], np.random.Generator], Array]
 """Draws a weight of the given shape, in float64."""

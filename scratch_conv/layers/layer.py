@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from scratch_conv.kernels.geometry import Array
+from scratch_conv.kernels.windows import Array
 
 _L = TypeVar("_L", bound="Layer")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from scratch_conv.kernels.geometry import Array
+from scratch_conv.kernels.windows import Array
 from scratch_conv.layers.activation import ReLU
 from scratch_conv.layers.convolution import Conv2D
 from scratch_conv.layers.initialization import Initialization, he_normal

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from scratch_conv import kernels
-from scratch_conv.kernels.geometry import Array
+from scratch_conv.kernels.windows import Array
 from scratch_conv.layers.expecting import expect_counts, expect_gradient, expect_input
 from scratch_conv.layers.layer import Layer, in_one_precision
 
@@ -16,7 +16,7 @@ class BatchNorm2D(Layer):
         y = weight · (x - μ) / √(σ² + eps) + bias
 
     In training μ and σ² are those of the batch, and the running statistics move towards them; otherwise the
-    running statistics are used. The derivatives are in `scratch_conv/kernels/batch_normalization.py` (Ioffe
+    running statistics are used. The derivatives are in `scratch_conv/kernels/normalization.py` (Ioffe
     and Szegedy, Batch normalization, 2015).
 
     Shapes: x and y (N, C, H, W), the parameters and the statistics (C,).

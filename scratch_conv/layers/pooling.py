@@ -1,7 +1,7 @@
 """The pooling layers."""
 
 from scratch_conv import kernels
-from scratch_conv.kernels.geometry import Array
+from scratch_conv.kernels.windows import Array
 from scratch_conv.layers.expecting import expect_gradient, expect_input
 from scratch_conv.layers.layer import Layer
 from scratch_conv.layers.sliding import Size, output_size, pooling_window

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from scratch_conv.kernels.geometry import Array
+from scratch_conv.kernels.windows import Array
 
 
 def write_arrays(path: str | Path, arrays: Mapping[str, Array]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from scratch_conv.kernels import Window
-from scratch_conv.kernels.geometry import Pair, same_padding
+from scratch_conv.kernels.windows import Pair, same_padding
 from scratch_conv.layers.layer import Layer
 
 Size = int | tuple[int, int]

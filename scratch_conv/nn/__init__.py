@@ -13,12 +13,12 @@ from scratch_conv.nn.convolution import (
     LazyConv2d,
     LazyConvTranspose2d,
 )
-from scratch_conv.nn.dense import Linear
+from scratch_conv.nn.cross_entropy import CrossEntropyLoss
 from scratch_conv.nn.dropout import Dropout, Dropout2d
-from scratch_conv.nn.loss import CrossEntropyLoss
+from scratch_conv.nn.flatten import Flatten
+from scratch_conv.nn.linear import Linear
 from scratch_conv.nn.normalization import BatchNorm1d, BatchNorm2d
 from scratch_conv.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
-from scratch_conv.nn.shape import Flatten
 from scratch_conv.nn.tracing import TwinModule
 
 __all__ = [

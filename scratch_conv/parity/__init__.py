@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scratch_conv.parity.asserting import assert_parity, cases
-    from scratch_conv.parity.case import Case
+    from scratch_conv.parity.cases.case import Case
+    from scratch_conv.parity.cases.claims import Supports
     from scratch_conv.parity.checking import check
-    from scratch_conv.parity.report import Report
-    from scratch_conv.parity.supports import Supports
+    from scratch_conv.parity.reporting.report import Report
 
 __all__ = ["Case", "Report", "Supports", "assert_parity", "cases", "check"]
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from scratch_conv.parity.candidates import as_call
-from scratch_conv.parity.case import Case
-from scratch_conv.parity.comparison import compare
+from scratch_conv.parity.candidates.candidates import as_call
+from scratch_conv.parity.cases.case import Case
+from scratch_conv.parity.cases.claims import Claims, parse_supports
+from scratch_conv.parity.judging.compare import compare
 from scratch_conv.parity.operators import find_operator
-from scratch_conv.parity.supports import Claims, parse_supports
 
 
 def cases(like: str, supports: Claims = None, *, invalid: bool = False) -> st.SearchStrategy[Case]:

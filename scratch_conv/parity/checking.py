@@ -10,20 +10,20 @@ from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
-from scratch_conv.parity.candidates import as_call, is_layer
-from scratch_conv.parity.case import Case
-from scratch_conv.parity.comparison import Difference, Verdict, compare
-from scratch_conv.parity.diagnosis import computes, diagnose
-from scratch_conv.parity.interface import name_of
-from scratch_conv.parity.isolation import Isolated, LostError, can_isolate
+from scratch_conv.parity.candidates.candidates import as_call, is_layer
+from scratch_conv.parity.candidates.interface import name_of
+from scratch_conv.parity.candidates.signatures import narrow
+from scratch_conv.parity.candidates.wiring import Wiring, find_wiring
+from scratch_conv.parity.cases.case import Case
+from scratch_conv.parity.cases.claims import FEATURES, Claims, Supports, parse_supports
+from scratch_conv.parity.judging.compare import Difference, Verdict, compare
+from scratch_conv.parity.judging.isolate import Isolated, LostError, can_isolate
 from scratch_conv.parity.operators import find_operator
-from scratch_conv.parity.operators.base import Operator
-from scratch_conv.parity.report import Report
-from scratch_conv.parity.reproduction import reproduce
+from scratch_conv.parity.operators.operator import Operator
+from scratch_conv.parity.reporting.diagnosis import computes, diagnose
+from scratch_conv.parity.reporting.report import Report
+from scratch_conv.parity.reporting.reproduction import reproduce
 from scratch_conv.parity.searching import search
-from scratch_conv.parity.signatures import narrow
-from scratch_conv.parity.supports import FEATURES, Claims, Supports, parse_supports
-from scratch_conv.parity.wiring import Wiring, find_wiring
 
 T = TypeVar("T")
 _FEW = 20  # cases that show whether leaving something out helps
@@ -44,7 +44,7 @@ def check(
     Arguments:
         candidate: a function with the signature of torch.nn.functional.<like>, called with tensors by
             position and the rest by torch's keyword names; an nn.Module class with the constructor of its
-            torch.nn namesake; or a class of a layer in NumPy (see `scratch_conv.parity.numpy_layers`).
+            torch.nn namesake; or a class of a layer in NumPy (see `parity.candidates.numpy_layer`).
         like: the operator's name in torch.nn.functional.
         examples: how many configurations to draw.
         seed: the same seed draws the same configurations.

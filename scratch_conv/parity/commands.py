@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scratch_conv.parity.supports import DTYPES, FEATURES, OPERATOR_NAMES, claims_of
+from scratch_conv.parity.cases.claims import DTYPES, FEATURES, OPERATOR_NAMES, claims_of
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from scratch_conv.parity.proving import Trial
-    from scratch_conv.parity.report import Report
+    from scratch_conv.parity.reporting.report import Report
+    from scratch_conv.parity.self_testing import Trial
 
 _WIDE = 160  # columns of a table that goes into a file
 _OFF = ("second_derivatives", "memory_format", "errors")
@@ -87,7 +87,7 @@ def parity(
         raise typer.BadParameter("--without, --with and --dtypes go with --target")
     if target is None:
         return _own_layers(console, like, examples, seed, out)
-    from scratch_conv.parity.targets import load_target
+    from scratch_conv.parity.candidates.targets import load_target
 
     if like is None:
         raise typer.BadParameter("--target needs --like, the name of the operator that it should equal")
@@ -125,8 +125,8 @@ def _own_layers(console: Console, only: str | None, examples: int, seed: int, ou
     from rich.table import Table
 
     from scratch_conv import functional
+    from scratch_conv.parity.cases.claims import Supports
     from scratch_conv.parity.operators import OPERATORS
-    from scratch_conv.parity.supports import Supports
 
     claims = Supports(second_derivatives=True, memory_format=True, errors=True)
     table = Table("operator", "examples", "worst error / bound", "seconds", "")
@@ -152,7 +152,7 @@ def _prove(console: Console, only: str | None, examples: int, seed: int, thoroug
     """Run the self-test, of one operator or of all, under a progress bar and print a table of it."""
     from rich.progress import Progress
 
-    from scratch_conv.parity.proving import planned, self_test
+    from scratch_conv.parity.self_testing import planned, self_test
 
     if only is not None and only not in OPERATOR_NAMES:
         raise typer.BadParameter(f"--like {only}: choose from {', '.join(OPERATOR_NAMES)}")
@@ -206,7 +206,7 @@ def _print_trials(console: Console, trials: list[Trial]) -> None:
 
 def _save(reports: Iterable[Report], out: Path | None) -> None:
     """Write reports and heat maps into a folder, and say which."""
-    from scratch_conv.parity.pictures import draw_difference
+    from scratch_conv.parity.reporting.pictures import draw_difference
 
     if out is None:
         return

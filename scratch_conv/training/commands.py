@@ -25,7 +25,7 @@ from scratch_conv.training.settings import (
 )
 
 if TYPE_CHECKING:
-    from scratch_conv.training.pictures import Pictures
+    from scratch_conv.training.data.images import Pictures
 
 DataSet = Annotated[
     str, typer.Option(help="cifar10, mnist, fashion-mnist, folder, or shapes or lines (built in).")
@@ -165,10 +165,10 @@ def _train(backends: tuple[str, ...], given: Given) -> None:
         raise ModuleNotFoundError(name="lightning")
     from rich.console import Console
 
+    from scratch_conv.training.backends.processes import RunError
     from scratch_conv.training.comparison import train_backends
-    from scratch_conv.training.processes import RunError
-    from scratch_conv.training.report import print_tables, write_report
-    from scratch_conv.training.writing import check_writable
+    from scratch_conv.training.reporting.report import print_tables, write_report
+    from scratch_conv.training.reporting.writing import check_writable
 
     settings = _settings(given)
     out = given.out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}"
@@ -195,8 +195,8 @@ def _train(backends: tuple[str, ...], given: Given) -> None:
 
 def _settings(given: Given) -> Settings:
     """Fill in what follows from the data set, and check everything that can be checked without opening it."""
-    from scratch_conv.training.data import resolve_dataset
-    from scratch_conv.training.models import MODELS
+    from scratch_conv.training.backends.models import MODELS
+    from scratch_conv.training.data.datasets import resolve_dataset
 
     choose("--dataset", given.dataset, DATASETS)
     dataset = resolve_dataset(given.dataset, given.data_dir)
@@ -221,8 +221,8 @@ def _settings(given: Given) -> Settings:
 
 
 def _open_pictures(settings: Settings, data_dir: Path | None) -> "Pictures":
-    from scratch_conv.training.data import open_pictures
-    from scratch_conv.training.downloads import DownloadError
+    from scratch_conv.training.data.datasets import open_pictures
+    from scratch_conv.training.data.downloads import DownloadError
 
     try:
         return open_pictures(settings.dataset, data_dir, settings.limit, settings.seed)

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from scratch_conv.layers.saving import replacing
-from scratch_conv.training.job import Job, Outcome, epochs
-from scratch_conv.training.pictures import Pictures
-from scratch_conv.training.processes import run_apart
+from scratch_conv.training.backends.job import Job, Outcome, epochs
+from scratch_conv.training.backends.processes import run_apart
+from scratch_conv.training.data.images import Pictures
 from scratch_conv.training.settings import BACKENDS, InputError, Settings
 
 DRIFT_STEPS = 50

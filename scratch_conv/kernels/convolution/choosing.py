@@ -10,7 +10,7 @@ import numpy as np
 
 from scratch_conv.kernels.convolution import banded, im2col, mec, pointwise, winograd
 from scratch_conv.kernels.convolution.shapes import Shapes
-from scratch_conv.kernels.geometry import Array, Pair, Window
+from scratch_conv.kernels.windows import Array, Pair, Window
 
 ALGORITHMS: dict[str, ModuleType] = {
     "im2col": im2col,

@@ -20,8 +20,8 @@ import math
 import numpy as np
 
 from scratch_conv.kernels.convolution.shapes import Shapes
-from scratch_conv.kernels.geometry import Array, Pair, Window, pad, parts, pieces
 from scratch_conv.kernels.threads import get_num_threads, parallel, scratch
+from scratch_conv.kernels.windows import Array, Pair, Window, pad, parts, pieces
 
 _PIECE_BYTES = 2**21
 """Columns are made for so many pictures at a time that they are still in cache when they are multiplied.

@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratch_conv.kernels.convolution.shapes import Shapes
-from scratch_conv.kernels.geometry import Array, Pair, Window, pieces
 from scratch_conv.kernels.threads import get_num_threads, num_threads_for, parallel, scratch
+from scratch_conv.kernels.windows import Array, Pair, Window, pieces
 
 _BLOCK_BYTES = 3 * 2**21
 """A block of work, lowered, with its sums, takes about this much memory, which stays near the core."""

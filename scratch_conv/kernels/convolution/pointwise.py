@@ -10,8 +10,8 @@ with x[n] as (C, H·W) and y[n] as (O, H·W), for each group. Shapes and terms a
 import numpy as np
 
 from scratch_conv.kernels.convolution.shapes import Shapes
-from scratch_conv.kernels.geometry import Array, Pair, Window, pieces
 from scratch_conv.kernels.threads import get_num_threads, parallel, scratch
+from scratch_conv.kernels.windows import Array, Pair, Window, pieces
 
 _PIECE_BYTES = 2**20
 """So much of the output is computed at a time, which is in cache still when the bias is added."""

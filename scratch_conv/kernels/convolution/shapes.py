@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from scratch_conv.kernels.geometry import Pair, Window
+from scratch_conv.kernels.windows import Pair, Window
 
 
 class Shapes(NamedTuple):

@@ -9,8 +9,8 @@ so nothing else stands here but the bias.
 import numpy as np
 
 from scratch_conv.kernels.convolution.choosing import conv2d_grad_input
-from scratch_conv.kernels.geometry import Array, Pair, Window
 from scratch_conv.kernels.threads import parallel
+from scratch_conv.kernels.windows import Array, Pair, Window
 
 
 def conv_transpose2d(

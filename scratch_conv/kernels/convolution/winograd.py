@@ -41,8 +41,8 @@ import numpy as np
 
 from scratch_conv.kernels.convolution import mec
 from scratch_conv.kernels.convolution.shapes import Shapes
-from scratch_conv.kernels.geometry import Array, Pair, Window, pieces
 from scratch_conv.kernels.threads import num_threads_for, parallel, scratch, scratch_apart
+from scratch_conv.kernels.windows import Array, Pair, Window, pieces
 
 _POINTS = {
     4: (0.0, 1.0, -1.0),

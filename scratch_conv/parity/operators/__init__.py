@@ -1,19 +1,19 @@
 """The operators that can be compared with torch, by their names in torch.nn.functional."""
 
-from scratch_conv.parity.operators.adaptive_average_pooling import AdaptiveAveragePooling
-from scratch_conv.parity.operators.average_pooling import AveragePooling
-from scratch_conv.parity.operators.base import Operator
-from scratch_conv.parity.operators.batch_normalization import BatchNormalization
-from scratch_conv.parity.operators.convolution import Convolution
-from scratch_conv.parity.operators.convolution_1d import Convolution1d
-from scratch_conv.parity.operators.cross_entropies import CrossEntropy
-from scratch_conv.parity.operators.dropouts import Dropout, Dropout2d
-from scratch_conv.parity.operators.flattening import Flattening
-from scratch_conv.parity.operators.linear_map import LinearMap
-from scratch_conv.parity.operators.max_pooling import MaxPooling
-from scratch_conv.parity.operators.rectifier import Rectifier
-from scratch_conv.parity.operators.softmaxes import LogSoftmax, Softmax
-from scratch_conv.parity.operators.transposed_convolution import TransposedConvolution
+from scratch_conv.parity.operators.activation import Rectifier
+from scratch_conv.parity.operators.convolution.convolution import Convolution
+from scratch_conv.parity.operators.convolution.one_dimensional import Convolution1d
+from scratch_conv.parity.operators.convolution.transposed import TransposedConvolution
+from scratch_conv.parity.operators.cross_entropy import CrossEntropy
+from scratch_conv.parity.operators.dropout import Dropout, Dropout2d
+from scratch_conv.parity.operators.flatten import Flattening
+from scratch_conv.parity.operators.linear import LinearMap
+from scratch_conv.parity.operators.normalization import BatchNormalization
+from scratch_conv.parity.operators.operator import Operator
+from scratch_conv.parity.operators.pooling.adaptive_average import AdaptiveAveragePooling
+from scratch_conv.parity.operators.pooling.average import AveragePooling
+from scratch_conv.parity.operators.pooling.maximum import MaxPooling
+from scratch_conv.parity.operators.softmax import LogSoftmax, Softmax
 
 _ALL: tuple[Operator, ...] = (
     Convolution(),

@@ -7,12 +7,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from scratch_conv.parity.arrays import INTEGER_KINDS
-from scratch_conv.parity.case import Case
-from scratch_conv.parity.operators.base import Bound, Operator, exact
-from scratch_conv.parity.rounding import exactly_summable, sum_bound
-from scratch_conv.parity.running import Values, run
-from scratch_conv.parity.supports import INTEGERS
+from scratch_conv.parity.cases.arrays import INTEGER_KINDS
+from scratch_conv.parity.cases.case import Case
+from scratch_conv.parity.cases.claims import INTEGERS
+from scratch_conv.parity.judging.run import Values, run
+from scratch_conv.parity.operators.operator import Bound, Operator, exact
+from scratch_conv.parity.operators.rounding import exactly_summable, sum_bound
 
 
 class SumOfProducts(Operator):

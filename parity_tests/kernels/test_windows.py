@@ -1,0 +1,178 @@
+"""The window arithmetic against counting: every position and every pixel of it, one at a time."""
+
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from scratch_conv.kernels import Window
+from scratch_conv.kernels.windows import Array, pad, pieces, reach, same_padding
+
+SMALL = st.integers(1, 4)
+FEW = st.integers(0, 4)
+
+
+class Axis(NamedTuple):
+    """A window, and a picture that it slides over, along one axis."""
+
+    kernel_size: int
+    stride: int
+    padding: tuple[int, int]
+    dilation: int
+    size: int
+
+    def met(self, position: int) -> list[int]:
+        """List the pixels of the padded axis that the window meets at a position."""
+        return [position * self.stride + i * self.dilation for i in range(self.kernel_size)]
+
+
+@st.composite
+def axes(draw: st.DrawFn, pooling: bool = False) -> Axis:
+    """Draw an axis on which the window has at least one position; pooling pads by half a kernel at most."""
+    kernel_size, stride, dilation = draw(SMALL), draw(SMALL), draw(SMALL)
+    most = kernel_size // 2 if pooling else 4
+    padding = draw(st.integers(0, most)), draw(st.integers(0, most))
+    size = max(1, reach(kernel_size, dilation) - sum(padding)) + draw(st.integers(0, 8))
+    return Axis(kernel_size, stride, padding, dilation, size)
+
+
+AXES = axes()
+
+
+def window(rows: Axis, columns: Axis) -> Window:
+    return Window(
+        kernel_size=(rows.kernel_size, columns.kernel_size),
+        stride=(rows.stride, columns.stride),
+        padding=(rows.padding, columns.padding),
+        dilation=(rows.dilation, columns.dilation),
+    )
+
+
+@given(AXES, AXES)
+def test_output_size_counts_the_windows_that_fit(rows: Axis, columns: Axis) -> None:
+    expected = []
+    for axis in (rows, columns):
+        room = sum(axis.padding) + axis.size
+        expected.append(sum(axis.met(position)[-1] < room for position in range(room)))
+    sizes = rows.size, columns.size
+    assert window(rows, columns).output_size(sizes) == tuple(expected)
+    assert window(rows, columns).output_size(sizes, ceil_mode=False) == tuple(expected)
+
+
+@given(axes(pooling=True), axes(pooling=True))
+def test_with_ceil_mode_a_last_window_hangs_over_if_it_starts_inside(rows: Axis, columns: Axis) -> None:
+    """A further window is wanted while the one before it leaves pixels of the padded axis at the end."""
+    expected = []
+    for axis in (rows, columns):
+        before, after = axis.padding
+        room = before + axis.size + after
+        count = 1
+        while axis.met(count - 1)[-1] < room - 1 and axis.met(count)[0] < before + axis.size:
+            count += 1
+        expected.append(count)
+    assert window(rows, columns).output_size((rows.size, columns.size), ceil_mode=True) == tuple(expected)
+
+
+@given(SMALL, SMALL, st.integers(1, 9))
+def test_same_padding_keeps_the_size_and_puts_an_uneven_pixel_at_the_end(
+    kernel_size: int, dilation: int, size: int
+) -> None:
+    before, after = same_padding(kernel_size, dilation)
+    assert before + size + after - reach(kernel_size, dilation) + 1 == size
+    assert after - before in (0, 1)
+
+
+@given(AXES, AXES)
+def test_positions_are_apart_where_no_pixel_is_met_twice(rows: Axis, columns: Axis) -> None:
+    if window(rows, columns).positions_are_apart():
+        for axis in (rows, columns):
+            pixels = [pixel for position in range(10) for pixel in axis.met(position)]
+            assert len(set(pixels)) == len(pixels)
+
+
+@given(AXES, AXES)
+def test_positions_side_by_side_are_just_apart(rows: Axis, columns: Axis) -> None:
+    rows, columns = (axis._replace(stride=reach(axis.kernel_size, axis.dilation)) for axis in (rows, columns))
+    assert window(rows, columns).positions_are_apart()
+    closer = rows._replace(stride=rows.stride - 1), columns._replace(stride=columns.stride - 1)
+    assert not window(closer[0], columns).positions_are_apart()
+    assert not window(rows, closer[1]).positions_are_apart()
+
+
+@given(AXES, AXES)
+def test_view_shows_each_tap_the_pixels_that_it_meets(rows: Axis, columns: Axis) -> None:
+    """Of a picture that is itself strided, and without a copy; to read only, as pixels appear repeatedly."""
+    height, width = (axis.met(0)[-1] + axis.size for axis in (rows, columns))
+    picture = np.arange(2 * 3 * height * width).reshape(2, width, height, 3).transpose(0, 3, 2, 1)
+    size = window(rows, columns)._replace(padding=((0, 0), (0, 0))).output_size(picture.shape[2:])
+    view = window(rows, columns).view(picture, size)
+    assert np.shares_memory(view, picture)
+    assert not view.flags.writeable
+    for i, j, p, q in np.ndindex(view.shape[2:]):
+        expected = picture[:, :, rows.met(p)[i], columns.met(q)[j]]
+        np.testing.assert_array_equal(view[:, :, i, j, p, q], expected)
+
+
+PADS = st.tuples(st.tuples(FEW, FEW), st.tuples(FEW, FEW))
+
+
+@example(((0, 1), (0, 0)), np.float32)
+@given(PADS, st.sampled_from([np.float16, np.float32, np.float64, np.int64]))
+def test_pad_surrounds_with_zeros_of_the_same_type(padding: tuple[tuple[int, int], ...], dtype: type) -> None:
+    x: Array = np.arange(1, 25, dtype=dtype).reshape(1, 2, 3, 4)
+    padded = pad(x, (padding[0], padding[1]))
+    np.testing.assert_array_equal(padded, np.pad(x, ((0, 0), (0, 0), *padding)), strict=True)
+    assert (padded is x) == (padding == ((0, 0), (0, 0)))
+
+
+@given(st.integers(0, 100), st.integers(0, 1) | st.integers(0, 40), st.integers(1, 100))
+def test_pieces_are_as_large_as_fits(count: int, bytes_each: int, piece_bytes: int) -> None:
+    cut = pieces(count, bytes_each, piece_bytes)
+    assert [number for piece in cut for number in range(count)[piece]] == list(range(count))
+    lengths = [piece.stop - piece.start for piece in cut]
+    each = max(1, bytes_each)  # what has no bytes counts as if it had one
+    assert all(length == 1 or 1 < length <= piece_bytes / each for length in lengths)
+    assert all(length + 1 > piece_bytes / each for length in lengths[:-1])
+
+
+@given(AXES, AXES)
+def test_phases_meet_the_same_pixels_as_the_window(rows: Axis, columns: Axis) -> None:
+    """Each tap is in one phase, and at each position meets there the pixel that it meets in the window."""
+    whole = window(rows, columns)._replace(dilation=(1, 1))
+    sizes = rows.size, columns.size
+    pixels = np.arange(rows.size * columns.size).reshape(sizes)
+    taps = np.arange(rows.kernel_size * columns.kernel_size).reshape(whole.kernel_size)
+    meetings = []
+    for phase in whole.phases(sizes):
+        assert phase.window.stride == (1, 1)
+        part, numbers = pixels[phase.pixels], taps[phase.taps]
+        assert numbers.shape == phase.window.kernel_size
+        (top, _), (left, _) = phase.window.padding
+        for (i, j), (row, column) in product(np.ndindex(*numbers.shape), np.ndindex(*part.shape)):
+            meetings.append((numbers[i, j], row + top - i, column + left - j, part[row, column]))
+    expected = []
+    (top, _), (left, _) = whole.padding
+    for (i, j), (row, column) in product(np.ndindex(*taps.shape), np.ndindex(*sizes)):
+        p, below = divmod(row + top - i, whole.stride[0])
+        q, beside = divmod(column + left - j, whole.stride[1])
+        if below == beside == 0:
+            expected.append((taps[i, j], p, q, pixels[row, column]))
+    assert sorted(meetings) == sorted(expected)
+
+
+@given(AXES, AXES)
+def test_at_stride_1_outputs_convolve_back_to_inputs_with_the_taps_turned(rows: Axis, columns: Axis) -> None:
+    whole = window(rows, columns)._replace(stride=(1, 1))
+    sizes = rows.size, columns.size
+    outputs = whole.output_size(sizes)
+    backwards = whole.backwards(sizes, outputs)
+    assert backwards.output_size(outputs) == sizes
+    for axis in (0, 1):
+        for tap in range(whole.kernel_size[axis]):
+            turned = whole.kernel_size[axis] - 1 - tap
+            inputs = np.arange(outputs[axis]) + tap * whole.dilation[axis] - whole.padding[axis][0]
+            for position, pixel in enumerate(inputs):
+                back = pixel + turned * whole.dilation[axis] - backwards.padding[axis][0]
+                assert back == position

@@ -1,0 +1,98 @@
+"""Dropout."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scratch_conv.autograd import Drop, call, in_torch_func
+from scratch_conv.functional import arguments
+from scratch_conv.functional.calling import overridable, warn
+
+
+@overridable
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Zero elements at random and scale up the others, as `torch.nn.functional.dropout` does.
+
+    The mask is drawn from torch's generator by torch's own call: the same seed drops the same elements.
+
+    Args:
+        input: of any shape; float64, float32, float16 or bfloat16 in training.
+        p: the probability of an element to be zeroed, 0 to 1.
+        training: whether to drop anything at all; in evaluation the input itself is returned.
+        inplace: whether to write the result over the input, and to return that same tensor.
+
+    Returns:
+        input · mask / (1 - p), of the shape, the dtype and the strides of the input.
+
+    Raises:
+        TypeError: an argument has a type that torch does not take.
+        ValueError: p is not a probability.
+        RuntimeError: p is NaN; or the input is not on the CPU, or is of whole numbers.
+        NotImplementedError: it is complex.
+    """
+    return _dropped("dropout", input, p, training, inplace, by_channel=False)
+
+
+@overridable
+def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Zero whole channels at random, as `torch.nn.functional.dropout2d` does.
+
+    Args:
+        input: (N, C, H, W); or (N, C, L), with torch's warning.
+        p: the probability of a channel to be zeroed, 0 to 1.
+        training: whether to drop anything at all; in evaluation the input itself is returned.
+        inplace: whether to write the result over the input, and to return that same tensor.
+
+    Returns and Raises are those of `dropout`.
+    """
+    arguments.tensors("dropout2d", input=input)
+    if input.dim() == 3:
+        warn(
+            "dropout2d: Received a 3D input to dropout2d and assuming that channel-wise 1D dropout behavior "
+            "is desired - input is interpreted as shape (N, C, L), where C is the channel dim. To maintain "
+            "the 1D channel-wise dropout behavior, please switch to using dropout1d instead.",
+            stacklevel=3,
+        )
+    elif input.dim() != 4:
+        warn(
+            f"dropout2d: Received a {input.dim()}-D input to dropout2d, which is deprecated and will result "
+            f"in an error in a future release. To retain the behavior and silence this warning, please use "
+            f"dropout instead.",
+            stacklevel=3,
+        )
+    return _dropped("dropout2d", input, p, training, inplace, by_channel=True)
+
+
+def _dropped(name: str, input: Tensor, p: Any, training: Any, inplace: bool, *, by_channel: bool) -> Tensor:
+    arguments.tensors(name, input=input)
+    probability = arguments.number(name, "p", p)
+    if not 0 <= probability <= 1:  # torch looks for NaN later than for other numbers, by another check
+        error = RuntimeError if math.isnan(probability) else ValueError
+        raise error(f"dropout probability has to be between 0 and 1, but got {p}")
+    training = arguments.boolean(name, "training", training)
+    if by_channel and input.dim() < 2:
+        raise RuntimeError(f"{name}: expected at least 2 dimensions in the input, but got {input.dim()}")
+    if not training or probability == 0 or input.numel() == 0:
+        return input
+    if input.dtype.is_complex:
+        raise NotImplementedError(f"{name} is not implemented for {input.dtype}")
+    if not input.dtype.is_floating_point:
+        raise RuntimeError(f"{name}: result type Float can't be cast to the input's type {input.dtype}")
+    if probability == 1:  # nothing is drawn, and nothing is kept
+        output = call(Drop, input, torch.zeros_like(input), 0.0)
+    else:
+        output = call(Drop, input, _mask(input, 1 - probability, by_channel), probability)
+    return input.copy_(output) if inplace else output
+
+
+def _mask(input: Tensor, kept: float, by_channel: bool) -> Tensor:
+    """Draw ones with the probability `kept`, and zeros: for every element or every channel.
+
+    In torch's order, which is that of the memory; but under the transforms of `torch.func` of the indices.
+    """
+    shape = (*input.shape[:2], *[1] * (input.dim() - 2)) if by_channel else input.shape
+    if in_torch_func():  # with an unbatched tensor, for vmap to make one mask of, or one for each
+        return torch.bernoulli(torch.empty(shape, dtype=input.dtype, device=input.device), kept)
+    return (input.new_empty(shape) if by_channel else torch.empty_like(input)).bernoulli_(kept)

@@ -1,0 +1,46 @@
+"""The rectified linear unit and its derivative.
+
+    y = max(x, 0)
+
+Its derivative lets a gradient through where y > 0: a gate, linear in the gradient and its own transpose, so
+that every order of derivative is this gate. NaN passes both.
+
+Shapes: arrays of any one shape.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+from scratch_conv.kernels.threads import over_elements, scratch
+from scratch_conv.kernels.windows import Array
+
+
+def relu(x: Array, out: Array | None = None) -> Array:
+    """Take the positive part: y = max(x, 0), written to `out` if one is given, which may be x itself."""
+    y = np.empty_like(x) if out is None else out
+    over_elements(lambda y, x: np.maximum(x, _zeros(x.size, x.dtype), out=y), y, x)
+    return y
+
+
+def relu_gate(values: Array, y: Array) -> Array:
+    """Let values pass where the unit was on: dx = dy where y > 0 or y is NaN, else 0.
+
+    By their bits: a product with 0 or 1 would turn an infinity into NaN, and a masked copy is slower.
+    """
+    gated = np.empty_like(values)
+    bits = np.dtype(f"i{values.dtype.itemsize}")
+
+    def work(gated: Array, values: Array, y: Array) -> None:
+        off = np.less_equal(y, 0, out=scratch("off", y.shape, np.bool_)).view(np.int8)
+        off -= 1  # 0, or -1: all bits
+        np.bitwise_and(values.view(bits), off, out=gated.view(bits))
+
+    over_elements(work, gated, values, y)
+    return gated
+
+
+@lru_cache(maxsize=4)
+def _zeros(size: int, dtype: np.dtype[np.generic]) -> Array:
+    """Give as many zeros: the maximum of two arrays takes half the time of that of an array and a number."""
+    return np.zeros(size, dtype)

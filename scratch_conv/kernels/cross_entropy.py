@@ -1,0 +1,102 @@
+"""The negative log-likelihood of classes: what cross-entropy adds to log-softmax.
+
+    loss[a, b] = -(1 - ε) · w[t] · l[a, t, b] - ε / K · Σ_k w[k] · l[a, k, b],     t = target[a, b]
+
+and 0 where t is the class to ignore. It is linear in the logarithms l; its transpose carries gradients back.
+ε is the label smoothing (Szegedy et al., Rethinking the Inception architecture, 2016, section 7).
+
+Shapes: logarithms l (A, K, B), targets and losses (A, B), weights w (1, K), or (A, K): a row for each a.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from scratch_conv.kernels.windows import Array
+
+
+class Classes(NamedTuple):
+    """The classes that are aimed at: `target` (A, B) of `number`, what they weigh, and which is left out."""
+
+    target: Array
+    number: int
+    weight: Array | None
+    ignored: int
+
+    def kept(self) -> Array:
+        """Tell where the target is not the ignored class.
+
+        Raises:
+            IndexError: there, a target is not among the classes.
+        """
+        kept: Array = self.target != self.ignored
+        outside = kept & ((self.target < 0) | (self.target >= self.number))
+        if outside.any():
+            raise IndexError(
+                f"Target {self.target[outside][0]} is out of bounds: expected 0 to {self.number - 1}"
+            )
+        return kept
+
+    def weights(self, dtype: np.dtype[np.generic]) -> Array:
+        """Give the weight (A, B) of each target, 0 for the ignored class."""
+        kept = self.kept()
+        if self.weight is None or not self.number:
+            return kept.astype(dtype)
+        all_weights = np.broadcast_to(self.weight, (len(self.target), self.number))
+        picked = np.take_along_axis(all_weights, np.where(kept, self.target, 0), axis=1)
+        return np.where(kept, picked, dtype.type(0))
+
+
+def nll(logarithms: Array, classes: Classes, smoothing: float) -> Array:
+    """Give the negative log-likelihood (A, B) of the targets."""
+    kept, dtype = classes.kept(), logarithms.dtype
+    if not classes.number:
+        return np.zeros(kept.shape, dtype=dtype)
+    index = np.where(kept, classes.target, 0)
+    with np.errstate(all="ignore"):
+        picked = np.take_along_axis(logarithms, index[:, None], axis=1)[:, 0]
+        losses = picked * classes.weights(dtype) * dtype.type(smoothing - 1)
+        if smoothing > 0:
+            total = (
+                logarithms.sum(axis=1)
+                if classes.weight is None
+                else np.einsum("akb,ak->ab", logarithms, classes.weight)
+            )
+            losses -= total * dtype.type(smoothing / classes.number)
+    return np.where(kept, losses, dtype.type(0))
+
+
+def nll_grad(grad_output: Array, classes: Classes, smoothing: float) -> Array:
+    """Carry the gradient of the losses (A, B) back to the logarithms (A, K, B)."""
+    kept, dtype = classes.kept(), grad_output.dtype
+    outer, inner = kept.shape
+    grad_input = np.zeros((outer, classes.number, inner), dtype=dtype)
+    if not grad_input.size:
+        return grad_input
+    with np.errstate(all="ignore"):
+        grads = np.where(kept, grad_output, dtype.type(0))
+        if smoothing > 0:
+            weight = dtype.type(1) if classes.weight is None else classes.weight[:, :, None]
+            np.multiply(dtype.type(-smoothing / classes.number) * grads[:, None], weight, out=grad_input)
+        index = np.where(kept, classes.target, 0)[:, None]
+        at_target = np.take_along_axis(grad_input, index, axis=1)
+        at_target += (grads * classes.weights(dtype) * dtype.type(smoothing - 1))[:, None]
+        np.put_along_axis(grad_input, index, at_target, axis=1)
+    return grad_input
+
+
+def inverse_total_weight(classes: Classes, dtype: np.dtype[np.generic]) -> Array:
+    """Give 1 / Σ w[target] over each row's targets and all rows, (1, 1): the mean's divisor.
+
+    It is NaN where that sum is 0, as the mean without smoothing is then 0 / 0.
+    """
+    total = classes.weights(dtype).sum(keepdims=True)
+    with np.errstate(all="ignore"):
+        return np.where(total == 0, dtype.type(np.nan), dtype.type(1) / total)
+
+
+def smooth_labels(probabilities: Array, smoothing: float) -> Array:
+    """Mix probabilities (A, K, B) with the uniform distribution: (1 - ε) · q + ε / K."""
+    mixed = probabilities * probabilities.dtype.type(1 - smoothing)
+    mixed += probabilities.dtype.type(smoothing / max(1, probabilities.shape[1]))
+    return mixed

@@ -1,0 +1,25 @@
+"""Dropout for a mask that is drawn already.
+
+    y = x · mask / (1 - p)
+
+It is linear in x and its own transpose: every order of derivative is this function.
+
+Shapes: x (any), mask of x's shape or of what broadcasts to it (a channel's one number for all its pixels).
+"""
+
+import numpy as np
+
+from scratch_conv.kernels.threads import over_elements
+from scratch_conv.kernels.windows import Array
+
+
+def drop(x: Array, mask: Array, scale: float) -> Array:
+    """Keep x where the mask is 1, times `scale`; x times zero stands elsewhere, as in torch."""
+    y = np.empty_like(x)
+
+    def work(y: Array, x: Array, mask: Array) -> None:
+        np.multiply(x, mask, out=y)
+        y *= y.dtype.type(scale)
+
+    over_elements(work, y, x, np.broadcast_to(mask, x.shape))
+    return y

@@ -1,0 +1,52 @@
+"""Dense layers: matrix products.
+
+    y[g, m, o] = Σ_i x[g, m, i] · w[g, o, i] + b[g, o]
+
+The derivatives of a product of matrices are products with one of the two transposed:
+
+    c = a·b:  da = dc·bᵀ,  db = aᵀ·dc
+
+Shapes: x (G, M, I), w (G, O, I), b (G, O), y (G, M, O): G products at a time. A dense layer has one of them;
+several have a weight of their own each (the layers of an ensemble, or a gradient for each sample).
+"""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+
+from scratch_conv.kernels.threads import get_num_threads, parallel
+from scratch_conv.kernels.windows import Array
+
+_WORTH_A_THREAD = 2**20
+"""A thread takes a part of a product from this many multiplications on: waking it costs as much time."""
+
+
+def linear(x: Array, w: Array, bias: Array | None) -> Array:
+    """Map x (G, M, I) by the weights w (G, O, I) to y (G, M, O), adding bias (G, O)."""
+    y = matrix_product(x, w.swapaxes(1, 2))
+    if bias is not None:
+        y += bias[:, None]
+    return y
+
+
+def matrix_product(a: Array, b: Array) -> Array:
+    """Multiply a (G, M, K) by b (G, K, N): gives (G, M, N)."""
+    product = np.empty((*a.shape[:2], b.shape[2]), dtype=a.dtype)
+
+    def work(piece: tuple[slice, ...]) -> None:
+        groups, rows, columns = piece
+        np.matmul(a[groups, rows], b[groups, :, columns], out=product[piece])
+
+    parallel(work, _pieces(product.shape, a.shape[2]))
+    return product
+
+
+def _pieces(shape: tuple[int, ...], inner: int) -> list[tuple[slice, ...]]:
+    """Cut a product of this shape along its longest axis; each element is a sum of `inner` products."""
+    axis = shape.index(max(shape))
+    multiplications = math.prod(shape) * inner
+    count = max(1, min(get_num_threads(), shape[axis], multiplications // _WORTH_A_THREAD))
+    bounds = [shape[axis] * part // count for part in range(count + 1)]
+    before, after = (slice(None),) * axis, (slice(None),) * (2 - axis)
+    return [(*before, slice(*ends), *after) for ends in pairwise(bounds)]

@@ -1,0 +1,178 @@
+"""Batch normalization and its derivatives.
+
+    y = γ · x̂ + β,   x̂ = (x - μ) · s,   s = 1 / √(σ² + ε)
+
+for each channel, with the mean μ and the variance σ² of the batch, or with given ones. In training, μ and σ²
+depend on x too, so that with n elements a channel (Ioffe and Szegedy, Batch normalization, 2015, section 3)
+
+    dβ = Σ dy,   dγ = Σ dy · x̂,   dx = γ · s · (dy - dβ / n - x̂ · dγ / n)
+
+The variance is the mean of (x - μ)², taken in a second pass: mean(x²) - μ² would cancel where |μ| is large.
+
+Shapes: x and y (N, C, L), with the pixels in L; everything that belongs to a channel (C,). Inside, pictures
+are rows (N, C · L), and what belongs to a channel is repeated for its pixels: so the passes run at full speed
+however few pixels there are (with 64 of them, in half the time).
+"""
+
+from typing import Any
+
+import numpy as np
+
+from scratch_conv.kernels.threads import parallel, scratch
+from scratch_conv.kernels.windows import Array, parts, pieces
+
+_PIECE_BYTES = 2**20
+"""Channels are normalized so many at a time that a piece stays near the core between the passes."""
+
+_MOST_BYTES = 2**24
+"""A channel that takes more is normalized in parts, for which the distances are computed twice."""
+
+
+def batch_norm(x: Array, weight: Array | None, bias: Array | None, eps: float) -> tuple[Array, Array, Array]:
+    """Normalize x (N, C, L) by its own statistics: gives y, and the mean and the variance (C,)."""
+    x = np.ascontiguousarray(x)
+    y, count = np.empty_like(x), max(1, x.shape[0] * x.shape[2])
+    mean, variance = np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
+    cut = _parts(x)
+
+    def work(channels: slice) -> None:
+        pixels, normalized = _rows(x, channels), _rows(y, channels)
+        mean[channels] = sum(_sum(pixels[part], channels) for part in cut) / count
+        if not np.isfinite(mean[channels]).all():  # a sum may overflow where its mean does not
+            mean[channels] = sum(_sum(_divided(pixels[part], count), channels) for part in cut)
+        squares: Any = 0
+        for part in cut:
+            distances = _distances(pixels[part], mean[channels])
+            squares = squares + _sum_of_products(distances, distances, channels)
+        variance[channels] = squares / count
+        scale = _scale(variance[channels], weight, channels, eps)
+        for part in reversed(cut):
+            if part is not cut[-1]:  # whose distances are at hand still
+                distances = _distances(pixels[part], mean[channels])
+            _stretch(distances, scale, None if bias is None else bias[channels], normalized[part])
+
+    parallel(work, _pieces(x))
+    return y, mean, variance
+
+
+def batch_norm_grad(
+    grad_output: Array, x: Array, mean: Array, variance: Array, weight: Array | None, eps: float
+) -> tuple[Array, Array, Array]:
+    """Carry the gradient of y back to x (N, C, L), and to weight and bias (C,), through the statistics."""
+    grad_output, x = np.ascontiguousarray(grad_output), np.ascontiguousarray(x)
+    grad_input, count = np.empty_like(x), max(1, x.shape[0] * x.shape[2])
+    grad_weight, grad_bias = np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
+    cut = _parts(x)
+
+    def work(channels: slice) -> None:
+        pixels, grads, grad_pixels = (_rows(array, channels) for array in (x, grad_output, grad_input))
+        inverse = inverse_deviation(variance[channels], eps)
+        scale = _scale(variance[channels], weight, channels, eps)
+        sums: Any = 0
+        products: Any = 0
+        for part in cut:
+            distances = _distances(pixels[part], mean[channels])
+            sums = sums + _sum(grads[part], channels)
+            products = products + _sum_of_products(grads[part], distances, channels)
+        grad_bias[channels] = sums
+        grad_weight[channels] = products * inverse
+        for part in reversed(cut):
+            if part is not cut[-1]:  # whose distances are at hand still
+                distances = _distances(pixels[part], mean[channels])
+            distances *= _repeated(inverse * grad_weight[channels] / count, distances)
+            distances += _repeated(grad_bias[channels] / count, distances)
+            np.subtract(grads[part], distances, out=distances)
+            np.multiply(distances, _repeated(scale, distances), out=grad_pixels[part])
+
+    parallel(work, _pieces(x))
+    return grad_input, grad_weight, grad_bias
+
+
+def batch_norm_inference(
+    x: Array, mean: Array, variance: Array, weight: Array | None, bias: Array | None, eps: float
+) -> Array:
+    """Normalize x (N, C, L) by given statistics."""
+    x = np.ascontiguousarray(x)
+    y = np.empty_like(x)
+    cut = _parts(x)
+
+    def work(channels: slice) -> None:
+        pixels, normalized = _rows(x, channels), _rows(y, channels)
+        scale = _scale(variance[channels], weight, channels, eps)
+        for part in cut:
+            distances = _distances(pixels[part], mean[channels])
+            _stretch(distances, scale, None if bias is None else bias[channels], normalized[part])
+
+    parallel(work, _pieces(x))
+    return y
+
+
+def inverse_deviation(variance: Array, eps: float) -> Array:
+    """Give s = 1 / √(σ² + ε)."""
+    with np.errstate(all="ignore"):
+        return 1 / np.sqrt(variance + variance.dtype.type(eps))
+
+
+def running_average(running: Array, batch: Array, momentum: float, correction: float) -> Array:
+    """Give (1 - momentum) · running + momentum · correction · batch."""
+    return running * running.dtype.type(1 - momentum) + batch * running.dtype.type(momentum * correction)
+
+
+def _rows(x: Array, channels: slice) -> Array:
+    """View some channels of x (N, C, L) as rows (N, c · L)."""
+    pictures, count, length = x.shape
+    return x.reshape(pictures, count * length)[:, channels.start * length : channels.stop * length]
+
+
+def _scale(variance: Array, weight: Array | None, channels: slice, eps: float) -> Array:
+    scale = inverse_deviation(variance, eps)
+    return scale if weight is None else scale * weight[channels]
+
+
+def _distances(rows: Array, mean: Array) -> Array:
+    """Give x - μ in scratch memory."""
+    distances = scratch("distances", rows.shape, rows.dtype)
+    return np.subtract(rows, _repeated(mean, rows), out=distances)
+
+
+def _divided(rows: Array, count: int) -> Array:
+    """Give x / n in scratch memory."""
+    return np.divide(rows, count, out=scratch("distances", rows.shape, rows.dtype))
+
+
+def _stretch(distances: Array, scale: Array, bias: Array | None, y: Array) -> None:
+    """Write (x - μ) · scale + β to the rows of y."""
+    np.multiply(distances, _repeated(scale, y), out=y)
+    if bias is not None:
+        y += _repeated(bias, y)
+
+
+def _repeated(of_channels: Array, rows: Array) -> Array:
+    """Repeat what belongs to a channel (c,) for its pixels in rows (N, c · L)."""
+    return np.repeat(of_channels, rows.shape[1] // len(of_channels))
+
+
+def _sum(rows: Array, channels: slice) -> Array:
+    """Sum rows (N, c · L) to (c,): whole pictures first, whose additions run at full speed."""
+    return _by_channel(rows.sum(axis=0), channels)
+
+
+def _sum_of_products(a: Array, b: Array, channels: slice) -> Array:
+    """Sum the products of two arrays of rows to (c,), without an array of the products."""
+    return _by_channel(np.einsum("nk,nk->k", a, b), channels)
+
+
+def _by_channel(sums: Array, channels: slice) -> Array:
+    return sums.reshape(channels.stop - channels.start, -1).sum(axis=1)
+
+
+def _pieces(x: Array) -> list[slice]:
+    return pieces(x.shape[1], x[:, :1].nbytes, _PIECE_BYTES)
+
+
+def _parts(x: Array) -> list[tuple[slice, slice]]:
+    """Cut the rows of channels: into parts of the only one that a piece has, if that is too large."""
+    channel_bytes = x[:, :1].nbytes
+    if channel_bytes <= _MOST_BYTES:
+        return [(slice(None), slice(None))]
+    return parts((x.shape[0], x.shape[2]), channel_bytes, _MOST_BYTES)

@@ -1,0 +1,1 @@
+"""Pooling: the maximum and the average under each window."""

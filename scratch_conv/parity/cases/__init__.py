@@ -1,0 +1,1 @@
+"""What is drawn: a call of an operator, and what a candidate claims of it."""

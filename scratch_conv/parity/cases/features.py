@@ -1,0 +1,35 @@
+"""Which of the claims that a candidate may leave out a case needs."""
+
+from __future__ import annotations
+
+from scratch_conv.parity.cases.case import Case
+from scratch_conv.parity.operators import find_operator
+
+
+def features_of(case: Case) -> list[str]:
+    """Return the names, as `Supports` and torch's signature have them, of what a case needs beyond the plain.
+
+    The plain case: every argument at torch's default, contiguous tensors of ordinary float32 numbers with one
+    sample at least.
+    """
+    operator = find_operator(case.like)
+    input, weight = case.tensors["input"], case.tensors.get("weight")
+    layouts = {
+        each.layout for each in (*case.tensors.values(), *((case.grad_output,) if case.wanted else ()))
+    }
+    uneven = {name for name, value in case.arguments if isinstance(value, tuple) and len(set(value)) > 1}
+    words = {name for name, value in case.arguments if name == "padding" and isinstance(value, str)}
+    needed = {
+        "unbatched": len(input.shape) < operator.batched_axes,
+        "further_axes": operator.batched_axes == 2 < len(input.shape),
+        "class_probabilities": "target" in case.tensors and case.tensors["target"].dtype is None,
+        "empty": 0 in input.shape,
+        "layouts": layouts != {"contiguous"},
+        "special_values": bool(case.kinds() & {"special", "zeros"}),
+        "rectangular": bool(uneven) or (weight is not None and len(set(weight.shape[2:])) > 1),
+        "string_padding": bool(words),
+        "second_derivatives": case.order == 2,
+    }
+    given = {*case.keywords, *case.tensors} - {*operator.inputs, *uneven, *words}
+    named = [name for name in operator.arguments if name in given]
+    return [*named, *(name for name, needs in needed.items() if needs)]

@@ -1,0 +1,75 @@
+"""Faults in conv_transpose2d."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scratch_conv.parity.cases.drawing import as_pair
+from scratch_conv.parity.catalogue.fault import Collection
+
+_conv_transpose2d: Callable[..., Tensor] = F.conv_transpose2d
+
+TRANSPOSED_CONVOLUTION = Collection("conv_transpose2d")
+_add = TRANSPOSED_CONVOLUTION.add
+_GITHUB = "https://github.com/"
+
+
+@_add(
+    "padding-on-the-input",
+    "pads the input instead of cropping the output",
+    _GITHUB + "Samsung/TICO/issues/420",
+)
+def _padding_on_the_input(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any
+) -> Tensor:
+    vertical, horizontal = as_pair(arguments.get("padding", 0))
+    output = _conv_transpose2d(input, weight, bias, **arguments)
+    around = (horizontal, horizontal, vertical, vertical)
+    wide = _conv_transpose2d(F.pad(input, around), weight, bias, **{**arguments, "padding": 0})
+    return wide[..., : output.shape[-2], : output.shape[-1]]
+
+
+@_add(
+    "output-padding-of-zeros",
+    "appends zeros instead of computing the further rows",
+    _GITHUB + "Tencent/ncnn/pull/1122",
+)
+def _output_padding_of_zeros(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any
+) -> Tensor:
+    vertical, horizontal = as_pair(arguments.get("output_padding", 0))
+    output = _conv_transpose2d(input, weight, bias, **arguments)
+    height, width = output.shape[-2] - vertical, output.shape[-1] - horizontal
+    return F.pad(output[..., :height, :width], (0, horizontal, 0, vertical))
+
+
+@_add("output-padding-first", "adds the further rows at the top")
+def _output_padding_first(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any
+) -> Tensor:
+    vertical, horizontal = as_pair(arguments.get("output_padding", 0))
+    output = _conv_transpose2d(input, weight, bias, **arguments)
+    return output.roll((vertical, horizontal), (-2, -1))
+
+
+@_add("kernel-rotated", "rotates the kernel by 180 degrees")
+def _kernel_rotated(input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any) -> Tensor:
+    return _conv_transpose2d(input, weight.flip(-2, -1), bias, **arguments)
+
+
+@_add(
+    "groups-interleaved",
+    "writes the groups' output channels in turn",
+    _GITHUB + "uxlfoundation/oneDNN/issues/352",
+)
+def _groups_interleaved(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any
+) -> Tensor:
+    output = _conv_transpose2d(input, weight, bias, **arguments)
+    groups = arguments.get("groups", 1)
+    return torch.unflatten(output, -3, (groups, -1)).transpose(-4, -3).flatten(-4, -3)

@@ -1,0 +1,158 @@
+"""Faults in batch_norm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scratch_conv.parity.catalogue.fault import Collection
+from scratch_conv.parity.catalogue.gradients import Backward, Gradients, with_gradients
+
+_batch_norm: Callable[..., Tensor] = F.batch_norm
+
+BATCH_NORMALIZATION = Collection("batch_norm")
+_add = BATCH_NORMALIZATION.add
+_GITHUB = "https://github.com/"
+
+
+def _axes(input: Tensor) -> tuple[int, ...]:
+    return (0, *range(2, input.ndim))
+
+
+def _per_channel(tensor: Tensor, input: Tensor) -> Tensor:
+    return tensor.view(1, -1, *(1,) * (input.ndim - 2))
+
+
+def _affine(normal: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    scaled = normal if weight is None else normal * _per_channel(weight, normal)
+    return scaled if bias is None else scaled + _per_channel(bias, normal)
+
+
+@_add(
+    "running-variance-biased",
+    "puts the biased variance into the running one",
+    _GITHUB + "ml-explore/mlx/pull/3817",
+)
+def _running_variance_biased(
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    **arguments: Any,
+) -> Tensor:
+    old = None if running_var is None else running_var.clone()
+    output = _batch_norm(input, running_mean, running_var, weight, bias, **arguments)
+    if old is not None and running_var is not None and arguments.get("training"):
+        momentum = arguments.get("momentum", 0.1)
+        with torch.no_grad():
+            running_var.copy_((1 - momentum) * old + momentum * input.var(_axes(input), correction=0))
+    return output
+
+
+@_add(
+    "momentum-reversed",
+    "weighs the old running statistics by the momentum",
+    _GITHUB + "Oneflow-Inc/oneflow/pull/6055",
+)
+def _momentum_reversed(*tensors: Tensor | None, **arguments: Any) -> Tensor:
+    momentum = 1 - arguments.get("momentum", 0.1)
+    return _batch_norm(*tensors, **{**arguments, "momentum": momentum})
+
+
+def _recomputed(scale: Any) -> Any:
+    """Return a batch norm that scales by a function of (input, mean, eps) when it trains."""
+
+    def candidate(
+        input: Tensor,
+        running_mean: Tensor | None = None,
+        running_var: Tensor | None = None,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        **arguments: Any,
+    ) -> Tensor:
+        right = _batch_norm(input, running_mean, running_var, weight, bias, **arguments)
+        if not arguments.get("training"):
+            return right
+        mean = input.mean(_axes(input), keepdim=True)
+        return _affine((input - mean) * scale(input, mean, arguments.get("eps", 1e-5)), weight, bias)
+
+    return candidate
+
+
+def _variance(input: Tensor, correction: int = 0) -> Tensor:
+    return input.var(_axes(input), correction=correction, keepdim=True)
+
+
+_add("eps-outside-the-root", "adds eps to the standard deviation instead of the variance")(
+    _recomputed(lambda x, mean, eps: 1 / (_variance(x).sqrt() + eps))
+)
+_add("variance-unbiased", "normalises by the unbiased variance")(
+    _recomputed(lambda x, mean, eps: (_variance(x, 1) + eps).rsqrt())
+)
+_add("variance-in-one-pass", "computes the variance as mean(x²) - mean(x)², which cancels")(
+    _recomputed(lambda x, mean, eps: ((x * x).mean(_axes(x), keepdim=True) - mean * mean + eps).rsqrt())
+)
+_add("eps-forgotten", "divides by the bare standard deviation")(
+    _recomputed(lambda x, mean, eps: _variance(x).rsqrt())
+)
+
+
+@_add(
+    "statistics-taken-for-constants",
+    "the gradient of the input ignores that mean and variance depend on it",
+    _GITHUB + "facebookresearch/CrypTen/pull/143",
+)
+def _statistics_taken_for_constants(*tensors: Tensor | None, **arguments: Any) -> Tensor:
+    def change(b: Backward) -> Gradients:
+        input: Tensor = b.tensors[0]
+        if not b.arguments.get("training"):
+            return b.right
+        weight = b.tensors[3] if len(b.tensors) > 3 else None
+        slope = (_variance(input) + b.arguments.get("eps", 1e-5)).rsqrt()
+        gain = slope if weight is None else slope * _per_channel(weight, input)
+        return [b.grad_output * gain, *b.right[1:]]
+
+    output: Tensor = with_gradients(_batch_norm, change)(*tensors, **arguments)
+    return output
+
+
+@_add("evaluation-normalises-the-batch", "uses the batch's statistics in evaluation too")
+def _evaluation_normalises_the_batch(
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    *affine: Tensor | None,
+    **arguments: Any,
+) -> Tensor:
+    if arguments.get("training") or input.numel() == input.shape[1]:
+        return _batch_norm(input, running_mean, running_var, *affine, **arguments)
+    return _batch_norm(input, None, None, *affine, **{**arguments, "training": True})
+
+
+@_add("evaluation-updates-the-statistics", "moves the running statistics in evaluation too")
+def _evaluation_updates_the_statistics(
+    input: Tensor, running_mean: Tensor | None = None, *others: Tensor | None, **arguments: Any
+) -> Tensor:
+    output = _batch_norm(input, running_mean, *others, **arguments)
+    if running_mean is not None and not arguments.get("training"):
+        with torch.no_grad():
+            running_mean.lerp_(input.detach().mean(_axes(input)), 0.1)
+    return output
+
+
+@_add("weight-only-with-bias", "leaves the weight out where there is no bias")
+def _weight_only_with_bias(
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    **arguments: Any,
+) -> Tensor:
+    gain = None if weight is None else weight if bias is not None else weight * 0 + 1
+    return _batch_norm(input, running_mean, running_var, gain, bias, **arguments)

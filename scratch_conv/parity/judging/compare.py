@@ -1,0 +1,215 @@
+"""Judging a candidate on a case.
+
+Exact mode: where a case holds small integers, every sum is exactly representable, so every order of summation
+gives the same values, and a candidate's have to be equal (the sign of a zero is not compared). Bounded mode:
+elsewhere, each element may lie as far from torch's float64 result as `parity.operators.rounding` derives,
+and no farther. Where infinities, NaNs or overflow are in play, what any of torch's own paths gives is right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from scratch_conv.parity.cases.case import Case
+from scratch_conv.parity.cases.claims import Supports
+from scratch_conv.parity.judging.expect import Expectation, Expected, expect
+from scratch_conv.parity.judging.observe import Observation, observe
+from scratch_conv.parity.judging.raising import describe_raised
+from scratch_conv.parity.judging.run import Call, GradientError, InterfaceError
+from scratch_conv.parity.operators import find_operator
+
+
+@dataclass
+class Difference:
+    """One way in which a candidate is not torch.
+
+    Attributes:
+        what: the name of the result, or what else differs (an exception, a changed input, ...).
+        message: one line that says how.
+        got: the candidate's values, where values differ.
+        expected: torch's in float64.
+        wrong: where they differ too much.
+        allowed: how far they may lie apart.
+        dtypes: the names of the candidate's dtype and of torch's, where these differ.
+    """
+
+    what: str
+    message: str
+    got: Tensor | None = None
+    expected: Tensor | None = None
+    wrong: Tensor | None = None
+    allowed: Tensor | None = None
+    dtypes: tuple[str, ...] = ()
+
+
+@dataclass
+class Verdict:
+    """The outcome of one case.
+
+    Attributes:
+        differences: what is not torch; empty for a candidate that is right.
+        share: the worst error as a share of the bound, over the elements that have one.
+        notes: how the candidate was called, where that is not plain.
+    """
+
+    differences: list[Difference] = field(default_factory=list)
+    share: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+
+def compare(candidate: Call, case: Case, supports: Supports | None = None) -> Verdict:
+    """Call a candidate on a case and judge what it does.
+
+    Arguments:
+        candidate: a function with the signature of torch's.
+        case: the call.
+        supports: says whether memory format and exceptions are compared.
+    """
+    operator = find_operator(case.like)
+    supports = supports or Supports()
+    expectation = expect(operator, case)
+    observation = observe(candidate, case, expectation.values, operator.signature)
+    try:
+        verdict = judge(expectation, observation, supports)
+    except Exception as error:  # a result so odd (sparse, quantized, ...) that it cannot be compared
+        verdict = Verdict([Difference("result", f"cannot be compared: {type(error).__name__}: {error}")])
+    verdict.notes = observation.notes
+    return verdict
+
+
+def judge(expectation: Expectation, observation: Observation, supports: Supports) -> Verdict:
+    """Compare what was observed with what torch says."""
+    if expectation.error is not None:
+        return Verdict(_compare_errors(expectation.error, observation))
+    if observation.error is not None:
+        if isinstance(observation.error, InterfaceError):
+            return Verdict([Difference("interface", str(observation.error))])
+        if isinstance(observation.error, GradientError):
+            wrong = observation.error.found.items()
+            return Verdict([Difference(name, line, dtypes=dtypes) for name, (line, dtypes) in wrong])
+        repeated = " when the call is repeated" if observation.again else ""
+        raised = f"{describe_raised(observation.error)}{repeated}, where torch computes a result"
+        return Verdict([Difference("exception", raised)])
+    verdict = Verdict()
+    for name, expected in expectation.results.items():
+        if name not in observation.results:
+            if not verdict.differences:
+                missing = "is unknown to autograd" if name.startswith("grad_") else "was not returned"
+                verdict.differences.append(Difference(name, f"{name} {missing}"))
+            continue
+        got = observation.results[name]
+        difference = compare_values(name, got, expected)
+        if difference is not None:
+            verdict.differences.append(difference)
+        else:
+            verdict.share = max(verdict.share, share_of_bound(got, expected))
+    verdict.differences += _compare_conduct(expectation, observation)
+    if supports.memory_format and not verdict.differences:
+        verdict.differences += _compare_strides(observation, expectation.results["output"])
+    return verdict
+
+
+def compare_values(name: str, got: Tensor, expected: Expected) -> Difference | None:
+    """Compare shape, dtype and elements of one result."""
+    value = expected.value
+    if got.shape != value.shape:
+        return Difference(name, f"{name} has shape {tuple(got.shape)}, expected {tuple(value.shape)}")
+    if got.dtype != expected.dtype:
+        dtypes = tuple(str(dtype).removeprefix("torch.") for dtype in (got.dtype, expected.dtype))
+        return Difference(name, f"{name} has dtype {got.dtype}, expected {expected.dtype}", dtypes=dtypes)
+    wrong = wrong_elements(got, expected)
+    if not wrong.any():
+        return None
+    return Difference(name, _measure(name, got, value, wrong), got, value, wrong, expected.allowed)
+
+
+def wrong_elements(got: Tensor, expected: Expected) -> Tensor:
+    """Return where a result of the right shape is not one that a correct computation can give."""
+    value = _as_number(expected.value)
+    wide = got.to(value.dtype)
+    right = (wide - value).abs() <= expected.allowed
+    if expected.signed:
+        right &= (wide != 0) | (wide.signbit() == value.signbit())
+    for path in [value, *expected.paths]:
+        path = path.to(value.dtype)
+        same = (wide == path) | (wide.isnan() & path.isnan())
+        right |= same & ~((path == 0) & (wide.signbit() != path.signbit())) if expected.signed else same
+    if value.is_complex():  # a complex infinity has no one representation (C11, annex G)
+        right |= ~wide.isfinite() & ~value.isfinite()
+    right |= expected.overflow & (~wide.isfinite() | ~value.isfinite())
+    return ~right
+
+
+def share_of_bound(got: Tensor, expected: Expected) -> float:
+    """Return the greatest error as a share of what is allowed, over the elements that are allowed to err."""
+    value = _as_number(expected.value)
+    error = (got.to(value.dtype) - value).abs()
+    judged = (expected.allowed > 0) & (error <= expected.allowed) & expected.allowed.isfinite()
+    return float((error[judged] / expected.allowed[judged]).max()) if judged.any() else 0.0
+
+
+def _as_number(tensor: Tensor) -> Tensor:
+    """Return truth values as 0 and 1: torch does not subtract them."""
+    return tensor.to(torch.uint8) if tensor.dtype == torch.bool else tensor
+
+
+def _measure(name: str, got: Tensor, value: Tensor, wrong: Tensor) -> str:
+    """Say how much differs and where, in the manner of torch.testing."""
+    got, value = _as_number(got), _as_number(value)
+    error = (got.to(value.dtype) - value).abs()
+    finite = torch.where(wrong & error.isfinite(), error.to(torch.float64), -1.0)
+    text = f"{name} differs in {int(wrong.sum())} of {wrong.numel()} elements"
+    place = torch.unravel_index(finite.argmax(), finite.shape)
+    if float(finite.max()) < 0:
+        place = torch.unravel_index(wrong.to(torch.uint8).argmax(), wrong.shape)
+    index = tuple(int(each) for each in place)
+    relative = float(error[index]) / float(value[index].abs()) if value[index] != 0 else torch.inf
+    return (
+        f"{text}; greatest difference {float(error[index]):.6g} (relative {relative:.3g}) at index {index}: "
+        f"expected {value[index].item()!r}, got {got[index].item()!r}"
+    )
+
+
+def _compare_errors(error: Exception, observation: Observation) -> list[Difference]:
+    reason = str(error).partition("\n")[0]
+    refused = f"torch refuses this call with {type(error).__name__}: {reason}"
+    if observation.error is None:
+        return [Difference("exception", f"computed a result; {refused}")]
+    if isinstance(observation.error, type(error)):
+        return []
+    return [Difference("exception", f"{describe_raised(observation.error)}; {refused}")]
+
+
+def _compare_conduct(expectation: Expectation, observation: Observation) -> list[Difference]:
+    found = [Difference(f"changed {name}", f"{name} was written into") for name in observation.changed]
+    own, theirs = observation.aliases, expectation.aliases
+    found += [
+        Difference("shared memory", f"the output shares memory with {name}, torch's does not")
+        for name in own
+        if name not in theirs
+    ]
+    found += [
+        Difference("shared memory", f"the output is a copy, torch's shares memory with {name}")
+        for name in theirs
+        if name not in own
+    ]
+    if observation.reused:
+        found.append(
+            Difference("shared memory", "a second call writes into the memory of the first call's result")
+        )
+    found += [
+        Difference(f"unrepeated {name}", f"{name} has other bits when the call is repeated")
+        for name in observation.unrepeated
+    ]
+    return found
+
+
+def _compare_strides(observation: Observation, expected: Expected) -> list[Difference]:
+    got, strides = observation.results["output"], observation.strides
+    significant = [axis for axis, size in enumerate(got.shape) if size > 1]
+    if got.numel() == 0 or all(strides[axis] == expected.strides[axis] for axis in significant):
+        return []
+    return [Difference("strides", f"the output's strides are {strides}, torch's are {expected.strides}")]

@@ -1,0 +1,151 @@
+"""What torch says of a case: its results in float64 and how far others may lie, or its refusal."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from scratch_conv.parity.cases.case import Case
+from scratch_conv.parity.judging.run import Values, make_values, run, with_gradients
+from scratch_conv.parity.operators.operator import Bound, Operator
+
+
+@dataclass
+class Expected:
+    """One result that torch computes.
+
+    Attributes:
+        value: the result in float64 (complex128; integers as they are).
+        allowed: how far a correct result may lie from it, elementwise.
+        overflow: where a partial sum may overflow in one order and not in another.
+        paths: the result in the case's dtype by each of torch's own paths, where some of it is not finite.
+        dtype: the dtype of torch's result.
+        strides: the strides of torch's output; empty for gradients.
+        signed: whether the sign of a zero is compared.
+    """
+
+    value: Tensor
+    allowed: Tensor
+    overflow: Tensor
+    paths: list[Tensor] = field(default_factory=list)
+    dtype: torch.dtype = torch.float32
+    strides: tuple[int, ...] = ()
+    signed: bool = False
+
+
+@dataclass
+class Expectation:
+    """All that torch says of a case.
+
+    Attributes:
+        values: the tensors that a candidate is called with.
+        results: torch's results by name; empty where it refuses.
+        aliases: the names of the tensors whose memory torch's output is.
+        error: what torch raises, or None.
+    """
+
+    values: Values
+    results: dict[str, Expected] = field(default_factory=dict)
+    aliases: list[str] = field(default_factory=list)
+    error: Exception | None = None
+
+
+def expect(operator: Operator, case: Case) -> Expectation:
+    """Return what torch says of a case. Torch's warnings are left out: they are not what is compared."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _expect(operator, case)
+
+
+def _expect(operator: Operator, case: Case) -> Expectation:
+    values = make_values(case)
+    try:
+        called = run(operator.reference, replace(case, wanted=()), values, operator.signature)
+    except Exception as error:  # torch refuses in many types; the candidate is asked for the same
+        return Expectation(values, error=error)
+    native = called.results["output"]
+    values = with_gradients(case, values, native)
+    precise = values.map(_widen_strided if operator.follows_strides else _widen)
+    results = run(operator.definition, case, precise, operator.signature).results
+    bounds = operator.bounds(case, precise, results)
+    paths = _paths(operator, case, values) if _exceptional(operator, case, results, bounds) else []
+    expected = {}
+    for name, value in results.items():
+        bound, ways = bounds[name], [path[name] for path in paths]
+        if case.dtype in operator.narrow:
+            _widen_to_torch(bound, value, ways)
+        dtype = _dtype(name, value, values, native)
+        expected[name] = Expected(value, bound.allowed, bound.overflow, ways, dtype)
+    expected["output"].strides = native.stride()
+    expected["output"].signed = operator.signed_zeros and not native.is_complex()
+    return Expectation(values, expected, called.aliases)
+
+
+def _dtype(name: str, value: Tensor, values: Values, native: Tensor) -> torch.dtype:
+    """Return the dtype of one of torch's results: that of the tensor it belongs to."""
+    source = values.named().get(name.removeprefix("grad_").removeprefix("second_"))
+    if name == "second_grad_output" and values.grad_output is not None:
+        return values.grad_output.dtype
+    if source is not None:
+        return source.dtype
+    return native.dtype if value.is_floating_point() or value.is_complex() else value.dtype
+
+
+def _widen_to_torch(bound: Bound, value: Tensor, ways: list[Tensor]) -> None:
+    """Allow what torch itself needs where it accumulates in the narrow dtype."""
+    for way in ways:
+        share = (way.to(value.dtype) - value).abs() / bound.allowed
+        share = share[share.isfinite()]
+        if share.numel():
+            bound.allowed *= max(1.0, float(share.max()))
+
+
+def _widen(tensor: Tensor) -> Tensor:
+    """Return the tensor in double precision and contiguous: torch is right there, whatever the strides."""
+    return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64).contiguous()
+
+
+def _widen_strided(tensor: Tensor) -> Tensor:
+    """Return the tensor in double precision, with the strides of torch's results from it."""
+    return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
+
+
+def _exceptional(
+    operator: Operator, case: Case, results: dict[str, Tensor], bounds: dict[str, Bound]
+) -> bool:
+    """Tell whether torch's own paths may disagree by more than rounding."""
+    if case.dtype in operator.narrow:
+        return True
+    finite = all(bool(value.isfinite().all()) for value in results.values())
+    return not finite or any(bool(bound.overflow.any()) for bound in bounds.values())
+
+
+def _paths(operator: Operator, case: Case, values: Values) -> list[dict[str, Tensor]]:
+    """Run torch's own paths, oneDNN on and off, input contiguous and channels_last; and other right ways."""
+    ways = []
+    for onednn, memory_format in itertools.product((True, False), (None, torch.channels_last)):
+        changed = Values(dict(values.tensors), values.grad_output, values.directions)
+        if memory_format is not None:
+            if operator.follows_strides or values.tensors["input"].ndim != 4:
+                continue
+            changed.tensors["input"] = values.tensors["input"].contiguous(memory_format=memory_format)
+        with _onednn(onednn):
+            ways.append(run(operator.reference, case, changed, operator.signature).results)
+    return ways + [run(way, case, values, operator.signature).results for way in operator.other_ways]
+
+
+@contextmanager
+def _onednn(enabled: bool) -> Iterator[None]:
+    """Switch oneDNN on or off for the block."""
+    before: bool = torch.backends.mkldnn.enabled  # type: ignore[assignment]
+    torch.backends.mkldnn.enabled = enabled  # type: ignore[assignment]  # a property at run time
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.enabled = before  # type: ignore[assignment]

@@ -1,0 +1,251 @@
+"""Running an implementation on a case: its output, its gradients, their derivatives."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from scratch_conv.parity.cases.case import Case
+
+Call: TypeAlias = Callable[..., Any]
+"""Takes the tensors by position, the rest by torch's keyword names; returns a tensor or a tuple of them."""
+
+
+class KeptLayer(ABC):
+    """A layer that its first call constructs and the following ones, with equal arguments, use again.
+
+    What a call of torch's operator resets is reset before each call: running statistics, and by `zero_grad`,
+    where a layer in NumPy has it, the gradients that it adds up.
+    """
+
+    @abstractmethod
+    def __call__(self, *tensors: Tensor | None, **arguments: Any) -> Any:
+        """Return what the layer returns, called as `Call` says."""
+
+    @abstractmethod
+    def held(self) -> dict[str, Tensor]:
+        """Return the parameters that the layer now holds, by torch's names."""
+
+    def notes(self) -> list[str]:
+        """Return lines that say how the layer was called, where that is not plain."""
+        return []
+
+
+class LayerCall(ABC):
+    """Calls a class of layers: constructs one for each call."""
+
+    def __call__(self, *tensors: Tensor | None, **arguments: Any) -> Any:
+        """Return what a new layer returns, called as `Call` says."""
+        return self.kept()(*tensors, **arguments)
+
+    @abstractmethod
+    def kept(self) -> KeptLayer:
+        """Return a layer for several equal calls."""
+
+
+class InterfaceError(Exception):
+    """A candidate cannot be called, or what it computes cannot be found; it says nothing of its values."""
+
+
+class GradientError(Exception):
+    """What a backward in NumPy gives is no gradient of the tensor it belongs to.
+
+    Attributes:
+        found: by the names of the results, one line that says how, and the names of the dtype that it has and
+            of the one that is expected, where these differ.
+    """
+
+    def __init__(self, found: dict[str, tuple[str, tuple[str, ...]]]) -> None:
+        super().__init__("; ".join(message for message, _ in found.values()))
+        self.found = found
+
+
+UPDATED = ("running_mean", "running_var")
+"""The tensors that batch_norm updates in place: a call gets copies of them, which are results."""
+
+INPLACE = ("input",)
+"""The tensors that a call with inplace=True writes into: it gets copies of them, which are results."""
+
+
+@dataclass
+class Values:
+    """The tensors of a case.
+
+    Attributes:
+        tensors: what the operator is called with, by name.
+        grad_output: the gradient that comes in; None where no gradient is wanted.
+        directions: for second derivatives, what the gradient of each wanted tensor is multiplied by.
+    """
+
+    tensors: dict[str, Tensor]
+    grad_output: Tensor | None = None
+    directions: dict[str, Tensor] = field(default_factory=dict)
+
+    def map(self, change: Callable[[Tensor], Tensor], keep: frozenset[str] = frozenset()) -> Values:
+        """Return the values with `change` done to each floating-point tensor that is not named in `keep`."""
+
+        def changed(tensor: Tensor) -> Tensor:
+            return change(tensor) if tensor.is_floating_point() or tensor.is_complex() else tensor
+
+        tensors = {name: value if name in keep else changed(value) for name, value in self.tensors.items()}
+        grad_output = None if self.grad_output is None else changed(self.grad_output)
+        return Values(tensors, grad_output, {name: changed(value) for name, value in self.directions.items()})
+
+    def named(self) -> dict[str, Tensor]:
+        """Return the tensors that a candidate sees and must leave alone."""
+        incoming = {} if self.grad_output is None else {"grad_output": self.grad_output}
+        return {**self.tensors, **incoming}
+
+
+@dataclass
+class Run:
+    """What an implementation gives.
+
+    Attributes:
+        results: by name.
+        aliases: the names of the tensors of the call whose memory the output is.
+    """
+
+    results: dict[str, Tensor]
+    aliases: list[str]
+
+
+def make_values(case: Case) -> Values:
+    """Return the tensors of a case, without the gradient that comes in (see `with_gradients`)."""
+    return Values({name: array.make(case.torch_dtype) for name, array in case.arrays})
+
+
+def with_gradients(case: Case, values: Values, output: Tensor) -> Values:
+    """Add the gradient that comes in, shaped like `output`, and the directions of second derivatives."""
+    if not case.wanted:
+        return values
+    shaped = case.grad_output.reshaped(tuple(output.shape))
+    precision = output.dtype
+    directions = {}
+    if case.order == 2:
+        for name in case.wanted:
+            directions[name] = case.tensors[name].directed().make(case.torch_dtype)
+    return Values(values.tensors, shaped.make(precision), directions)
+
+
+def run(call: Call, case: Case, values: Values, signature: tuple[str, ...]) -> Run:
+    """Call an implementation and differentiate it.
+
+    Torch's generator is left as it was.
+
+    Arguments:
+        call: the implementation.
+        case: the arguments, and which gradients are wanted.
+        values: the tensors.
+        signature: the names of the operator's tensors, in torch's order.
+
+    Returns:
+        `output` (and `indices`, where asked for), `running_mean` and `running_var` as the call leaves them,
+        the `input` as a call in place leaves it, `grad_<name>` for each wanted gradient, and for second
+        derivatives `second_<name>`, that of Σ grad · direction. An output of another shape or dtype than
+        `grad_output` ends the run there, and so does a gradient that autograd knows nothing of, which is
+        left out.
+
+    Raises:
+        InterfaceError: where something else than tensors is returned. Whatever the implementation raises.
+    """
+    written = (*UPDATED, *(INPLACE if case.keywords.get("inplace") else ()))
+    leaves = {name: t.detach().requires_grad_(name in case.wanted) for name, t in values.tensors.items()}
+    given = {name: _Copy.apply(t) if name in written else t for name, t in leaves.items()}
+    with _seeded(case.seed):
+        returned = call(*positional(given, signature), **case.keywords)
+    results = _named(returned, ("output", "indices") if case.keywords.get("return_indices") else ("output",))
+    aliases = [name for name, tensor in given.items() if share_memory(results["output"], tensor)]
+    results |= {name: given[name] for name in written if name in given}
+    results |= _gradients(case, values, leaves, results["output"])
+    return Run({name: value.detach() for name, value in results.items()}, aliases)
+
+
+def _gradients(case: Case, values: Values, leaves: dict[str, Tensor], output: Tensor) -> dict[str, Tensor]:
+    """Differentiate an output, and for second derivatives its gradients."""
+    incoming = values.grad_output
+    if incoming is None or output.shape != incoming.shape or output.dtype != incoming.dtype:
+        return {}
+    incoming = incoming.detach().requires_grad_(case.order == 2)
+    if not output.requires_grad:
+        return {}
+    sources = [leaves[name] for name in case.wanted]
+    grads = torch.autograd.grad(output, sources, incoming, create_graph=case.order == 2, allow_unused=True)
+    results = {f"grad_{n}": grad for n, grad in zip(case.wanted, grads, strict=True) if grad is not None}
+    if case.order == 2 and len(results) == len(grads):
+        directions = [values.directions[name] for name in case.wanted]
+        seconds = torch.autograd.grad(grads, [*sources, incoming], directions, materialize_grads=True)
+        names = [*case.wanted, "grad_output"]
+        results |= {f"second_{name}": second for name, second in zip(names, seconds, strict=True)}
+    return results
+
+
+class _Copy(torch.autograd.Function):
+    """A copy with the same strides, which may be written into where a leaf may not."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        storage = copy(tensor.untyped_storage())
+        empty = torch.empty(0, dtype=tensor.dtype)
+        return empty.set_(storage, tensor.storage_offset(), tensor.shape, tensor.stride())
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> Tensor:
+        return grad_output
+
+
+@contextmanager
+def _seeded(seed: int | None) -> Iterator[None]:
+    """Seed torch's generator for the block, where there is a seed."""
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        yield
+
+
+def share_memory(a: Tensor, b: Tensor) -> bool:
+    """Tell whether two tensors lie in the same memory; empty ones lie nowhere."""
+    where = a.untyped_storage().data_ptr()
+    return where != 0 and where == b.untyped_storage().data_ptr()
+
+
+def positional(tensors: dict[str, Tensor], signature: tuple[str, ...]) -> list[Tensor | None]:
+    """Return the tensors in torch's order, None for one that is absent between others.
+
+    Those absent at the end are left out, but for the running statistics, for which torch has no default.
+    """
+    names = list(signature)
+    while names and names[-1] not in tensors and names[-1] not in UPDATED:
+        names.pop()
+    return [tensors.get(name) for name in names]
+
+
+def _named(returned: Any, names: tuple[str, ...]) -> dict[str, Tensor]:
+    """Return the results of a call by name.
+
+    Raises:
+        InterfaceError: it returned something else than a tensor, or than a tuple of tensors for two names.
+    """
+    if isinstance(returned, Tensor):  # of several, those that are missing are a difference
+        return {names[0]: returned}
+    several = isinstance(returned, tuple) and 1 < len(returned) == len(names)
+    if several and all(isinstance(each, Tensor) for each in returned):
+        return dict(zip(names, returned, strict=True))
+    expected = "a tensor" if len(names) == 1 else f"a tuple of the tensors {', '.join(names)}"
+    raise InterfaceError(f"expected {expected} to be returned, got {describe_returned(returned)}")
+
+
+def describe_returned(returned: Any) -> str:
+    """Return the name of a value's type, and of the types within a tuple or a list."""
+    kind = type(returned).__name__
+    if not isinstance(returned, (tuple, list)):
+        return kind
+    within = [type(each).__name__ for each in returned]
+    return f"a {kind} of {', '.join(within)}" if within else f"an empty {kind}"

@@ -1,0 +1,103 @@
+"""dropout and dropout2d: how their cases are drawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+from scratch_conv.parity.cases.case import Case
+from scratch_conv.parity.cases.claims import FLOATS, Supports
+from scratch_conv.parity.cases.drawing import (
+    Draw,
+    draw_arrays,
+    draw_batch,
+    draw_dtype,
+    draw_inplace,
+    draw_kind,
+    draw_shape,
+    draw_wanted,
+    given_arguments,
+)
+from scratch_conv.parity.operators.sums import SumOfProducts
+
+_DEFAULTS = {"p": 0.5, "training": True, "inplace": False}
+_SEEDS = st.integers(0, 2**16 - 1)
+
+
+class Dropout(SumOfProducts):
+    """torch.nn.functional.dropout, called with a seed: whoever draws torch's random numbers keeps the same.
+
+    A result is one product with a scale 1 / (1 - p) that is itself rounded: two roundings, where it is kept.
+    The mask follows the strides, in whose order torch draws it. In evaluation and for p = 0 torch returns the
+    input itself.
+    """
+
+    name = "dropout"
+    batched_axes = 2
+    signature = ("input",)
+    arguments = tuple(_DEFAULTS)
+    defaults = _DEFAULTS
+    dtypes = FLOATS
+    linear = frozenset(signature)
+    follows_strides = True
+    trains = True
+
+    def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
+        """Draw calls that torch accepts."""
+        return _cases(self.name, supports)
+
+    def invalid_cases(self, supports: Supports) -> st.SearchStrategy[Case]:
+        """Draw calls that differ from an accepted one in one argument."""
+        return _invalid_cases(self.name, supports)
+
+    def constructor(self, tensors: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments of torch.nn.Dropout or Dropout2d; training is set by the module's mode."""
+        return {name: value for name, value in arguments.items() if name != "training"}
+
+    def roundings(self, result: str, count: Tensor, case: Case) -> Tensor:
+        """Return two where a value is kept, none where it is dropped or nothing is done."""
+        done = case.keywords.get("training", True) and case.keywords.get("p", 0.5) > 0
+        return 2.0 * (count > 0) if done else torch.zeros_like(count)
+
+    def divides(self, case: Case) -> bool:
+        """Tell whether 1 / (1 - p) is not a power of two."""
+        return case.keywords.get("p", 0.5) not in (0.0, 0.5, 0.75, 1.0)
+
+
+class Dropout2d(Dropout):
+    """torch.nn.functional.dropout2d, which drops whole channels; else as `Dropout`."""
+
+    name = "dropout2d"
+    batched_axes = 4
+
+
+@st.composite
+def _cases(draw: Draw, like: str, supports: Supports) -> Case:
+    dtype = draw_dtype(draw, supports, FLOATS)
+    if like == "dropout2d":
+        shape = (*draw_batch(draw, supports), *(draw(st.integers(1, 4)) for _ in range(3)))
+    else:
+        shape = draw_shape(draw, supports, 2, 4, 6)
+    arrays, grad_output = draw_arrays(draw, supports, {"input": shape}, draw_kind(draw, supports, dtype))
+    wanted, order = draw_wanted(draw, supports, ("input",))
+    arguments: dict[str, Any] = dict(_DEFAULTS)
+    if supports.takes("p"):
+        arguments["p"] = draw(st.sampled_from((0.5, 0.2, 0.0, 1.0, 0.75, 0.9)))
+    if supports.takes("training"):
+        arguments["training"] = draw(st.booleans())
+    given = given_arguments(arguments, _DEFAULTS)
+    case = Case(like, arrays, given, dtype, wanted, grad_output, order, draw(_SEEDS))
+    return draw_inplace(draw, supports, case)
+
+
+@st.composite
+def _invalid_cases(draw: Draw, like: str, supports: Supports) -> Case:
+    case: Case = draw(_cases(like, supports))
+    changes = [case.changed(p=bad) for bad in (1.5, -0.1, -1, 2, float("nan"), "half")]
+    if like == "dropout2d":
+        changes += [case.reshaped("input", (4,)).changed(training=True, p=0.25)]
+    invalid: Case = draw(st.sampled_from(changes))
+    return invalid

@@ -1,0 +1,162 @@
+"""What is known of an operator: how its cases are drawn and how far a result may lie from torch's."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+from scratch_conv.parity.cases.case import Case
+from scratch_conv.parity.cases.claims import Supports
+from scratch_conv.parity.judging.run import Call, Values
+from scratch_conv.parity.operators.rounding import accumulator_of, stored_bound
+
+
+@dataclass
+class Bound:
+    """How far one result may lie from the reference.
+
+    Attributes:
+        allowed: the greatest distance, elementwise, float64.
+        overflow: where partial sums can overflow in one order of summation and not in another.
+    """
+
+    allowed: Tensor
+    overflow: Tensor
+
+
+class Operator(ABC):
+    """An operator of torch.nn.functional.
+
+    Attributes:
+        name: its name in torch.nn.functional.
+        signature: the names of its tensors, in torch's order.
+        arguments: the names of its other arguments.
+        defaults: the values of the arguments that torch's function has defaults for; a stride of None is the
+            kernel_size.
+        implied: the names of arguments that a candidate may lack though torch's differ from call to call: it
+            is called for one value of them.
+        inputs: the names of the tensors that a layer is called with; it holds the others.
+        constructed: the names of the tensors that a layer's constructor is given.
+        batched_axes: how many axes an input has at least that is a batch.
+        narrow: the dtypes in which torch itself accumulates without widening them first; a candidate that is
+            no worse than torch passes there.
+        dtypes: the dtypes that torch takes on a CPU.
+        follows_strides: whether the values depend on the strides, in whose order random numbers are drawn.
+        trains: whether torch's function trains unless it is told not to.
+        signed_zeros: whether the sign of a zero in the output is compared: where values are copied.
+    """
+
+    name: ClassVar[str]
+    signature: ClassVar[tuple[str, ...]]
+    arguments: ClassVar[tuple[str, ...]]
+    defaults: ClassVar[dict[str, Any]] = {}
+    implied: ClassVar[frozenset[str]] = frozenset()
+    inputs: ClassVar[tuple[str, ...]] = ("input",)
+    constructed: ClassVar[frozenset[str]] = frozenset()
+    batched_axes: ClassVar[int] = 4
+    dtypes: ClassVar[tuple[str, ...]]
+    follows_strides: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
+    signed_zeros: ClassVar[bool] = False
+    narrow: ClassVar[frozenset[str]] = frozenset({"float16", "bfloat16"})
+
+    @property
+    def reference(self) -> Call:
+        """Torch's own implementation."""
+        function: Call = getattr(torch.nn.functional, self.name)
+        return function
+
+    @property
+    def definition(self) -> Call:
+        """What is right: called with tensors of float64, complex128 or integers. Torch's own, mostly."""
+        return self.reference
+
+    @property
+    def other_ways(self) -> tuple[Call, ...]:
+        """What else is right where infinities and NaN are in play, besides each of torch's own paths."""
+        return ()
+
+    @property
+    def code(self) -> str:
+        """Torch's own implementation as code, where torch.nn.functional is F."""
+        return f"F.{self.name}"
+
+    @abstractmethod
+    def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
+        """Draw calls that torch accepts."""
+
+    @abstractmethod
+    def invalid_cases(self, supports: Supports) -> st.SearchStrategy[Case]:
+        """Draw calls most of which torch refuses."""
+
+    @abstractmethod
+    def constructor(self, tensors: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return the keyword arguments that construct the layer of torch.nn for a call with these."""
+
+    @abstractmethod
+    def bounds(self, case: Case, values: Values, results: dict[str, Tensor]) -> dict[str, Bound]:
+        """Return how far each of a candidate's results may lie from the reference's.
+
+        Arguments:
+            case: the call.
+            values: its tensors in float64 or complex128.
+            results: the reference's results in that precision.
+        """
+
+
+class Picking(Operator):
+    """An operator whose results are elements of its tensors or zero, hence exact."""
+
+    def bounds(self, case: Case, values: Values, results: dict[str, Tensor]) -> dict[str, Bound]:
+        """Return no room at all.
+
+        Arguments:
+            case: the call.
+            values: its tensors in float64 or complex128.
+            results: the reference's results in that precision.
+        """
+        return {name: exact(value) for name, value in results.items()}
+
+
+def exact(value: Tensor) -> Bound:
+    """Return the bound of a result that has to be equal."""
+    return Bound(torch.zeros(value.shape, dtype=torch.float64), torch.zeros(value.shape, dtype=torch.bool))
+
+
+def greatest(tensor: Tensor | None) -> float:
+    """Return the greatest finite absolute value; 0 where there is none."""
+    if tensor is None or not tensor.numel():
+        return 0.0
+    return float(tensor.abs().nan_to_num(0.0, 0.0).max())
+
+
+def unbound_derivatives(bounds: dict[str, Tensor]) -> None:
+    """Make the bounds of gradients and of their derivatives infinite: partial products may overflow."""
+    for name, bound in bounds.items():
+        if name.startswith(("grad_", "second_")):
+            bounds[name] = torch.full_like(bound, torch.inf)
+
+
+def derived_bounds(
+    results: dict[str, Tensor], dtype: torch.dtype, errors: Callable[[torch.dtype], dict[str, Tensor]]
+) -> dict[str, Bound]:
+    """Return the bounds of results whose errors are known as a function of the precision.
+
+    Arguments:
+        results: the reference's results, in float64.
+        dtype: the precision of the computation that is judged.
+        errors: returns the bound of each result's error, given the dtype of the computation.
+    """
+    own, reference = errors(accumulator_of(dtype)), errors(torch.float64)
+    bounds = {}
+    for name, value in results.items():
+        stored = 3 if name.startswith("second_") else 1
+        allowed = stored_bound(value, own[name], reference[name], dtype, stored)
+        bounds[name] = Bound(allowed, value.isfinite() & (value.abs() + allowed > torch.finfo(dtype).max))
+    return bounds

@@ -1,0 +1,66 @@
+"""What `check` has to say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from scratch_conv.parity.cases.case import Case
+from scratch_conv.parity.judging.compare import Difference
+from scratch_conv.parity.reporting.reproduction import side_by_side
+
+
+@dataclass
+class Report:
+    """The outcome of a check.
+
+    Attributes:
+        candidate: the name of what was checked.
+        like: the operator it was compared with.
+        examples: how many cases were compared.
+        seed: the seed that draws the same cases again.
+        share: the worst error as a share of the bound, over the cases that passed.
+        seconds: how long it took.
+        counterexample: the smallest failing case, or None.
+        differences: what differs on it.
+        diagnosis: lines that name the pattern of the difference and the classic faults that would explain it.
+        code: what to paste to see it again.
+        left_out: what was not drawn, each line with its reason.
+        notes: how the candidate was called, where that is not plain.
+    """
+
+    candidate: str
+    like: str
+    examples: int
+    seed: int
+    share: float = 0.0
+    seconds: float = 0.0
+    counterexample: Case | None = None
+    differences: list[Difference] = field(default_factory=list)
+    diagnosis: list[str] = field(default_factory=list)
+    code: str = ""
+    left_out: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        """Whether no case failed."""
+        return self.counterexample is None
+
+    @property
+    def tested(self) -> bool:
+        """Whether the candidate could be called and its results found."""
+        return all(each.what != "interface" for each in self.differences)
+
+    def __str__(self) -> str:
+        head = f"{self.candidate} like {self.like}: {self.examples} examples, seed {self.seed}"
+        left_out = [f"  left out: {line}" for line in self.left_out]
+        left_out += [f"  note: {line}" for line in self.notes]
+        if self.counterexample is None:
+            worst = f"worst error {self.share:.3g} of the bound"
+            return "\n".join([f"{head}: equal to torch ({worst}, {self.seconds:.1f} s)", *left_out])
+        verdict = "differs from torch" if self.tested else "could not be tested"
+        parts = [f"{head}: {verdict}", *left_out, f"smallest case: {self.counterexample}"]
+        parts += [f"  {each.message}" for each in self.differences]
+        parts += [f"  diagnosis: {line}" for line in self.diagnosis]
+        parts += [text for text in map(side_by_side, self.differences) if text]
+        return "\n".join([*parts, "", self.code])

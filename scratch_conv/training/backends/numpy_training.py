@@ -1,0 +1,114 @@
+"""One training run in NumPy alone: a plain loop over batches. The network knows nothing of torch.
+
+torch shuffles and augments here, as it does for the other backends, so that all see the same batches.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from scratch_conv.kernels.windows import Array
+from scratch_conv.layers import SGD, Adam, Layer, Softmax, SoftmaxCrossEntropy
+from scratch_conv.training.backends.job import Job, Outcome, epochs
+from scratch_conv.training.backends.numpy_checkpoints import load_checkpoint, save_checkpoint
+from scratch_conv.training.backends.torch_training import Batches, initial_network
+from scratch_conv.training.backends.translation import from_torch
+from scratch_conv.training.data.images import Pictures
+from scratch_conv.training.reporting.recording import Display, History, peak_memory_bytes
+from scratch_conv.training.settings import MOMENTUM, Settings
+
+_DTYPES = {"32": torch.float32, "64-true": torch.float64}
+
+
+def run(job: Job) -> None:
+    """Train, from the last checkpoint on where there is one, and leave the result at `job.result`.
+
+    A job in NumPy is a whole run: what varies torch (steps, threads, onednn) does not concern it.
+    """
+    settings, pictures = job.settings, Pictures.load(job.pictures)
+    batches = Batches(pictures, settings)
+    network = from_torch(initial_network(settings, pictures).to(_DTYPES[settings.precision]))
+    trainer = Trainer(network, settings, batches, Display(job.title))
+    trainer.train(job.folder)
+    images = batches.normalise(torch.from_numpy(pictures.test[0][pictures.samples()]), trainer.dtype)
+    predictions = Softmax().forward(network.eval().forward(images.numpy()))
+    Outcome(
+        **vars(trainer.history),
+        parameters=sum(parameter.size for parameter in network.parameters.values()),
+        predictions=torch.from_numpy(predictions),
+        weights={name: torch.from_numpy(array) for name, array in network.state.items()},
+    ).save(job.result)
+
+
+class Trainer:
+    """A network on its way through the epochs.
+
+    Attributes:
+        history: the figures so far.
+    """
+
+    def __init__(self, network: Layer, settings: Settings, batches: Batches, display: Display) -> None:
+        self.network, self.settings, self.batches, self.display = network, settings, batches, display
+        self.loss, self.optimizer = SoftmaxCrossEntropy(), _optimizer(network, settings)
+        self.dtype, self.history = _DTYPES[settings.precision], History()
+
+    def train(self, folder: Path) -> None:
+        """Go on from the last checkpoint in a folder that can be read, or begin; keep those of two epochs."""
+        self.history = load_checkpoint(folder, self.network, self.optimizer) or self.history
+        steps = math.ceil(len(self.batches.pictures.train[1]) / self.settings.batch_size)
+        self.display.start(self.settings.epochs * steps, len(self.history.step_losses))
+        try:
+            for epoch in range(len(self.history.train_loss), self.settings.epochs):
+                self.train_epoch(epoch)
+                self.test()
+                self.history.peak_memory_bytes = max(self.history.peak_memory_bytes, peak_memory_bytes())
+                self.display.finish_epoch(self.settings.epochs, self.history)
+                save_checkpoint(folder / f"epoch={epoch}.npz", self.network, self.optimizer, self.history)
+                for path in epochs(folder)[:-2]:
+                    path.unlink()
+        finally:
+            self.display.stop()
+
+    def train_epoch(self, epoch: int) -> None:
+        """Take a step for each training batch."""
+        began, losses, sizes = time.perf_counter(), [], []
+        self.network.train()
+        for images, labels in self._training_batches(epoch):
+            loss = float(self.loss.forward(self.network.forward(images), labels))
+            self.network.backward(self.loss.backward())
+            self.optimizer.step()
+            losses.append(loss)
+            sizes.append(len(labels))
+            self.display.step(loss)
+        self.history.seconds_per_epoch.append(time.perf_counter() - began)
+        self.history.step_losses += losses
+        self.history.train_loss.append(float(np.average(losses, weights=sizes)))
+
+    def test(self) -> None:
+        """Measure loss and accuracy on the test pictures."""
+        loss, right, count = 0.0, 0, len(self.batches.pictures.test[1])
+        self.network.eval()
+        for images, labels in self.batches.val_dataloader():
+            scores = self.network.forward(self.batches.normalise(images, self.dtype).numpy())
+            loss += float(self.loss.forward(scores, labels.numpy())) * len(labels)
+            right += int((scores.argmax(axis=1) == labels.numpy()).sum())
+        self.history.test_loss.append(loss / count)
+        self.history.test_accuracy.append(right / count)
+
+    def _training_batches(self, epoch: int) -> Iterator[tuple[Array, Array]]:
+        """Give the batches of an epoch, which are those of the other backends."""
+        loader = self.batches.train_dataloader()
+        loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]  # a DistributedSampler's
+        for step, (images, labels) in enumerate(loader, len(self.history.step_losses)):
+            augmented = self.batches.augmented(images, step)
+            yield self.batches.normalise(augmented, self.dtype).numpy(), labels.numpy()
+
+
+def _optimizer(network: Layer, settings: Settings) -> SGD | Adam:
+    if settings.optimizer == "adam":
+        return Adam(network, settings.lr)
+    return SGD(network, settings.lr, MOMENTUM)

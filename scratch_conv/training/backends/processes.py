@@ -1,0 +1,57 @@
+"""Runs in fresh interpreters, so that one backend's memory and threads are not another's."""
+
+import os
+import subprocess
+import sys
+import threading
+
+from scratch_conv.training.backends.job import Job, Outcome
+
+
+class RunError(RuntimeError):
+    """A run's process ended without a result."""
+
+
+def run_apart(job: Job) -> Outcome:
+    """Do a job in a process of its own, whose progress shows on this terminal.
+
+    Raises:
+        RunError: the process ended without a result; what it had to say, it has said on stderr.
+    """
+    command = [sys.executable, "-m", "scratch_conv.training.backends.processes", job.to_json()]
+    # In a session of its own it hears no Ctrl-C. Its one sign to stop is the end of its standard input, which
+    # comes in every case: when this block is left, and when this process is killed.
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as child:
+        assert child.stdin is not None
+        try:
+            status = child.wait()
+        finally:
+            child.stdin.close()
+            child.wait()  # after a Ctrl-C, so that its last words come before ours
+    outcome = Outcome.load(job.result) if status == 0 else None
+    if outcome is None:
+        raise RunError(f"{job.title}: the training process ended with status {status}, without a result")
+    return outcome
+
+
+def main() -> None:
+    """Do the job given as the one argument."""
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
+    job = Job.from_json(sys.argv[1])
+    if job.backend == "numpy":
+        from scratch_conv.training.backends.numpy_training import run
+    else:
+        from scratch_conv.training.backends.torch_training import run
+    run(job)
+
+
+def _stop_with_parent() -> None:
+    # Not sys.stdin.read(): its buffer, locked by this thread for good, would trip the interpreter's own end.
+    os.read(sys.stdin.fileno(), 1)
+    if os.isatty(1):
+        os.write(1, b"\r\x1b[2K\x1b[?25h")  # erase the live bar, which hides the cursor, and show it again
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

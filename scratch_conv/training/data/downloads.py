@@ -1,0 +1,114 @@
+"""CIFAR-10, MNIST and FashionMNIST, read and if need be downloaded by torchvision."""
+
+import contextlib
+import io
+import os
+import socket
+import threading
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torchvision import datasets
+
+from scratch_conv.training.data.images import Split
+from scratch_conv.training.settings import InputError
+
+READERS: dict[str, Any] = {
+    "cifar10": datasets.CIFAR10,
+    "mnist": datasets.MNIST,
+    "fashion-mnist": datasets.FashionMNIST,
+}
+PATIENCE = 5.0  # seconds a server may stay silent before it counts as out of reach
+
+
+class DownloadError(InputError):
+    """A data set has to be downloaded, and cannot be.
+
+    Attributes:
+        cause: why, without what the message adds: where else it may come from.
+    """
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(f"{cause}; name a folder that holds it by --data-dir")
+        self.cause = cause
+
+
+def cache_folder() -> Path:
+    """Name the folder for downloads and decoded pictures: scratch_conv in XDG_CACHE_HOME or ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scratch_conv"
+
+
+def read_published(dataset: str, root: Path, *, download: bool) -> tuple[tuple[str, ...], Split, Split]:
+    """Read a data set that lies in `root` in torchvision's layout, or is put there first.
+
+    Returns:
+        The names of the classes, what is for training, and what is for testing.
+
+    Raises:
+        InputError: it is not there, or cannot be read.
+        DownloadError: it is not there, and cannot be downloaded.
+    """
+    reader = READERS[dataset]
+    try:
+        return _read(reader, root)
+    except RuntimeError as error:  # torchvision's way to say that a file is missing or not what it should be
+        if not download:
+            raise InputError(
+                f"--data-dir {root}: holds neither train/ and test/ folders nor a whole {dataset}"
+                " in torchvision's layout"
+            ) from error
+    except Exception as error:  # a damaged file can fail in any way
+        raise InputError(f"{dataset} in {root} cannot be read: {type(error).__name__}: {error}") from error
+    _download(dataset, root)
+    return _read(reader, root)
+
+
+def _read(reader: Any, root: Path) -> tuple[tuple[str, ...], Split, Split]:
+    train, test = reader(root, train=True), reader(root, train=False)
+    return tuple(train.classes), _split(train), _split(test)
+
+
+def _split(source: Any) -> Split:
+    images = np.asarray(source.data)  # (N, H, W, C), or (N, H, W) where there is one channel
+    images = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(images), np.asarray(source.targets, np.int64)
+
+
+def _download(dataset: str, root: Path) -> None:
+    reader = READERS[dataset]
+    if not _answers(reader.url if dataset == "cifar10" else reader.mirrors[0]):
+        raise DownloadError(f"{dataset} cannot be downloaded (its server is out of reach)")
+    # torchvision prints what it downloads from where; its progress bar goes to stderr, and stays.
+    with contextlib.redirect_stdout(io.StringIO()), _socket_timeout(PATIENCE):
+        try:
+            reader(root, train=True, download=True)
+        except (OSError, RuntimeError) as error:
+            raise DownloadError(f"{dataset} cannot be downloaded ({error})") from error
+
+
+def _answers(url: str) -> bool:
+    """Whether a server can be reached, decided within `PATIENCE` seconds."""
+    answers: list[int] = []
+
+    def knock() -> None:
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=PATIENCE) as response:
+            answers.append(response.status)
+
+    # In a thread that is left behind: looking up a name has no timeout of its own.
+    thread = threading.Thread(target=knock, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    return bool(answers)
+
+
+@contextlib.contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

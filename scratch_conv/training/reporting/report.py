@@ -1,0 +1,174 @@
+"""What a finished run leaves in its folder and on the screen."""
+
+import base64
+import csv
+import io
+import json
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from rich.console import Console
+from rich.table import Table
+
+from scratch_conv import __version__
+from scratch_conv.layers.saving import replacing
+from scratch_conv.training.backends.job import Outcome
+from scratch_conv.training.comparison import Drift
+from scratch_conv.training.data.images import Pictures
+from scratch_conv.training.reporting import figures
+from scratch_conv.training.settings import Settings
+
+Row = tuple[str, ...]  # what is measured, the figure of each backend, and how it compares with the first
+
+
+def write_report(
+    out: Path, settings: Settings, pictures: Pictures, outcomes: Mapping[str, Outcome], drift: Drift | None
+) -> None:
+    """Write summary.json, metrics.csv, the figures as PNG, and report.html, which shows all of them."""
+    _write(out / "summary.json", _json(_summary(settings, pictures, outcomes, drift)))
+    _write(out / "metrics.csv", _metrics(outcomes))
+    drawings = {"curves": figures.curves(outcomes), "filters": figures.filters(outcomes)}
+    drawings["predictions"] = figures.predictions(pictures, outcomes)
+    if drift:
+        drawings["drift"] = figures.drift(drift)
+    for name, png in drawings.items():
+        with replacing(out / f"{name}.png") as file:
+            file.write(png)
+    templates = Environment(
+        loader=PackageLoader("scratch_conv.training", "."), autoescape=True, undefined=StrictUndefined
+    )
+    page = templates.get_template("report.html.jinja").render(
+        options=settings.options(),
+        pictures=pictures,
+        names=list(outcomes),
+        headings=_headings(outcomes),
+        rows=_rows(outcomes),
+        drift=drift,
+        drift_rows=_drift_rows(drift) if drift else [],
+        steps=_steps(drift) if drift else 0,
+        figures={name: base64.b64encode(png).decode() for name, png in drawings.items()},
+        versions=_versions(),
+        written=f"{datetime.now():%Y-%m-%d %H:%M}",
+    )
+    _write(out / "report.html", page)
+
+
+def _json(value: Any) -> str:
+    """Write JSON; a number that is none, as a run that diverged leaves it, becomes null."""
+    finite = json.loads(json.dumps(value), parse_constant=lambda _: None)
+    return json.dumps(finite, indent=2) + "\n"
+
+
+def print_tables(console: Console, outcomes: Mapping[str, Outcome], drift: Drift | None) -> None:
+    """Show the figures of each backend and, where there are several, how they compare."""
+    table = Table("")
+    for heading in _headings(outcomes):
+        table.add_column(heading, justify="right")
+    for row in _rows(outcomes):
+        table.add_row(*row)
+    console.print(table)
+    if drift:
+        table = Table("", f"largest relative loss difference to torch in {_steps(drift)} steps")
+        for row in _drift_rows(drift):
+            table.add_row(*row)
+        console.print(table)
+
+
+def _headings(outcomes: Mapping[str, Outcome]) -> list[str]:
+    """Name the columns: the backends, and their ratios to the first."""
+    first, *others = outcomes
+    return [first, *others, *(f"{name} / {first}" for name in others)]
+
+
+def _steps(drift: Drift) -> int:
+    return len(next(iter(drift.backends.values())))
+
+
+def _rows(outcomes: Mapping[str, Outcome]) -> list[Row]:
+    """One row for each figure: its name, its value for each backend, and their ratios to the first."""
+    measures: list[tuple[str, Callable[[Outcome], float], str]] = [
+        ("test accuracy", lambda outcome: outcome.test_accuracy[-1], ".2%"),
+        ("test loss", lambda outcome: outcome.test_loss[-1], ".4f"),
+        ("training loss", lambda outcome: outcome.train_loss[-1], ".4f"),
+        ("seconds an epoch", lambda outcome: mean(outcome.seconds_per_epoch), ".2f"),
+        ("peak memory, MB", lambda outcome: outcome.peak_memory_bytes / 1e6, ",.0f"),
+        ("parameters", lambda outcome: outcome.parameters, ","),
+    ]
+    rows = []
+    for name, measure, form in measures:
+        values = [measure(outcome) for outcome in outcomes.values()]
+        ratios = [f"{value / values[0]:.3f}" if values[0] else "-" for value in values[1:]]
+        rows.append((name, *(format(value, form) for value in values), *ratios))
+    return rows
+
+
+def _drift_rows(drift: Drift) -> list[Row]:
+    rows: list[Row] = []
+    for name, differences in drift.backends.items():
+        verdict, most = "", float(np.max(differences))
+        if drift.bound is not None:
+            verdict = f", {'within' if most <= drift.bound else 'NOT within'} the bound of {drift.bound:.0e}"
+        rows.append((name, f"{most:.1e}{verdict}"))
+    return rows + [(title, f"{np.max(differences):.1e}") for title, differences in drift.yardsticks.items()]
+
+
+def _summary(
+    settings: Settings, pictures: Pictures, outcomes: Mapping[str, Outcome], drift: Drift | None
+) -> dict[str, Any]:
+    shown = (
+        "test_accuracy",
+        "test_loss",
+        "train_loss",
+        "seconds_per_epoch",
+        "peak_memory_bytes",
+        "parameters",
+    )
+    return {
+        "dataset": settings.dataset,
+        "model": settings.model,
+        "epochs": settings.epochs,
+        "seed": settings.seed,
+        "backends": {
+            name: {key: getattr(outcome, key) for key in shown} for name, outcome in outcomes.items()
+        },
+        "data": {
+            "source": pictures.source,
+            "classes": pictures.classes,
+            "train": len(pictures.train[1]),
+            "test": len(pictures.test[1]),
+        },
+        "settings": asdict(settings),
+        "drift": drift and {**asdict(drift), "within_bound": drift.within_bound},
+        "versions": _versions(),
+    }
+
+
+def _metrics(outcomes: Mapping[str, Outcome]) -> str:
+    """Make the table of all epochs: a line for each backend and epoch."""
+    columns = ("train_loss", "test_loss", "test_accuracy", "seconds_per_epoch")
+    lines = io.StringIO()
+    writer = csv.writer(lines)
+    writer.writerow(["backend", "epoch", *columns])
+    for name, outcome in outcomes.items():
+        figures_by_epoch = zip(*(getattr(outcome, column) for column in columns), strict=True)
+        writer.writerows([name, epoch, *values] for epoch, values in enumerate(figures_by_epoch, 1))
+    return lines.getvalue()
+
+
+def _versions() -> dict[str, str]:
+    packages = ("numpy", "torch", "torchvision", "lightning")
+    ours = {"scratch_conv": __version__, "python": platform.python_version()}
+    return ours | {package: version(package) for package in packages}
+
+
+def _write(path: Path, text: str) -> None:
+    with replacing(path) as file:
+        file.write(text.encode())
