@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["Case", "Report", "Supports", "assert_parity", "cases", "check"]
 
 _MODULES = {
-    "Case": "case",
-    "Report": "report",
-    "Supports": "supports",
+    "Case": "cases.case",
+    "Report": "reporting.report",
+    "Supports": "cases.claims",
     "assert_parity": "asserting",
     "cases": "asserting",
     "check": "checking",
