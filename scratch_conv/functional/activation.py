@@ -64,7 +64,7 @@ def softmax(
 def log_softmax(
     input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: torch.dtype | None = None
 ) -> Tensor:
-    """Give the logarithm of softmax, as `torch.nn.functional.log_softmax` does.
+    """Return the logarithm of softmax, as `torch.nn.functional.log_softmax` does.
 
     Args, Returns and Raises are those of `softmax`; the result is input - log Σ exp(input).
     """

@@ -19,13 +19,13 @@ _DTYPES = {
 
 
 def pair(function: str, name: str, value: Any) -> Pair:
-    """Give an int, or a sequence of one or two ints, as two; raises what `integers` does."""
+    """Return an int, or a sequence of one or two ints, as two; raises what `integers` does."""
     first, last = integers(function, name, value, 2)
     return first, last
 
 
 def integers(function: str, name: str, value: Any, count: int) -> tuple[int, ...]:
-    """Give an int, or a sequence of one or `count` ints, as `count` of them.
+    """Return an int, or a sequence of one or `count` ints, as `count` of them.
 
     Raises:
         TypeError: for anything else but ints and sequences.
@@ -42,7 +42,7 @@ def integers(function: str, name: str, value: Any, count: int) -> tuple[int, ...
 
 
 def integer(function: str, name: str, value: Any) -> int:
-    """Give an integer as one: Python's, NumPy's, a symbolic one, or a tensor of one element.
+    """Return an integer as one: Python's, NumPy's, a symbolic one, or a tensor of one element.
 
     Raises:
         TypeError: for anything else, bool and float included.
@@ -60,7 +60,7 @@ def integer(function: str, name: str, value: Any) -> int:
 
 
 def dimension(function: str, name: str, value: Any, count: int) -> int:
-    """Give a dimension of a tensor that has `count` of them, counted from the front.
+    """Return a dimension of a tensor that has `count` of them, counted from the front.
 
     Raises:
         TypeError: it is not an integer.
@@ -76,7 +76,7 @@ def dimension(function: str, name: str, value: Any, count: int) -> int:
 
 
 def number(function: str, name: str, value: Any) -> float:
-    """Give a number as a float: Python's, NumPy's, or a tensor of one element.
+    """Return a number as a float: Python's, NumPy's, or a tensor of one element.
 
     Raises:
         TypeError: for anything else.
@@ -92,7 +92,7 @@ def number(function: str, name: str, value: Any) -> float:
 
 
 def boolean(function: str, name: str, value: Any) -> bool:
-    """Give a bool as it is.
+    """Return a bool as it is.
 
     Raises:
         TypeError: for anything else.

@@ -39,7 +39,7 @@ def warn(message: str, stacklevel: int) -> None:
 
 
 def reshaped(result: Tensor, shape: Sequence[int]) -> Tensor:
-    """Give a result that nobody else holds another shape, without making it a view.
+    """Return a result that nobody else holds in another shape, without making it a view.
 
     Torch's own layers give no views either, which may not be detached in place, nor written to after no_grad.
     """
@@ -48,5 +48,5 @@ def reshaped(result: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def size_of(tensor: Tensor) -> list[int]:
-    """Give a tensor's shape as messages print it."""
+    """Return a tensor's shape as messages print it."""
     return list(tensor.shape)

@@ -22,7 +22,7 @@ def conv1d(
     dilation: IntOrPair = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Convolve a batch of signals, as `torch.nn.functional.conv1d` does: `conv2d` on pictures of one row.
+    """Convolve a batch of signals, as `torch.nn.functional.conv1d` does: `conv2d` on images of one row.
 
     Args:
         input: (N, C, L), or (C, L) without a batch.
@@ -32,7 +32,7 @@ def conv1d(
         padding: zeros on each side; an int or a sequence of one, 'valid' (none), or 'same' (as many as keep
             the size; an uneven one goes to the end).
         dilation: distance between the kernel's taps; an int or a sequence of one.
-        groups: into how many groups of channels the convolution falls apart.
+        groups: the number of groups that the channels are split into, each convolved on its own.
 
     Returns:
         (N, O, OL) or (O, OL), with OL = floor((L + 2 padding - dilation (K - 1) - 1) / stride) + 1.
@@ -54,7 +54,7 @@ def conv2d(
     dilation: IntOrPair = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Convolve a batch of pictures (cross-correlation), as `torch.nn.functional.conv2d` does.
+    """Convolve a batch of images (cross-correlation), as `torch.nn.functional.conv2d` does.
 
     Args:
         input: (N, C, H, W), or (C, H, W) without a batch.
@@ -64,7 +64,7 @@ def conv2d(
         padding: zeros on each side, in pixels; one int or two, 'valid' (none), or 'same' (as many as
             keep the size; an uneven one goes to the end).
         dilation: distance between the kernel's taps, in pixels; one int or two.
-        groups: into how many groups of channels the convolution falls apart.
+        groups: the number of groups that the channels are split into, each convolved on its own.
 
     Returns:
         (N, O, OH, OW) or (O, OH, OW), with
@@ -101,7 +101,7 @@ def conv_transpose2d(
         padding: pixels that are cut off each side of the output; one int or two.
         output_padding: pixels that are added to the end of the output, fewer than the stride or the dilation;
             one int or two.
-        groups: into how many groups of channels the convolution falls apart.
+        groups: the number of groups that the channels are split into, each convolved on its own.
         dilation: distance between the kernel's taps, in pixels; one int or two.
 
     Returns:
@@ -170,7 +170,7 @@ def _convolve(
 def _convolve_rows(
     input: Tensor, weight: Tensor, bias: Any, stride: int, padding: Pair, dilation: int, groups: int
 ) -> Tensor:
-    """Convolve (N, C, L) as pictures (N, C, 1, L)."""
+    """Convolve (N, C, L) as images (N, C, 1, L)."""
     rows, kernel = input.contiguous().unsqueeze(2), weight.unsqueeze(2)
     geometry = (is_channels_last(rows, kernel), (1, stride), (0, 0, *padding), (1, dilation), groups)
     output = call(Conv2d, rows, kernel, bias, *geometry)
@@ -180,7 +180,7 @@ def _convolve_rows(
 def _padding(
     function: str, padding: Any, weight: Tensor, stride: tuple[int, ...], dilation: tuple[int, ...]
 ) -> tuple[Pair, ...]:
-    """Give the padding before and after each axis."""
+    """Return the padding before and after each axis."""
     if not isinstance(padding, str):
         return tuple((size, size) for size in arguments.integers(function, "padding", padding, len(stride)))
     if padding == "valid":

@@ -124,7 +124,7 @@ def transposed_size(function: str, input: Tensor, output_size: Pair) -> None:
 
 
 def as_input(input: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Give weight and bias the input's dtype, which another may be only where the batch is empty."""
+    """Return weight and bias in the input's dtype; another is allowed only where the batch is empty."""
     return weight.to(input.dtype), bias if bias is None else bias.to(input.dtype)
 
 

@@ -66,7 +66,7 @@ def batch_norm(
             _learn(running_var, variance, momentum, input.numel() // input.shape[1])
     else:
         output = call(BatchNormInference, pixels, weight, bias, running_mean, running_var, eps)
-    return _pictures(output, input)
+    return _with_shape_of(output, input)
 
 
 def _learn(running: Tensor, batch: Tensor, momentum: float, count: int) -> None:
@@ -79,7 +79,7 @@ def _learn(running: Tensor, batch: Tensor, momentum: float, count: int) -> None:
 
 
 def _channels_last(input: Tensor) -> bool:
-    """Tell whether torch's batch norm gives its output in channels_last."""
+    """Return whether torch's batch norm returns its output in channels_last."""
     return not input.is_contiguous() and suggest_memory_format(input) != torch.contiguous_format
 
 
@@ -91,7 +91,7 @@ def _pixels(input: Tensor) -> Tensor:
     return input.movedim(1, -1).reshape(-1).reshape(batch, math.prod(sizes), channels).mT
 
 
-def _pictures(pixels: Tensor, input: Tensor) -> Tensor:
+def _with_shape_of(pixels: Tensor, input: Tensor) -> Tensor:
     """View (N, C, L) as (N, C, *), with the strides of torch's batch norm of this input."""
     batch, channels, *sizes = input.shape
     if not _channels_last(input):

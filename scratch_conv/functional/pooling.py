@@ -151,7 +151,7 @@ def max_pool2d(
 
 
 def _adaptive_size(input: Tensor, output_size: Any) -> tuple[Any, ...]:
-    """Give the output's size, with the input's in place of None."""
+    """Return the output's size, with the input's in place of None."""
     sizes = (output_size, output_size) if isinstance(output_size, (int, torch.SymInt)) else output_size
     if isinstance(output_size, Sized) and input.dim() <= len(output_size):
         raise ValueError(
@@ -198,7 +198,7 @@ def _check_adaptive_avg_pool2d(input: Tensor, size: tuple[Any, ...]) -> None:
 
 
 def _stride(function: str, stride: Any, kernel_size: Pair) -> Pair:
-    """Give the stride, which is the kernel_size where it is left out."""
+    """Return the stride, which is the kernel_size where it is left out."""
     if stride is None or (isinstance(stride, (tuple, list)) and not stride):
         return kernel_size
     return arguments.pair(function, "stride", stride)
@@ -213,7 +213,7 @@ def _pooled_size(
     dilation: Pair,
     ceil_mode: bool,
 ) -> Pair:
-    """Give the output's size (OH, OW), or refuse what torch cannot pool."""
+    """Return the output's size (OH, OW), or refuse what torch cannot pool."""
     if input.dim() not in (3, 4):
         raise RuntimeError(
             f"{function}: non-empty 3D or 4D (batch mode) tensor expected for input, "

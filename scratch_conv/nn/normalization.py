@@ -7,7 +7,7 @@ from scratch_conv import functional
 
 
 class _BatchNorm(torch.nn.modules.batchnorm._BatchNorm):
-    """What the layers for pictures and for signals share: whose statistics are used and which are kept."""
+    """What the layers for images and for signals share: whose statistics are used and which are kept."""
 
     def forward(self, input: Tensor) -> Tensor:
         self._check_input_dim(input)  # type: ignore[no-untyped-call]
