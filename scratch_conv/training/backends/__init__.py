@@ -1,1 +1,1 @@
-"""How each backend trains."""
+"""How each backend trains, each run in a process of its own."""

@@ -10,7 +10,7 @@ from scratch_conv.kernels.windows import Array
 from scratch_conv.layers import SGD, Adam, Layer
 from scratch_conv.layers.saving import write_arrays
 from scratch_conv.training.backends.job import epochs
-from scratch_conv.training.reporting.recording import History
+from scratch_conv.training.backends.recording import History
 
 
 def save_checkpoint(path: Path, network: Layer, optimizer: SGD | Adam, history: History) -> None:

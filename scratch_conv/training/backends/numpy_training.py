@@ -15,10 +15,10 @@ from scratch_conv.kernels.windows import Array
 from scratch_conv.layers import SGD, Adam, Layer, Softmax, SoftmaxCrossEntropy
 from scratch_conv.training.backends.job import Job, Outcome, epochs
 from scratch_conv.training.backends.numpy_checkpoints import load_checkpoint, save_checkpoint
+from scratch_conv.training.backends.recording import Display, History, peak_memory_bytes
 from scratch_conv.training.backends.torch_training import Batches, initial_network
 from scratch_conv.training.backends.translation import from_torch
 from scratch_conv.training.data.images import Pictures
-from scratch_conv.training.reporting.recording import Display, History, peak_memory_bytes
 from scratch_conv.training.settings import MOMENTUM, Settings
 
 _DTYPES = {"32": torch.float32, "64-true": torch.float64}

@@ -16,9 +16,9 @@ from torchvision.transforms import v2
 from scratch_conv.swapping import swap
 from scratch_conv.training.backends.job import Job, Outcome
 from scratch_conv.training.backends.models import MODELS
+from scratch_conv.training.backends.recording import LiveProgress, Record
 from scratch_conv.training.backends.torch_checkpoints import AtomicCheckpointIO, each_epoch, last_readable
 from scratch_conv.training.data.images import Pictures
-from scratch_conv.training.reporting.recording import LiveProgress, Record
 from scratch_conv.training.settings import MOMENTUM, Settings
 
 Batch = tuple[Tensor, Tensor]  # images (N, C, H, W) and labels (N,)

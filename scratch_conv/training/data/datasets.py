@@ -6,8 +6,8 @@ from scratch_conv.training.data import lines
 from scratch_conv.training.data.downloads import cache_folder, read_published
 from scratch_conv.training.data.folders import read_folders
 from scratch_conv.training.data.images import STATISTICS, Pictures, test_share
-from scratch_conv.training.settings import DRAWN, InputError
 from scratch_conv.training.data.shapes import SHAPES, TEST_COUNT, TRAIN_COUNT, draw_shapes
+from scratch_conv.training.settings import DRAWN, InputError
 
 
 def resolve_dataset(dataset: str, data_dir: Path | None) -> str:

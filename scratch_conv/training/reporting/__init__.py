@@ -1,1 +1,1 @@
-"""What is kept and shown of a training."""
+"""What a finished comparison leaves: figures, tables, summary.json and report.html."""

@@ -1,0 +1,1 @@
+"""The data sets: drawn here, read from folders of images, or downloaded."""
