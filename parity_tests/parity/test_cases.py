@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scratch_conv.parity import Case, Supports, assert_parity, cases
-from scratch_conv.parity.cases.arrays import Array
-from scratch_conv.parity.cases.claims import parse_supports
-from scratch_conv.parity.cases.drawing import as_pair
+from scratch_conv.parity.drawing.arrays import Array
+from scratch_conv.parity.drawing.claims import parse_supports
+from scratch_conv.parity.drawing.strategies import as_pair
 from scratch_conv.parity.judging.expect import expect
 from scratch_conv.parity.judging.observe import same_bits
 from scratch_conv.parity.operators import OPERATORS

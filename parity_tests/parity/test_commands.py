@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import scratch_conv
-from scratch_conv.parity.cases.claims import DTYPES, FEATURES, OPERATOR_NAMES
 from scratch_conv.parity.catalogue import FAULTS
 from scratch_conv.parity.catalogue.sound import SOUND
+from scratch_conv.parity.drawing.claims import DTYPES, FEATURES, OPERATOR_NAMES
 from scratch_conv.parity.operators import OPERATORS
 
 ROOT = Path(scratch_conv.__file__).parent.parent

@@ -9,7 +9,7 @@ from hypothesis import given
 from torch import Tensor
 
 from scratch_conv.parity import Case, Supports, assert_parity, cases
-from scratch_conv.parity.cases.arrays import Array, Kind
+from scratch_conv.parity.drawing.arrays import Array, Kind
 from scratch_conv.parity.judging.compare import compare
 from scratch_conv.parity.operators.convolution.convolution import convolve_inside
 

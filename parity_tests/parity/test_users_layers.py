@@ -15,9 +15,9 @@ from torch import Tensor
 
 import scratch_conv
 from scratch_conv.parity import assert_parity, check
-from scratch_conv.parity.cases.arrays import Array
-from scratch_conv.parity.cases.case import Case
 from scratch_conv.parity.catalogue.sound import NumpyConvolution
+from scratch_conv.parity.drawing.arrays import Array
+from scratch_conv.parity.drawing.case import Case
 
 EXAMPLES = 80
 ROOT = Path(scratch_conv.__file__).parent.parent

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scratch_conv.parity.asserting import assert_parity, cases
-    from scratch_conv.parity.cases.case import Case
-    from scratch_conv.parity.cases.claims import Supports
     from scratch_conv.parity.checking import check
+    from scratch_conv.parity.drawing.case import Case
+    from scratch_conv.parity.drawing.claims import Supports
     from scratch_conv.parity.reporting.report import Report
 
 __all__ = ["Case", "Report", "Supports", "assert_parity", "cases", "check"]
 
 _MODULES = {
-    "Case": "cases.case",
+    "Case": "drawing.case",
     "Report": "reporting.report",
-    "Supports": "cases.claims",
+    "Supports": "drawing.claims",
     "assert_parity": "asserting",
     "cases": "asserting",
     "check": "checking",

@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from scratch_conv.parity.candidates.candidates import as_call
-from scratch_conv.parity.cases.case import Case
-from scratch_conv.parity.cases.claims import Claims, parse_supports
+from scratch_conv.parity.drawing.case import Case
+from scratch_conv.parity.drawing.claims import Claims, parse_supports
 from scratch_conv.parity.judging.compare import compare
 from scratch_conv.parity.operators import find_operator
 

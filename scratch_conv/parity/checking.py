@@ -14,8 +14,8 @@ from scratch_conv.parity.candidates.candidates import as_call, is_layer
 from scratch_conv.parity.candidates.interface import name_of
 from scratch_conv.parity.candidates.signatures import narrow
 from scratch_conv.parity.candidates.wiring import Wiring, find_wiring
-from scratch_conv.parity.cases.case import Case
-from scratch_conv.parity.cases.claims import FEATURES, Claims, Supports, parse_supports
+from scratch_conv.parity.drawing.case import Case
+from scratch_conv.parity.drawing.claims import FEATURES, Claims, Supports, parse_supports
 from scratch_conv.parity.judging.compare import Difference, Verdict, compare
 from scratch_conv.parity.judging.isolate import Isolated, LostError, can_isolate
 from scratch_conv.parity.operators import find_operator

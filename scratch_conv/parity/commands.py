@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scratch_conv.parity.cases.claims import DTYPES, FEATURES, OPERATOR_NAMES, claims_of
+from scratch_conv.parity.drawing.claims import DTYPES, FEATURES, OPERATOR_NAMES, claims_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -125,7 +125,7 @@ def _own_layers(console: Console, only: str | None, examples: int, seed: int, ou
     from rich.table import Table
 
     from scratch_conv import functional
-    from scratch_conv.parity.cases.claims import Supports
+    from scratch_conv.parity.drawing.claims import Supports
     from scratch_conv.parity.operators import OPERATORS
 
     claims = Supports(second_derivatives=True, memory_format=True, errors=True)

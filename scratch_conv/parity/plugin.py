@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scratch_conv.parity.cases.claims import DTYPES, FEATURES, OPERATOR_NAMES
+from scratch_conv.parity.drawing.claims import DTYPES, FEATURES, OPERATOR_NAMES
 
 if TYPE_CHECKING:
-    from scratch_conv.parity.cases.claims import Supports
+    from scratch_conv.parity.drawing.claims import Supports
 
 # Each test takes one of these besides the plain case; "together" takes all.
 _ASPECTS = (
@@ -85,7 +85,7 @@ def _load(target: str, like: str, config: pytest.Config) -> tuple[Any, Supports,
         from scratch_conv.parity.candidates.candidates import as_call
         from scratch_conv.parity.candidates.signatures import narrow
         from scratch_conv.parity.candidates.targets import load_target
-        from scratch_conv.parity.cases.claims import claims_of, parse_supports
+        from scratch_conv.parity.drawing.claims import claims_of, parse_supports
         from scratch_conv.parity.operators import find_operator
 
         operator = find_operator(like)

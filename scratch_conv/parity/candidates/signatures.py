@@ -8,7 +8,7 @@ from typing import Any
 
 from scratch_conv.parity.candidates.interface import name_of, parameters_of, takes_any_keyword
 from scratch_conv.parity.candidates.numpy_layer import is_numpy_layer
-from scratch_conv.parity.cases.claims import Supports
+from scratch_conv.parity.drawing.claims import Supports
 from scratch_conv.parity.operators.operator import Operator
 
 _PAIRS = ("kernel_size", "stride", "padding", "dilation", "output_padding")

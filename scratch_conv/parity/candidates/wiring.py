@@ -8,7 +8,7 @@ from typing import Any
 from scratch_conv.parity.candidates.candidates import find_state, is_module
 from scratch_conv.parity.candidates.interface import ABSENT, construct, constructor_arguments
 from scratch_conv.parity.candidates.numpy_layer import LayerInUse, find_gradient, is_numpy_layer
-from scratch_conv.parity.cases.case import Case
+from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.judging.expect import expect
 from scratch_conv.parity.operators import find_operator
 

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scratch_conv.parity.cases.claims import Claims
-from scratch_conv.parity.cases.drawing import as_pair
 from scratch_conv.parity.catalogue.convolution.convolving import spell_out
+from scratch_conv.parity.drawing.claims import Claims
+from scratch_conv.parity.drawing.strategies import as_pair
 from scratch_conv.parity.operators import OPERATORS
 
 _conv2d: Callable[..., Tensor] = F.conv2d

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from scratch_conv.parity.cases.case import Case
-from scratch_conv.parity.cases.claims import Supports
+from scratch_conv.parity.drawing.case import Case
+from scratch_conv.parity.drawing.claims import Supports
 from scratch_conv.parity.judging.expect import Expectation, Expected, expect
 from scratch_conv.parity.judging.observe import Observation, observe
 from scratch_conv.parity.judging.raising import describe_raised

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from scratch_conv.parity.cases.case import Case
+from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.judging.run import Values, make_values, run, with_gradients
 from scratch_conv.parity.operators.operator import Bound, Operator
 

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from scratch_conv.parity.cases.case import Case
+from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.judging.raising import describe_raised
 
 T = TypeVar("T")

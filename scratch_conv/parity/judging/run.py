@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from scratch_conv.parity.cases.case import Case
+from scratch_conv.parity.drawing.case import Case
 
 Call: TypeAlias = Callable[..., Any]
 """Takes the tensors by position, the rest by torch's keyword names; returns a tensor or a tuple of them."""

@@ -11,8 +11,8 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from scratch_conv.parity.cases.case import Case
-from scratch_conv.parity.cases.claims import Supports
+from scratch_conv.parity.drawing.case import Case
+from scratch_conv.parity.drawing.claims import Supports
 from scratch_conv.parity.judging.run import Call, Values
 from scratch_conv.parity.operators.rounding import accumulator_of, stored_bound
 

@@ -9,9 +9,9 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from scratch_conv.parity.cases.case import Case
-from scratch_conv.parity.cases.claims import FLOATS, Supports
-from scratch_conv.parity.cases.drawing import (
+from scratch_conv.parity.drawing.case import Case
+from scratch_conv.parity.drawing.claims import FLOATS, Supports
+from scratch_conv.parity.drawing.strategies import (
     Draw,
     draw_arrays,
     draw_dtype,

@@ -7,9 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from scratch_conv.parity.cases.arrays import INTEGER_KINDS
-from scratch_conv.parity.cases.case import Case
-from scratch_conv.parity.cases.claims import INTEGERS
+from scratch_conv.parity.drawing.arrays import INTEGER_KINDS
+from scratch_conv.parity.drawing.case import Case
+from scratch_conv.parity.drawing.claims import INTEGERS
 from scratch_conv.parity.judging.run import Values, run
 from scratch_conv.parity.operators.operator import Bound, Operator, exact
 from scratch_conv.parity.operators.rounding import exactly_summable, sum_bound

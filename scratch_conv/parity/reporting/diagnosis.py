@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import torch
 
-from scratch_conv.parity.cases.case import Case
-from scratch_conv.parity.cases.features import features_of
+from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.judging.compare import Difference, Verdict, compare
+from scratch_conv.parity.reporting.features import features_of
 from scratch_conv.parity.reporting.patterns import describe_pattern
 
 Failure = tuple[Case, Verdict]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from scratch_conv.parity.cases.case import Case
+from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.judging.compare import Difference
 from scratch_conv.parity.reporting.reproduction import side_by_side
 

@@ -9,8 +9,8 @@ from scratch_conv.parity.candidates.candidates import is_module
 from scratch_conv.parity.candidates.interface import full_name, function_arguments, name_of
 from scratch_conv.parity.candidates.numpy_layer import is_numpy_layer, returned_names
 from scratch_conv.parity.candidates.wiring import Wiring, guess_wiring
-from scratch_conv.parity.cases.arrays import INTEGER_KINDS
-from scratch_conv.parity.cases.case import Case
+from scratch_conv.parity.drawing.arrays import INTEGER_KINDS
+from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.judging.compare import Difference
 from scratch_conv.parity.judging.expect import expect
 from scratch_conv.parity.judging.run import INPLACE, UPDATED

@@ -9,7 +9,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from scratch_conv.parity.cases.drawing import as_pair
+from scratch_conv.parity.drawing.strategies import as_pair
 from scratch_conv.parity.judging.run import Call
 
 _conv2d: Callable[..., Tensor] = F.conv2d

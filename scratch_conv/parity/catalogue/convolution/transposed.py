@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scratch_conv.parity.cases.drawing import as_pair
 from scratch_conv.parity.catalogue.fault import Collection
+from scratch_conv.parity.drawing.strategies import as_pair
 
 _conv_transpose2d: Callable[..., Tensor] = F.conv_transpose2d
 

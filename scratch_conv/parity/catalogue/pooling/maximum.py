@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scratch_conv.parity.cases.drawing import as_pair
 from scratch_conv.parity.catalogue.fault import Collection
 from scratch_conv.parity.catalogue.gradients import Backward, Gradients, with_gradients
+from scratch_conv.parity.drawing.strategies import as_pair
 
 MAX_POOLING = Collection("max_pool2d")
 _add = MAX_POOLING.add

@@ -7,9 +7,9 @@ from typing import Any
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from scratch_conv.parity.cases.case import Case
-from scratch_conv.parity.cases.claims import Supports
-from scratch_conv.parity.cases.drawing import (
+from scratch_conv.parity.drawing.case import Case
+from scratch_conv.parity.drawing.claims import Supports
+from scratch_conv.parity.drawing.strategies import (
     Draw,
     draw_batch,
     draw_dtype,

@@ -7,9 +7,9 @@ from typing import Any
 from hypothesis import strategies as st
 from torch import Tensor
 
-from scratch_conv.parity.cases.case import Case
-from scratch_conv.parity.cases.claims import COMPLEX, FLOATS, Supports
-from scratch_conv.parity.cases.drawing import (
+from scratch_conv.parity.drawing.case import Case
+from scratch_conv.parity.drawing.claims import COMPLEX, FLOATS, Supports
+from scratch_conv.parity.drawing.strategies import (
     Draw,
     as_pair,
     draw_batch,

@@ -8,9 +8,9 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from scratch_conv.parity.cases.case import Case
-from scratch_conv.parity.cases.claims import FLOATS, INTEGERS, Supports
-from scratch_conv.parity.cases.drawing import (
+from scratch_conv.parity.drawing.case import Case
+from scratch_conv.parity.drawing.claims import FLOATS, INTEGERS, Supports
+from scratch_conv.parity.drawing.strategies import (
     Draw,
     as_pair,
     draw_arrays,

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from scratch_conv.parity.cases.arrays import Array, Layout, short_repr
+from scratch_conv.parity.drawing.arrays import Array, Layout, short_repr
 
 
 @dataclass(frozen=True, repr=False)

@@ -7,9 +7,9 @@ from typing import Any, TypeAlias, TypeVar
 
 from hypothesis import strategies as st
 
-from scratch_conv.parity.cases.arrays import Array, Kind, Layout
-from scratch_conv.parity.cases.case import Case
-from scratch_conv.parity.cases.claims import COMPLEX, FLOATS, INTEGERS, Supports
+from scratch_conv.parity.drawing.arrays import Array, Kind, Layout
+from scratch_conv.parity.drawing.case import Case
+from scratch_conv.parity.drawing.claims import COMPLEX, FLOATS, INTEGERS, Supports
 
 T = TypeVar("T")
 Draw: TypeAlias = Callable[[st.SearchStrategy[Any]], Any]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scratch_conv.parity.cases.case import Case
+from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.operators import find_operator
 
 
