@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scratch_conv import kernels
-from scratch_conv.kernels import Window, normalization, threads
+from scratch_conv.kernels import Window, elementwise, normalization, scratch_memory, threads
 from scratch_conv.kernels.convolution import im2col, mec, pointwise
 from scratch_conv.kernels.pooling import average as average_pooling
 from scratch_conv.kernels.pooling import maximum as max_pooling
@@ -75,7 +75,7 @@ def scratch_taken(*operations: Callable[[], object]) -> int:
     kernels.free_scratch()
     for operation in operations:
         operation()
-    buffers: dict[str, Array] = threads._local.__dict__.get("buffers", {})
+    buffers: dict[str, Array] = scratch_memory._local.__dict__.get("buffers", {})
     return sum(buffer.nbytes for buffer in buffers.values())
 
 
@@ -219,7 +219,8 @@ def test_other_layers_take_as_much_at_a_time_as_fits(
     ones: Array = np.ones(sizes[1], dtype=dtype)
     vectors = max(sizes[0], sizes[2])
     with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(1):
-        for module in (threads, SOFTMAX, normalization):
+        patch.setattr(elementwise, "_CHUNK_BYTES", piece_bytes)
+        for module in (SOFTMAX, normalization):
             patch.setattr(module, "_PIECE_BYTES", piece_bytes)
         patch.setattr(normalization, "_MOST_BYTES", 2 * piece_bytes)
         gate = scratch_taken(lambda: kernels.relu_gate(x, x))
@@ -637,7 +638,8 @@ def test_no_temporary_memory_grows_with_a_plane(
 ) -> None:
     """With pieces of a sixty-fourth of the plane, less than half of it is taken beside the results."""
     operation = operations_on(size)[name]
-    for module in (average_pooling, normalization, im2col, max_pooling, SOFTMAX, threads):
+    monkeypatch.setattr(elementwise, "_CHUNK_BYTES", 2**16)
+    for module in (average_pooling, normalization, im2col, max_pooling, SOFTMAX):
         monkeypatch.setattr(module, "_PIECE_BYTES", 2**16)
     monkeypatch.setattr(normalization, "_MOST_BYTES", 2**16)
     with kernels.using_num_threads(1):

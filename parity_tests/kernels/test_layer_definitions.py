@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scratch_conv import kernels
-from scratch_conv.kernels import Classes, normalization, threads
+from scratch_conv.kernels import Classes, elementwise, normalization
 from scratch_conv.kernels.windows import Array
 
 # The modules behind the functions of the same names.
@@ -30,7 +30,8 @@ FEW_ROUNDINGS = 64 * 2.0**-24
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut the work into pieces so small that the drawn arrays have several."""
-    for module in (threads, SOFTMAX, normalization):
+    monkeypatch.setattr(elementwise, "_CHUNK_BYTES", 16)
+    for module in (SOFTMAX, normalization):
         monkeypatch.setattr(module, "_PIECE_BYTES", 16)
     monkeypatch.setattr(normalization, "_MOST_BYTES", 32)
     monkeypatch.setattr(LINEAR, "_WORTH_A_THREAD", 2)

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from scratch_conv import kernels
-from scratch_conv.kernels import Window, threads
-from scratch_conv.kernels.threads import parallel, scratch
+from scratch_conv.kernels import Window, elementwise, scratch_memory, threads
+from scratch_conv.kernels.scratch_memory import scratch
+from scratch_conv.kernels.threads import parallel
 
 WINDOW = Window((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
 
@@ -321,7 +322,7 @@ def test_scratch_memory_is_as_large_as_the_largest_array_of_its_name() -> None:
     small, large, small_again = (scratch("test", (size,), np.int16) for size in (10, 1000, 10))
     assert [array.shape for array in (small, large, small_again)] == [(10,), (1000,), (10,)]
     assert np.shares_memory(large, small_again)
-    assert threads._local.buffers["test"].nbytes == large.nbytes
+    assert scratch_memory._local.buffers["test"].nbytes == large.nbytes
 
 
 @given(
@@ -344,8 +345,8 @@ def test_each_element_is_met_once_in_pieces_that_fit(
         result += large - 2**30
 
     with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(1):
-        patch.setattr(threads, "_PIECE_BYTES", piece_bytes)
-        threads.over_elements(work, result, large)
+        patch.setattr(elementwise, "_CHUNK_BYTES", piece_bytes)
+        elementwise.over_elements(work, result, large)
     np.testing.assert_array_equal(result, numbers)
     assert all(length <= piece_bytes // 4 for length in lengths)
     assert not lengths or max(lengths) == numbers.size or 2 * max(lengths) > piece_bytes // 4
@@ -358,8 +359,10 @@ def test_arrays_that_lie_in_memory_alike_are_cut_into_equal_pieces(
     result = np.zeros([sizes[axis] for axis in axes], np.float32).transpose(np.argsort(axes))
     lengths: list[int] = []
     with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(1):
-        patch.setattr(threads, "_PIECE_BYTES", piece_bytes)
-        threads.over_elements(lambda result, ones: lengths.append(len(result)), result, np.ones_like(result))
+        patch.setattr(elementwise, "_CHUNK_BYTES", piece_bytes)
+        elementwise.over_elements(
+            lambda result, ones: lengths.append(len(result)), result, np.ones_like(result)
+        )
     assert all(length == piece_bytes // 4 for length in lengths[:-1])
     assert sum(lengths) == result.size
 

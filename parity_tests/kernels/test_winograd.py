@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scratch_conv import kernels
-from scratch_conv.kernels import Window, threads
+from scratch_conv.kernels import Window, scratch_memory, threads
 from scratch_conv.kernels.convolution import choosing, im2col, mec, pointwise, winograd
 from scratch_conv.kernels.convolution.shapes import Shapes
 from scratch_conv.kernels.windows import Array, Pair, pad, reach
@@ -543,7 +543,7 @@ def test_scratch_memory_is_bounded(operation: str, n: int, channels: int, size: 
             winograd.conv2d_grad_weight(x, x, PADDED, 1)
         else:
             winograd.conv2d_grad_input(x, w, (size, size), PADDED, 1)
-    buffers: dict[str, Array] = threads._local.buffers
+    buffers: dict[str, Array] = scratch_memory._local.buffers
     taken = {name: buffer.nbytes for name, buffer in buffers.items() if name not in ("weights", "product")}
     assert sum(taken.values()) <= 2**25
     values = 36 * channels * -(-size // 4) * min(winograd._RUN, -(-size // 4)) * 4
@@ -563,7 +563,7 @@ def test_cropped_pixels_take_no_memory(operation: str) -> None:
             winograd.conv2d(x, w, None, window, 1)
         else:
             winograd.conv2d_grad_weight(grad_output, x, window, 1)
-    assert sum(buffer.nbytes for buffer in threads._local.buffers.values()) <= 2**23
+    assert sum(buffer.nbytes for buffer in scratch_memory._local.buffers.values()) <= 2**23
 
 
 @given(st.integers(1, 90), st.integers(1, 4), st.sampled_from([3, 5]))

@@ -41,6 +41,7 @@ from scratch_conv.kernels.pooling.maximum import (
     max_pool2d_scatter,
 )
 from scratch_conv.kernels.products import summed_product
+from scratch_conv.kernels.scratch_memory import free_scratch
 from scratch_conv.kernels.softmax import (
     exponential,
     log_softmax,
@@ -48,7 +49,7 @@ from scratch_conv.kernels.softmax import (
     softmax,
     softmax_grad,
 )
-from scratch_conv.kernels.threads import free_scratch, get_num_threads, set_num_threads, using_num_threads
+from scratch_conv.kernels.threads import get_num_threads, set_num_threads, using_num_threads
 from scratch_conv.kernels.windows import Window
 
 __all__ = [

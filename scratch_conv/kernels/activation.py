@@ -12,7 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from scratch_conv.kernels.threads import over_elements, scratch
+from scratch_conv.kernels.elementwise import over_elements
+from scratch_conv.kernels.scratch_memory import scratch
 from scratch_conv.kernels.windows import Array
 
 

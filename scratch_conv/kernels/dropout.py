@@ -9,7 +9,7 @@ Shapes: x (any), mask of x's shape or of what broadcasts to it (a channel's one 
 
 import numpy as np
 
-from scratch_conv.kernels.threads import over_elements
+from scratch_conv.kernels.elementwise import over_elements
 from scratch_conv.kernels.windows import Array
 
 

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from scratch_conv.kernels.threads import parallel, scratch
+from scratch_conv.kernels.scratch_memory import scratch
+from scratch_conv.kernels.threads import parallel
 from scratch_conv.kernels.windows import Array, parts, pieces
 
 _PIECE_BYTES = 2**20

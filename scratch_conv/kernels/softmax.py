@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from scratch_conv.kernels.threads import over_elements, parallel, scratch
+from scratch_conv.kernels.elementwise import over_elements
+from scratch_conv.kernels.scratch_memory import scratch
+from scratch_conv.kernels.threads import parallel
 from scratch_conv.kernels.windows import Array, pieces
 
 _PIECE_BYTES = 2**18

@@ -7,7 +7,6 @@ these kernels (torch's layers in a swapped model: three to five times, as measur
 sleep when they are idle.
 """
 
-import math
 import os
 import threading
 from collections import deque
@@ -20,12 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from scratch_conv.kernels.windows import Array, pieces
-
 _Piece = TypeVar("_Piece")
-
-_PIECE_BYTES = 2**20
-"""Elementwise work is cut into pieces of this size, which stay in the core's own cache."""
 
 _WORTH_A_THREAD = 2**19
 """Work on less memory than this is done before another thread has woken up."""
@@ -43,49 +37,6 @@ def parallel(work: Callable[[_Piece], object], pieces: Iterable[_Piece]) -> None
             _drain(work, queue)
         else:
             _drain_together(work, queue, helpers)
-
-
-def over_elements(work: Callable[..., object], result: Array, *operands: Array) -> None:
-    """Call `work(result, *operands)` on pieces of the flattened arrays that fit the core's own cache.
-
-    All have one shape. The result is dense, in whatever order of its axes; the pieces of an operand that lies
-    in memory otherwise are copied first.
-    """
-    if any(operand.strides != result.strides for operand in operands):
-        _over_runs(work, [result, *operands])
-        return
-    flat = [array.ravel(order="K") for array in (result, *operands)]
-    step = _PIECE_BYTES // result.itemsize
-
-    def on_piece(start: int) -> None:
-        work(*(array[start : start + step] for array in flat))
-
-    parallel(on_piece, range(0, result.size, step))
-
-
-def _over_runs(work: Callable[..., object], arrays: list[Array]) -> None:
-    """Do what `over_elements` does where some operands don't lie in memory as the first array, the result."""
-    order = sorted(range(arrays[0].ndim), key=lambda axis: -arrays[0].strides[axis])
-    arrays = [array.transpose(order) for array in arrays]
-
-    def on_run(run: tuple[slice, ...]) -> None:
-        parts = [array[run] for array in arrays]
-        for number, array in enumerate(arrays):
-            if array.strides != arrays[0].strides:
-                part, parts[number] = parts[number], scratch(f"operand {number}", parts[0].shape, array.dtype)
-                np.copyto(parts[number], part)
-        work(*(part.ravel() for part in parts))
-
-    parallel(on_run, _runs(arrays[0].shape, _PIECE_BYTES // arrays[0].itemsize))
-
-
-def _runs(shape: tuple[int, ...], most: int) -> list[tuple[slice, ...]]:
-    """Cut an array into runs of at most so many elements, which lie next to each other in memory."""
-    inner = math.prod(shape[1:])
-    if inner <= most:
-        return [(part,) for part in pieces(shape[0], inner, most)]
-    rest = _runs(shape[1:], most)
-    return [(slice(i, i + 1), *run) for i in range(shape[0]) for run in rest]
 
 
 def get_num_threads() -> int:
@@ -134,36 +85,8 @@ def _positive(num_threads: int) -> int:
     return number
 
 
-def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Give this thread's own uninitialised array of that name; its memory is used again by the next call.
-
-    Fresh memory costs a page fault for every 4 KiB, which is more than most passes over it.
-    """
-    last = _local.last.get(name)
-    if last is not None and last.shape == shape and last.dtype == dtype:
-        return last  # in a fifth of the time
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    buffers = _local.buffers
-    if name not in buffers or buffers[name].nbytes < size:
-        buffers[name] = np.empty(size, dtype=np.uint8)
-    array = _local.last[name] = buffers[name][:size].view(dtype).reshape(shape)
-    return array
-
-
-def scratch_apart(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Give scratch memory whose rows (all but the last two axes together) are a few numbers apart.
-
-    A whole multiple of 4 KiB apart, all rows would fall into the same lines of the cache: twice the time.
-    """
-    *rows, height, width = shape
-    padded = scratch(name, (math.prod(rows), height * width + 16), dtype)
-    return padded[:, : height * width].reshape(shape)
-
-
-def free_scratch() -> None:
-    """Give back all scratch memory: this thread's own, and the pool's threads with theirs."""
-    _local.buffers.clear()
-    _local.last.clear()
+def end_threads() -> None:
+    """End the threads of the pool once they are idle; the next work starts new ones."""
     with _pool.lock:
         _pool.close()
 
@@ -258,8 +181,6 @@ class _Local(threading.local):
 
     def __init__(self) -> None:
         self.num_threads: int | None = None  # to use when the kernels are called from this thread
-        self.buffers: dict[str, Array] = {}  # scratch memory, by name
-        self.last: dict[str, Array] = {}  # what it was last given out as
 
 
 def _cores() -> int:

@@ -28,7 +28,8 @@ from numpy.lib.stride_tricks import as_strided
 
 from scratch_conv.kernels.convolution import mec
 from scratch_conv.kernels.convolution.shapes import Shapes
-from scratch_conv.kernels.threads import num_threads_for, parallel, scratch, scratch_apart
+from scratch_conv.kernels.scratch_memory import scratch, scratch_apart
+from scratch_conv.kernels.threads import num_threads_for, parallel
 from scratch_conv.kernels.windows import Array, Pair, Window, pieces
 
 _RUN_BYTES = 2**17

@@ -20,7 +20,8 @@ import math
 import numpy as np
 
 from scratch_conv.kernels.convolution.shapes import Shapes
-from scratch_conv.kernels.threads import get_num_threads, parallel, scratch
+from scratch_conv.kernels.scratch_memory import scratch
+from scratch_conv.kernels.threads import get_num_threads, parallel
 from scratch_conv.kernels.windows import Array, Pair, Window, pad, parts, pieces
 
 _PIECE_BYTES = 2**21

@@ -24,7 +24,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratch_conv.kernels.convolution.shapes import Shapes
-from scratch_conv.kernels.threads import get_num_threads, num_threads_for, parallel, scratch
+from scratch_conv.kernels.scratch_memory import scratch
+from scratch_conv.kernels.threads import get_num_threads, num_threads_for, parallel
 from scratch_conv.kernels.windows import Array, Pair, Window, pieces
 
 _BLOCK_BYTES = 3 * 2**21

@@ -10,7 +10,8 @@ with x[n] as (C, H·W) and y[n] as (O, H·W), for each group. Shapes and terms a
 import numpy as np
 
 from scratch_conv.kernels.convolution.shapes import Shapes
-from scratch_conv.kernels.threads import get_num_threads, parallel, scratch
+from scratch_conv.kernels.scratch_memory import scratch
+from scratch_conv.kernels.threads import get_num_threads, parallel
 from scratch_conv.kernels.windows import Array, Pair, Window, pieces
 
 _PIECE_BYTES = 2**20

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scratch_conv.kernels.threads import parallel, scratch
+from scratch_conv.kernels.scratch_memory import scratch
+from scratch_conv.kernels.threads import parallel
 from scratch_conv.kernels.windows import Array, Pair, Window, parts, pieces
 
 _PIECE_BYTES = 2**20

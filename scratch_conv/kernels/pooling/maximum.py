@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scratch_conv.kernels.threads import parallel, scratch
+from scratch_conv.kernels.scratch_memory import scratch
+from scratch_conv.kernels.threads import parallel
 from scratch_conv.kernels.windows import Array, Pair, Tap, Window, parts, pieces
 
 _Piece = tuple[slice, slice, slice]
