@@ -1,4 +1,4 @@
-"""Tell whether an implementation equals PyTorch's, and if not, where the bug is.
+"""Test whether an implementation equals PyTorch's, and if it does not, find where the bug is.
 
 `check` draws whole configurations of an operator, compares output and gradients with torch without a
 tolerance that anybody had to choose, and shrinks a failure to the smallest one. It needs
@@ -27,17 +27,19 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
-    except ModuleNotFoundError as error:
-        if error.name != "hypothesis":
-            raise
-        needed = "scratch_conv.parity needs Hypothesis: pip install 'scratch-conv[parity]'"
-        raise ModuleNotFoundError(needed, name="hypothesis") from None
-    return getattr(module, name)
+if not TYPE_CHECKING:  # so that a misspelt name is an error for type checkers
+
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        try:
+            module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
+        except ModuleNotFoundError as error:
+            if error.name != "hypothesis":
+                raise
+            needed = "scratch_conv.parity needs Hypothesis: pip install 'scratch-conv[parity]'"
+            raise ModuleNotFoundError(needed, name="hypothesis") from None
+        return getattr(module, name)
 
 
 def __dir__() -> list[str]:

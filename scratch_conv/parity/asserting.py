@@ -16,7 +16,7 @@ from scratch_conv.parity.operators import find_operator
 def cases(like: str, supports: Claims = None, *, invalid: bool = False) -> st.SearchStrategy[Case]:
     """Return a strategy that draws calls of an operator.
 
-    Arguments:
+    Args:
         like: the operator's name in torch.nn.functional.
         supports: what the candidate claims; see `Supports`.
         invalid: draw calls that torch (mostly) refuses instead.
@@ -32,7 +32,7 @@ def cases(like: str, supports: Claims = None, *, invalid: bool = False) -> st.Se
 def assert_parity(candidate: Any, case: Case, supports: Claims = None) -> None:
     """Call a candidate on a case, in this process.
 
-    Arguments:
+    Args:
         candidate: a function, an nn.Module class or a NumPy layer, as `check` takes it.
         case: the call.
         supports: what is compared besides values: see `Supports.memory_format` and `Supports.errors`.

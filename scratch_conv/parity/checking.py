@@ -41,7 +41,7 @@ def check(
 ) -> Report:
     """Compare a candidate with a torch operator on drawn configurations; never raises for a wrong candidate.
 
-    Arguments:
+    Args:
         candidate: a function with the signature of torch.nn.functional.<like>, called with tensors by
             position and the rest by torch's keyword names; an nn.Module class with the constructor of its
             torch.nn namesake; or a class of a layer in NumPy (see `parity.candidates.numpy_layer`).
@@ -106,7 +106,7 @@ def _leave_out(claims: Supports, names: list[str]) -> Supports:
 
 
 def _works(judge: Callable[[Case], Verdict], operator: Operator, claims: Supports, seed: int) -> bool:
-    """Tell whether a candidate computes something on half of a few cases at least."""
+    """Return whether a candidate computes something on half of a few cases at least."""
     computed = []
 
     def count(case: Case) -> Verdict:

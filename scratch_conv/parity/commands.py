@@ -206,7 +206,7 @@ def _print_trials(console: Console, trials: list[Trial]) -> None:
 
 def _save(reports: Iterable[Report], out: Path | None) -> None:
     """Write reports and heat maps into a folder, and say which."""
-    from scratch_conv.parity.reporting.pictures import draw_difference
+    from scratch_conv.parity.reporting.images import draw_difference
 
     if out is None:
         return

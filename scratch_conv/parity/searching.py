@@ -52,7 +52,7 @@ def search(
 ) -> Search:
     """Draw cases until one fails, then shrink it.
 
-    Arguments:
+    Args:
         strategy: draws the cases.
         judge: compares a candidate on a case.
         examples: how many cases to draw at most.

@@ -48,7 +48,7 @@ def self_test(
 ) -> Iterator[Trial]:
     """Check every fault of the catalogue and every sound variant, one after the other.
 
-    Arguments:
+    Args:
         examples: how many configurations to draw for each at most.
         seed: the first seed.
         fault_seeds: how many seeds, one after the other, a fault is looked for with.

@@ -19,7 +19,7 @@ from scratch_conv.parity.candidates.interface import (
     function_arguments,
 )
 from scratch_conv.parity.candidates.numpy_layer import NumpyCall, is_numpy_layer
-from scratch_conv.parity.judging.run import UPDATED, Call, InterfaceError, KeptLayer, LayerCall
+from scratch_conv.parity.operators.calling import UPDATED, Call, InterfaceError, KeptLayer, LayerCall
 from scratch_conv.parity.operators.operator import Operator
 
 _FORMS = "a function, an nn.Module class or the class of a layer in NumPy with a forward"
@@ -28,7 +28,7 @@ _FORMS = "a function, an nn.Module class or the class of a layer in NumPy with a
 def as_call(candidate: Any, operator: Operator) -> Call:
     """Return a candidate as a function that is called as `Call` says.
 
-    Arguments:
+    Args:
         candidate: a function with the signature of the operator in torch.nn.functional, an nn.Module class
             with the constructor of its namesake in torch.nn, or a class of a layer in NumPy.
         operator: what it is compared with.
@@ -56,12 +56,12 @@ def as_call(candidate: Any, operator: Operator) -> Call:
 
 
 def is_layer(candidate: object) -> bool:
-    """Tell whether a candidate is a class of layers, which can be called only as torch.nn's can."""
+    """Return whether a candidate is a class of layers, which can be called only as torch.nn's can."""
     return is_module(candidate) or is_numpy_layer(candidate)
 
 
 def is_module(candidate: Any) -> bool:
-    """Tell whether a candidate is a class of modules."""
+    """Return whether a candidate is a class of modules."""
     return inspect.isclass(candidate) and issubclass(candidate, torch.nn.Module)
 
 
@@ -129,7 +129,7 @@ def find_state(
 ) -> tuple[dict[str, str], dict[str, tuple[tuple[int, ...], float]]]:
     """Return where a module, or a part of it, holds what torch's call has.
 
-    Arguments:
+    Args:
         module: the module.
         operator: what it is compared with.
         present: the names of the tensors that the call has.

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from scratch_conv.parity.judging.run import InterfaceError
+from scratch_conv.parity.operators.calling import InterfaceError
 from scratch_conv.parity.operators.operator import Operator
 
 SPELLINGS = {
@@ -44,7 +44,7 @@ def parameters_of(candidate: Callable[..., Any]) -> dict[str, inspect.Parameter]
 
 
 def takes_any_keyword(parameters: dict[str, inspect.Parameter]) -> bool:
-    """Tell whether there is a **kwargs among the parameters."""
+    """Return whether there is a **kwargs among the parameters."""
     return any(each.kind is each.VAR_KEYWORD for each in parameters.values())
 
 
@@ -74,7 +74,7 @@ def _fitted(
 ) -> dict[str, Any]:
     """Leave out of the arguments what a candidate lacks and need not take; add the defaults that it requires.
 
-    Arguments:
+    Args:
         candidate: a function or a class.
         operator: what it is compared with.
         given: the arguments by name.
@@ -118,7 +118,7 @@ def construct(layer: Callable[..., Any], arguments: dict[str, Any]) -> tuple[Any
 
 
 def counts_its_calls(operator: Operator, tensors: dict[str, Any], arguments: dict[str, Any]) -> bool:
-    """Tell whether a right layer's second call gives something else: an average over all its batches."""
+    """Return whether a right layer's second call gives something else: an average over all its batches."""
     return operator.constructor(tensors, arguments).get("momentum", ...) is None
 
 

@@ -35,7 +35,7 @@ from scratch_conv.parity.candidates.interface import (
     counts_its_calls,
     parameters_of,
 )
-from scratch_conv.parity.judging.run import (
+from scratch_conv.parity.operators.calling import (
     UPDATED,
     GradientError,
     InterfaceError,
@@ -51,7 +51,7 @@ _GRADIENT_STORES = ("gradients", "grads")
 
 
 def is_numpy_layer(candidate: object) -> bool:
-    """Tell whether a candidate is a class with a `forward` that is none of torch's."""
+    """Return whether a candidate is a class with a `forward` that is none of torch's."""
     if not inspect.isclass(candidate) or issubclass(candidate, (torch.nn.Module, torch.autograd.Function)):
         return False
     return callable(getattr(candidate, "forward", None))
@@ -275,7 +275,7 @@ class LayerInUse:
 
 
 def _is_merged(shape: tuple[int, ...], parts: tuple[int, ...]) -> bool:
-    """Tell whether a shape is another one with neighbouring axes merged, but for axes of one."""
+    """Return whether a shape is another one with neighbouring axes merged, but for axes of one."""
     if 0 in parts:
         return 0 in shape
     left = [size for size in parts if size != 1]

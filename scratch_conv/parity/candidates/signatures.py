@@ -18,7 +18,7 @@ _UNKNOWN_TO_NUMPY = "bfloat16"
 def narrow(candidate: Any, operator: Operator, claims: Supports) -> tuple[Supports, list[str]]:
     """Leave out of a candidate's claims what its signature shows that it cannot do.
 
-    Arguments:
+    Args:
         candidate: a function, an nn.Module class or a NumPy layer's class.
         operator: what it is compared with.
         claims: what is claimed for it.
@@ -79,7 +79,7 @@ def _lacking(candidate: Any, operator: Operator) -> set[str]:
 
 
 def _has_place(taken: dict[str, inspect.Parameter], operator: Operator, tensor: str) -> bool:
-    """Tell whether a function's signature has a place for a tensor where torch's has it."""
+    """Return whether a function's signature has a place for a tensor where torch's has it."""
     if any(each.kind is each.VAR_POSITIONAL for each in taken.values()):
         return True
     places = [each.name for each in taken.values() if each.kind is not each.KEYWORD_ONLY]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from scratch_conv.parity.judging.run import Call
+from scratch_conv.parity.operators.calling import Call
 
 TEXTBOOK = "textbook"
 

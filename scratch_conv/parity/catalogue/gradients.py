@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from scratch_conv.parity.judging.run import Call, share_memory
+from scratch_conv.parity.operators.calling import Call, share_memory
 
 Gradients: TypeAlias = list[Any]
 """One tensor, or None, for each tensor of the call."""

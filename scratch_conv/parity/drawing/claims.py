@@ -74,7 +74,7 @@ class Supports:
             raise ValueError(f"supports: dtypes must be some of {', '.join(DTYPES)}, got {self.dtypes}")
 
     def takes(self, argument: str) -> bool:
-        """Tell whether the candidate has torch's argument of that name."""
+        """Return whether the candidate has torch's argument of that name."""
         return argument not in self.without
 
     def left_out(self) -> list[str]:
@@ -93,7 +93,7 @@ Claims: TypeAlias = Supports | Mapping[str, Any] | None
 def parse_supports(claims: Claims, arguments: Iterable[str]) -> Supports:
     """Turn the `supports=` of `check` into a `Supports`.
 
-    Arguments:
+    Args:
         claims: a Supports, None for the default, or a mapping such as {"dilation": False, "dtypes":
             ["float64"]}, whose keys are attributes of Supports or names of the operator's arguments; its
             "without" lists either.

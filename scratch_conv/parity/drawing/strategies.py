@@ -129,7 +129,7 @@ def given_arguments(arguments: dict[str, Any], defaults: dict[str, Any]) -> tupl
 
 
 def some_tap_meets(length: int, stride: int, padding: int, dilation: int, kernel_size: int) -> bool:
-    """Tell whether a pixel of an axis is met by a tap at some position of the window."""
+    """Return whether a pixel of an axis is met by a tap at some position of the window."""
     reach = dilation * (kernel_size - 1) + 1
     corners = range(-padding, length + padding - reach + 1, stride)
     taps = {corner + tap for corner in corners for tap in range(0, reach, dilation)}

@@ -18,8 +18,8 @@ from scratch_conv.parity.drawing.claims import Supports
 from scratch_conv.parity.judging.expect import Expectation, Expected, expect
 from scratch_conv.parity.judging.observe import Observation, observe
 from scratch_conv.parity.judging.raising import describe_raised
-from scratch_conv.parity.judging.run import Call, GradientError, InterfaceError
 from scratch_conv.parity.operators import find_operator
+from scratch_conv.parity.operators.calling import Call, GradientError, InterfaceError
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Verdict:
 def compare(candidate: Call, case: Case, supports: Supports | None = None) -> Verdict:
     """Call a candidate on a case and judge what it does.
 
-    Arguments:
+    Args:
         candidate: a function with the signature of torch's.
         case: the call.
         supports: says whether memory format and exceptions are compared.

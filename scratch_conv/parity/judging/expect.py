@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from scratch_conv.parity.drawing.case import Case
-from scratch_conv.parity.judging.run import Values, make_values, run, with_gradients
+from scratch_conv.parity.operators.calling import Values, make_values, run, with_gradients
 from scratch_conv.parity.operators.operator import Bound, Operator
 
 
@@ -119,7 +119,7 @@ def _widen_strided(tensor: Tensor) -> Tensor:
 def _exceptional(
     operator: Operator, case: Case, results: dict[str, Tensor], bounds: dict[str, Bound]
 ) -> bool:
-    """Tell whether torch's own paths may disagree by more than rounding."""
+    """Return whether torch's own paths may disagree by more than rounding."""
     if case.dtype in operator.narrow:
         return True
     finite = all(bool(value.isfinite().all()) for value in results.values())

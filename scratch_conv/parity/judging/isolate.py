@@ -40,7 +40,7 @@ class Isolated(AbstractContextManager[Callable[[Case], T]], Generic[T]):
     The child is forked, not spawned, since a candidate may be a closure that cannot be pickled. It computes
     on one thread: torch's other threads do not survive a fork, and waiting for them would hang.
 
-    Arguments:
+    Args:
         work: what the child does with a case.
         time_limit: seconds that a case may take.
     """
@@ -106,7 +106,7 @@ class Isolated(AbstractContextManager[Callable[[Case], T]], Generic[T]):
 
 
 def can_isolate() -> bool:
-    """Tell whether a forked child of this process can differentiate.
+    """Return whether a forked child of this process can differentiate.
 
     Not where nothing can be forked, nor once autograd has threads here: it has after `torch.compile`, and
     beside any device but the CPU.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from scratch_conv.parity.drawing.case import Case
-from scratch_conv.parity.judging.run import Call, KeptLayer, LayerCall, Values, run, share_memory
+from scratch_conv.parity.operators.calling import Call, KeptLayer, LayerCall, Values, run, share_memory
 
 
 @dataclass
@@ -84,7 +84,7 @@ def _changed(before: dict[str, Tensor], values: Values, call: Call | None = None
 
 
 def same_bits(a: Tensor, b: Tensor) -> bool:
-    """Tell whether two tensors have the same shape, dtype and bits (a NaN equals itself, -0.0 is not 0.0)."""
+    """Return whether shape, dtype and bits are the same (a NaN equals itself, -0.0 is not 0.0)."""
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
     return torch.equal(_bytes(a), _bytes(b))
@@ -95,6 +95,6 @@ def _bytes(tensor: Tensor) -> Tensor:
 
 
 def _reused(first: Tensor, second: Tensor, values: Values) -> bool:
-    """Tell whether two calls' results are one memory, and not that of a tensor both were given."""
+    """Return whether two calls' results are one memory, and not that of a tensor both were given."""
     given = [*values.named().values(), *values.directions.values()]
     return share_memory(first, second) and not any(share_memory(first, tensor) for tensor in given)

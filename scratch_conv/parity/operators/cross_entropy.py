@@ -20,7 +20,7 @@ from scratch_conv.parity.drawing.strategies import (
     draw_wanted,
     given_arguments,
 )
-from scratch_conv.parity.judging.run import Values
+from scratch_conv.parity.operators.calling import Values
 from scratch_conv.parity.operators.operator import (
     Bound,
     Operator,
@@ -164,7 +164,7 @@ def _errors(case: Case, values: Values, dtype: torch.dtype) -> dict[str, Tensor]
 
 
 def _partial_sums_overflow(case: Case, values: Values) -> bool:
-    """Tell whether the finite ones of all L may, weighted, sum to an infinity, beside which 0 makes a NaN."""
+    """Return whether the finite losses, weighted, may sum to an infinity, beside which 0 makes a NaN."""
     logits, target = values.tensors["input"], values.tensors["target"]
     sizes = logits.log_softmax(0 if logits.ndim == 1 else 1).abs().nan_to_num(0.0, 0.0)
     weights = [values.tensors.get("weight"), target if target.is_floating_point() else None]

@@ -63,7 +63,7 @@ class Dropout(SumOfProducts):
         return 2.0 * (count > 0) if done else torch.zeros_like(count)
 
     def divides(self, case: Case) -> bool:
-        """Tell whether 1 / (1 - p) is not a power of two."""
+        """Return whether 1 / (1 - p) is not a power of two."""
         return case.keywords.get("p", 0.5) not in (0.0, 0.5, 0.75, 1.0)
 
 

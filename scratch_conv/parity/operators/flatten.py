@@ -20,7 +20,7 @@ from scratch_conv.parity.drawing.strategies import (
     draw_wanted,
     given_arguments,
 )
-from scratch_conv.parity.judging.run import Call
+from scratch_conv.parity.operators.calling import Call
 from scratch_conv.parity.operators.operator import Picking
 
 _DEFAULTS = {"start_dim": 0, "end_dim": -1}

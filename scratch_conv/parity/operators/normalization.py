@@ -20,7 +20,7 @@ from scratch_conv.parity.drawing.strategies import (
     draw_wanted,
     given_arguments,
 )
-from scratch_conv.parity.judging.run import UPDATED, Values
+from scratch_conv.parity.operators.calling import UPDATED, Values
 from scratch_conv.parity.operators.operator import (
     Bound,
     Operator,
@@ -120,7 +120,7 @@ class BatchNormalization(Operator):
 
 
 def _overflowing(case: Case, values: Values, dtype: torch.dtype) -> Tensor:
-    """Tell where a sum of finite numbers may overflow on the way; broadcasts to the input.
+    """Return where a sum of finite numbers may overflow on the way; broadcasts to the input.
 
     In training these are whole channels, (1, C, 1, ...): Σ|x| or Σd² of what is finite there.
     """
@@ -135,7 +135,7 @@ def _overflowing(case: Case, values: Values, dtype: torch.dtype) -> Tensor:
 
 
 def _overflowing_scaled(case: Case, values: Values, dtype: torch.dtype) -> Tensor:
-    """Tell where x (γ s) + (β - μ γ s) may overflow on the way, though γ (x - μ) s + β does not."""
+    """Return where x (γ s) + (β - μ γ s) may overflow on the way, though γ (x - μ) s + β does not."""
     steps, (gain, shift) = _steps(case, values, dtype), _affine(values)
     sizes = (gain * steps.scale, values.tensors["input"].abs(), steps.mean.abs(), shift)
     slope, x, mean, start = (size.nan_to_num(0.0, 0.0, 0.0) for size in sizes)

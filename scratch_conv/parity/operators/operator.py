@@ -13,7 +13,7 @@ from torch import Tensor
 
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import Supports
-from scratch_conv.parity.judging.run import Call, Values
+from scratch_conv.parity.operators.calling import Call, Values
 from scratch_conv.parity.operators.rounding import accumulator_of, stored_bound
 
 
@@ -103,7 +103,7 @@ class Operator(ABC):
     def bounds(self, case: Case, values: Values, results: dict[str, Tensor]) -> dict[str, Bound]:
         """Return how far each of a candidate's results may lie from the reference's.
 
-        Arguments:
+        Args:
             case: the call.
             values: its tensors in float64 or complex128.
             results: the reference's results in that precision.
@@ -116,7 +116,7 @@ class Picking(Operator):
     def bounds(self, case: Case, values: Values, results: dict[str, Tensor]) -> dict[str, Bound]:
         """Return no room at all.
 
-        Arguments:
+        Args:
             case: the call.
             values: its tensors in float64 or complex128.
             results: the reference's results in that precision.
@@ -148,7 +148,7 @@ def derived_bounds(
 ) -> dict[str, Bound]:
     """Return the bounds of results whose errors are known as a function of the precision.
 
-    Arguments:
+    Args:
         results: the reference's results, in float64.
         dtype: the precision of the computation that is judged.
         errors: returns the bound of each result's error, given the dtype of the computation.

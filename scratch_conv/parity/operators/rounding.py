@@ -54,7 +54,7 @@ def sum_bound(
 ) -> Tensor:
     """Bound the distance between a sum of products computed in `dtype` and `value`, computed in float64.
 
-    Arguments:
+    Args:
         value: the sum as float64 computed it (complex128 for complex dtypes).
         magnitude: Σ|x_k||w_k|, computed in float64; same shape.
         roundings: n, how many roundings a product goes through at most; same shape, float64.
@@ -86,7 +86,7 @@ def sum_bound(
 
 
 def exactly_summable(magnitude: Tensor, dtype: torch.dtype) -> bool:
-    """Tell whether integers whose absolute values sum to `magnitude` are added without rounding in `dtype`.
+    """Return whether integers whose absolute values sum to `magnitude` are added without rounding in `dtype`.
 
     Every partial sum is an integer of at most that size, and integers up to 2**p are numbers of a format with
     p bits.
@@ -104,7 +104,7 @@ def stored_bound(
 ) -> Tensor:
     """Bound the distance between a result computed in `dtype` and `value`, computed in float64.
 
-    Arguments:
+    Args:
         value: the result as float64 computed it.
         own: the bound of the error of a computation in `accumulator_of(dtype)`.
         reference: the bound of the error of `value` itself.
@@ -133,7 +133,7 @@ def propagated(
     since each monomial's difference is at most that of its magnitudes; and computing f in floating point,
     each summand going through k roundings at most, adds gamma_k F(|x| + |δ|) (Higham, section 3.1).
 
-    Arguments:
+    Args:
         polynomial: F, of the intermediate results; returns one tensor for each result.
         magnitudes: |x|, float64.
         errors: the bounds of |δ|, of the same shapes.

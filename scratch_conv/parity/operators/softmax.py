@@ -19,7 +19,7 @@ from scratch_conv.parity.drawing.strategies import (
     draw_shape,
     draw_wanted,
 )
-from scratch_conv.parity.judging.run import Values
+from scratch_conv.parity.operators.calling import Values
 from scratch_conv.parity.operators.operator import (
     Bound,
     Operator,

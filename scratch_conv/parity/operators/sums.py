@@ -10,7 +10,7 @@ from torch import Tensor
 from scratch_conv.parity.drawing.arrays import INTEGER_KINDS
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import INTEGERS
-from scratch_conv.parity.judging.run import Values, run
+from scratch_conv.parity.operators.calling import Values, run
 from scratch_conv.parity.operators.operator import Bound, Operator, exact
 from scratch_conv.parity.operators.rounding import exactly_summable, sum_bound
 
@@ -41,13 +41,13 @@ class SumOfProducts(Operator):
         return 1.0
 
     def divides(self, case: Case) -> bool:
-        """Tell whether a result is divided on the way by what is not a power of two."""
+        """Return whether a result is divided on the way by what is not a power of two."""
         return False
 
     def bounds(self, case: Case, values: Values, results: dict[str, Tensor]) -> dict[str, Bound]:
         """Return how far each of a candidate's results may lie from the reference's.
 
-        Arguments:
+        Args:
             case: the call.
             values: its tensors in float64 or complex128.
             results: the reference's results in that precision.

@@ -17,7 +17,7 @@ Failure = tuple[Case, Verdict]
 def diagnose(failures: list[Failure], works_without: Callable[[list[str]], bool]) -> list[str]:
     """Say what the failures of a candidate point to.
 
-    Arguments:
+    Args:
         failures: cases on which it failed and what differed there, the smallest one last.
         works_without: tells whether the candidate computes something where no case needs these features.
     """
@@ -38,7 +38,7 @@ def diagnose(failures: list[Failure], works_without: Callable[[list[str]], bool]
 
 
 def computes(verdict: Verdict) -> bool:
-    """Tell whether a candidate could be called and returned something."""
+    """Return whether a candidate could be called and returned something."""
     return all(each.what not in ("exception", "interface") for each in verdict.differences)
 
 
@@ -54,7 +54,7 @@ def classic_faults(failures: list[Failure]) -> list[str]:
 
 
 def _same(one: Verdict, other: Verdict) -> bool:
-    """Tell whether two candidates differ from torch in the same results and by the same wrong values."""
+    """Return whether two candidates differ from torch in the same results and by the same wrong values."""
     if [each.what for each in one.differences] != [each.what for each in other.differences]:
         return False
     return all(_same_values(a, b) for a, b in zip(one.differences, other.differences, strict=True))

@@ -14,7 +14,7 @@ _NAMES = ("sample", "channel", "row", "column")
 def describe_pattern(got: Tensor, expected: Tensor, wrong: Tensor) -> list[str]:
     """Say in plain words what is regular about a difference.
 
-    Arguments:
+    Args:
         got: the candidate's result.
         expected: torch's, of the same shape, in float64.
         wrong: bool, where they differ too much.
@@ -29,7 +29,7 @@ def describe_pattern(got: Tensor, expected: Tensor, wrong: Tensor) -> list[str]:
 
 
 def _close(a: Tensor, b: Tensor) -> bool:
-    """Tell whether two results are the same up to rounding, to name a pattern (not to judge)."""
+    """Return whether two results are the same up to rounding, to name a pattern (not to judge)."""
     if a.shape != b.shape:
         return False
     size = float(b.abs().max()) if b.numel() else 0.0

@@ -13,8 +13,8 @@ from scratch_conv.parity.drawing.arrays import INTEGER_KINDS
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.judging.compare import Difference
 from scratch_conv.parity.judging.expect import expect
-from scratch_conv.parity.judging.run import INPLACE, UPDATED
 from scratch_conv.parity.operators import find_operator
+from scratch_conv.parity.operators.calling import INPLACE, UPDATED
 
 _SMALL = 64  # arrays of more elements are not shown
 _DIGITS = {"float64": 17, "complex128": 17}  # that tell neighbours apart; 9 do in float32
@@ -23,7 +23,7 @@ _DIGITS = {"float64": 17, "complex128": 17}  # that tell neighbours apart; 9 do 
 def reproduce(case: Case, candidate: Any, wiring: Wiring | None = None) -> str:
     """Return Python code that calls torch and the candidate on a case and prints both.
 
-    Arguments:
+    Args:
         case: the call.
         candidate: as `check` takes it.
         wiring: how it is called, see `find_wiring`; None: a guess, for which the candidate is not run.

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scratch_conv.parity.drawing.strategies import as_pair
-from scratch_conv.parity.judging.run import Call
+from scratch_conv.parity.operators.calling import Call
 
 _conv2d: Callable[..., Tensor] = F.conv2d
 

@@ -26,7 +26,7 @@ from scratch_conv.parity.drawing.strategies import (
     given_arguments,
     some_tap_meets,
 )
-from scratch_conv.parity.judging.run import Call
+from scratch_conv.parity.operators.calling import Call
 from scratch_conv.parity.operators.rounding import accumulator_of
 from scratch_conv.parity.operators.sums import SumOfProducts
 

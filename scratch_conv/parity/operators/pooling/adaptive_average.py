@@ -56,7 +56,7 @@ class AdaptiveAveragePooling(SumOfProducts):
         return float(self._greatest_sum("output", case))
 
     def divides(self, case: Case) -> bool:
-        """Tell whether some window's height or width may be no power of two."""
+        """Return whether some window's height or width may be no power of two."""
         return True
 
     def _greatest_sum(self, result: str, case: Case) -> int:

@@ -69,7 +69,7 @@ class AveragePooling(SumOfProducts):
         return float(case.keywords.get("divisor_override", height * width))
 
     def divides(self, case: Case) -> bool:
-        """Tell whether some divisor is not a power of two."""
+        """Return whether some divisor is not a power of two."""
         arguments, area = case.keywords, int(self.greatest_divisor("output", case))
         clipped = arguments.get("ceil_mode", False) or not arguments.get("count_include_pad", True)
         return bool(area & (area - 1)) or (clipped and "divisor_override" not in arguments)

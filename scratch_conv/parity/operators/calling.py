@@ -140,7 +140,7 @@ def run(call: Call, case: Case, values: Values, signature: tuple[str, ...]) -> R
 
     Torch's generator is left as it was.
 
-    Arguments:
+    Args:
         call: the implementation.
         case: the arguments, and which gradients are wanted.
         values: the tensors.
@@ -211,7 +211,7 @@ def _seeded(seed: int | None) -> Iterator[None]:
 
 
 def share_memory(a: Tensor, b: Tensor) -> bool:
-    """Tell whether two tensors lie in the same memory; empty ones lie nowhere."""
+    """Return whether two tensors lie in the same memory; empty ones lie nowhere."""
     where = a.untyped_storage().data_ptr()
     return where != 0 and where == b.untyped_storage().data_ptr()
 

@@ -13,7 +13,7 @@ from scratch_conv.parity.judging.compare import Difference
 def draw_difference(difference: Difference, path: Path) -> bool:
     """Draw the most wrong plane of a result into a PNG file.
 
-    Arguments:
+    Args:
         difference: what differs; its tensors have two axes at least to be drawn.
         path: where the picture goes.
 
