@@ -5,11 +5,17 @@ torch cannot be imported.
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from scratch_conv import functional, kernels, layers, nn
-    from scratch_conv.kernels import enable_winograd, using_winograd
+if TYPE_CHECKING:  # so that a misspelt name is an error
+    from scratch_conv import functional, kernels, layers, nn, parity
+    from scratch_conv.kernels import (
+        enable_winograd,
+        free_scratch,
+        set_num_threads,
+        using_num_threads,
+        using_winograd,
+    )
     from scratch_conv.swapping import override, restore, swap
 
 __version__ = "0.1.0"
@@ -17,29 +23,32 @@ __version__ = "0.1.0"
 __all__ = [
     "__version__",
     "enable_winograd",
+    "free_scratch",
     "functional",
     "kernels",
     "layers",
     "nn",
     "override",
+    "parity",
     "restore",
+    "set_num_threads",
     "swap",
+    "using_num_threads",
     "using_winograd",
 ]
 
-_MODULES = {"functional", "kernels", "layers", "nn"}
-_KERNELS = {"enable_winograd", "using_winograd"}
+_ROOMS = {"functional", "kernels", "layers", "nn", "parity"}
 _SWAPPING = {"override", "restore", "swap"}
 
+if not TYPE_CHECKING:
 
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
-    if name in _KERNELS:
-        return getattr(importlib.import_module(f"{__name__}.kernels"), name)
-    if name in _SWAPPING:
-        return getattr(importlib.import_module(f"{__name__}.swapping"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name in _ROOMS:
+            return importlib.import_module(f"{__name__}.{name}")
+        room = "swapping" if name in _SWAPPING else "kernels"
+        return getattr(importlib.import_module(f"{__name__}.{room}"), name)
 
 
 def __dir__() -> list[str]:

@@ -1,16 +1,19 @@
 """Activations."""
 
-import math
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd import Function
 
-from scratch_conv.autograd import LogSoftmax, ReLU, ReLUInPlace, Softmax, call
+from scratch_conv.autograd import ReLU, ReLUInPlace, call
 from scratch_conv.functional import arguments
-from scratch_conv.functional.calling import overridable, reshaped, warn
+from scratch_conv.functional.calling import overridable, replaces
+
+__all__ = ["relu"]
 
 
+@replaces(F.relu, torch.relu, Tensor.relu)
 @overridable
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """Take the positive part of every element, as `torch.nn.functional.relu` does.
@@ -37,66 +40,6 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
     return input.copy_(output) if inplace else output
 
 
-@overridable
-def softmax(
-    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: torch.dtype | None = None
-) -> Tensor:
-    """Turn the numbers along a dimension into weights that sum to one, as `torch.nn.functional.softmax` does.
-
-    Args:
-        input: of any shape, float64, float32, float16 or bfloat16 once it is cast to `dtype`.
-        dim: the dimension of the classes; None takes 0 or 1, with torch's warning.
-        dtype: what the input is cast to first, and the dtype of the result; the input's own where it is None.
-
-    Returns:
-        exp(input) / Σ exp(input), of the input's shape.
-
-    Raises:
-        TypeError: an argument has a type that torch does not take.
-        IndexError: there is no dimension `dim`.
-        RuntimeError: the input is not on the CPU.
-        NotImplementedError: it is of whole numbers, bool or complex.
-    """
-    return _along(Softmax, "softmax", input, dim, _stacklevel, dtype)
-
-
-@overridable
-def log_softmax(
-    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: torch.dtype | None = None
-) -> Tensor:
-    """Return the logarithm of softmax, as `torch.nn.functional.log_softmax` does.
-
-    Args, Returns and Raises are those of `softmax`; the result is input - log Σ exp(input).
-    """
-    return _along(LogSoftmax, "log_softmax", input, dim, _stacklevel, dtype)
-
-
-def _along(
-    function: type[Function],
-    name: str,
-    input: Tensor,
-    dim: int | None,
-    stacklevel: int,
-    dtype: torch.dtype | None,
-) -> Tensor:
-    """Call a function of (A, K, B), where K is the size of the dimension `dim`."""
-    arguments.tensors(name, input=input)
-    if dim is None:
-        # torch counts the frames from a function that softmax calls; here softmax's dispatch is one more.
-        warn(
-            f"Implicit dimension choice for {name} has been deprecated. "
-            f"Change the call to include dim=X as an argument.",
-            stacklevel=stacklevel + 1,
-        )
-        dim = 0 if input.dim() in (0, 1, 3) else 1
-    dim = arguments.dimension(name, "dim", dim, input.dim())
-    if dtype is not None:
-        if not isinstance(dtype, torch.dtype):
-            raise TypeError(f"{name}(): argument 'dtype' must be torch.dtype, not {type(dtype).__name__}")
-        input = input.to(dtype)
-    if not input.dtype.is_floating_point:
-        raise NotImplementedError(f"{name} is not implemented for {input.dtype}")
-    shape = input.shape or (1,)
-    classes = input.reshape(math.prod(shape[:dim]), shape[dim], math.prod(shape[dim + 1 :]))
-    output: Tensor = call(function, classes)
-    return reshaped(output, input.shape)
+@replaces(torch.relu_, Tensor.relu_)
+def _relu_(input: Any) -> Any:
+    return relu(input, inplace=True)

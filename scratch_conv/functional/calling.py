@@ -13,6 +13,23 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 IntOrPair = int | tuple[int, ...]
 
 
+REPLACEMENTS: dict[Any, Callable[..., Any]] = {}
+"""What computes a call of torch's within `scratch_conv.override()`: by torch's function or method."""
+
+
+def replaces(*torchs: Any) -> Callable[[Function], Function]:
+    """Register a function as the one that `override()` calls in place of each of torch's.
+
+    It takes their arguments in their order.
+    """
+
+    def register(function: Function) -> Function:
+        REPLACEMENTS.update(dict.fromkeys(torchs, function))
+        return function
+
+    return register
+
+
 def overridable(function: Function) -> Function:
     """Let tensor subclasses, modes and FX proxies see the call first, as torch's own functions do."""
 

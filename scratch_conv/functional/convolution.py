@@ -8,10 +8,13 @@ from torch import Tensor
 from scratch_conv.autograd import Conv2d, ConvTranspose2d, call, is_channels_last
 from scratch_conv.functional import arguments
 from scratch_conv.functional import convolution_arguments as check
-from scratch_conv.functional.calling import IntOrPair, autocast, overridable, reshaped
+from scratch_conv.functional.calling import IntOrPair, autocast, overridable, replaces, reshaped
 from scratch_conv.kernels.windows import Pair, reach, same_padding
 
+__all__ = ["conv1d", "conv2d", "conv_transpose2d"]
 
+
+@replaces(torch.conv1d)
 @overridable
 def conv1d(
     input: Tensor,
@@ -44,6 +47,7 @@ def conv1d(
     return _convolve("conv1d", input, weight, bias, stride, padding, dilation, groups)
 
 
+@replaces(torch.conv2d)
 @overridable
 def conv2d(
     input: Tensor,
@@ -77,6 +81,7 @@ def conv2d(
     return _convolve("conv2d", input, weight, bias, stride, padding, dilation, groups)
 
 
+@replaces(torch.conv_transpose2d)
 @overridable
 def conv_transpose2d(
     input: Tensor,

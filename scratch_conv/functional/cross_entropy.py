@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import _reduction
 
@@ -17,11 +18,14 @@ from scratch_conv.autograd import (
     product,
 )
 from scratch_conv.functional import arguments
-from scratch_conv.functional.calling import overridable, reshaped, size_of
+from scratch_conv.functional.calling import overridable, replaces, reshaped, size_of
+
+__all__ = ["cross_entropy"]
 
 _NARROW = {torch.float16, torch.bfloat16}
 
 
+@replaces(F.cross_entropy)
 @overridable
 def cross_entropy(
     input: Tensor,

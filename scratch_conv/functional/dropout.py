@@ -4,13 +4,17 @@ import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from scratch_conv.autograd import Drop, call, in_torch_func
 from scratch_conv.functional import arguments
-from scratch_conv.functional.calling import overridable, warn
+from scratch_conv.functional.calling import overridable, replaces, warn
+
+__all__ = ["dropout", "dropout2d"]
 
 
+@replaces(F.dropout)
 @overridable
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Zero elements at random and scale up the others, as `torch.nn.functional.dropout` does.
@@ -35,6 +39,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     return _dropped("dropout", input, p, training, inplace, by_channel=False)
 
 
+@replaces(F.dropout2d)
 @overridable
 def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Zero whole channels at random, as `torch.nn.functional.dropout2d` does.
@@ -63,6 +68,16 @@ def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
             stacklevel=3,
         )
     return _dropped("dropout2d", input, p, training, inplace, by_channel=True)
+
+
+@replaces(torch.dropout)
+def _dropout(input: Any, p: Any, train: Any) -> Any:
+    return dropout(input, p, train)
+
+
+@replaces(torch.dropout_)
+def _dropout_(input: Any, p: Any, train: Any) -> Any:
+    return dropout(input, p, train, inplace=True)
 
 
 def _dropped(name: str, input: Tensor, p: Any, training: Any, inplace: bool, *, by_channel: bool) -> Tensor:

@@ -2,12 +2,16 @@
 
 import math
 
+import torch
 from torch import Tensor
 
 from scratch_conv.functional import arguments
-from scratch_conv.functional.calling import overridable
+from scratch_conv.functional.calling import overridable, replaces
+
+__all__ = ["flatten"]
 
 
+@replaces(torch.flatten, Tensor.flatten)
 @overridable
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Merge dimensions from `start_dim` to `end_dim` into one, as `torch.flatten` does.

@@ -4,13 +4,17 @@ import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from scratch_conv.autograd import Linear, call
 from scratch_conv.functional import arguments
-from scratch_conv.functional.calling import autocast, overridable, reshaped, size_of
+from scratch_conv.functional.calling import autocast, overridable, replaces, reshaped, size_of
+
+__all__ = ["linear"]
 
 
+@replaces(F.linear)
 @overridable
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Apply a linear map to the last dimension, y = x wᵀ + b, as `torch.nn.functional.linear` does.

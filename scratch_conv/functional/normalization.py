@@ -1,16 +1,21 @@
 """Normalization."""
 
 import math
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch._prims_common import suggest_memory_format
 
 from scratch_conv.autograd import BatchNorm, BatchNormInference, call, call_constant, update_running
 from scratch_conv.functional import arguments
-from scratch_conv.functional.calling import overridable, reshaped, size_of
+from scratch_conv.functional.calling import overridable, replaces, reshaped, size_of
+
+__all__ = ["batch_norm"]
 
 
+@replaces(F.batch_norm)
 @overridable
 def batch_norm(
     input: Tensor,
@@ -67,6 +72,15 @@ def batch_norm(
     else:
         output = call(BatchNormInference, pixels, weight, bias, running_mean, running_var, eps)
     return _with_shape_of(output, input)
+
+
+@replaces(torch.batch_norm)
+def _batch_norm(
+    input: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any, *rest: Any, **named: Any
+) -> Any:
+    """Take the arguments of `torch.batch_norm`, which end with whether to use cuDNN."""
+    named.pop("cudnn_enabled", None)
+    return batch_norm(input, running_mean, running_var, weight, bias, *rest[:3], **named)
 
 
 def _learn(running: Tensor, batch: Tensor, momentum: float, count: int) -> None:

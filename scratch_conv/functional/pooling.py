@@ -5,6 +5,7 @@ from collections.abc import Sized
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from scratch_conv.autograd import (
@@ -17,10 +18,13 @@ from scratch_conv.autograd import (
     max_pool2d_indices,
 )
 from scratch_conv.functional import arguments
-from scratch_conv.functional.calling import IntOrPair, overridable, reshaped, size_of
+from scratch_conv.functional.calling import IntOrPair, overridable, replaces, reshaped, size_of
 from scratch_conv.kernels.windows import Pair, Window
 
+__all__ = ["adaptive_avg_pool2d", "avg_pool2d", "max_pool2d"]
 
+
+@replaces(F.adaptive_avg_pool2d, torch._C._nn.adaptive_avg_pool2d)
 @overridable
 def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     """Average into an output of a given size, as `torch.nn.functional.adaptive_avg_pool2d` does.
@@ -49,6 +53,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     return output if input.dim() == 4 else reshaped(output, (*input.shape[:-2], *size))
 
 
+@replaces(F.avg_pool2d)
 @overridable
 def avg_pool2d(
     input: Tensor,
@@ -101,6 +106,7 @@ def avg_pool2d(
     return output if input.dim() == 4 else reshaped(output, output.shape[1:])
 
 
+@replaces(F.max_pool2d, torch.max_pool2d)
 @overridable
 def max_pool2d(
     input: Tensor,
@@ -148,6 +154,11 @@ def max_pool2d(
         return output
     indices = call_constant(max_pool2d_indices, places)
     return output, indices if input.dim() == 4 else reshaped(indices, indices.shape[1:])
+
+
+@replaces(F.max_pool2d_with_indices, torch._C._nn.max_pool2d_with_indices)
+def _max_pool2d_with_indices(*args: Any, **kwargs: Any) -> Any:
+    return max_pool2d(*args, **{**kwargs, "return_indices": True})
 
 
 def _adaptive_size(input: Tensor, output_size: Any) -> tuple[Any, ...]:

@@ -4,45 +4,18 @@ Each is a subclass of its torch namesake: `isinstance` holds both ways of asking
 ours by a change of class (`scratch_conv.swap`).
 """
 
-from scratch_conv.nn.activation import LogSoftmax, ReLU, Softmax
-from scratch_conv.nn.convolution import (
-    Conv1d,
-    Conv2d,
-    ConvTranspose2d,
-    LazyConv1d,
-    LazyConv2d,
-    LazyConvTranspose2d,
-)
-from scratch_conv.nn.cross_entropy import CrossEntropyLoss
-from scratch_conv.nn.dropout import Dropout, Dropout2d
-from scratch_conv.nn.flatten import Flatten
-from scratch_conv.nn.linear import Linear
-from scratch_conv.nn.normalization import BatchNorm1d, BatchNorm2d
-from scratch_conv.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
-from scratch_conv.nn.tracing import TwinModule
+from scratch_conv.nn.activation import *
+from scratch_conv.nn.convolution import *
+from scratch_conv.nn.cross_entropy import *
+from scratch_conv.nn.dropout import *
+from scratch_conv.nn.flatten import *
+from scratch_conv.nn.linear import *
+from scratch_conv.nn.normalization import *
+from scratch_conv.nn.pooling import *
+from scratch_conv.nn.softmax import *
+from scratch_conv.nn.tracing import stand_in
 
-__all__ = [
-    "AdaptiveAvgPool2d",
-    "AvgPool2d",
-    "BatchNorm1d",
-    "BatchNorm2d",
-    "Conv1d",
-    "Conv2d",
-    "ConvTranspose2d",
-    "CrossEntropyLoss",
-    "Dropout",
-    "Dropout2d",
-    "Flatten",
-    "LazyConv1d",
-    "LazyConv2d",
-    "LazyConvTranspose2d",
-    "Linear",
-    "LogSoftmax",
-    "MaxPool2d",
-    "ReLU",
-    "Softmax",
-]
+__all__ = sorted(name for name, value in globals().items() if isinstance(value, type))
 
 for _name in __all__:
-    _layer = globals()[_name]
-    _layer.__module__ = TwinModule(_layer.__module__)
+    stand_in(globals()[_name])

@@ -5,6 +5,8 @@ from torch import Tensor
 
 from scratch_conv import functional
 
+__all__ = ["Conv1d", "Conv2d", "ConvTranspose2d", "LazyConv1d", "LazyConv2d", "LazyConvTranspose2d"]
+
 
 class Conv1d(torch.nn.Conv1d):
     """`torch.nn.Conv1d` in every respect but who computes it: NumPy, by hand-written derivatives.

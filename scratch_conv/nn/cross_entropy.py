@@ -5,6 +5,8 @@ from torch import Tensor
 
 from scratch_conv import functional
 
+__all__ = ["CrossEntropyLoss"]
+
 
 class CrossEntropyLoss(torch.nn.CrossEntropyLoss):
     """`torch.nn.CrossEntropyLoss` in every respect but who computes it: NumPy, by hand-written derivatives.

@@ -5,6 +5,8 @@ from torch import Tensor
 
 from scratch_conv import functional
 
+__all__ = ["Dropout", "Dropout2d"]
+
 
 class Dropout(torch.nn.Dropout):
     """`torch.nn.Dropout` in every respect but who computes it: NumPy, by hand-written derivatives.

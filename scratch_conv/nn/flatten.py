@@ -5,6 +5,8 @@ from torch import Tensor
 
 from scratch_conv import functional
 
+__all__ = ["Flatten"]
+
 
 class Flatten(torch.nn.Flatten):
     """`torch.nn.Flatten`, for models that are wholly of this package's layers.

@@ -5,6 +5,8 @@ from torch import Tensor
 
 from scratch_conv import functional
 
+__all__ = ["Linear"]
+
 
 class Linear(torch.nn.Linear):
     """`torch.nn.Linear` in every respect but who computes it: NumPy, by hand-written derivatives.

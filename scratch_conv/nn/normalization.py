@@ -5,6 +5,8 @@ from torch import Tensor
 
 from scratch_conv import functional
 
+__all__ = ["BatchNorm1d", "BatchNorm2d"]
+
 
 class _BatchNorm(torch.nn.modules.batchnorm._BatchNorm):
     """What the layers for images and for signals share: whose statistics are used and which are kept."""

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from scratch_conv import functional
 
+__all__ = ["AdaptiveAvgPool2d", "AvgPool2d", "MaxPool2d"]
+
 
 class AdaptiveAvgPool2d(torch.nn.AdaptiveAvgPool2d):
     """`torch.nn.AdaptiveAvgPool2d` in every respect but who computes it: NumPy, by hand-written derivatives.

@@ -2,6 +2,13 @@
 
 from typing import Any
 
+from torch import nn
+
+
+def stand_in(layer: type[nn.Module]) -> None:
+    """Make instances of a layer's class leaves of `torch.fx` graphs."""
+    layer.__module__ = TwinModule(layer.__module__)
+
 
 class TwinModule(str):
     """The name of a module of ours; to a layer that asks for its own, that of its twin's in `torch.nn`.

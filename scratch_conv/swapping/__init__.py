@@ -1,5 +1,7 @@
 """Put these layers into somebody else's model, and take them out again."""
 
-from scratch_conv.swapping.swapping import Row, SwapReport, override, restore, swap
+from scratch_conv.swapping.overriding import override
+from scratch_conv.swapping.report import Row, SwapReport
+from scratch_conv.swapping.swapping import restore, swap
 
 __all__ = ["Row", "SwapReport", "override", "restore", "swap"]

@@ -1,0 +1,55 @@
+"""The names that users call: a new one, or one that is gone, is a decision and not an accident."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import scratch_conv as sc
+from scratch_conv.functional.calling import REPLACEMENTS
+
+FUNCTIONS = [
+    *("adaptive_avg_pool2d", "avg_pool2d", "batch_norm", "conv1d", "conv2d", "conv_transpose2d"),
+    *("cross_entropy", "dropout", "dropout2d", "flatten", "linear", "log_softmax", "max_pool2d"),
+    *("relu", "softmax"),
+]
+NAMES = {
+    "scratch_conv": [
+        *("__version__", "enable_winograd", "free_scratch", "functional", "kernels", "layers", "nn"),
+        *("override", "parity", "restore", "set_num_threads", "swap", "using_num_threads", "using_winograd"),
+    ],
+    "functional": FUNCTIONS,
+    "layers": [
+        *("Adam", "AvgPool2D", "BatchNorm2D", "Conv2D", "Dense", "Dropout", "Flatten", "GradientCheck"),
+        *("Layer", "MaxPool2D", "ReLU", "ResidualBlock", "SGD", "Sequential", "Softmax"),
+        *("SoftmaxCrossEntropy", "glorot_normal", "glorot_uniform", "gradient_check", "he_normal"),
+        "he_uniform",
+    ],
+    "nn": [
+        *("AdaptiveAvgPool2d", "AvgPool2d", "BatchNorm1d", "BatchNorm2d", "Conv1d", "Conv2d"),
+        *("ConvTranspose2d", "CrossEntropyLoss", "Dropout", "Dropout2d", "Flatten", "LazyConv1d"),
+        *("LazyConv2d", "LazyConvTranspose2d", "Linear", "LogSoftmax", "MaxPool2d", "ReLU", "Softmax"),
+    ],
+    "parity": ["Case", "Report", "Supports", "assert_parity", "cases", "check"],
+}
+
+
+@pytest.mark.parametrize("room", NAMES)
+def test_the_public_names_are_these(room: str) -> None:
+    module = sc if room == "scratch_conv" else getattr(sc, room)
+    assert sorted(module.__all__) == sorted(NAMES[room])
+    assert set(NAMES[room]) <= set(dir(module))
+    for name in NAMES[room]:
+        getattr(module, name)
+
+
+def test_unknown_names_raise_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no_such_name"):
+        sc.no_such_name  # type: ignore[attr-defined]  # noqa: B018  # mypy sees it too: else this is unused
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("owner", [F, torch, torch.Tensor])
+def test_override_replaces_each_function_wherever_torch_has_it(owner: object, name: str) -> None:
+    for each in (name, f"{name}_"):
+        torchs = getattr(owner, each, None)
+        assert torchs is None or torchs in REPLACEMENTS
