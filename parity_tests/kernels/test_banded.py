@@ -34,10 +34,10 @@ def windows(draw: st.DrawFn) -> tuple[Window, Pair]:
 
 
 @contextmanager
-def cut_up(run_bytes: int, piece_bytes: int, num_threads: int) -> Iterator[None]:
+def cut_up(run_bytes: int, block_bytes: int, num_threads: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(num_threads):
         patch.setattr(banded, "_RUN_BYTES", run_bytes)
-        patch.setattr(banded, "_PIECE_BYTES", piece_bytes)
+        patch.setattr(banded, "_BLOCK_BYTES", block_bytes)
         patch.setattr(threads, "_WORTH_A_THREAD", 1)
         yield
 
@@ -97,12 +97,12 @@ def test_what_is_not_finite_stays_where_it_belongs(
 
 
 @given(st.integers(0, 9), st.integers(1, 40), st.integers(1, 20), CUTS)
-def test_pieces_are_whole_and_shares_have_channels_of_their_own(
+def test_blocks_are_whole_and_shares_have_channels_of_their_own(
     n: int, channels: int, side: int, cuts: tuple[int, int, int]
 ) -> None:
     x = np.empty((n, channels, side, side), dtype=np.float32)
     layout = banded._layout(PADDED, (side, side), (side, side))
-    run_bytes, piece_bytes, num_threads = cuts
+    run_bytes, block_bytes, num_threads = cuts
     with cut_up(*cuts):
         shares = banded._shares(x, layout)
     done, owners = np.zeros((n, channels), dtype=int), np.zeros(channels, dtype=int)
@@ -114,7 +114,7 @@ def test_pieces_are_whole_and_shares_have_channels_of_their_own(
             run = (pictures.stop - pictures.start) * 4 * layout.picture_numbers
             assert pictures.stop - pictures.start == 1 or run <= run_bytes
             each = run + 4 * layout.band_numbers
-            assert part.stop - part.start == 1 or (part.stop - part.start) * each <= piece_bytes
+            assert part.stop - part.start == 1 or (part.stop - part.start) * each <= block_bytes
     assert (done == 1).all()
     assert (owners == 1).all() or n == 0
     # As many for each thread, but for channels left over.

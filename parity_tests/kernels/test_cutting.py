@@ -1,4 +1,4 @@
-"""How the kernels cut their work: into pieces that fit the memory meant for them, enough for every thread."""
+"""How the kernels cut their work: into blocks that fit the memory meant for them, enough for every thread."""
 
 import math
 import sys
@@ -17,7 +17,7 @@ from scratch_conv.kernels import Window, elementwise, normalization, scratch_mem
 from scratch_conv.kernels.convolution import im2col, mec, pointwise
 from scratch_conv.kernels.pooling import average as average_pooling
 from scratch_conv.kernels.pooling import maximum as max_pooling
-from scratch_conv.kernels.windows import Array, Pair, reach
+from scratch_conv.kernels.windows import Array, Pair, effective_kernel_size
 
 # The modules behind the functions of the same names.
 LINEAR, SOFTMAX = (sys.modules[f"scratch_conv.kernels.{name}"] for name in ("linear", "softmax"))
@@ -63,7 +63,9 @@ def layers(draw: st.DrawFn) -> Layer:
     pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
     kernel_size, stride, dilation = draw(pairs), *(draw(st.just((1, 1)) | pairs) for _ in range(2))
     n, ins, outs, groups = draw(st.integers(1, 20)), *(draw(st.integers(1, 4)) for _ in range(3))
-    height, width = (reach(kernel_size[axis], dilation[axis]) + draw(st.integers(0, 12)) for axis in (0, 1))
+    height, width = (
+        effective_kernel_size(kernel_size[axis], dilation[axis]) + draw(st.integers(0, 12)) for axis in (0, 1)
+    )
     dtype = draw(st.sampled_from([np.float32, np.float64]))
     window = Window(kernel_size, stride, ((0, 0), (0, 0)), dilation)
     x: Array = np.ones((n, ins * groups, height, width), dtype=dtype)
@@ -83,35 +85,35 @@ BYTES = st.sampled_from([1, 2_000, 20_000, 2**22])
 
 
 @given(layers(), BYTES)
-def test_im2col_lowers_as_many_pictures_at_a_time_as_fit(layer: Layer, piece_bytes: int) -> None:
+def test_im2col_lowers_as_many_pictures_at_a_time_as_fit(layer: Layer, block_bytes: int) -> None:
     """In memory that all its operations share."""
     column = layer.x.shape[1] * math.prod(layer.window.kernel_size) * layer.x.itemsize
     picture = max(column * math.prod(layer.output_size), layer.x[0].nbytes)
     operations = layer.operations("im2col")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(im2col, "_PIECE_BYTES", piece_bytes)
+        patch.setattr(im2col, "_BLOCK_BYTES", block_bytes)
         taken = {name: scratch_taken(operation) for name, operation in operations.items()}
         in_all = scratch_taken(*operations.values())
     for name, memory in taken.items():
         # Of the gradient of the weight there is a product for each picture, too.
         bytes_each = max(picture, layer.w.nbytes) if name == "grad_weight" else picture
-        count = len(layer.x) if bytes_each <= piece_bytes else 1
+        count = len(layer.x) if bytes_each <= block_bytes else 1
         assert_planes_or_parts_fit(
-            memory, column, count, layer.output_size, (bytes_each, picture), piece_bytes
+            memory, column, count, layer.output_size, (bytes_each, picture), block_bytes
         )
     assert in_all == max(taken.values())
 
 
-def assert_as_many_as_fit(taken: int, taken_each: int, count: int, bytes_each: int, piece_bytes: int) -> None:
-    """Of `count` things, each of `bytes_each`, `taken` memory holds those that fit into a piece."""
+def assert_as_many_as_fit(taken: int, taken_each: int, count: int, bytes_each: int, block_bytes: int) -> None:
+    """Of `count` things, each of `bytes_each`, `taken` memory holds those that fit into a block."""
     at_a_time, rest = divmod(taken, taken_each)
     assert rest == 0
-    assert at_a_time == 1 or 1 < at_a_time <= min(count, piece_bytes / bytes_each)
-    assert at_a_time == count or (at_a_time + 1) * bytes_each > piece_bytes
+    assert at_a_time == 1 or 1 < at_a_time <= min(count, block_bytes / bytes_each)
+    assert at_a_time == count or (at_a_time + 1) * bytes_each > block_bytes
 
 
 def assert_planes_or_parts_fit(
-    taken: int, taken_each: int, count: int, size: Pair, bytes_each: tuple[int, int], piece_bytes: int
+    taken: int, taken_each: int, count: int, size: Pair, bytes_each: tuple[int, int], block_bytes: int
 ) -> None:
     """Memory holds as many of `count` planes of that size as fit, or rows of one, or columns of one row.
 
@@ -119,41 +121,41 @@ def assert_planes_or_parts_fit(
     """
     plane, cut = bytes_each
     row = cut // size[0]
-    if cut <= piece_bytes:
-        assert_as_many_as_fit(taken, taken_each * math.prod(size), count, plane, piece_bytes)
-    elif row <= piece_bytes:
-        assert_as_many_as_fit(taken, taken_each * size[1], size[0], row, piece_bytes)
+    if cut <= block_bytes:
+        assert_as_many_as_fit(taken, taken_each * math.prod(size), count, plane, block_bytes)
+    elif row <= block_bytes:
+        assert_as_many_as_fit(taken, taken_each * size[1], size[0], row, block_bytes)
     else:
-        assert_as_many_as_fit(taken, taken_each, size[1], row // size[1], piece_bytes)
+        assert_as_many_as_fit(taken, taken_each, size[1], row // size[1], block_bytes)
 
 
 @given(layers(), BYTES)
-def test_pooling_takes_as_many_planes_at_a_time_as_fit(layer: Layer, piece_bytes: int) -> None:
+def test_pooling_takes_as_many_planes_at_a_time_as_fit(layer: Layer, block_bytes: int) -> None:
     x, _, window, _ = layer
     y, places = kernels.max_pool2d(x, window, ceil_mode=False)
     plane, size = x[0, 0], (y.shape[2], y.shape[3])
     count = x.shape[0] * x.shape[1]
     with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(1):
-        patch.setattr(max_pooling, "_PIECE_BYTES", piece_bytes)
+        patch.setattr(max_pooling, "_BLOCK_BYTES", block_bytes)
         taken = {
             "pooling": scratch_taken(lambda: kernels.max_pool2d(x, window, ceil_mode=False)),
             "scatter": scratch_taken(lambda: kernels.max_pool2d_scatter(y, places, plane.shape, window)),
             "gather": scratch_taken(lambda: kernels.max_pool2d_gather(x, places, window)),
         }
     # The pictures, if they fit; for windows of several taps the pixels, which are better, their offsets.
-    pictures = min(count, piece_bytes // plane.nbytes) * plane.nbytes
+    pictures = min(count, block_bytes // plane.nbytes) * plane.nbytes
     taken["pooling"] -= pictures
     taken_each = {"pooling": x.itemsize + 1 + 4, "scatter": 8, "gather": 8}  # indices
     if window.kernel_size == (1, 1):
         assert taken.pop("pooling") == 0
     for name, memory in taken.items():
         bytes_each = plane.nbytes, plane.nbytes
-        assert_planes_or_parts_fit(memory, taken_each[name], count, size, bytes_each, piece_bytes)
+        assert_planes_or_parts_fit(memory, taken_each[name], count, size, bytes_each, block_bytes)
 
 
 @given(layers(), st.booleans(), BYTES)
 def test_average_pooling_takes_as_many_planes_at_a_time_as_fit(
-    layer: Layer, whole: bool, piece_bytes: int
+    layer: Layer, whole: bool, block_bytes: int
 ) -> None:
     x, window = layer.x, layer.window._replace(dilation=(1, 1))
     height, width = x.shape[2:]
@@ -162,7 +164,7 @@ def test_average_pooling_takes_as_many_planes_at_a_time_as_fit(
     size = window.output_size((height, width))
     y = np.ones((*x.shape[:2], *size), dtype=x.dtype)
     with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(1):
-        patch.setattr(average_pooling, "_PIECE_BYTES", piece_bytes)
+        patch.setattr(average_pooling, "_BLOCK_BYTES", block_bytes)
         forward = scratch_taken(lambda: kernels.avg_pool2d(x, size, window, True, None))
         backward = scratch_taken(
             lambda: kernels.avg_pool2d_grad_input(y, (height, width), window, True, None)
@@ -172,16 +174,16 @@ def test_average_pooling_takes_as_many_planes_at_a_time_as_fit(
     sums, quotients = (size[0] * columns * itemsize for columns in (width, size[1]))
     if whole:  # one window over all: its sums are the outputs
         assert forward == 0
-    if sums <= piece_bytes:
+    if sums <= block_bytes:
         if not whole:
-            assert_as_many_as_fit(forward, sums, count, max(plane, sums), piece_bytes)
+            assert_as_many_as_fit(forward, sums, count, max(plane, sums), block_bytes)
         taken_each = quotients if whole else quotients + sums
-        assert_as_many_as_fit(backward, taken_each, count, max(plane, sums), piece_bytes)
+        assert_as_many_as_fit(backward, taken_each, count, max(plane, sums), block_bytes)
         return
-    rows, columns = rows_and_columns(size, sums, piece_bytes)
+    rows, columns = rows_and_columns(size, sums, block_bytes)
     met = width if columns == size[1] else (columns - 1) * window.stride[1] + window.kernel_size[1]
     assert forward == (0 if whole else rows * met * itemsize)
-    rows, columns = rows_and_columns((height, width), sums, piece_bytes)
+    rows, columns = rows_and_columns((height, width), sums, block_bytes)
     over = [
         max(windows_over(window, axis, first, first + step, size[axis]) for first in range(0, length, step))
         for axis, length, step in ((0, height, rows), (1, width, columns))
@@ -189,12 +191,12 @@ def test_average_pooling_takes_as_many_planes_at_a_time_as_fit(
     assert backward <= over[0] * (over[1] + (not whole) * columns) * itemsize
 
 
-def rows_and_columns(size: Pair, plane_bytes: int, piece_bytes: int) -> Pair:
-    """Count the rows of a plane that fit into a piece, or the columns of one row."""
+def rows_and_columns(size: Pair, plane_bytes: int, block_bytes: int) -> Pair:
+    """Count the rows of a plane that fit into a block, or the columns of one row."""
     row = plane_bytes // size[0]
-    if row <= piece_bytes:
-        return min(size[0], piece_bytes // max(1, row)), size[1]
-    return 1, min(size[1], max(1, piece_bytes // max(1, row // size[1])))
+    if row <= block_bytes:
+        return min(size[0], block_bytes // max(1, row)), size[1]
+    return 1, min(size[1], max(1, block_bytes // max(1, row // size[1])))
 
 
 def windows_over(window: Window, axis: int, first: int, stop: int, count: int) -> int:
@@ -209,7 +211,7 @@ def windows_over(window: Window, axis: int, first: int, stop: int, count: int) -
     st.sampled_from([16, 200, 2_000, 2**22]),
 )
 def test_other_layers_take_as_much_at_a_time_as_fits(
-    sizes: tuple[int, int, int], dtype: type, piece_bytes: int
+    sizes: tuple[int, int, int], dtype: type, block_bytes: int
 ) -> None:
     """ReLU takes elements; softmax vectors, along the longer of the other axes; batch_norm channels.
 
@@ -219,10 +221,10 @@ def test_other_layers_take_as_much_at_a_time_as_fits(
     ones: Array = np.ones(sizes[1], dtype=dtype)
     vectors = max(sizes[0], sizes[2])
     with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(1):
-        patch.setattr(elementwise, "_CHUNK_BYTES", piece_bytes)
+        patch.setattr(elementwise, "_CHUNK_BYTES", block_bytes)
         for module in (SOFTMAX, normalization):
-            patch.setattr(module, "_PIECE_BYTES", piece_bytes)
-        patch.setattr(normalization, "_MOST_BYTES", 2 * piece_bytes)
+            patch.setattr(module, "_BLOCK_BYTES", block_bytes)
+        patch.setattr(normalization, "_MOST_BYTES", 2 * block_bytes)
         gate = scratch_taken(lambda: kernels.relu_gate(x, x))
         along_vectors = [
             scratch_taken(lambda: kernels.softmax_grad(x, x)),
@@ -233,21 +235,21 @@ def test_other_layers_take_as_much_at_a_time_as_fits(
             scratch_taken(lambda: kernels.batch_norm_grad(x, x, ones, ones, None, 1.0)),
             scratch_taken(lambda: kernels.batch_norm_inference(x, ones, ones, None, None, 1.0)),
         ]
-    assert_as_many_as_fit(gate, 1, x.size, x.itemsize, piece_bytes)
+    assert_as_many_as_fit(gate, 1, x.size, x.itemsize, block_bytes)
     for taken in along_vectors:
         plane = x.nbytes // vectors
-        if plane <= piece_bytes:
-            assert_as_many_as_fit(taken, plane, vectors, plane, piece_bytes)
+        if plane <= block_bytes:
+            assert_as_many_as_fit(taken, plane, vectors, plane, block_bytes)
         else:  # classes of one
             one_class = plane // sizes[1]
-            assert_as_many_as_fit(taken, one_class, sizes[1], one_class, piece_bytes)
+            assert_as_many_as_fit(taken, one_class, sizes[1], one_class, block_bytes)
     channel = x.nbytes // sizes[1]
     for taken in by_channel:
-        if channel <= 2 * piece_bytes:
-            assert_as_many_as_fit(taken, channel, sizes[1], channel, piece_bytes)
+        if channel <= 2 * block_bytes:
+            assert_as_many_as_fit(taken, channel, sizes[1], channel, block_bytes)
         else:
             size = sizes[0], sizes[2]
-            assert_planes_or_parts_fit(taken, x.itemsize, 1, size, (channel, channel), 2 * piece_bytes)
+            assert_planes_or_parts_fit(taken, x.itemsize, 1, size, (channel, channel), 2 * block_bytes)
 
 
 @given(
@@ -264,16 +266,16 @@ def test_products_are_cut_for_as_many_threads_as_they_are_worth(
     """Along the longest axis, evenly."""
     with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(num_threads):
         patch.setattr(LINEAR, "_WORTH_A_THREAD", worth)
-        cut = LINEAR._pieces(shape, inner)
+        cut = LINEAR._blocks(shape, inner)
     most = min(num_threads, max(shape), math.prod(shape) * inner / worth)
     assert len(cut) == 1 or 1 < len(cut) <= most
     assert len(cut) + 1 > most
     done = np.zeros(shape, dtype=int)
-    for piece in cut:
-        done[piece] += 1
+    for block in cut:
+        done[block] += 1
     assert (done == 1).all()
     axis = shape.index(max(shape))
-    lengths = [done[piece].shape[axis] for piece in cut]
+    lengths = [done[block].shape[axis] for block in cut]
     assert sum(lengths) == shape[axis]
     assert max(lengths) - min(lengths) <= 1
 
@@ -522,7 +524,7 @@ def test_mec_convolves_outputs_back_without_memory_for_each_phase() -> None:
 
 @given(st.tuples(*[st.integers(1, 4)] * 4), st.tuples(*[st.integers(1, 9)] * 2), BYTES)
 def test_pointwise_products_take_as_much_at_a_time_as_fits(
-    sizes: tuple[int, int, int, int], size: Pair, piece_bytes: int
+    sizes: tuple[int, int, int, int], size: Pair, block_bytes: int
 ) -> None:
     """Outputs: whole pictures or pixels of one; gradients of the weight: one for each picture."""
     n, groups, ins, outs = sizes
@@ -535,35 +537,35 @@ def test_pointwise_products_take_as_much_at_a_time_as_fits(
     )
     operations = layer.operations("pointwise")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pointwise, "_PIECE_BYTES", piece_bytes)
+        patch.setattr(pointwise, "_BLOCK_BYTES", block_bytes)
         assert scratch_taken(operations["forward"]) == scratch_taken(operations["grad_input"]) == 0
         weight = layer.w.nbytes
-        assert_as_many_as_fit(scratch_taken(operations["grad_weight"]), weight, n, weight, piece_bytes)
-        assert (operations["grad_weight"]() == n * size[0] * size[1]).all()  # of all pieces
+        assert_as_many_as_fit(scratch_taken(operations["grad_weight"]), weight, n, weight, block_bytes)
+        assert (operations["grad_weight"]() == n * size[0] * size[1]).all()  # of all blocks
         shapes: list[tuple[slice, slice]] = []
-        patch.setattr(pointwise, "parallel", lambda work, pieces: shapes.extend(pieces))
+        patch.setattr(pointwise, "parallel", lambda work, blocks: shapes.extend(blocks))
         operations["forward"]()
     pixel_bytes = groups * outs * 4
-    pictures = max(piece[0].stop - piece[0].start for piece in shapes)
-    pixels = max(piece[1].stop - piece[1].start for piece in shapes)
-    assert_as_many_as_fit(pictures, 1, n, pixel_bytes * size[0] * size[1], piece_bytes)
-    assert_as_many_as_fit(pixels, 1, size[0] * size[1], pixel_bytes, piece_bytes)
+    pictures = max(block[0].stop - block[0].start for block in shapes)
+    pixels = max(block[1].stop - block[1].start for block in shapes)
+    assert_as_many_as_fit(pictures, 1, n, pixel_bytes * size[0] * size[1], block_bytes)
+    assert_as_many_as_fit(pixels, 1, size[0] * size[1], pixel_bytes, block_bytes)
 
 
 @given(st.integers(1, 5), st.integers(1, 3), st.sampled_from([1, 100, 2**21]), st.integers(1, 3))
-def test_the_gradient_of_a_bias_does_not_depend_on_its_pieces(
-    n: int, outs: int, piece_bytes: int, num_threads: int
+def test_the_gradient_of_a_bias_does_not_depend_on_its_blocks(
+    n: int, outs: int, block_bytes: int, num_threads: int
 ) -> None:
     grad_output = np.random.default_rng(n).standard_normal((n, outs, 3, 4)).astype(np.float32)
     with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(num_threads):
-        patch.setattr(im2col, "_PIECE_BYTES", piece_bytes)
+        patch.setattr(im2col, "_BLOCK_BYTES", block_bytes)
         grad_bias = kernels.conv2d_grad_bias(grad_output)
         cut: list[slice] = []
-        patch.setattr(im2col, "parallel", lambda work, pieces: cut.extend(pieces))
+        patch.setattr(im2col, "parallel", lambda work, blocks: cut.extend(blocks))
         kernels.conv2d_grad_bias(grad_output)
     np.testing.assert_array_equal(grad_bias, grad_output.sum(axis=(2, 3)).sum(axis=0))
-    pictures = max(piece.stop - piece.start for piece in cut)
-    assert_as_many_as_fit(pictures, 1, n, grad_output[0].nbytes, piece_bytes)
+    pictures = max(block.stop - block.start for block in cut)
+    assert_as_many_as_fit(pictures, 1, n, grad_output[0].nbytes, block_bytes)
 
 
 def taken_beside_results(operation: Callable[[], object]) -> int:
@@ -636,11 +638,11 @@ def operations_on(size: Pair) -> dict[str, Callable[[], object]]:
 def test_no_temporary_memory_grows_with_a_plane(
     name: str, size: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With pieces of a sixty-fourth of the plane, less than half of it is taken beside the results."""
+    """With blocks of a sixty-fourth of the plane, less than half of it is taken beside the results."""
     operation = operations_on(size)[name]
     monkeypatch.setattr(elementwise, "_CHUNK_BYTES", 2**16)
     for module in (average_pooling, normalization, im2col, max_pooling, SOFTMAX):
-        monkeypatch.setattr(module, "_PIECE_BYTES", 2**16)
+        monkeypatch.setattr(module, "_BLOCK_BYTES", 2**16)
     monkeypatch.setattr(normalization, "_MOST_BYTES", 2**16)
     with kernels.using_num_threads(1):
         taken = taken_beside_results(operation)

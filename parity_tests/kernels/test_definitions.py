@@ -21,7 +21,7 @@ from scratch_conv.kernels.convolution.choosing import ALGORITHMS
 from scratch_conv.kernels.convolution.shapes import Shapes
 from scratch_conv.kernels.pooling import average as average_pooling
 from scratch_conv.kernels.pooling import maximum as max_pooling
-from scratch_conv.kernels.windows import Array, Pair, reach
+from scratch_conv.kernels.windows import Array, Pair, effective_kernel_size
 
 EXACT = [name for name in ALGORITHMS if name != "winograd"]
 """Those that add products directly; test_winograd.py has the other."""
@@ -43,7 +43,8 @@ def windows(draw: st.DrawFn, pooling: bool = False) -> tuple[Window, Pair]:
     else:
         kernel_size, padding = draw(PAIRS), draw(st.tuples(PADS, PADS))
     height, width = (
-        max(1, reach(kernel_size[axis], dilation[axis]) - sum(padding[axis])) + draw(st.integers(0, 4))
+        max(1, effective_kernel_size(kernel_size[axis], dilation[axis]) - sum(padding[axis]))
+        + draw(st.integers(0, 4))
         for axis in (0, 1)
     )
     return Window(kernel_size, stride, padding, dilation), (height, width)
@@ -63,8 +64,8 @@ def surround(x: Array, window: Window) -> Array:
 def convolve_by_loops(x: Array, w: Array, window: Window, groups: int) -> Array:
     x = surround(x, window)
     n, out_channels, channels = x.shape[0], w.shape[0], w.shape[1]
-    height = (x.shape[2] - reach(w.shape[2], window.dilation[0])) // window.stride[0] + 1
-    width = (x.shape[3] - reach(w.shape[3], window.dilation[1])) // window.stride[1] + 1
+    height = (x.shape[2] - effective_kernel_size(w.shape[2], window.dilation[0])) // window.stride[0] + 1
+    width = (x.shape[3] - effective_kernel_size(w.shape[3], window.dilation[1])) // window.stride[1] + 1
     y = np.zeros((n, out_channels, height, width), dtype=x.dtype)
     for b, o, p, q in np.ndindex(y.shape):
         for c, i, j in np.ndindex(w.shape[1:]):
@@ -82,9 +83,9 @@ POINTS = st.builds(Window, *map(st.just, ((1, 1), (1, 1), ((0, 0), (0, 0)))), PA
 def keeping_width(draw: st.DrawFn) -> tuple[Window, Pair]:
     """Draw a window with as many outputs in a row as pixels, and a picture size; a row may be short."""
     kernel_size, dilation, rows = draw(PAIRS), draw(PAIRS), draw(PADS)
-    margin = reach(kernel_size[1], dilation[1]) - 1
+    margin = effective_kernel_size(kernel_size[1], dilation[1]) - 1
     before = draw(st.integers(0, margin))
-    height = max(1, reach(kernel_size[0], dilation[0]) - sum(rows)) + draw(st.integers(0, 4))
+    height = max(1, effective_kernel_size(kernel_size[0], dilation[0]) - sum(rows)) + draw(st.integers(0, 4))
     window = Window(kernel_size, (1, 1), (rows, (before, margin - before)), dilation)
     return window, (height, draw(st.integers(1, 6)))
 
@@ -104,21 +105,21 @@ def convolutions(draw: st.DrawFn) -> tuple[Window, int, Array, Array]:
 
 
 @contextmanager
-def cut_up(algorithm: str, piece_bytes: int, few_columns: int, num_threads: int) -> Iterator[None]:
-    """Compute by one algorithm, in pieces so small that each of its ways to cut the work is taken."""
+def cut_up(algorithm: str, block_bytes: int, few_columns: int, num_threads: int) -> Iterator[None]:
+    """Compute by one algorithm, in blocks so small that each of its ways to cut the work is taken."""
     with (
         pytest.MonkeyPatch.context() as patch,
         kernels.convolution_algorithm(algorithm),
         kernels.using_num_threads(num_threads),
     ):
-        patch.setattr(im2col, "_PIECE_BYTES", piece_bytes)
-        patch.setattr(mec, "_BLOCK_BYTES", piece_bytes)
+        patch.setattr(im2col, "_BLOCK_BYTES", block_bytes)
+        patch.setattr(mec, "_BLOCK_BYTES", block_bytes)
         patch.setattr(threads, "_WORTH_A_THREAD", 1)
-        patch.setattr(mec, "_MOST_BYTES", 4 * piece_bytes)
+        patch.setattr(mec, "_MOST_BYTES", 4 * block_bytes)
         patch.setattr(mec, "_FEW_COLUMNS", few_columns)
-        patch.setattr(pointwise, "_PIECE_BYTES", piece_bytes)
-        patch.setattr(banded, "_RUN_BYTES", piece_bytes)
-        patch.setattr(banded, "_PIECE_BYTES", 4 * piece_bytes)
+        patch.setattr(pointwise, "_BLOCK_BYTES", block_bytes)
+        patch.setattr(banded, "_RUN_BYTES", block_bytes)
+        patch.setattr(banded, "_BLOCK_BYTES", 4 * block_bytes)
         yield
 
 
@@ -140,7 +141,7 @@ ROWS_OF_PADDING = (
     integers(RNG, np.float32, 1, 1, 2, 3),
     integers(RNG, np.float32, 1, 1, 1, 3),
 )
-"""And nothing else under the first windows and the last; a piece of 30 bytes has a row of outputs."""
+"""And nothing else under the first windows and the last; a block of 30 bytes has a row of outputs."""
 
 
 @pytest.mark.parametrize("algorithm", EXACT)
@@ -318,7 +319,7 @@ def test_max_pool2d_is_its_definition(
     special = [np.inf, np.nan] if np.issubdtype(dtype, np.floating) else [2, 3]
     values = [lowest(np.dtype(dtype)), -1, 0, 1, *special]
     x: Array = rng.choice(values, (n, channels, *size), p=[low, *[(1 - low) / 5] * 5]).astype(dtype)
-    with pooled_in_pieces(rng):
+    with pooled_in_blocks(rng):
         y, places = kernels.max_pool2d(x, window, ceil_mode)
     expected, expected_places = pool_by_loops(x, window, window.output_size(size, ceil_mode))
     np.testing.assert_array_equal(y, expected, strict=True)
@@ -328,9 +329,9 @@ def test_max_pool2d_is_its_definition(
 
 
 @contextmanager
-def pooled_in_pieces(rng: np.random.Generator) -> Iterator[None]:
+def pooled_in_blocks(rng: np.random.Generator) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(max_pooling, "_PIECE_BYTES", int(rng.choice([1, 20, 100, 500, 2**19])))
+        patch.setattr(max_pooling, "_BLOCK_BYTES", int(rng.choice([1, 20, 100, 500, 2**19])))
         yield
 
 
@@ -352,7 +353,7 @@ def test_max_pool2d_derivatives_follow_the_places(
     for plane, place, value in zip(planes, expected_places.ravel(), grad_output.ravel(), strict=True):
         if place >= 0:
             expected[plane, place] += value
-    with pooled_in_pieces(rng):
+    with pooled_in_blocks(rng):
         grad_input = kernels.max_pool2d_scatter(grad_output, places, size, window)
         gathered = kernels.max_pool2d_gather(x, places, window)
     np.testing.assert_array_equal(grad_input, expected.reshape(x.shape), strict=True)
@@ -430,7 +431,7 @@ def test_avg_pool2d_and_its_derivative_are_their_definitions(
 
     expected, transpose = average_by_loops(x, starts, ends, divide)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(average_pooling, "_PIECE_BYTES", int(rng.choice([1, 20, 100, 500, 2**19])))
+        patch.setattr(average_pooling, "_BLOCK_BYTES", int(rng.choice([1, 20, 100, 500, 2**19])))
         y = kernels.avg_pool2d(x, output_size, window, include, divisor)
         np.testing.assert_array_equal(y, expected.astype(dtype), strict=True)
         grad_output = integers(rng, dtype, *expected.shape)
@@ -471,7 +472,7 @@ def test_adaptive_avg_pool2d_and_its_derivative_are_their_definitions(
     expected, transpose = average_by_loops(x, starts, ends, divide)
     grad_output = integers(rng, np.float64, *expected.shape)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(average_pooling, "_PIECE_BYTES", int(rng.choice([1, 20, 100, 500, 2**19])))
+        patch.setattr(average_pooling, "_BLOCK_BYTES", int(rng.choice([1, 20, 100, 500, 2**19])))
         np.testing.assert_array_equal(kernels.adaptive_avg_pool2d(x, output_size), expected)
         grad_input = kernels.adaptive_avg_pool2d_grad_input(grad_output, size)
     np.testing.assert_allclose(grad_input, transpose(grad_output), rtol=1e-13, atol=1e-13)

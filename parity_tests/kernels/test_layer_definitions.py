@@ -28,11 +28,11 @@ FEW_ROUNDINGS = 64 * 2.0**-24
 
 
 @pytest.fixture(autouse=True)
-def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cut the work into pieces so small that the drawn arrays have several."""
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut the work into blocks so small that the drawn arrays have several."""
     monkeypatch.setattr(elementwise, "_CHUNK_BYTES", 16)
     for module in (SOFTMAX, normalization):
-        monkeypatch.setattr(module, "_PIECE_BYTES", 16)
+        monkeypatch.setattr(module, "_BLOCK_BYTES", 16)
     monkeypatch.setattr(normalization, "_MOST_BYTES", 32)
     monkeypatch.setattr(LINEAR, "_WORTH_A_THREAD", 2)
 

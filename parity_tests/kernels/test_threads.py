@@ -66,8 +66,8 @@ def test_as_many_threads_work_at_once_as_are_set_and_no_more(num_threads: int) -
     all_at_once = threading.Barrier(num_threads)
     workers: list[threading.Thread] = []
 
-    def work(piece: int) -> None:
-        if piece < num_threads:
+    def work(block: int) -> None:
+        if block < num_threads:
             all_at_once.wait(5)
         workers.append(threading.current_thread())
 
@@ -78,13 +78,13 @@ def test_as_many_threads_work_at_once_as_are_set_and_no_more(num_threads: int) -
     assert set(workers) <= {threading.current_thread(), *own_threads()}
 
 
-@pytest.mark.parametrize("pieces", [0, 1])
-def test_less_than_two_pieces_need_no_pool(pieces: int) -> None:
+@pytest.mark.parametrize("blocks", [0, 1])
+def test_less_than_two_blocks_need_no_pool(blocks: int) -> None:
     kernels.free_scratch()
     workers: list[threading.Thread] = []
     with kernels.using_num_threads(4):
-        parallel(lambda _: workers.append(threading.current_thread()), range(pieces))
-    assert workers == [threading.current_thread()] * pieces
+        parallel(lambda _: workers.append(threading.current_thread()), range(blocks))
+    assert workers == [threading.current_thread()] * blocks
     assert threads._pool.executor is None
 
 
@@ -109,7 +109,7 @@ def test_the_pool_is_kept_until_it_is_too_small_or_freed() -> None:
         assert not thread.is_alive()
 
 
-def test_scratch_memory_may_be_freed_while_pieces_are_at_work() -> None:
+def test_scratch_memory_may_be_freed_while_blocks_are_at_work() -> None:
     """Of this caller or another: by a thread of the pool itself, which cannot wait for its own end."""
     together = threading.Barrier(3)
 
@@ -121,7 +121,7 @@ def test_scratch_memory_may_be_freed_while_pieces_are_at_work() -> None:
         parallel(work, range(3))
 
 
-def test_pieces_may_have_pieces_of_their_own() -> None:
+def test_blocks_may_have_blocks_of_their_own() -> None:
     """All threads of the pool are busy then, and the caller does the inner ones alone; it must not wait."""
     before = blas_threads()
     done: list[int] = []
@@ -140,17 +140,17 @@ def test_pieces_may_have_pieces_of_their_own() -> None:
     assert blas_threads() == before
 
 
-def test_a_failed_caller_waits_for_the_pieces_that_are_at_work() -> None:
+def test_a_failed_caller_waits_for_the_blocks_that_are_at_work() -> None:
     before = blas_threads()
     both = threading.Barrier(2)
     done: list[int] = []
 
-    def work(piece: int) -> None:
+    def work(block: int) -> None:
         both.wait(5)
         if threading.current_thread() is threading.main_thread():
             raise ArithmeticError
         time.sleep(0.1)
-        done.append(piece)
+        done.append(block)
 
     kernels.set_num_threads(2)
     with pytest.raises(ArithmeticError):
@@ -163,7 +163,7 @@ def blas_threads() -> list[int]:
     return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
 
 
-def test_the_blas_is_held_to_one_thread_within_a_piece_only() -> None:
+def test_the_blas_is_held_to_one_thread_within_a_block_only() -> None:
     before = blas_threads()
     within: list[list[int]] = []
     parallel(lambda _: within.append(blas_threads()), range(3))
@@ -208,12 +208,12 @@ def test_the_blas_is_held_by_a_caller_on_another_thread() -> None:
     assert within == [[1] * len(blas_threads())]
 
 
-def test_an_exception_of_a_piece_reaches_the_caller_and_the_pool_survives() -> None:
-    def fail(piece: int) -> None:
-        if piece == 5:
-            raise ArithmeticError("piece 5")
+def test_an_exception_of_a_block_reaches_the_caller_and_the_pool_survives() -> None:
+    def fail(block: int) -> None:
+        if block == 5:
+            raise ArithmeticError("block 5")
 
-    with pytest.raises(ArithmeticError, match="piece 5"):
+    with pytest.raises(ArithmeticError, match="block 5"):
         parallel(fail, range(8))
     done: list[int] = []
     parallel(done.append, range(8))
@@ -279,7 +279,7 @@ def test_a_pool_can_start_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     threads._start_anew()
     assert threads._pool is not before
     test_as_many_threads_work_at_once_as_are_set_and_no_more(3)
-    test_the_blas_is_held_to_one_thread_within_a_piece_only()
+    test_the_blas_is_held_to_one_thread_within_a_block_only()
     kernels.free_scratch()
 
 
@@ -331,8 +331,8 @@ def test_scratch_memory_is_as_large_as_the_largest_array_of_its_name() -> None:
     st.permutations([0, 1, 2]),
     st.sampled_from([4, 100, 2**18]),
 )
-def test_each_element_is_met_once_in_pieces_that_fit(
-    sizes: tuple[int, int, int], axes: list[int], others: list[int], piece_bytes: int
+def test_each_element_is_met_once_in_blocks_that_fit(
+    sizes: tuple[int, int, int], axes: list[int], others: list[int], block_bytes: int
 ) -> None:
     """Whatever the order of the axes in memory. Operands keep their types: 2**30 + 1 is no float32."""
     numbers = np.arange(math.prod(sizes)).reshape(sizes)
@@ -345,25 +345,25 @@ def test_each_element_is_met_once_in_pieces_that_fit(
         result += large - 2**30
 
     with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(1):
-        patch.setattr(elementwise, "_CHUNK_BYTES", piece_bytes)
+        patch.setattr(elementwise, "_CHUNK_BYTES", block_bytes)
         elementwise.over_elements(work, result, large)
     np.testing.assert_array_equal(result, numbers)
-    assert all(length <= piece_bytes // 4 for length in lengths)
-    assert not lengths or max(lengths) == numbers.size or 2 * max(lengths) > piece_bytes // 4
+    assert all(length <= block_bytes // 4 for length in lengths)
+    assert not lengths or max(lengths) == numbers.size or 2 * max(lengths) > block_bytes // 4
 
 
 @given(st.tuples(*[st.integers(0, 5)] * 3), st.permutations([0, 1, 2]), st.sampled_from([4, 100, 2**18]))
-def test_arrays_that_lie_in_memory_alike_are_cut_into_equal_pieces(
-    sizes: tuple[int, int, int], axes: list[int], piece_bytes: int
+def test_arrays_that_lie_in_memory_alike_are_cut_into_equal_blocks(
+    sizes: tuple[int, int, int], axes: list[int], block_bytes: int
 ) -> None:
     result = np.zeros([sizes[axis] for axis in axes], np.float32).transpose(np.argsort(axes))
     lengths: list[int] = []
     with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(1):
-        patch.setattr(elementwise, "_CHUNK_BYTES", piece_bytes)
+        patch.setattr(elementwise, "_CHUNK_BYTES", block_bytes)
         elementwise.over_elements(
             lambda result, ones: lengths.append(len(result)), result, np.ones_like(result)
         )
-    assert all(length == piece_bytes // 4 for length in lengths[:-1])
+    assert all(length == block_bytes // 4 for length in lengths[:-1])
     assert sum(lengths) == result.size
 
 
@@ -404,12 +404,12 @@ def test_a_number_of_threads_for_one_caller_is_not_another_callers() -> None:
     assert kernels.get_num_threads() == 3
 
 
-def test_pieces_after_a_failed_one_are_not_begun() -> None:
+def test_blocks_after_a_failed_one_are_not_begun() -> None:
     kernels.set_num_threads(2)
     begun: list[int] = []
 
-    def fail(piece: int) -> None:
-        begun.append(piece)
+    def fail(block: int) -> None:
+        begun.append(block)
         raise ArithmeticError
 
     with pytest.raises(ArithmeticError):
@@ -417,11 +417,11 @@ def test_pieces_after_a_failed_one_are_not_begun() -> None:
     assert len(begun) <= 2
 
 
-def test_when_the_caller_fails_others_begin_no_further_piece() -> None:
+def test_when_the_caller_fails_others_begin_no_further_block() -> None:
     caller, joined, begun = threading.current_thread(), threading.Event(), list[int]()
 
-    def work(piece: int) -> None:
-        begun.append(piece)
+    def work(block: int) -> None:
+        begun.append(block)
         if threading.current_thread() is caller:
             assert joined.wait(60)
             raise ArithmeticError

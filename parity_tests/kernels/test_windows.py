@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scratch_conv.kernels import Window
-from scratch_conv.kernels.windows import Array, pad, pieces, reach, same_padding
+from scratch_conv.kernels.windows import Array, axis_blocks, effective_kernel_size, pad, same_padding
 
 SMALL = st.integers(1, 4)
 FEW = st.integers(0, 4)
@@ -34,7 +34,7 @@ def axes(draw: st.DrawFn, pooling: bool = False) -> Axis:
     kernel_size, stride, dilation = draw(SMALL), draw(SMALL), draw(SMALL)
     most = kernel_size // 2 if pooling else 4
     padding = draw(st.integers(0, most)), draw(st.integers(0, most))
-    size = max(1, reach(kernel_size, dilation) - sum(padding)) + draw(st.integers(0, 8))
+    size = max(1, effective_kernel_size(kernel_size, dilation) - sum(padding)) + draw(st.integers(0, 8))
     return Axis(kernel_size, stride, padding, dilation, size)
 
 
@@ -80,7 +80,7 @@ def test_same_padding_keeps_the_size_and_puts_an_uneven_pixel_at_the_end(
     kernel_size: int, dilation: int, size: int
 ) -> None:
     before, after = same_padding(kernel_size, dilation)
-    assert before + size + after - reach(kernel_size, dilation) + 1 == size
+    assert before + size + after - effective_kernel_size(kernel_size, dilation) + 1 == size
     assert after - before in (0, 1)
 
 
@@ -94,7 +94,10 @@ def test_positions_are_apart_where_no_pixel_is_met_twice(rows: Axis, columns: Ax
 
 @given(AXES, AXES)
 def test_positions_side_by_side_are_just_apart(rows: Axis, columns: Axis) -> None:
-    rows, columns = (axis._replace(stride=reach(axis.kernel_size, axis.dilation)) for axis in (rows, columns))
+    rows, columns = (
+        axis._replace(stride=effective_kernel_size(axis.kernel_size, axis.dilation))
+        for axis in (rows, columns)
+    )
     assert window(rows, columns).positions_are_apart()
     closer = rows._replace(stride=rows.stride - 1), columns._replace(stride=columns.stride - 1)
     assert not window(closer[0], columns).positions_are_apart()
@@ -128,13 +131,13 @@ def test_pad_surrounds_with_zeros_of_the_same_type(padding: tuple[tuple[int, int
 
 
 @given(st.integers(0, 100), st.integers(0, 1) | st.integers(0, 40), st.integers(1, 100))
-def test_pieces_are_as_large_as_fits(count: int, bytes_each: int, piece_bytes: int) -> None:
-    cut = pieces(count, bytes_each, piece_bytes)
-    assert [number for piece in cut for number in range(count)[piece]] == list(range(count))
-    lengths = [piece.stop - piece.start for piece in cut]
+def test_blocks_are_as_large_as_fits(count: int, bytes_each: int, block_bytes: int) -> None:
+    cut = axis_blocks(count, bytes_each, block_bytes)
+    assert [number for block in cut for number in range(count)[block]] == list(range(count))
+    lengths = [block.stop - block.start for block in cut]
     each = max(1, bytes_each)  # what has no bytes counts as if it had one
-    assert all(length == 1 or 1 < length <= piece_bytes / each for length in lengths)
-    assert all(length + 1 > piece_bytes / each for length in lengths[:-1])
+    assert all(length == 1 or 1 < length <= block_bytes / each for length in lengths)
+    assert all(length + 1 > block_bytes / each for length in lengths[:-1])
 
 
 @given(AXES, AXES)

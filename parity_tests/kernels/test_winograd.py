@@ -15,7 +15,7 @@ from scratch_conv import kernels
 from scratch_conv.kernels import Window, scratch_memory, threads
 from scratch_conv.kernels.convolution import choosing, im2col, mec, pointwise, winograd
 from scratch_conv.kernels.convolution.shapes import Shapes
-from scratch_conv.kernels.windows import Array, Pair, pad, reach
+from scratch_conv.kernels.windows import Array, Pair, effective_kernel_size, pad
 
 SIZES = st.integers(1, 3) | st.integers(4, 24)
 PADS = st.tuples(st.integers(-2, 3), st.integers(-2, 3))
@@ -127,7 +127,11 @@ def convolutions(draw: st.DrawFn) -> Drawn:
         draw(st.just((1, 1)) | st.tuples(steps, steps)),
     )
     height, width = (
-        max(1, reach(window.kernel_size[axis], window.dilation[axis]) - sum(window.padding[axis]))
+        max(
+            1,
+            effective_kernel_size(window.kernel_size[axis], window.dilation[axis])
+            - sum(window.padding[axis]),
+        )
         + draw(SIZES)
         - 1
         for axis in (0, 1)

@@ -9,7 +9,7 @@ from scratch_conv.autograd import Conv2d, ConvTranspose2d, call, is_channels_las
 from scratch_conv.functional import arguments
 from scratch_conv.functional import convolution_arguments as check
 from scratch_conv.functional.calling import IntOrPair, autocast, overridable, replaces, reshaped
-from scratch_conv.kernels.windows import Pair, reach, same_padding
+from scratch_conv.kernels.windows import Pair, effective_kernel_size, same_padding
 
 __all__ = ["conv1d", "conv2d", "conv_transpose2d"]
 
@@ -203,7 +203,7 @@ def _transposed_size(
     height, width = (
         (input.shape[axis - 2] - 1) * stride[axis]
         - 2 * padding[axis]
-        + reach(weight.shape[axis + 2], dilation[axis])
+        + effective_kernel_size(weight.shape[axis + 2], dilation[axis])
         + output_padding[axis]
         for axis in (0, 1)
     )

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from scratch_conv.functional import arguments
 from scratch_conv.functional.calling import size_of
-from scratch_conv.kernels.windows import Pair, reach
+from scratch_conv.kernels.windows import Pair, effective_kernel_size
 
 _AXES = {"conv1d": 1, "conv2d": 2, "conv_transpose2d": 2}
 
@@ -76,7 +76,9 @@ def convolution(
     _bias(weight, bias, weight.shape[0])
     _dtypes(function, input, weight, bias)
     padded = [size + sum(sides) for size, sides in zip(input.shape[-axes:], padding, strict=True)]
-    kernel = [reach(size, step) for size, step in zip(weight.shape[2:], dilation, strict=True)]
+    kernel = [
+        effective_kernel_size(size, step) for size, step in zip(weight.shape[2:], dilation, strict=True)
+    ]
     if any(size < taps for size, taps in zip(padded, kernel, strict=True)):
         raise RuntimeError(
             f"Calculated padded input size per channel: ({_by(padded)}). "

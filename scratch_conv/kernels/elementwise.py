@@ -7,16 +7,16 @@ import numpy as np
 
 from scratch_conv.kernels.scratch_memory import scratch
 from scratch_conv.kernels.threads import parallel
-from scratch_conv.kernels.windows import Array, pieces
+from scratch_conv.kernels.windows import Array, axis_blocks
 
 _CHUNK_BYTES = 2**20
 """The size of a chunk, which stays in the core's own cache."""
 
 
 def over_elements(work: Callable[..., object], result: Array, *operands: Array) -> None:
-    """Call `work(result, *operands)` on pieces of the flattened arrays that fit the core's own cache.
+    """Call `work(result, *operands)` on chunks of the flattened arrays that fit the core's own cache.
 
-    All have one shape. The result is dense, in whatever order of its axes; the pieces of an operand that lies
+    All have one shape. The result is dense, in whatever order of its axes; the chunks of an operand that lies
     in memory otherwise are copied first.
     """
     if any(operand.strides != result.strides for operand in operands):
@@ -25,10 +25,10 @@ def over_elements(work: Callable[..., object], result: Array, *operands: Array) 
     flat = [array.ravel(order="K") for array in (result, *operands)]
     step = _CHUNK_BYTES // result.itemsize
 
-    def on_piece(start: int) -> None:
+    def on_chunk(start: int) -> None:
         work(*(array[start : start + step] for array in flat))
 
-    parallel(on_piece, range(0, result.size, step))
+    parallel(on_chunk, range(0, result.size, step))
 
 
 def _over_runs(work: Callable[..., object], arrays: list[Array]) -> None:
@@ -51,6 +51,6 @@ def _runs(shape: tuple[int, ...], most: int) -> list[tuple[slice, ...]]:
     """Cut an array into runs of at most so many elements, which lie next to each other in memory."""
     inner = math.prod(shape[1:])
     if inner <= most:
-        return [(part,) for part in pieces(shape[0], inner, most)]
+        return [(part,) for part in axis_blocks(shape[0], inner, most)]
     rest = _runs(shape[1:], most)
     return [(slice(i, i + 1), *run) for i in range(shape[0]) for run in rest]

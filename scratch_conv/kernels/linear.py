@@ -34,15 +34,15 @@ def matrix_product(a: Array, b: Array) -> Array:
     """Multiply a (G, M, K) by b (G, K, N): gives (G, M, N)."""
     product = np.empty((*a.shape[:2], b.shape[2]), dtype=a.dtype)
 
-    def work(piece: tuple[slice, ...]) -> None:
-        groups, rows, columns = piece
-        np.matmul(a[groups, rows], b[groups, :, columns], out=product[piece])
+    def work(block: tuple[slice, ...]) -> None:
+        groups, rows, columns = block
+        np.matmul(a[groups, rows], b[groups, :, columns], out=product[block])
 
-    parallel(work, _pieces(product.shape, a.shape[2]))
+    parallel(work, _blocks(product.shape, a.shape[2]))
     return product
 
 
-def _pieces(shape: tuple[int, ...], inner: int) -> list[tuple[slice, ...]]:
+def _blocks(shape: tuple[int, ...], inner: int) -> list[tuple[slice, ...]]:
     """Cut a product of this shape along its longest axis; each element is a sum of `inner` products."""
     axis = shape.index(max(shape))
     multiplications = math.prod(shape) * inner

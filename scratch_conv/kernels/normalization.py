@@ -20,10 +20,10 @@ import numpy as np
 
 from scratch_conv.kernels.scratch_memory import scratch
 from scratch_conv.kernels.threads import parallel
-from scratch_conv.kernels.windows import Array, parts, pieces
+from scratch_conv.kernels.windows import Array, axis_blocks, plane_blocks
 
-_PIECE_BYTES = 2**20
-"""Channels are normalized so many at a time that a piece stays near the core between the passes."""
+_BLOCK_BYTES = 2**20
+"""Channels are normalized so many at a time that a block stays near the core between the passes."""
 
 _MOST_BYTES = 2**24
 """A channel that takes more is normalized in parts, for which the distances are computed twice."""
@@ -52,7 +52,7 @@ def batch_norm(x: Array, weight: Array | None, bias: Array | None, eps: float) -
                 distances = _distances(pixels[part], mean[channels])
             _stretch(distances, scale, None if bias is None else bias[channels], normalized[part])
 
-    parallel(work, _pieces(x))
+    parallel(work, _blocks(x))
     return y, mean, variance
 
 
@@ -85,7 +85,7 @@ def batch_norm_grad(
             np.subtract(grads[part], distances, out=distances)
             np.multiply(distances, _repeated(scale, distances), out=grad_pixels[part])
 
-    parallel(work, _pieces(x))
+    parallel(work, _blocks(x))
     return grad_input, grad_weight, grad_bias
 
 
@@ -104,7 +104,7 @@ def batch_norm_inference(
             distances = _distances(pixels[part], mean[channels])
             _stretch(distances, scale, None if bias is None else bias[channels], normalized[part])
 
-    parallel(work, _pieces(x))
+    parallel(work, _blocks(x))
     return y
 
 
@@ -167,13 +167,13 @@ def _by_channel(sums: Array, channels: slice) -> Array:
     return sums.reshape(channels.stop - channels.start, -1).sum(axis=1)
 
 
-def _pieces(x: Array) -> list[slice]:
-    return pieces(x.shape[1], x[:, :1].nbytes, _PIECE_BYTES)
+def _blocks(x: Array) -> list[slice]:
+    return axis_blocks(x.shape[1], x[:, :1].nbytes, _BLOCK_BYTES)
 
 
 def _parts(x: Array) -> list[tuple[slice, slice]]:
-    """Cut the rows of channels: into parts of the only one that a piece has, if that is too large."""
+    """Cut the rows of channels: into parts of the only one that a block has, if that is too large."""
     channel_bytes = x[:, :1].nbytes
     if channel_bytes <= _MOST_BYTES:
         return [(slice(None), slice(None))]
-    return parts((x.shape[0], x.shape[2]), channel_bytes, _MOST_BYTES)
+    return plane_blocks((x.shape[0], x.shape[2]), channel_bytes, _MOST_BYTES)

@@ -19,9 +19,9 @@ import numpy as np
 from scratch_conv.kernels.elementwise import over_elements
 from scratch_conv.kernels.scratch_memory import scratch
 from scratch_conv.kernels.threads import parallel
-from scratch_conv.kernels.windows import Array, pieces
+from scratch_conv.kernels.windows import Array, axis_blocks
 
-_PIECE_BYTES = 2**18
+_BLOCK_BYTES = 2**18
 """So much of an array at a time stays in the core's own cache between the passes."""
 
 
@@ -29,12 +29,12 @@ def softmax(x: Array) -> Array:
     """Turn x into weights that sum to one."""
     p = np.empty(x.shape, dtype=x.dtype)
 
-    def work(piece: Any) -> None:
-        part = np.subtract(x[piece], _greatest(x[piece]), out=p[piece])
+    def work(block: Any) -> None:
+        part = np.subtract(x[block], _greatest(x[block]), out=p[block])
         np.exp(part, out=part)
         part /= part.sum(axis=1, keepdims=True)
 
-    parallel(work, _pieces(x))
+    parallel(work, _blocks(x))
     return p
 
 
@@ -43,14 +43,14 @@ def softmax_grad(grad_output: Array, p: Array) -> Array:
     grad_input = np.empty(p.shape, dtype=p.dtype)
     runs = _runs_of_classes(p)
 
-    def work(piece: Any) -> None:
-        part = np.multiply(grad_output[piece], p[piece], out=grad_input[piece])
+    def work(block: Any) -> None:
+        part = np.multiply(grad_output[block], p[block], out=grad_input[block])
         total = part.sum(axis=1, keepdims=True)
         for classes in runs:
-            weights, grads = p[piece][:, classes], part[:, classes]
+            weights, grads = p[block][:, classes], part[:, classes]
             grads -= np.multiply(weights, total, out=scratch("share", grads.shape, p.dtype))
 
-    parallel(work, _pieces(p))
+    parallel(work, _blocks(p))
     return grad_input
 
 
@@ -59,11 +59,11 @@ def log_softmax(x: Array) -> Array:
     y = np.empty(x.shape, dtype=x.dtype)
     runs = _runs_of_classes(x)
 
-    def work(piece: Any) -> None:
-        part = np.subtract(x[piece], _greatest(x[piece]), out=y[piece])
+    def work(block: Any) -> None:
+        part = np.subtract(x[block], _greatest(x[block]), out=y[block])
         part -= np.log(sum(_sum_of_exponentials(part[:, classes]) for classes in runs))
 
-    parallel(work, _pieces(x))
+    parallel(work, _blocks(x))
     return y
 
 
@@ -71,12 +71,12 @@ def log_softmax_grad(grad_output: Array, y: Array) -> Array:
     """Carry the gradient of log-softmax's result y back to x."""
     grad_input = np.empty(y.shape, dtype=y.dtype)
 
-    def work(piece: Any) -> None:
-        part = np.exp(y[piece], out=grad_input[piece])
-        part *= grad_output[piece].sum(axis=1, keepdims=True)
-        np.subtract(grad_output[piece], part, out=part)
+    def work(block: Any) -> None:
+        part = np.exp(y[block], out=grad_input[block])
+        part *= grad_output[block].sum(axis=1, keepdims=True)
+        np.subtract(grad_output[block], part, out=part)
 
-    parallel(work, _pieces(y))
+    parallel(work, _blocks(y))
     return grad_input
 
 
@@ -96,16 +96,16 @@ def _greatest(x: Array) -> Array:
     return x.max(axis=1, keepdims=True, initial=-np.inf)
 
 
-def _pieces(x: Array) -> list[Any]:
+def _blocks(x: Array) -> list[Any]:
     """Cut along the longer of the first and the last axis: each class vector stays whole."""
     outer, _, inner = x.shape
     axis = 0 if outer >= inner else 2
     along = x.swapaxes(0, axis)
-    parts = pieces(len(along), along[:1].nbytes, _PIECE_BYTES)
+    parts = axis_blocks(len(along), along[:1].nbytes, _BLOCK_BYTES)
     return [(slice(None),) * axis + (part,) for part in parts]
 
 
 def _runs_of_classes(x: Array) -> list[slice]:
-    """Cut the classes: vectors may be so long that a single one takes more memory than a piece."""
-    piece_bytes = x.nbytes // max(1, x.shape[0], x.shape[2])
-    return pieces(x.shape[1], piece_bytes // max(1, x.shape[1]), _PIECE_BYTES)
+    """Cut the classes: vectors may be so long that a single one takes more memory than a block."""
+    block_bytes = x.nbytes // max(1, x.shape[0], x.shape[2])
+    return axis_blocks(x.shape[1], block_bytes // max(1, x.shape[1]), _BLOCK_BYTES)

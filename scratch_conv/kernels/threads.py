@@ -1,6 +1,6 @@
-"""Pieces of a batch on a thread pool of the kernels' own: the one place where threads are used.
+"""Blocks of a batch on a thread pool of the kernels' own: the one place where threads are used.
 
-NumPy releases the interpreter lock inside its loops and matrix products, so plain threads do. Within a piece
+NumPy releases the interpreter lock inside its loops and matrix products, so plain threads do. Within a block
 the BLAS is held to one thread, for two reasons: two levels of threads would share the same cores, and the
 BLAS's own threads spin for a while after each product, which slows down whatever else computes in turn with
 these kernels (torch's layers in a swapped model: three to five times, as measured). Threads of this pool
@@ -19,18 +19,18 @@ from typing import Any, TypeVar
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-_Piece = TypeVar("_Piece")
+_Block = TypeVar("_Block")
 
 _WORTH_A_THREAD = 2**19
 """Work on less memory than this is done before another thread has woken up."""
 
 
-def parallel(work: Callable[[_Piece], object], pieces: Iterable[_Piece]) -> None:
-    """Call `work` on every piece, on up to `get_num_threads()` threads; the calling thread is one of them.
+def parallel(work: Callable[[_Block], object], blocks: Iterable[_Block]) -> None:
+    """Call `work` on every block, on up to `get_num_threads()` threads; the calling thread is one of them.
 
-    A single piece runs without the pool. The first exception of a piece is raised here.
+    A single block runs without the pool. The first exception of a block is raised here.
     """
-    queue = deque(pieces)
+    queue = deque(blocks)
     helpers = min(get_num_threads(), len(queue)) - 1
     with _pool.single_threaded_blas():
         if helpers < 1:
@@ -91,28 +91,28 @@ def end_threads() -> None:
         _pool.close()
 
 
-def _drain_together(work: Callable[[_Piece], object], queue: deque[_Piece], helpers: int) -> None:
+def _drain_together(work: Callable[[_Block], object], queue: deque[_Block], helpers: int) -> None:
     futures = _pool.submit(helpers, _drain, work, queue)
     try:
         _drain(work, queue)
     finally:
         queue.clear()
-        # Helpers that the pool has not begun, busy with another caller's pieces, have nothing left to do.
+        # Helpers that the pool has not begun, busy with another caller's blocks, have nothing left to do.
         begun = [future for future in futures if not future.cancel()]
         wait(begun)
     for future in begun:
         future.result()
 
 
-def _drain(work: Callable[[_Piece], object], queue: deque[_Piece]) -> None:
+def _drain(work: Callable[[_Block], object], queue: deque[_Block]) -> None:
     """Work off the queue; infinities and NaN come out as IEEE 754 has them, without a warning."""
     with np.errstate(all="ignore"):
         while True:
             try:
-                piece = queue.popleft()
+                block = queue.popleft()
             except IndexError:
                 return
-            work(piece)
+            work(block)
 
 
 class _Pool:

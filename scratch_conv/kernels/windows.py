@@ -17,7 +17,7 @@ Padding = tuple[Pair, Pair]
 """((top, bottom), (left, right)): how many rows and columns are added on each side."""
 
 
-def reach(kernel_size: int, dilation: int) -> int:
+def effective_kernel_size(kernel_size: int, dilation: int) -> int:
     """Give the number of pixels from the first tap of a dilated kernel to its last, both included."""
     return dilation * (kernel_size - 1) + 1
 
@@ -47,7 +47,7 @@ class Window(NamedTuple):
         inside the input or the padding before it (`torch.nn.MaxPool2d`, note on ceil_mode).
         """
         stride, (before, after) = self.stride[axis], self.padding[axis]
-        room = size + before + after - reach(self.kernel_size[axis], self.dilation[axis])
+        room = size + before + after - effective_kernel_size(self.kernel_size[axis], self.dilation[axis])
         if not ceil_mode:
             return room // stride + 1
         count = -(-room // stride) + 1
@@ -55,7 +55,10 @@ class Window(NamedTuple):
 
     def positions_are_apart(self) -> bool:
         """Tell whether no pixel lies under two positions of the window."""
-        return all(self.stride[axis] >= reach(self.kernel_size[axis], self.dilation[axis]) for axis in (0, 1))
+        return all(
+            self.stride[axis] >= effective_kernel_size(self.kernel_size[axis], self.dilation[axis])
+            for axis in (0, 1)
+        )
 
     def starting_at(self, row: int, column: int) -> "Window":
         """Give the window whose first position is this one's at (row, column).
@@ -74,7 +77,7 @@ class Window(NamedTuple):
         (top, _), (left, _) = self.padding
         bottom, right = (
             (output_size[axis] - 1) * self.stride[axis]
-            + reach(self.kernel_size[axis], self.dilation[axis])
+            + effective_kernel_size(self.kernel_size[axis], self.dilation[axis])
             - (top, left)[axis]
             - input_size[axis]
             for axis in (0, 1)
@@ -86,7 +89,7 @@ class Window(NamedTuple):
 
         Its padding may be negative: cropping.
         """
-        margins = [reach(self.kernel_size[axis], self.dilation[axis]) - 1 for axis in (0, 1)]
+        margins = [effective_kernel_size(self.kernel_size[axis], self.dilation[axis]) - 1 for axis in (0, 1)]
         before = [margins[axis] - self.padding[axis][0] for axis in (0, 1)]
         after = [input_size[axis] + margins[axis] - output_size[axis] - before[axis] for axis in (0, 1)]
         return self._replace(padding=((before[0], after[0]), (before[1], after[1])))
@@ -188,19 +191,19 @@ def pad(x: Array, padding: Padding) -> Array:
     return padded
 
 
-def pieces(count: int, bytes_each: int, piece_bytes: int) -> list[slice]:
-    """Cut `count` things into slices of about `piece_bytes`, at least one thing each."""
-    step = max(1, piece_bytes // max(1, bytes_each))
+def axis_blocks(count: int, bytes_each: int, block_bytes: int) -> list[slice]:
+    """Cut `count` things into slices of about `block_bytes`, at least one thing each."""
+    step = max(1, block_bytes // max(1, bytes_each))
     return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
 
-def parts(size: Pair, plane_bytes: int, piece_bytes: int) -> list[tuple[slice, slice]]:
-    """Cut a plane of `size` (rows, columns) into parts of about `piece_bytes`, in reading order.
+def plane_blocks(size: Pair, plane_bytes: int, block_bytes: int) -> list[tuple[slice, slice]]:
+    """Cut a plane of `size` (rows, columns) into parts of about `block_bytes`, in reading order.
 
     They are whole rows, or columns of one row where that is too long.
     """
-    if plane_bytes <= piece_bytes:  # in a quarter of the time
+    if plane_bytes <= block_bytes:  # in a quarter of the time
         return [(slice(0, size[0]), slice(0, size[1]))] if all(size) else []
     row_bytes = plane_bytes // max(1, size[0])
-    columns = pieces(size[1], row_bytes // max(1, size[1]), piece_bytes)
-    return [(rows, part) for rows in pieces(size[0], row_bytes, piece_bytes) for part in columns]
+    columns = axis_blocks(size[1], row_bytes // max(1, size[1]), block_bytes)
+    return [(rows, part) for rows in axis_blocks(size[0], row_bytes, block_bytes) for part in columns]

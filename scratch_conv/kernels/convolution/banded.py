@@ -30,18 +30,18 @@ from scratch_conv.kernels.convolution import mec
 from scratch_conv.kernels.convolution.shapes import Shapes
 from scratch_conv.kernels.scratch_memory import scratch, scratch_apart
 from scratch_conv.kernels.threads import num_threads_for, parallel
-from scratch_conv.kernels.windows import Array, Pair, Window, pieces
+from scratch_conv.kernels.windows import Array, Pair, Window, axis_blocks
 
 _RUN_BYTES = 2**17
 """So much of one channel lies together at a time: it makes a matrix of enough rows."""
 
-_PIECE_BYTES = 2**22
-"""So much of some channels is computed at a time: smaller pieces cost more in calls than a cache saves."""
+_BLOCK_BYTES = 2**22
+"""So much of some channels is computed at a time: smaller blocks cost more in calls than a cache saves."""
 
 _MOST_BYTES = 2**22
 """A picture's channel and its matrix take no more than this, or are left to others."""
 
-_Piece = tuple[slice, slice]
+_Block = tuple[slice, slice]
 """Pictures, and channels."""
 
 
@@ -68,18 +68,18 @@ def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int
     layout = _layout(window, (x.shape[2], x.shape[3]), size)
     grad_weight = np.zeros((groups, 1, *window.kernel_size), dtype=x.dtype)
 
-    def work(share: list[_Piece]) -> None:
-        for piece in share:
-            windows = _windows(x[piece], layout)
-            grads, rows = _empty_outputs(x[piece], layout)
+    def work(share: list[_Block]) -> None:
+        for block in share:
+            windows = _windows(x[block], layout)
+            grads, rows = _empty_outputs(x[block], layout)
             rows[...] = 0
-            grads[...] = grad_output[piece]
+            grads[...] = grad_output[block]
             taps, channels, _, numbers = windows.shape
             products = scratch("bands", (taps, channels, numbers, size[1]), x.dtype)
             np.matmul(windows.swapaxes(2, 3), rows, out=products)
             bands = products.reshape(taps, channels, *layout.bands)
             for j, (pixels, outputs) in enumerate(layout.columns):
-                grad_weight[piece[1], 0, :, j] += np.einsum("kcihh->ci", bands[..., pixels, outputs])
+                grad_weight[block[1], 0, :, j] += np.einsum("kcihh->ci", bands[..., pixels, outputs])
 
     parallel(work, _shares(x, layout))
     if not np.isfinite(grad_weight).all():
@@ -101,17 +101,17 @@ def _convolve(x: Array, w: Array, bias: Array | None, window: Window) -> tuple[A
     y = np.empty((*x.shape[:2], *size), dtype=x.dtype)
     finite: list[bool] = []
 
-    def work(piece: _Piece) -> None:
-        part = y[piece]
-        outputs, rows = _empty_outputs(x[piece], layout)
-        np.matmul(_windows(x[piece], layout), _bands(w[piece[1]], layout), out=rows)
+    def work(block: _Block) -> None:
+        part = y[block]
+        outputs, rows = _empty_outputs(x[block], layout)
+        np.matmul(_windows(x[block], layout), _bands(w[block[1]], layout), out=rows)
         if bias is None:
             part[:] = outputs
         else:
-            np.add(outputs, bias[piece[1], None, None], out=part)
+            np.add(outputs, bias[block[1], None, None], out=part)
         finite.append(bool(np.isfinite(part).all()))
 
-    parallel(work, [piece for share in _shares(x, layout) for piece in share])
+    parallel(work, [block for share in _shares(x, layout) for block in share])
     return y, all(finite)
 
 
@@ -158,17 +158,17 @@ def _layout(window: Window, input_size: Pair, output_size: Pair) -> _Layout:
     )
 
 
-def _shares(x: Array, layout: _Layout) -> list[list[_Piece]]:
-    """Cut x (N, C, H, W) into pieces, together those of the same channels: as many for each thread."""
+def _shares(x: Array, layout: _Layout) -> list[list[_Block]]:
+    """Cut x (N, C, H, W) into blocks, together those of the same channels: as many for each thread."""
     n, channels = x.shape[:2]
     picture_bytes = layout.picture_numbers * x.itemsize
-    batch = pieces(n, picture_bytes, _RUN_BYTES)
+    batch = axis_blocks(n, picture_bytes, _RUN_BYTES)
     if not batch:
         return []
     channel_bytes = batch[0].stop * picture_bytes + layout.band_numbers * x.itemsize
     threads = num_threads_for(channels * len(batch) * channel_bytes)
-    turns = -(-channels // (max(1, _PIECE_BYTES // channel_bytes) * threads))
-    parts = pieces(channels, 1, -(-channels // (turns * threads)))
+    turns = -(-channels // (max(1, _BLOCK_BYTES // channel_bytes) * threads))
+    parts = axis_blocks(channels, 1, -(-channels // (turns * threads)))
     return [[(pictures, part) for pictures in batch] for part in parts]
 
 

@@ -171,5 +171,5 @@ def _enough_for_winograd(shapes: Shapes) -> bool:
 
 def _are_whole(operand: Array) -> bool:
     """Tell whether all are whole numbers: other data show it soon, most in their first plane."""
-    pieces = chain([operand[:1, :1]], operand)
-    return all(bool((piece == np.rint(piece)).all()) for piece in pieces)
+    blocks = chain([operand[:1, :1]], operand)
+    return all(bool((block == np.rint(block)).all()) for block in blocks)

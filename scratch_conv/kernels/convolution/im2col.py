@@ -22,9 +22,9 @@ import numpy as np
 from scratch_conv.kernels.convolution.shapes import Shapes
 from scratch_conv.kernels.scratch_memory import scratch
 from scratch_conv.kernels.threads import get_num_threads, parallel
-from scratch_conv.kernels.windows import Array, Pair, Window, pad, parts, pieces
+from scratch_conv.kernels.windows import Array, Pair, Window, axis_blocks, pad, plane_blocks
 
-_PIECE_BYTES = 2**21
+_BLOCK_BYTES = 2**21
 """Columns are made for so many pictures at a time that they are still in cache when they are multiplied.
 
 If those of one picture are more, it is lowered in parts.
@@ -46,8 +46,8 @@ def conv2d(x: Array, w: Array, bias: Array | None, window: Window, groups: int) 
     w_rows = w.reshape(groups, w.shape[0] // groups, math.prod(w.shape[1:]))
     batch, cut = _cut(x, size, window)
 
-    def work(piece: tuple[slice, slice, slice]) -> None:
-        pictures, rows, columns = piece
+    def work(block: tuple[slice, slice, slice]) -> None:
+        pictures, rows, columns = block
         outputs = y[pictures, :, rows, columns]
         np.matmul(
             w_rows, _columns(x[pictures], size, (rows, columns), window, groups), out=_rows(outputs, groups)
@@ -111,10 +111,10 @@ def conv2d_grad_bias(grad_output: Array) -> Array:
     """Carry the gradient of y (N, O, OH, OW) back to a bias (O,) that was added to it: db = Σ dy."""
     by_picture = np.empty(grad_output.shape[:2], dtype=grad_output.dtype)
 
-    def work(piece: slice) -> None:
-        grad_output[piece].sum(axis=(2, 3), out=by_picture[piece])
+    def work(block: slice) -> None:
+        grad_output[block].sum(axis=(2, 3), out=by_picture[block])
 
-    parallel(work, pieces(len(grad_output), grad_output[:1].nbytes, _PIECE_BYTES))
+    parallel(work, axis_blocks(len(grad_output), grad_output[:1].nbytes, _BLOCK_BYTES))
     return by_picture.sum(axis=0, dtype=grad_output.dtype)
 
 
@@ -147,5 +147,5 @@ def _cut(x: Array, size: Pair, window: Window, product_bytes: int = 0) -> tuple[
     """
     columns = x.shape[1] * window.kernel_size[0] * window.kernel_size[1] * size[0] * size[1]
     picture_bytes = max(columns * x.itemsize, x[:1].nbytes)
-    batch = pieces(x.shape[0], max(picture_bytes, product_bytes), _PIECE_BYTES)
-    return batch, parts(size, picture_bytes, _PIECE_BYTES)
+    batch = axis_blocks(x.shape[0], max(picture_bytes, product_bytes), _BLOCK_BYTES)
+    return batch, plane_blocks(size, picture_bytes, _BLOCK_BYTES)

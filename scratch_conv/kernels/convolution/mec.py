@@ -26,7 +26,7 @@ import numpy as np
 from scratch_conv.kernels.convolution.shapes import Shapes
 from scratch_conv.kernels.scratch_memory import scratch
 from scratch_conv.kernels.threads import get_num_threads, num_threads_for, parallel
-from scratch_conv.kernels.windows import Array, Pair, Window, pieces
+from scratch_conv.kernels.windows import Array, Pair, Window, axis_blocks
 
 _BLOCK_BYTES = 3 * 2**21
 """A block of work, lowered, with its sums, takes about this much memory, which stays near the core."""
@@ -167,7 +167,7 @@ def _turned(w: Array, groups: int) -> Array:
 
 
 class Block(NamedTuple):
-    """A piece of work: pictures, `side` of them side by side, and a part of their outputs."""
+    """A block of work: pictures, `side` of them side by side, and a part of their outputs."""
 
     pictures: slice
     side: int
@@ -345,7 +345,7 @@ def _in_order(weights: Array, axis: int) -> Array:
     def work(part: slice) -> None:
         of_axis[part] = from_axis[part]
 
-    parallel(work, pieces(len(of_axis), of_axis[:1].nbytes, _WEIGHTS_BYTES))
+    parallel(work, axis_blocks(len(of_axis), of_axis[:1].nbytes, _WEIGHTS_BYTES))
     return ordered
 
 

@@ -12,9 +12,9 @@ import numpy as np
 from scratch_conv.kernels.convolution.shapes import Shapes
 from scratch_conv.kernels.scratch_memory import scratch
 from scratch_conv.kernels.threads import get_num_threads, parallel
-from scratch_conv.kernels.windows import Array, Pair, Window, pieces
+from scratch_conv.kernels.windows import Array, Pair, Window, axis_blocks
 
-_PIECE_BYTES = 2**20
+_BLOCK_BYTES = 2**20
 """So much of the output is computed at a time, which is in cache still when the bias is added."""
 
 
@@ -37,16 +37,16 @@ def conv2d_grad_input(grad_output: Array, w: Array, input_size: Pair, window: Wi
 def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int) -> Array:
     """Carry the gradient of y (N, O, H, W) back to w (O, C/G, 1, 1): dw = Σ_n dy · xᵀ."""
     outs, channels = grad_output.shape[1] // groups, x.shape[1] // groups
-    batch = pieces(len(x), groups * outs * channels * x.itemsize, _PIECE_BYTES)
+    batch = axis_blocks(len(x), groups * outs * channels * x.itemsize, _BLOCK_BYTES)
     threads = min(get_num_threads(), len(batch))
     shares = np.zeros((threads, groups, outs, channels), dtype=x.dtype)
 
     def work(share: int) -> None:
-        for piece in batch[share::threads]:
-            columns = _rows(x[piece], groups).swapaxes(2, 3)
+        for block in batch[share::threads]:
+            columns = _rows(x[block], groups).swapaxes(2, 3)
             shape = (len(columns), *shares.shape[1:])
             products = np.matmul(
-                _rows(grad_output[piece], groups), columns, out=scratch("product", shape, x.dtype)
+                _rows(grad_output[block], groups), columns, out=scratch("product", shape, x.dtype)
             )
             shares[share] += products.sum(axis=0, dtype=x.dtype)
 
@@ -60,11 +60,11 @@ def _mapped(matrices: Array, x: Array, bias: Array | None) -> Array:
     n, _, height, width = x.shape
     y = np.empty((n, groups, outs, height * width), dtype=x.dtype)
     pixel_bytes = groups * outs * x.itemsize
-    batch = pieces(n, pixel_bytes * height * width, _PIECE_BYTES)
-    columns = pieces(height * width, pixel_bytes, _PIECE_BYTES)
+    batch = axis_blocks(n, pixel_bytes * height * width, _BLOCK_BYTES)
+    columns = axis_blocks(height * width, pixel_bytes, _BLOCK_BYTES)
 
-    def work(piece: tuple[slice, slice]) -> None:
-        pictures, pixels = piece
+    def work(block: tuple[slice, slice]) -> None:
+        pictures, pixels = block
         outputs = y[pictures, :, :, pixels]
         np.matmul(matrices, _rows(x[pictures], groups)[..., pixels], out=outputs)
         if bias is not None:

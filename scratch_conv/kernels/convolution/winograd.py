@@ -43,7 +43,7 @@ from scratch_conv.kernels.convolution import mec
 from scratch_conv.kernels.convolution.shapes import Shapes
 from scratch_conv.kernels.scratch_memory import scratch, scratch_apart
 from scratch_conv.kernels.threads import num_threads_for, parallel
-from scratch_conv.kernels.windows import Array, Pair, Window, pieces
+from scratch_conv.kernels.windows import Array, Pair, Window, axis_blocks
 
 _POINTS = {
     4: (0.0, 1.0, -1.0),
@@ -61,7 +61,7 @@ _BLOCK_BYTES = 2**21, 3 * 2**22
 All the scratch memory of a block is at most 2.4 times that.
 """
 
-_PIECE_BYTES = 2**21
+_WEIGHTS_BYTES = 2**21
 """Transformed weights of so much memory are worth a thread of their own."""
 
 _SAME_LINES = 2**10
@@ -149,8 +149,8 @@ def _convolve(x: Array, taps: Array, w: Array, bias: Array | None, window: Windo
     finite: list[bool] = []
     _transform_weights(weights, taps, w)
 
-    def work(piece: tuple[Block, slice]) -> None:
-        block, outs = piece
+    def work(work_block: tuple[Block, slice]) -> None:
+        block, outs = work_block
         pixels = _values("pixels", x[block.of_pixels], block.evaluate, columns.evaluate)
         part = y[:, outs][block.of_outputs]
         sums = _empty_values("sums", pixels.shape[:3], part.shape[1], x.dtype)
@@ -269,7 +269,7 @@ def _part(run: slice, matrix: Array, outputs: int, dilation: int, padding: int, 
 
 
 class Block(NamedTuple):
-    """A piece of work: pictures, and a run of rows of tiles."""
+    """A block of work: pictures, and a run of rows of tiles."""
 
     pictures: slice
     evaluate: Part
@@ -304,7 +304,7 @@ def _shares(shape: tuple[int, ...], outs: int, rows: Axis, columns: Axis, itemsi
     threads = num_threads_for(values * (tiles * (shape[1] + outs) + shape[1] * outs) * itemsize)
     if tiles < outs:
         blocks = _blocks(shape, -(-outs // threads), rows, columns, itemsize, 1)
-        return [Share(blocks, part, 0) for part in pieces(outs, 1, -(-outs // threads)) if blocks]
+        return [Share(blocks, part, 0) for part in axis_blocks(outs, 1, -(-outs // threads)) if blocks]
     blocks = _blocks(shape, outs, rows, columns, itemsize, threads)
     return [Share(blocks[turn::threads], slice(0, outs), turn) for turn in range(min(threads, len(blocks)))]
 
@@ -349,7 +349,7 @@ def _transform_weights(weights: Array, taps: Array, w: Array) -> None:
     def work(part: slice) -> None:
         np.matmul(taps, w[part], out=weights[:, part].swapaxes(0, 1))
 
-    parallel(work, pieces(len(w), weights[:, 0].nbytes, _PIECE_BYTES))
+    parallel(work, axis_blocks(len(w), weights[:, 0].nbytes, _WEIGHTS_BYTES))
 
 
 def _weights_from(sums: Array, taps: Array) -> Array:
@@ -367,7 +367,7 @@ def _weights_from(sums: Array, taps: Array) -> Array:
         np.matmul(total.transpose(1, 2, 0), taps, out=rows.swapaxes(0, 1))
         weights[part] = rows
 
-    parallel(work, pieces(outs, sums[0, ..., 0].nbytes, _PIECE_BYTES))
+    parallel(work, axis_blocks(outs, sums[0, ..., 0].nbytes, _WEIGHTS_BYTES))
     return weights
 
 

@@ -18,10 +18,10 @@ import numpy as np
 
 from scratch_conv.kernels.scratch_memory import scratch
 from scratch_conv.kernels.threads import parallel
-from scratch_conv.kernels.windows import Array, Pair, Window, parts, pieces
+from scratch_conv.kernels.windows import Array, Pair, Window, axis_blocks, plane_blocks
 
-_PIECE_BYTES = 2**20
-"""Planes are pooled so many at a time that a piece stays in the core's own cache between the passes.
+_BLOCK_BYTES = 2**20
+"""Planes are pooled so many at a time that a block stays in the core's own cache between the passes.
 
 A larger plane is pooled in parts.
 """
@@ -146,13 +146,13 @@ class _Planes(NamedTuple):
         divisors = self.divisors.of(row_windows, column_windows)
         return _Planes(part_rows, part_columns, divisors, pixels, windows)
 
-    def pieces(self, to_part: Callable[..., "_Planes"], size: Pair) -> list[tuple["_Planes", slice]]:
+    def blocks(self, to_part: Callable[..., "_Planes"], size: Pair) -> list[tuple["_Planes", slice]]:
         """Cut into some planes each, or into parts of one if its sums are too large."""
         sums_bytes = self.rows.windows * max(self.columns.windows, self.columns.pixels) * self.pixels.itemsize
-        batch = pieces(len(self.pixels), max(sums_bytes, self.pixels[:1].nbytes), _PIECE_BYTES)
-        if sums_bytes <= _PIECE_BYTES:
+        batch = axis_blocks(len(self.pixels), max(sums_bytes, self.pixels[:1].nbytes), _BLOCK_BYTES)
+        if sums_bytes <= _BLOCK_BYTES:
             return [(self, planes) for planes in batch]
-        cut = [to_part(self, *part) for part in parts(size, sums_bytes, _PIECE_BYTES)]
+        cut = [to_part(self, *part) for part in plane_blocks(size, sums_bytes, _BLOCK_BYTES)]
         return [(part, planes) for part in cut for planes in batch]
 
 
@@ -161,8 +161,8 @@ def _average(x: Array, axes: tuple[_Axis, _Axis], divisors: _Divisors) -> Array:
     y = np.empty((*x.shape[:2], rows.windows, columns.windows), dtype=x.dtype)
     whole = rows.is_one_window() and columns.is_one_window()
 
-    def work(piece: tuple[_Planes, slice]) -> None:
-        part, planes = piece
+    def work(block: tuple[_Planes, slice]) -> None:
+        part, planes = block
         pixels, averages = part.pixels[planes], part.windows[planes]
         if whole:
             _sum_planes(pixels, averages[:, 0, 0])
@@ -173,7 +173,7 @@ def _average(x: Array, axes: tuple[_Axis, _Axis], divisors: _Divisors) -> Array:
         _divide(averages, part.divisors.array(), averages)
 
     planes = _Planes(rows, columns, divisors, _planes(x), _planes(y))
-    parallel(work, planes.pieces(_Planes.of_windows, (rows.windows, columns.windows)))
+    parallel(work, planes.blocks(_Planes.of_windows, (rows.windows, columns.windows)))
     return y
 
 
@@ -182,8 +182,8 @@ def _spread(grad_output: Array, axes: tuple[_Axis, _Axis], divisors: _Divisors) 
     grad_input = np.empty((*grad_output.shape[:2], rows.pixels, columns.pixels), dtype=grad_output.dtype)
     whole = rows.is_one_window() and columns.is_one_window()
 
-    def work(piece: tuple[_Planes, slice]) -> None:
-        part, planes = piece
+    def work(block: tuple[_Planes, slice]) -> None:
+        part, planes = block
         pixels, grads = part.pixels[planes], part.windows[planes]
         quotients = scratch("quotients", grads.shape, grads.dtype)
         _divide(grads, part.divisors.array(), quotients)
@@ -195,7 +195,7 @@ def _spread(grad_output: Array, axes: tuple[_Axis, _Axis], divisors: _Divisors) 
         _share(in_columns, pixels, part.rows, _of_rows)
 
     planes = _Planes(rows, columns, divisors, _planes(grad_input), _planes(grad_output))
-    parallel(work, planes.pieces(_Planes.of_pixels, (rows.pixels, columns.pixels)))
+    parallel(work, planes.blocks(_Planes.of_pixels, (rows.pixels, columns.pixels)))
     return grad_input
 
 
@@ -205,7 +205,7 @@ def _sum_planes(pixels: Array, sums: Array) -> None:
     (And np.sum from one and a half times to three times as long as np.einsum.)
     """
     count, height, width = pixels.shape
-    if pixels[:1].nbytes <= _PIECE_BYTES:
+    if pixels[:1].nbytes <= _BLOCK_BYTES:
         np.matmul(pixels.reshape(count, height * width), np.ones(height * width, pixels.dtype), out=sums)
     else:
         np.einsum("pij->p", pixels, out=sums)

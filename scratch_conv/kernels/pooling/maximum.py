@@ -17,13 +17,13 @@ import numpy as np
 
 from scratch_conv.kernels.scratch_memory import scratch
 from scratch_conv.kernels.threads import parallel
-from scratch_conv.kernels.windows import Array, Pair, Tap, Window, parts, pieces
+from scratch_conv.kernels.windows import Array, Pair, Tap, Window, axis_blocks, plane_blocks
 
-_Piece = tuple[slice, slice, slice]
+_Block = tuple[slice, slice, slice]
 """An index into outputs (N·C, OH, OW): planes, and rows and columns of them."""
 
-_PIECE_BYTES = 2**20
-"""Planes are pooled so many at a time that a piece stays in the core's own cache between the passes.
+_BLOCK_BYTES = 2**20
+"""Planes are pooled so many at a time that a block stays in the core's own cache between the passes.
 
 A larger plane is pooled in parts.
 """
@@ -45,9 +45,9 @@ def max_pool2d(x: Array, window: Window, ceil_mode: bool) -> tuple[Array, Array]
     x_planes, y_planes, place_planes = _planes(x), _planes(y), _planes(places)
     batch, plane_parts = _cut(x_planes, y_planes)
 
-    def work(piece: _Piece) -> None:
-        offsets, positions = place_planes[piece], _positions_of(piece, window, _size(x), _size(y))
-        _maxima(_in_cache(x_planes[piece[0]]), y_planes[piece], offsets, positions)
+    def work(block: _Block) -> None:
+        offsets, positions = place_planes[block], _positions_of(block, window, _size(x), _size(y))
+        _maxima(_in_cache(x_planes[block[0]]), y_planes[block], offsets, positions)
         offsets += positions.corners
 
     parallel(work, [(planes, *part) for part in plane_parts for planes in batch])
@@ -56,7 +56,7 @@ def max_pool2d(x: Array, window: Window, ceil_mode: bool) -> tuple[Array, Array]
 
 def _in_cache(pictures: Array) -> Array:
     """Read pictures from memory in one go: in half the time that it takes tap by tap."""
-    if pictures.nbytes > _PIECE_BYTES:
+    if pictures.nbytes > _BLOCK_BYTES:
         return pictures
     copy = scratch("pictures", pictures.shape, pictures.dtype)
     np.copyto(copy, pictures)
@@ -108,9 +108,9 @@ def max_pool2d_scatter(grad_output: Array, places: Array, input_size: Pair, wind
         if apart or not whole:
             pixels[...] = 0
         for part in plane_parts:
-            piece = (planes, *part)
-            grads, indices = grad_planes[piece], _indices(place_planes[piece], input_size)
-            met = _met(*_part(piece, window), input_size)
+            block = (planes, *part)
+            grads, indices = grad_planes[block], _indices(place_planes[block], input_size)
+            met = _met(*_part(block, window), input_size)
             if met is not None:
                 grads, indices = grads[:, met], indices[:, met]
             indices, grads = indices.ravel(), grads.ravel()
@@ -133,12 +133,12 @@ def max_pool2d_gather(x: Array, places: Array, window: Window) -> Array:
     x_planes, place_planes, y_planes = _planes(x), _planes(places), _planes(y)
     batch, plane_parts = _cut(x_planes, y_planes)
 
-    def work(piece: _Piece) -> None:
-        pixels, indices = x_planes[piece[0]].ravel(), _indices(place_planes[piece], _size(x))
-        np.take(pixels, indices, out=y_planes[piece], mode="clip")  # checked indices cost more
-        met = _met(*_part(piece, window), _size(x))
+    def work(block: _Block) -> None:
+        pixels, indices = x_planes[block[0]].ravel(), _indices(place_planes[block], _size(x))
+        np.take(pixels, indices, out=y_planes[block], mode="clip")  # checked indices cost more
+        met = _met(*_part(block, window), _size(x))
         if met is not None:
-            y_planes[piece][:, ~met] = 0
+            y_planes[block][:, ~met] = 0
 
     parallel(work, [(planes, *part) for part in plane_parts for planes in batch])
     return y
@@ -168,16 +168,16 @@ class _Positions(NamedTuple):
     is -inf."""
 
 
-def _part(piece: _Piece, window: Window) -> tuple[Window, Pair]:
-    """Give the window that has the positions in a piece of the outputs only, and the number of these."""
-    _, rows, columns = piece
+def _part(block: _Block, window: Window) -> tuple[Window, Pair]:
+    """Give the window that has the positions in a block of the outputs only, and the number of these."""
+    _, rows, columns = block
     size = rows.stop - rows.start, columns.stop - columns.start
     return window.starting_at(rows.start, columns.start), size
 
 
-def _positions_of(piece: _Piece, window: Window, input_size: Pair, output_size: Pair) -> _Positions:
-    """Give the positions of the windows in a piece; only those of whole planes are kept for the next call."""
-    part, size = _part(piece, window)
+def _positions_of(block: _Block, window: Window, input_size: Pair, output_size: Pair) -> _Positions:
+    """Give the positions of the windows in a block; only those of whole planes are kept for the next call."""
+    part, size = _part(block, window)
     find = _positions_of_planes if size == output_size else _positions
     return find(part, size, input_size)
 
@@ -200,7 +200,7 @@ def _positions(window: Window, output_size: Pair, input_size: Pair) -> _Position
     )
 
 
-_positions_of_planes = lru_cache(maxsize=16)(_positions)  # of planes that fit into a piece: up to 2 MiB each
+_positions_of_planes = lru_cache(maxsize=16)(_positions)  # of planes that fit into a block: up to 2 MiB each
 
 
 @lru_cache(maxsize=64)
@@ -224,7 +224,7 @@ def _size(pictures: Array) -> Pair:
 
 
 def _cut(x_planes: Array, y_planes: Array) -> tuple[list[slice], list[tuple[slice, slice]]]:
-    """Cut the batch into planes that fit into a piece, and the outputs of a plane if a single one doesn't."""
+    """Cut the batch into planes that fit into a block, and the outputs of a plane if a single one doesn't."""
     plane_bytes = max(x_planes[:1].nbytes, y_planes[:1].nbytes)
-    batch = pieces(len(x_planes), plane_bytes, _PIECE_BYTES)
-    return batch, parts(_size(y_planes), plane_bytes, _PIECE_BYTES)
+    batch = axis_blocks(len(x_planes), plane_bytes, _BLOCK_BYTES)
+    return batch, plane_blocks(_size(y_planes), plane_bytes, _BLOCK_BYTES)
