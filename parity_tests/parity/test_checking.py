@@ -32,6 +32,11 @@ def test_a_right_candidate_passes() -> None:
     assert "equal to torch" in str(report)
 
 
+def test_a_report_is_true_where_the_candidate_passed() -> None:
+    assert check(F.relu, like="relu", examples=EXAMPLES)
+    assert not check(torch.sigmoid, like="relu", examples=EXAMPLES)
+
+
 def test_a_wrong_candidate_is_reported_by_its_smallest_case() -> None:
     report = check(flipped, like="conv2d", examples=EXAMPLES)
     assert not report.passed

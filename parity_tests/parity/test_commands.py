@@ -156,7 +156,7 @@ def test_our_own_layers_are_listed(place: Path) -> None:
 # The plugin of an installed package loads by itself; in a bare checkout it is named.
 INSTALLED = any(entry.name == "scratch-conv-parity" for entry in entry_points(group="pytest11"))
 NAMED = "" if INSTALLED else "-p scratch_conv.parity.plugin "
-PLUGIN = f"pytest -q {NAMED}-p no:cacheprovider --like conv2d --max-examples 150"
+PLUGIN = f"pytest -q {NAMED}-p no:cacheprovider --parity-like conv2d --parity-examples 150"
 
 
 def test_the_plugin_tests_each_aspect(place: Path) -> None:
@@ -170,7 +170,7 @@ def test_the_plugin_knows_what_is_listed(place: Path) -> None:
         "parity::conv2d::unbatched\nparity::conv2d::together # as well\nparity::conv2d::values\n",
         encoding="utf-8",
     )
-    words = ("--parity-target", "candidates:batched", "--xfails-file", "known")
+    words = ("--parity-target", "candidates:batched", "--parity-xfails-file", "known")
     ended = run(place, *PLUGIN.split(), *words)
     assert ended.returncode == 1
     assert "1 failed, 5 passed, 2 xfailed" in ended.stdout
@@ -191,16 +191,29 @@ def test_the_plugin_leaves_out_what_is_not_claimed(place: Path) -> None:
         ("--parity-target candidates:absent", "absent"),
         ("--parity-target candidates:right --parity-without speed", "unknown 'speed'"),
         (
-            "--parity-target candidates:right --xfails-file candidates.py",
+            "--parity-target candidates:right --parity-xfails-file candidates.py",
             "the tests are parity::conv2d::values",
         ),
-        ("--parity-target candidates:right --xfails-file absent", "--xfails-file"),
+        ("--parity-target candidates:right --parity-xfails-file absent", "--parity-xfails-file"),
     ],
 )
 def test_the_plugin_refuses_what_it_cannot_use(place: Path, words: str, said: str) -> None:
     ended = run(place, *PLUGIN.split(), *words.split())
     assert ended.returncode == 4
     assert said in ended.stderr
+
+
+def test_the_plugin_leaves_the_names_of_options_to_others(place: Path) -> None:
+    conftest = """
+def pytest_addoption(parser):
+    for name in ("--like", "--examples", "--max-examples", "--xfails-file", "--with", "--dtypes"):
+        parser.addoption(name)
+"""
+    (place / "conftest.py").write_text(conftest, encoding="utf-8")
+    words = ("--parity-target", "candidates:right", "--max-examples", "7", "--xfails-file", "none")
+    ended = run(place, *PLUGIN.split(), *words, "--collect-only")
+    assert ended.returncode == 0, ended.stderr
+    assert "parity::conv2d::values" in ended.stdout
 
 
 def test_a_missing_extra_is_named() -> None:

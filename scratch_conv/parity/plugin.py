@@ -1,10 +1,9 @@
-"""A pytest plugin: `pytest --parity-target package.module:Name --like conv2d` adds the suite to one's own
-tests.
+"""A pytest plugin: `pytest --parity-target package.module:Name --parity-like conv2d` adds tests to yours.
 
 Each aspect of the operator is one test; what `--parity-without` names is not tested, as in the command
-`scratch-conv parity --without`. A file of known failures (`--xfails-file`) lists the names of tests, one a
-line, as they are printed (`parity::conv2d::layouts`); # starts a comment. A listed test that passes fails, so
-that the list stays true.
+`scratch-conv parity --without`. A file of known failures (`--parity-xfails-file`) lists the names of tests,
+one a line, as they are printed (`parity::conv2d::layouts`); # starts a comment. A listed test that passes is
+an error, so that the list stays true.
 """
 
 from __future__ import annotations
@@ -40,10 +39,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("parity", "equality with torch's operators (scratch_conv.parity)")
     group.addoption("--parity-target", help="what to test, as package.module:Name")
     group.addoption(
-        "--like",
+        "--parity-like",
         help=f"the operator of torch.nn.functional that it should equal: {', '.join(OPERATOR_NAMES)}",
     )
-    group.addoption("--max-examples", type=int, default=500, help="configurations to draw for each test")
+    group.addoption("--parity-examples", type=int, default=500, help="configurations to draw for each test")
     group.addoption(
         "--parity-without",
         metavar="NAMES",
@@ -52,7 +51,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--parity-with", metavar="NAMES", help="claims that are not tested by default")
     group.addoption("--parity-dtypes", metavar="NAMES", help=f"of {', '.join(DTYPES)}")
     group.addoption(
-        "--xfails-file",
+        "--parity-xfails-file",
         type=Path,
         help="a file that lists the tests known to fail, one a line, such as parity::conv2d::layouts; "
         "# starts a comment; a listed test that passes fails",
@@ -63,18 +62,18 @@ def pytest_collection_modifyitems(
     session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
 ) -> None:
     """Add one test for each aspect of the operator."""
-    target, like = config.getoption("--parity-target"), config.getoption("--like")
+    target, like = config.getoption("--parity-target"), config.getoption("--parity-like")
     if target is None:
         return
     if like is None:
-        raise pytest.UsageError("--parity-target needs --like, the name of the operator that it should equal")
+        raise pytest.UsageError("--parity-target needs --parity-like, the operator that it should equal")
     candidate, supports, shown = _load(target, like, config)
-    listed = config.getoption("--xfails-file")
+    listed = config.getoption("--parity-xfails-file")
     tests = {f"parity::{like}::{aspect}": claims for aspect, claims in _aspects(supports, shown).items()}
     known = _known_failures(listed, tests)
     for name, claims in tests.items():
         item = ParityItem.from_parent(session, name=name)
-        item.prepare(candidate, like, claims, config.getoption("--max-examples"))
+        item.prepare(candidate, like, claims, config.getoption("--parity-examples"))
         item.known = str(listed) if name in known else ""
         items.append(item)
 
@@ -128,7 +127,7 @@ def _known_failures(file: Path | None, tests: Iterable[str]) -> set[str]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise pytest.UsageError(f"--xfails-file: {error}") from error
+        raise pytest.UsageError(f"--parity-xfails-file: {error}") from error
     known = {line.partition("#")[0].strip() for line in lines} - {""}
     if known - set(tests):
         unknown, tests = ", ".join(sorted(known - set(tests))), ", ".join(tests)

@@ -46,6 +46,10 @@ class Report:
         """Whether no case failed."""
         return self.counterexample is None
 
+    def __bool__(self) -> bool:
+        """Return whether the candidate passed."""
+        return self.passed
+
     @property
     def tested(self) -> bool:
         """Whether the candidate could be called and its results found."""
