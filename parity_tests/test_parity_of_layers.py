@@ -69,7 +69,7 @@ def test_function_gives_torch_second_derivatives(like: str) -> None:
     parity(FUNCTIONS[like], like, Supports(dtypes=REAL, second_derivatives=True))
 
 
-@pytest.mark.parametrize("algorithm", ["im2col", "mec", "pointwise", "banded"])
+@pytest.mark.parametrize("algorithm", ["im2col", "mec", "banded"])
 @pytest.mark.parametrize("like", ["conv1d", "conv2d", "conv_transpose2d"])
 def test_every_algorithm_gives_torch_values_and_derivatives(like: str, algorithm: str) -> None:
     """Whatever the rule would choose. Winograd's has a bound of its own: see kernels/test_winograd.py."""

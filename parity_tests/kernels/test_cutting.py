@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from scratch_conv import kernels
 from scratch_conv.kernels import Window, elementwise, normalization, scratch_memory, threads
-from scratch_conv.kernels.convolution import im2col, mec, pointwise
+from scratch_conv.kernels.convolution import im2col, mec
 from scratch_conv.kernels.pooling import average as average_pooling
 from scratch_conv.kernels.pooling import maximum as max_pooling
 from scratch_conv.kernels.windows import Array, Pair, effective_kernel_size
@@ -86,7 +86,8 @@ BYTES = st.sampled_from([1, 2_000, 20_000, 2**22])
 
 @given(layers(), BYTES)
 def test_im2col_lowers_as_many_pictures_at_a_time_as_fit(layer: Layer, block_bytes: int) -> None:
-    """In memory that all its operations share."""
+    """In memory that all its operations share; but those of one tap are not copied at all."""
+    assume(not im2col.is_pointwise(layer.window))
     column = layer.x.shape[1] * math.prod(layer.window.kernel_size) * layer.x.itemsize
     picture = max(column * math.prod(layer.output_size), layer.x[0].nbytes)
     operations = layer.operations("im2col")
@@ -94,14 +95,22 @@ def test_im2col_lowers_as_many_pictures_at_a_time_as_fit(layer: Layer, block_byt
         patch.setattr(im2col, "_BLOCK_BYTES", block_bytes)
         taken = {name: scratch_taken(operation) for name, operation in operations.items()}
         in_all = scratch_taken(*operations.values())
+    # Of the gradient of the weight there is a product for each picture, too.
+    with_product = max(picture, layer.w.nbytes)
+    products = max(1, min(len(layer.x), block_bytes // with_product)) * layer.w.nbytes
+    taken["grad_weight"] -= products
+    # And the outputs are made as many at a time as are still in cache when the bias is added.
+    column_of_outputs = len(layer.w) * layer.x.itemsize
+    with_outputs = max(picture, column_of_outputs * math.prod(layer.output_size))
+    bytes_each = {
+        "forward": (with_outputs, with_outputs),
+        "grad_weight": (with_product, picture),
+        "grad_input": (picture, picture),
+    }
     for name, memory in taken.items():
-        # Of the gradient of the weight there is a product for each picture, too.
-        bytes_each = max(picture, layer.w.nbytes) if name == "grad_weight" else picture
-        count = len(layer.x) if bytes_each <= block_bytes else 1
-        assert_planes_or_parts_fit(
-            memory, column, count, layer.output_size, (bytes_each, picture), block_bytes
-        )
-    assert in_all == max(taken.values())
+        count = len(layer.x) if bytes_each[name][0] <= block_bytes else 1
+        assert_planes_or_parts_fit(memory, column, count, layer.output_size, bytes_each[name], block_bytes)
+    assert in_all == max(taken.values()) + products
 
 
 def assert_as_many_as_fit(taken: int, taken_each: int, count: int, bytes_each: int, block_bytes: int) -> None:
@@ -535,21 +544,23 @@ def test_pointwise_products_take_as_much_at_a_time_as_fits(
         Window((1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1)),
         groups,
     )
-    operations = layer.operations("pointwise")
+    operations = layer.operations("im2col")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pointwise, "_BLOCK_BYTES", block_bytes)
+        patch.setattr(im2col, "_BLOCK_BYTES", block_bytes)
         assert scratch_taken(operations["forward"]) == scratch_taken(operations["grad_input"]) == 0
         weight = layer.w.nbytes
-        assert_as_many_as_fit(scratch_taken(operations["grad_weight"]), weight, n, weight, block_bytes)
+        most = max(weight, x[0].nbytes)
+        assert_as_many_as_fit(scratch_taken(operations["grad_weight"]), weight, n, most, block_bytes)
         assert (operations["grad_weight"]() == n * size[0] * size[1]).all()  # of all blocks
-        shapes: list[tuple[slice, slice]] = []
-        patch.setattr(pointwise, "parallel", lambda work, blocks: shapes.extend(blocks))
+        shapes: list[tuple[slice, slice, slice]] = []
+        patch.setattr(im2col, "parallel", lambda work, blocks: shapes.extend(blocks))
         operations["forward"]()
-    pixel_bytes = groups * outs * 4
-    pictures = max(block[0].stop - block[0].start for block in shapes)
-    pixels = max(block[1].stop - block[1].start for block in shapes)
-    assert_as_many_as_fit(pictures, 1, n, pixel_bytes * size[0] * size[1], block_bytes)
-    assert_as_many_as_fit(pixels, 1, size[0] * size[1], pixel_bytes, block_bytes)
+    outputs = groups * outs * 4 * math.prod(size)
+    axes = zip(*shapes, strict=True)
+    pictures, rows, columns = (max(part.stop - part.start for part in axis) for axis in axes)
+    assert_as_many_as_fit(pictures, 1, n, max(outputs, x[0].nbytes), block_bytes)
+    planes = pictures * rows * columns
+    assert_planes_or_parts_fit(planes, 1, pictures, size, (outputs, outputs), block_bytes)
 
 
 @given(st.integers(1, 5), st.integers(1, 3), st.sampled_from([1, 100, 2**21]), st.integers(1, 3))

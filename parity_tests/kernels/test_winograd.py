@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from scratch_conv import kernels
 from scratch_conv.kernels import Window, scratch_memory, threads
-from scratch_conv.kernels.convolution import choosing, im2col, mec, pointwise, winograd
+from scratch_conv.kernels.convolution import choosing, im2col, mec, winograd
 from scratch_conv.kernels.convolution.shapes import Shapes
 from scratch_conv.kernels.windows import Array, Pair, effective_kernel_size, pad
 
@@ -383,8 +383,8 @@ def test_small_convolutions_copy_columns_but_not_for_the_gradient_of_the_input()
 
 def test_a_single_tap_is_one_product() -> None:
     window = Window((1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1))
-    assert choosing._algorithm(shapes(window=window), im2col, FRACTIONS) is pointwise
-    assert choosing._algorithm(shapes(window=window, groups=2), im2col, FRACTIONS) is pointwise
+    assert choosing._algorithm(shapes(window=window), mec, FRACTIONS) is im2col
+    assert choosing._algorithm(shapes(window=window, groups=2), mec, FRACTIONS) is im2col
     for other in (
         window._replace(kernel_size=(1, 2)),
         window._replace(kernel_size=(2, 1)),

@@ -8,14 +8,13 @@ from types import ModuleType
 
 import numpy as np
 
-from scratch_conv.kernels.convolution import banded, im2col, mec, pointwise, winograd
+from scratch_conv.kernels.convolution import banded, im2col, mec, winograd
 from scratch_conv.kernels.convolution.shapes import Shapes
 from scratch_conv.kernels.windows import Array, Pair, Window
 
 ALGORITHMS: dict[str, ModuleType] = {
     "im2col": im2col,
     "mec": mec,
-    "pointwise": pointwise,
     "banded": banded,
     "winograd": winograd,
 }
@@ -131,8 +130,8 @@ def _algorithm(shapes: Shapes, if_small: ModuleType, *operands: Array) -> Module
 
 def _fastest(shapes: Shapes, if_small: ModuleType, *operands: Array) -> ModuleType:
     # 1.0 to 1.4 times as fast as MEC, 2 to 5 times where pictures are of few pixels.
-    if pointwise.accepts(shapes):
-        return pointwise
+    if im2col.is_pointwise(shapes.window):
+        return im2col
     # 1.0 to 2 times as fast as MEC, but for the gradient of the input.
     if _columns(shapes) <= _SMALL:
         return if_small

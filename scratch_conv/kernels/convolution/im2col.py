@@ -42,16 +42,20 @@ def accepts(shapes: Shapes) -> bool:
 def conv2d(x: Array, w: Array, bias: Array | None, window: Window, groups: int) -> Array:
     """Convolve x (N, C, H, W) with w (O, C/G, KH, KW) into y (N, O, OH, OW): y = w · columns(x) + bias."""
     size = window.output_size((x.shape[2], x.shape[3]))
-    y = np.empty((x.shape[0], w.shape[0], *size), dtype=x.dtype)
-    w_rows = w.reshape(groups, w.shape[0] // groups, math.prod(w.shape[1:]))
-    batch, cut = _cut(x, size, window)
+    return _mapped(_weight_rows(w, groups), x, bias, size, window)
+
+
+def _mapped(w_rows: Array, x: Array, bias: Array | None, size: Pair, window: Window) -> Array:
+    """Multiply the columns of x (N, C, H, W) by weights (G, O/G, K), giving (N, O, OH, OW)."""
+    groups, outs, _ = w_rows.shape
+    y = np.empty((x.shape[0], groups * outs, *size), dtype=x.dtype)
+    batch, cut = _cut(x, y.shape[1], size, window)
 
     def work(block: tuple[slice, slice, slice]) -> None:
         pictures, rows, columns = block
         outputs = y[pictures, :, rows, columns]
-        np.matmul(
-            w_rows, _columns(x[pictures], size, (rows, columns), window, groups), out=_rows(outputs, groups)
-        )
+        pixels = _columns(x[pictures], size, (rows, columns), window, groups)
+        np.matmul(w_rows, pixels, out=_rows(outputs, groups))
         if bias is not None:
             outputs += bias[:, None, None]
 
@@ -64,7 +68,7 @@ def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int
     shape = (grad_output.shape[1], x.shape[1] // groups, *window.kernel_size)
     size = (grad_output.shape[2], grad_output.shape[3])
     weight_bytes = math.prod(shape) * x.itemsize
-    batch, cut = _cut(x, size, window, weight_bytes)
+    batch, cut = _cut(x, 0, size, window, weight_bytes)
     todo = [(pictures, part) for part in cut for pictures in batch]
     threads = max(1, min(get_num_threads(), len(todo)))
     shares = np.zeros((threads, groups, shape[0] // groups, math.prod(shape[1:])), dtype=x.dtype)
@@ -73,7 +77,9 @@ def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int
         for pictures, part in todo[share::threads]:
             columns = _columns(x[pictures], size, part, window, groups)
             grads = _rows(grad_output[pictures, :, part[0], part[1]], groups)
-            shares[share] += np.matmul(grads, columns.swapaxes(2, 3)).sum(axis=0, dtype=x.dtype)
+            product = scratch("product", (len(grads), *shares.shape[1:]), x.dtype)
+            np.matmul(grads, columns.swapaxes(2, 3), out=product)
+            shares[share] += product.sum(axis=0, dtype=x.dtype)
 
     parallel(work, range(threads))
     return shares.sum(axis=0, dtype=x.dtype).reshape(shape)
@@ -86,11 +92,13 @@ def conv2d_grad_input(grad_output: Array, w: Array, input_size: Pair, window: Wi
     to the pixels that the tap met. This is also the transposed convolution ("deconvolution"), with
     `input_size` (H, W) the size of its output.
     """
+    w_columns = _weight_rows(w, groups).swapaxes(1, 2)
+    if is_pointwise(window):
+        return _mapped(w_columns, grad_output, None, input_size, window)
     n, output_size = len(grad_output), (grad_output.shape[2], grad_output.shape[3])
     channels = groups * w.shape[1]
     grad_input = np.zeros((n, channels, *input_size), dtype=w.dtype)
-    w_columns = w.reshape(groups, w.shape[0] // groups, math.prod(w.shape[1:])).swapaxes(-1, -2)
-    batch, cut = _cut(grad_input, output_size, window)
+    batch, cut = _cut(grad_input, 0, output_size, window)
 
     def work(pictures: slice) -> None:
         for rows, cols in cut:
@@ -118,6 +126,16 @@ def conv2d_grad_bias(grad_output: Array) -> Array:
     return by_picture.sum(axis=0, dtype=grad_output.dtype)
 
 
+def is_pointwise(window: Window) -> bool:
+    """Return whether a window has one tap that meets each pixel in turn: the pixels are the columns then."""
+    return window.kernel_size == window.stride == (1, 1) and window.padding == ((0, 0), (0, 0))
+
+
+def _weight_rows(w: Array, groups: int) -> Array:
+    """Reshape w (O, C/G, KH, KW) to (G, O/G, C/G·KH·KW)."""
+    return w.reshape(groups, w.shape[0] // groups, math.prod(w.shape[1:]))
+
+
 def _rows(y: Array, groups: int) -> Array:
     """Reshape (N, O, OH, OW) to (N, G, O/G, OH·OW): one row a channel, one column a window."""
     n, channels, height, width = y.shape
@@ -129,6 +147,8 @@ def _columns(x: Array, size: Pair, part: Part, window: Window, groups: int) -> A
 
     That is one row for each weight, one column for each window.
     """
+    if is_pointwise(window):
+        return _rows(x[:, :, part[0], part[1]], groups)
     part_size = part[0].stop - part[0].start, part[1].stop - part[1].start
     if part_size != size:
         window = window.starting_at(part[0].start, part[1].start)
@@ -140,12 +160,17 @@ def _columns(x: Array, size: Pair, part: Part, window: Window, groups: int) -> A
     return columns.reshape(x.shape[0], groups, rows, part_size[0] * part_size[1])
 
 
-def _cut(x: Array, size: Pair, window: Window, product_bytes: int = 0) -> tuple[list[slice], list[Part]]:
-    """Cut the batch, and the outputs of a picture, into what is lowered at a time.
+def _cut(
+    x: Array, outs: int, size: Pair, window: Window, product_bytes: int = 0
+) -> tuple[list[slice], list[Part]]:
+    """Cut the batch, and the outputs of a picture, into what is computed at a time.
 
-    The pixels themselves count too, as they are copied where they are padded, and a product for each picture.
+    That is by the outputs (of `outs` channels) and by what is copied: the columns, and pixels that are
+    padded. There may be a product for each picture besides.
     """
-    columns = x.shape[1] * window.kernel_size[0] * window.kernel_size[1] * size[0] * size[1]
-    picture_bytes = max(columns * x.itemsize, x[:1].nbytes)
-    batch = axis_blocks(x.shape[0], max(picture_bytes, product_bytes), _BLOCK_BYTES)
+    picture_bytes = outs * size[0] * size[1] * x.itemsize
+    if not is_pointwise(window):
+        columns = x.shape[1] * window.kernel_size[0] * window.kernel_size[1]
+        picture_bytes = max(picture_bytes, columns * size[0] * size[1] * x.itemsize, x[:1].nbytes)
+    batch = axis_blocks(x.shape[0], max(picture_bytes, product_bytes, x[:1].nbytes), _BLOCK_BYTES)
     return batch, plane_blocks(size, picture_bytes, _BLOCK_BYTES)
