@@ -14,6 +14,7 @@ from torch import Tensor
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.operators.calling import Values, make_values, run, with_gradients
 from scratch_conv.parity.operators.operator import Bound, Operator
+from scratch_conv.parity.operators.rounding import is_reduced
 
 
 @dataclass
@@ -24,7 +25,10 @@ class Expected:
         value: the result in float64 (complex128; integers as they are).
         allowed: how far a correct result may lie from it, elementwise.
         overflow: where a partial sum may overflow in one order and not in another.
-        paths: the result in the case's dtype by each of torch's own paths, where some of it is not finite.
+        torch_share: the worst error of torch's own paths as a share of `allowed` in reduced precision, where
+            torch rounds on the way on some processors; 1 where it is less, and in the other dtypes.
+        paths: the result in the case's dtype by each of torch's own paths; in reduced precision, and where
+            some of it is not finite.
         dtype: the dtype of torch's result.
         strides: the strides of torch's output; empty for gradients.
         signed: whether the sign of a zero is compared.
@@ -33,6 +37,7 @@ class Expected:
     value: Tensor
     allowed: Tensor
     overflow: Tensor
+    torch_share: float = 1.0
     paths: list[Tensor] = field(default_factory=list)
     dtype: torch.dtype = torch.float32
     strides: tuple[int, ...] = ()
@@ -74,14 +79,14 @@ def _expect(operator: Operator, case: Case) -> Expectation:
     precise = values.map(_widen_strided if operator.follows_strides else _widen)
     results = run(operator.definition, case, precise, operator.signature).results
     bounds = operator.bounds(case, precise, results)
-    paths = _paths(operator, case, values) if _exceptional(operator, case, results, bounds) else []
+    reduced = is_reduced(case.torch_dtype)
+    paths = _paths(operator, case, values) if reduced or _exceptional(results, bounds) else []
     expected = {}
     for name, value in results.items():
         bound, ways = bounds[name], [path[name] for path in paths]
-        if case.dtype in operator.narrow:
-            _widen_to_torch(bound, value, ways)
+        shares = [worst_share(way, value, bound.allowed) for way in ways] if reduced else [1.0]
         dtype = _dtype(name, value, values, native)
-        expected[name] = Expected(value, bound.allowed, bound.overflow, ways, dtype)
+        expected[name] = Expected(value, bound.allowed, bound.overflow, max(1.0, *shares), ways, dtype)
     expected["output"].strides = native.stride()
     expected["output"].signed = operator.signed_zeros and not native.is_complex()
     return Expectation(values, expected, called.aliases)
@@ -97,13 +102,11 @@ def _dtype(name: str, value: Tensor, values: Values, native: Tensor) -> torch.dt
     return native.dtype if value.is_floating_point() or value.is_complex() else value.dtype
 
 
-def _widen_to_torch(bound: Bound, value: Tensor, ways: list[Tensor]) -> None:
-    """Allow what torch itself needs where it accumulates in the narrow dtype."""
-    for way in ways:
-        share = (way.to(value.dtype) - value).abs() / bound.allowed
-        share = share[share.isfinite()]
-        if share.numel():
-            bound.allowed *= max(1.0, float(share.max()))
+def worst_share(got: Tensor, value: Tensor, allowed: Tensor) -> float:
+    """Return the greatest error as a share of what is allowed, over the elements that are allowed to err."""
+    error = (got.to(value.dtype) - value).abs()
+    judged = (allowed > 0) & allowed.isfinite() & error.isfinite()
+    return float((error[judged] / allowed[judged]).max()) if judged.any() else 0.0
 
 
 def _widen(tensor: Tensor) -> Tensor:
@@ -116,12 +119,8 @@ def _widen_strided(tensor: Tensor) -> Tensor:
     return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
 
 
-def _exceptional(
-    operator: Operator, case: Case, results: dict[str, Tensor], bounds: dict[str, Bound]
-) -> bool:
+def _exceptional(results: dict[str, Tensor], bounds: dict[str, Bound]) -> bool:
     """Return whether torch's own paths may disagree by more than rounding."""
-    if case.dtype in operator.narrow:
-        return True
     finite = all(bool(value.isfinite().all()) for value in results.values())
     return not finite or any(bool(bound.overflow.any()) for bound in bounds.values())
 
@@ -135,13 +134,13 @@ def _paths(operator: Operator, case: Case, values: Values) -> list[dict[str, Ten
             if operator.follows_strides or values.tensors["input"].ndim != 4:
                 continue
             changed.tensors["input"] = values.tensors["input"].contiguous(memory_format=memory_format)
-        with _onednn(onednn):
+        with using_onednn(onednn):
             ways.append(run(operator.reference, case, changed, operator.signature).results)
     return ways + [run(way, case, values, operator.signature).results for way in operator.other_ways]
 
 
 @contextmanager
-def _onednn(enabled: bool) -> Iterator[None]:
+def using_onednn(enabled: bool) -> Iterator[None]:
     """Switch oneDNN on or off for the block."""
     before: bool = torch.backends.mkldnn.enabled  # type: ignore[assignment]
     torch.backends.mkldnn.enabled = enabled  # type: ignore[assignment]  # a property at run time

@@ -44,8 +44,6 @@ class Operator(ABC):
         inputs: the names of the tensors that a layer is called with; it holds the others.
         constructed: the names of the tensors that a layer's constructor is given.
         batched_axes: how many axes an input has at least that is a batch.
-        narrow: the dtypes in which torch itself accumulates without widening them first; a candidate that is
-            no worse than torch passes there.
         dtypes: the dtypes that torch takes on a CPU.
         follows_strides: whether the values depend on the strides, in whose order random numbers are drawn.
         trains: whether torch's function trains unless it is told not to.
@@ -64,7 +62,6 @@ class Operator(ABC):
     follows_strides: ClassVar[bool] = False
     trains: ClassVar[bool] = False
     signed_zeros: ClassVar[bool] = False
-    narrow: ClassVar[frozenset[str]] = frozenset({"float16", "bfloat16"})
 
     @property
     def reference(self) -> Call:

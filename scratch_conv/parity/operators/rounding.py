@@ -32,6 +32,11 @@ def accumulator_of(dtype: torch.dtype) -> torch.dtype:
     return _ACCUMULATOR.get(dtype, dtype)
 
 
+def is_reduced(dtype: torch.dtype) -> bool:
+    """Return whether results of `dtype` are computed in a wider one and rounded when they are stored."""
+    return dtype in _ACCUMULATOR
+
+
 def unit_roundoff(dtype: torch.dtype) -> float:
     """Return u, the greatest relative error of rounding to nearest: 2**-24 for float32."""
     return torch.finfo(dtype).eps / 2

@@ -27,7 +27,14 @@ from scratch_conv.parity.operators.operator import (
     greatest,
     unbound_derivatives,
 )
-from scratch_conv.parity.operators.rounding import propagated, relative, smallest_subnormal, unit_roundoff
+from scratch_conv.parity.operators.rounding import (
+    accumulator_of,
+    propagated,
+    relative,
+    smallest_subnormal,
+    stored_bound,
+    unit_roundoff,
+)
 
 _FUNCTION = 4.0  # roundings that a computed exp or log is taken to be worth: faithful ones need 2
 
@@ -64,8 +71,13 @@ def softmax_errors(x: Tensor, dtype: torch.dtype) -> Logarithms:
     spread = product(p, (x - largest).abs()).sum(-1, keepdim=True)
     error = relative(classes + 2 * _FUNCTION, u) + 2 * u * spread
     error = error + relative(2 * _FUNCTION, u) * (x.abs() + largest.abs() + log_sum)
-    p_error = product(p, error.expm1() + relative(classes + 16, u)) + torch.finfo(dtype).smallest_normal
-    return Logarithms(p, log_p.abs(), p_error, error)
+    return Logarithms(p, log_p.abs(), _exponential_error(p, error, dtype), error)
+
+
+def _exponential_error(p: Tensor, error: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the bound of the error of p computed in `dtype` from a logarithm that errs by `error`."""
+    roundings = relative(p.shape[-1] + 16, unit_roundoff(dtype))
+    return product(p, error.expm1() + roundings) + torch.finfo(dtype).smallest_normal
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
@@ -87,6 +99,9 @@ class Softmax(Operator):
     product that underflows adds half the smallest subnormal η, times the factors that follow: 8 C η (1 +
     max|g|) (1 + max|V|) for every result. Where C times these factors exceeds the largest number, a product
     may overflow that a smaller factor would follow, and no gradient is refused.
+
+    In reduced precision the derivatives may be computed from the output as it is stored, which is what
+    autograd keeps: p then errs by one rounding of the output more.
     """
 
     name = "softmax"
@@ -127,6 +142,10 @@ class Softmax(Operator):
         tiny = 8 * classes * smallest_subnormal(dtype) * factors
         rounding = relative(3 * classes + 16, unit_roundoff(dtype))
         bounds = self.derivative_errors(sizes, incoming, along, rounding)
+        if dtype == accumulator_of(case.torch_dtype) != case.torch_dtype:
+            kept = self.kept(sizes, case.torch_dtype)
+            output = {"output": bounds["output"]}
+            bounds = self.derivative_errors(kept, incoming, along, rounding) | output
         if classes * factors > torch.finfo(dtype).max:
             unbound_derivatives(bounds)
         shape = values.tensors["input"].shape
@@ -148,6 +167,10 @@ class Softmax(Operator):
             }
 
         return propagated(polynomial, (sizes.p,), (sizes.p_error,), rounding)
+
+    def kept(self, sizes: Logarithms, dtype: torch.dtype) -> Logarithms:
+        """Return what the gradient may be computed from: the output as it is stored in `dtype`."""
+        return replace(sizes, p_error=stored_bound(sizes.p, sizes.p_error, torch.zeros(()), dtype))
 
 
 class LogSoftmax(Softmax):
@@ -182,6 +205,11 @@ class LogSoftmax(Softmax):
 
         bounds = propagated(polynomial, (sizes.p,), (sizes.p_error,), rounding)
         return {"output": sizes.log_error, **bounds}
+
+    def kept(self, sizes: Logarithms, dtype: torch.dtype) -> Logarithms:
+        """Return what the gradient may be computed from: the output as it is stored in `dtype`."""
+        stored = stored_bound(sizes.log, sizes.log_error, torch.zeros(()), dtype)
+        return replace(sizes, p_error=_exponential_error(sizes.p, stored, accumulator_of(dtype)))
 
 
 @st.composite

@@ -44,7 +44,6 @@ class Convolution(SumOfProducts):
     defaults = _DEFAULTS
     dtypes = (*FLOATS, *COMPLEX, *INTEGERS)
     linear = frozenset(signature)
-    narrow = frozenset({"float16"})
 
     def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
         """Draw calls that torch accepts."""
