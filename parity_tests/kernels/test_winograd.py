@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from scratch_conv import kernels
 from scratch_conv.kernels import Window, scratch_memory, threads
-from scratch_conv.kernels.convolution import choosing, im2col, mec, winograd
+from scratch_conv.kernels.convolution import choosing, im2col, mec, winograd, winograd_transforms
 from scratch_conv.kernels.convolution.shapes import Shapes
 from scratch_conv.kernels.windows import Array, Pair, effective_kernel_size, pad
 
@@ -28,7 +28,7 @@ CROPPED = PADDED._replace(padding=((-2, -1), (2, 2)))
 @pytest.mark.parametrize("taps", [3, 5])
 def test_transforms_compute_a_short_filter(outputs: int, taps: int) -> None:
     """Σ_p A[p, i] G[p, j] B[p, k] is 1 where tap j of output i meets pixel k = i + j, else 0."""
-    a, g, b = winograd.transforms(outputs, taps)
+    a, g, b = winograd_transforms.matrices(outputs, taps)
     filters = np.einsum("pi,pj,pk->ijk", a, g, b)
     i, j, k = np.indices(filters.shape)
     np.testing.assert_allclose(filters, k == i + j, rtol=0, atol=1e-13)
@@ -100,7 +100,7 @@ class Tiles:
         ])  # fmt: skip
         self.pixels = origins[:, None] + np.arange(step + taps - 1) * dilation
         self.outputs = origins[:, None] + np.arange(step) * dilation
-        self.a, self.g, self.b = (np.abs(matrix) for matrix in winograd.transforms(step, taps))
+        self.a, self.g, self.b = (np.abs(matrix) for matrix in winograd_transforms.matrices(step, taps))
 
 
 def cut(pictures: Array, rows: Array, columns: Array) -> Array:
@@ -141,16 +141,17 @@ def convolutions(draw: st.DrawFn) -> Drawn:
 
 
 @contextmanager
-def cut_up(run: int, fewest: int, same_lines: int, num_threads: int) -> Iterator[None]:
-    """Cut axes into such runs of tiles, pictures into such blocks, and lay such planes apart."""
-    winograd._axes.cache_clear()
+def cut_up(strip_tiles: int, fewest: int, same_lines: int, num_threads: int) -> Iterator[None]:
+    """Cut axes into such strips of tiles, pictures into such blocks, and lay such planes apart."""
+    winograd_transforms.transformed_axes.cache_clear()
     with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(num_threads):
-        patch.setattr(winograd, "_RUN", run)
+        for module in (winograd, winograd_transforms):
+            patch.setattr(module, "STRIP_TILES", strip_tiles)
         patch.setattr(winograd, "_BLOCK_BYTES", (fewest, 2**24))
-        patch.setattr(winograd, "_SAME_LINES", same_lines)
+        patch.setattr(winograd_transforms, "_SAME_LINES", same_lines)
         patch.setattr(threads, "_WORTH_A_THREAD", 1)
         yield
-    winograd._axes.cache_clear()
+    winograd_transforms.transformed_axes.cache_clear()
 
 
 CUTS = st.tuples(
@@ -164,10 +165,10 @@ CUTS = st.tuples(
 @pytest.mark.parametrize(("batch", "outs", "threads"), [(6, 32, 1), (7, 32, 2), (1, 141, 1), (1, 142, 2)])
 def test_work_is_shared_out_where_it_is_worth_a_thread(batch: int, outs: int, threads: int) -> None:
     """A thread's values, 36 of each tile and channel and of each weight, take at least half a MiB."""
-    rows, columns, _ = winograd._axes((16, 16), PADDED, np.dtype(np.float32))
+    rows, columns, _ = winograd_transforms.transformed_axes((16, 16), PADDED, np.dtype(np.float32))
     with kernels.using_num_threads(2):
-        shares = winograd._shares((batch, 32, 16, 16), outs, rows, columns, 4)
-    assert len(shares) == threads
+        by_thread = winograd._by_thread((batch, 32, 16, 16), outs, rows, columns, 4)
+    assert len(by_thread) == threads
     memory = 36 * 4 * (16 * batch * (32 + outs) + 32 * outs)
     assert (memory >= 2 * 2**19) == (threads == 2)
 
@@ -483,7 +484,7 @@ def test_winograd_is_for_small_steps_of_real_numbers(changed: Shapes, accepted: 
 def test_a_row_of_tiles_must_fit_into_memory() -> None:
     """Just fit: of 8x8 values a tile, for 5x5 taps."""
     tile_bytes, most = 64 * 2 * 4, winograd._BLOCK_BYTES[1]
-    tiles, rest = divmod(most, tile_bytes * winograd._RUN)
+    tiles, rest = divmod(most, tile_bytes * winograd_transforms.STRIP_TILES)
     assert rest == 0
     padded = PADDED._replace(kernel_size=(5, 5), padding=((2, 2), (2, 2)))
     asked = shapes(1, 1, 1, window=padded)._replace(input_size=(16, 4 * tiles), output_size=(16, 4 * tiles))
@@ -496,37 +497,37 @@ CHANNELS = st.integers(1, 9) | st.integers(10, 99)
 
 @given(st.integers(1, 40), st.tuples(*[st.integers(1, 60)] * 2), CHANNELS, CHANNELS, CUTS)
 @example(2, (4, 4), 1, 2, (4, 1, 2**10, 2))  # just as many tiles as outputs
-def test_shares_are_even_and_their_blocks_fit(
+def test_threads_have_as_much_work_and_their_blocks_fit(
     n: int, size: Pair, ins: int, outs: int, cuts: tuple[int, int, int, int]
 ) -> None:
     """Of fewer tiles than outputs each thread computes some of the outputs, otherwise some of the blocks."""
-    run, fewest, _, num_threads = cuts
+    strip_tiles, fewest, _, num_threads = cuts
     with cut_up(*cuts):
-        rows, columns, _ = winograd._axes(size, PADDED, np.dtype(np.float32))
-        shares = winograd._shares((n, ins, *size), outs, rows, columns, 4)
-    assert all(part.tiles.stop - part.tiles.start <= run for part in rows.evaluate)
+        rows, columns, _ = winograd_transforms.transformed_axes(size, PADDED, np.dtype(np.float32))
+        by_thread = winograd._by_thread((n, ins, *size), outs, rows, columns, 4)
+    assert all(part.tiles.stop - part.tiles.start <= strip_tiles for part in rows.evaluate)
     done = np.zeros((n, rows.tiles, outs), dtype=int)
     adding = np.zeros((num_threads, outs), dtype=int)
-    for share in shares:
-        adding[share.sums, share.outputs] += 1
-        for block in share.blocks:
+    for thread in by_thread:
+        adding[thread.sums, thread.outputs] += 1
+        for block in thread.blocks:
             assert block.evaluate.tiles == block.interpolate.tiles
-            done[block.pictures, block.evaluate.tiles, share.outputs] += 1
+            done[block.images, block.evaluate.tiles, thread.outputs] += 1
     assert (done == 1).all()
     assert (adding <= 1).all()  # no two threads to the same sums
 
     few_tiles = n * rows.tiles * columns.tiles < outs
     most_outs = -(-outs // num_threads) if few_tiles else outs
-    all_outs = [share.outputs.stop - share.outputs.start for share in shares]
-    assert all_outs[:-1] == [most_outs] * (len(shares) - 1)
+    all_outs = [thread.outputs.stop - thread.outputs.start for thread in by_thread]
+    assert all_outs[:-1] == [most_outs] * (len(by_thread) - 1)
     assert all_outs[-1] <= most_outs
 
-    blocks = shares[0].blocks if few_tiles else [block for share in shares for block in share.blocks]
-    counts = {block.pictures.start: block.pictures.stop - block.pictures.start for block in blocks}
+    blocks = by_thread[0].blocks if few_tiles else [block for thread in by_thread for block in thread.blocks]
+    counts = {block.images.start: block.images.stop - block.images.start for block in blocks}
     assert max(counts.values()) - min(counts.values()) <= 1
     values = rows.points * columns.points * 4
     fitting = max(fewest, values * ins * most_outs)
-    each = values * (ins + most_outs) * columns.tiles * min(rows.tiles, run)
+    each = values * (ins + most_outs) * columns.tiles * min(rows.tiles, strip_tiles)
     assert max(counts.values()) == 1 or max(counts.values()) * each <= fitting
     at_a_time = 1 if few_tiles else num_threads
     turns = -(-n // (max(1, fitting // each) * at_a_time))
@@ -550,7 +551,7 @@ def test_scratch_memory_is_bounded(operation: str, n: int, channels: int, size: 
     buffers: dict[str, Array] = scratch_memory._local.buffers
     taken = {name: buffer.nbytes for name, buffer in buffers.items() if name not in ("weights", "product")}
     assert sum(taken.values()) <= 2**25
-    values = 36 * channels * -(-size // 4) * min(winograd._RUN, -(-size // 4)) * 4
+    values = 36 * channels * -(-size // 4) * min(winograd_transforms.STRIP_TILES, -(-size // 4)) * 4
     assert taken["pixels"] % values == 0
     assert math.isclose(taken["pixels"], taken["sums"])
 
@@ -571,15 +572,15 @@ def test_cropped_pixels_take_no_memory(operation: str) -> None:
 
 
 @given(st.integers(1, 90), st.integers(1, 4), st.sampled_from([3, 5]))
-def test_axes_are_cut_into_few_even_runs_of_small_tiles(outputs: int, dilation: int, taps: int) -> None:
-    """A run holds whole turns of as many tiles as the dilation; short axes have tiles of two outputs."""
-    axis = winograd._axis(outputs, outputs, taps, 0, dilation, np.dtype(np.float32))
+def test_axes_are_cut_into_few_even_strips_of_small_tiles(outputs: int, dilation: int, taps: int) -> None:
+    """A strip holds whole turns of as many tiles as the dilation; short axes have tiles of two outputs."""
+    axis = winograd_transforms._axis(outputs, outputs, taps, 0, dilation, np.dtype(np.float32))
     step = 2 if outputs <= 2 * dilation else 4
     turns = -(-outputs // (step * dilation))
     assert axis.points == step + taps - 1
     assert axis.tiles == turns * dilation
     lengths = [(part.tiles.stop - part.tiles.start) / dilation for part in axis.evaluate]
-    longest = winograd._RUN // dilation
+    longest = winograd_transforms.STRIP_TILES // dilation
     assert sum(lengths) == turns
     assert max(lengths) <= longest
     assert max(lengths) - min(lengths) <= 1
