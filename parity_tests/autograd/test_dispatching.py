@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import scratch_conv as sc
-from scratch_conv.autograd import call, operators
+from scratch_conv.autograd import _torch_internals, call, operators
 from scratch_conv.autograd.activation import ReLU
 
 
@@ -94,7 +94,7 @@ def test_nothing_is_left_out_while_torch_traces() -> None:
     answers: list[bool] = []
 
     def program(x: Tensor) -> Tensor:
-        answers.append(operators.unseen((x,)))
+        answers.append(_torch_internals.unseen((x,)))
         return x * 2
 
     torch.jit.trace(program, torch.ones(2), check_trace=False)  # type: ignore[no-untyped-call]
@@ -114,17 +114,17 @@ WATCHERS: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("watcher", WATCHERS)
 def test_a_plain_tensor_is_unseen_but_for_watchers(watcher: str) -> None:
     x = torch.ones(2)
-    assert operators.unseen((x, None, 3))
+    assert _torch_internals.unseen((x, None, 3))
     with WATCHERS[watcher]():
-        assert not operators.unseen((x,))
-    assert operators.unseen((x,))
+        assert not _torch_internals.unseen((x,))
+    assert _torch_internals.unseen((x,))
 
 
 def test_transforms_see_their_tensors() -> None:
     answers: list[bool] = []
 
     def program(x: Tensor) -> Tensor:
-        answers.append(operators.unseen((x,)) or operators.unseen((torch.ones(2),)))
+        answers.append(_torch_internals.unseen((x,)) or _torch_internals.unseen((torch.ones(2),)))
         return (x * x).sum()
 
     x = torch.ones(3)
@@ -158,13 +158,13 @@ def test_tensors_are_plain_or_go_by_the_dispatcher(kind: str, place: int) -> Non
     make, plain = KINDS[kind]
     args: list[Any] = [torch.ones(2), torch.ones(2), None]
     args[place] = make()
-    assert operators.unseen(args) == plain
+    assert _torch_internals.unseen(args) == plain
 
 
 def test_tensors_of_inference_mode_are_plain() -> None:
     with torch.inference_mode():
         x = torch.ones(2)
-        assert operators.unseen((x,))
+        assert _torch_internals.unseen((x,))
         y = sc.functional.relu(x)
     assert y.is_inference()
 

@@ -7,12 +7,12 @@ from torch import Tensor
 from torch.autograd import Function
 
 from scratch_conv import kernels
+from scratch_conv.autograd import _torch_internals as internals
 from scratch_conv.autograd.operators import (
     as_torch_computes,
     call,
     operator,
     register_derivatives,
-    unseen,
     vmap_elementwise,
 )
 from scratch_conv.autograd.tensors import to_array, to_tensor_like
@@ -84,9 +84,9 @@ class ReLUInPlace(Function):
         """
         if torch.compiler.is_compiling():
             return False
-        known = input.requires_grad and not input.is_leaf and not input._is_view() and torch.is_grad_enabled()
+        known = input.requires_grad and not input.is_leaf and not internals.may_be_view(input)
         kept = input.dtype in (torch.float32, torch.float64) and input.is_contiguous()
-        return known and kept and unseen((input,))
+        return known and kept and torch.is_grad_enabled() and internals.unseen((input,))
 
 
 @as_torch_computes

@@ -10,9 +10,9 @@ import torch
 import torch.autograd.forward_ad as fwAD
 from torch import Tensor
 from torch.autograd import Function
-from torch.nn import Parameter
 
 from scratch_conv import kernels
+from scratch_conv.autograd import _torch_internals as internals
 from scratch_conv.kernels import Window
 
 
@@ -22,7 +22,8 @@ def operator(compute: Callable[..., Any], mutates_args: Sequence[str] = ()) -> A
     registered = torch.library.custom_op(
         f"scratch_conv::{compute.__name__}", computed, mutates_args=mutates_args
     )
-    _computations[registered._opoverload] = computed
+    overload = getattr(torch.ops.scratch_conv, compute.__name__).default
+    _computations[registered] = _computations[overload] = computed
     return registered
 
 
@@ -50,20 +51,20 @@ def call(function: type[Function], *args: Any) -> Any:
     Where nothing is there to see the operator, it is not dispatched at all, which saves 60 µs a call.
     """
     if torch.compiler.is_compiling():
-        if not _in_transform():
+        if not internals.in_transform():
             return function.forward(*args)
-    elif unseen(args):
+    elif internals.unseen(args):
         differentiable = torch.is_grad_enabled() and any(map(_requires_grad, args))
         return _directly(function).apply(*map(_no_leaf, args)) if differentiable else _compute(function, args)
-    if _in_nested_forward_mode():
+    if internals.may_be_in_nested_forward_mode():
         function = _nested(function)
     return function.apply(*map(_no_leaf, args))
 
 
 def call_constant(registered: Any, *args: Any) -> Any:
     """Run an operator that has no derivative: dispatched only where somebody may see it."""
-    seen = torch.compiler.is_compiling() or not unseen(args)
-    return registered(*args) if seen else _computations[registered._opoverload](*args)
+    seen = torch.compiler.is_compiling() or not internals.unseen(args)
+    return registered(*args) if seen else _computations[registered](*args)
 
 
 _computations: dict[Any, Callable[..., Any]] = {}
@@ -96,32 +97,6 @@ def _with_rules(function: type[Function], **rules: Callable[..., Any]) -> type[F
     return new_class(function.__name__, (Function,), exec_body=lambda namespace: namespace.update(own))
 
 
-def unseen(args: Sequence[Any]) -> bool:
-    """Tell whether tensors are plain ones, and no mode, transform, tracer or profiler is at work."""
-    return (
-        torch._C._len_torch_dispatch_stack() == 0
-        and torch._C._len_torch_function_stack() == 0
-        and not _in_transform()
-        and torch._C._get_tracing_state() is None
-        and not torch._C._autograd._profiler_enabled()
-        and all(
-            torch._C._dispatch_keys(arg).raw_repr() in _PLAIN and type(arg) in (Tensor, Parameter)
-            for arg in args
-            if isinstance(arg, Tensor)
-        )
-    )
-
-
-def _keys_of_plain_tensors() -> set[int]:
-    with torch.inference_mode():
-        in_inference = torch.empty(0)
-    return {torch._C._dispatch_keys(tensor).raw_repr() for tensor in (torch.empty(0), in_inference)}
-
-
-_PLAIN = _keys_of_plain_tensors()
-"""The dispatch keys of tensors with data on the CPU that are no wrapper of another, nor lazily conjugated."""
-
-
 def _requires_grad(arg: Any) -> bool:
     return isinstance(arg, Tensor) and arg.requires_grad
 
@@ -140,22 +115,7 @@ def wanted(ctx: Any) -> tuple[bool, ...]:
     weight's gradient out, and so do torch's own operators, which ask the engine as is done here.
     """
     pairs = zip(ctx.needs_input_grad, ctx.next_functions, strict=False)
-    return tuple(needs and _will_run(node) for needs, (node, _) in pairs)
-
-
-def _will_run(node: Any) -> bool:
-    try:
-        return bool(torch._C._will_engine_execute_node(node))
-    except RuntimeError:  # a leaf of autograd.grad, or no engine at work: it may be
-        return True
-
-
-def _in_nested_forward_mode() -> bool:
-    """Tell whether two transforms in forward mode are under way, one within the other."""
-    if (torch._C._functorch.maybe_current_level() or 0) < 2:
-        return False
-    stack = torch._C._functorch.get_interpreter_stack() or []
-    return sum(interpreter.key() == torch._C._functorch.TransformType.Jvp for interpreter in stack) > 1
+    return tuple(needs and internals.will_run(node) for needs, (node, _) in pairs)
 
 
 @cache
@@ -167,7 +127,7 @@ def _nested(function: type[Function]) -> type[Function]:
     """
 
     def jvp(ctx: Any, *tangents: Any) -> Any:
-        with fwAD._set_fwd_grad_enabled(True):
+        with internals.forward_mode_enabled():
             return function.jvp(_Primals(ctx), *tangents)
 
     kept = {name: getattr(function, name) for name in ("forward", "setup_context", "backward", "vmap")}
@@ -187,21 +147,6 @@ class _Primals:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._ctx, name)
-
-
-def in_torch_func() -> bool:
-    """Tell whether a transform of `torch.func` is under way."""
-    return torch._C._functorch.maybe_current_level() is not None
-
-
-def _in_transform() -> bool:
-    return in_torch_func() or fwAD._current_level >= 0
-
-
-# What `torch.compiler.assume_constant_result` does, without loading dynamo: `import scratch_conv.nn` would
-# take twice as long.
-for _known_while_tracing in (in_torch_func, _in_transform):
-    _known_while_tracing._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def register_derivatives(function: Any) -> None:

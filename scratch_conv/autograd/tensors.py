@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torch._prims_common import suggest_memory_format
 
+from scratch_conv.autograd import _torch_internals as internals
 from scratch_conv.kernels.windows import Array
 
 _COMPUTED_IN_FLOAT32 = {torch.float16, torch.bfloat16}
@@ -62,7 +62,7 @@ def _suggests_channels_last(operand: Tensor) -> bool:
     channel, *_, column = operand.stride()[1:]
     if channel > column:  # most often: no need to look at all of them, which takes 5 µs
         return False
-    return suggest_memory_format(operand) == torch.channels_last
+    return internals.suggested_memory_format(operand) == torch.channels_last
 
 
 def memory_format(channels_last: bool) -> torch.memory_format:

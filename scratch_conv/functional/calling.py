@@ -1,7 +1,7 @@
 """What comes before any arithmetic: who may take a call over, and in which dtype it runs."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -53,15 +53,6 @@ def warn(message: str, stacklevel: int) -> None:
     """Warn as `warnings.warn` does; not while a compiler traces, which cannot."""
     if not torch.compiler.is_compiling():
         warnings.warn(message, stacklevel=stacklevel + 1)
-
-
-def reshaped(result: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return a result that nobody else holds in another shape, without making it a view.
-
-    Torch's own layers give no views either, which may not be detached in place, nor written to after no_grad.
-    """
-    output: Tensor = torch.ops.aten._unsafe_view(result, shape)
-    return output
 
 
 def size_of(tensor: Tensor) -> list[int]:

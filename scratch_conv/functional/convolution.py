@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scratch_conv.autograd import Conv2d, ConvTranspose2d, call, is_channels_last
+from scratch_conv.autograd import Conv2d, ConvTranspose2d, call, is_channels_last, reshaped
 from scratch_conv.functional import arguments
 from scratch_conv.functional import convolution_arguments as check
-from scratch_conv.functional.calling import IntOrPair, autocast, overridable, replaces, reshaped
+from scratch_conv.functional.calling import IntOrPair, autocast, overridable, replaces
 from scratch_conv.kernels.windows import Pair, effective_kernel_size, same_padding
 
 __all__ = ["conv1d", "conv2d", "conv_transpose2d"]

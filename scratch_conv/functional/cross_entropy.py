@@ -1,12 +1,12 @@
 """Losses."""
 
 import math
+import warnings
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn import _reduction
 
 from scratch_conv.autograd import (
     LogSoftmax,
@@ -16,9 +16,10 @@ from scratch_conv.autograd import (
     call_constant,
     inverse_total_weight,
     product,
+    reshaped,
 )
 from scratch_conv.functional import arguments
-from scratch_conv.functional.calling import overridable, replaces, reshaped, size_of
+from scratch_conv.functional.calling import overridable, replaces, size_of
 
 __all__ = ["cross_entropy"]
 
@@ -63,7 +64,7 @@ def cross_entropy(
     named = {"input": input, "target": target, **({} if weight is None else {"weight": weight})}
     arguments.tensors("cross_entropy", **named)
     if size_average is not None or reduce is not None:
-        reduction = _reduction.legacy_get_string(size_average, reduce)
+        reduction = _legacy_reduction(size_average, reduce)
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"{reduction} is not a valid value for reduction: expected 'none', 'mean' or 'sum'")
     ignore_index = arguments.integer("cross_entropy", "ignore_index", ignore_index)
@@ -77,6 +78,17 @@ def cross_entropy(
         return _of_probabilities(input, target, weight, reduction, smoothing)
     _check_classes(input, target, weight)
     return _of_classes(input, target, weight, ignore_index, reduction, smoothing)
+
+
+def _legacy_reduction(size_average: bool | None, reduce: bool | None) -> str:
+    """Return the `reduction` that two deprecated arguments stand for, and warn as torch does."""
+    unreduced = reduce is not None and not reduce
+    reduction = "none" if unreduced else "mean" if size_average is None or size_average else "sum"
+    warnings.warn(
+        f"size_average and reduce args will be deprecated, please use reduction='{reduction}' instead.",
+        stacklevel=3,
+    )
+    return reduction
 
 
 def _of_classes(

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scratch_conv.autograd import Linear, call
+from scratch_conv.autograd import Linear, call, reshaped
 from scratch_conv.functional import arguments
-from scratch_conv.functional.calling import autocast, overridable, replaces, reshaped, size_of
+from scratch_conv.functional.calling import autocast, overridable, replaces, size_of
 
 __all__ = ["linear"]
 

@@ -6,11 +6,19 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch._prims_common import suggest_memory_format
 
-from scratch_conv.autograd import BatchNorm, BatchNormInference, call, call_constant, update_running
+from scratch_conv.autograd import (
+    BatchNorm,
+    BatchNormInference,
+    call,
+    call_constant,
+    preserved_version,
+    reshaped,
+    suggested_memory_format,
+    update_running,
+)
 from scratch_conv.functional import arguments
-from scratch_conv.functional.calling import overridable, replaces, reshaped, size_of
+from scratch_conv.functional.calling import overridable, replaces, size_of
 
 __all__ = ["batch_norm"]
 
@@ -88,13 +96,13 @@ def _learn(running: Tensor, batch: Tensor, momentum: float, count: int) -> None:
     if torch.compiler.is_compiling():
         update_running(running, batch, momentum, count)
     else:
-        with torch.autograd._unsafe_preserve_version_counter(running):  # type: ignore[attr-defined]
+        with preserved_version(running):
             call_constant(update_running, running, batch, momentum, count)
 
 
 def _channels_last(input: Tensor) -> bool:
     """Return whether torch's batch norm returns its output in channels_last."""
-    return not input.is_contiguous() and suggest_memory_format(input) != torch.contiguous_format
+    return not input.is_contiguous() and suggested_memory_format(input) != torch.contiguous_format
 
 
 def _pixels(input: Tensor) -> Tensor:

@@ -12,19 +12,21 @@ from scratch_conv.autograd import (
     AdaptiveAvgPool2d,
     AvgPool2d,
     MaxPool2d,
+    builtins_of,
     call,
     call_constant,
     is_channels_last,
     max_pool2d_indices,
+    reshaped,
 )
 from scratch_conv.functional import arguments
-from scratch_conv.functional.calling import IntOrPair, overridable, replaces, reshaped, size_of
+from scratch_conv.functional.calling import IntOrPair, overridable, replaces, size_of
 from scratch_conv.kernels.windows import Pair, Window
 
 __all__ = ["adaptive_avg_pool2d", "avg_pool2d", "max_pool2d"]
 
 
-@replaces(F.adaptive_avg_pool2d, torch._C._nn.adaptive_avg_pool2d)
+@replaces(F.adaptive_avg_pool2d, *builtins_of(F.adaptive_avg_pool2d))
 @overridable
 def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     """Average into an output of a given size, as `torch.nn.functional.adaptive_avg_pool2d` does.
@@ -156,7 +158,7 @@ def max_pool2d(
     return output, indices if input.dim() == 4 else reshaped(indices, indices.shape[1:])
 
 
-@replaces(F.max_pool2d_with_indices, torch._C._nn.max_pool2d_with_indices)
+@replaces(F.max_pool2d_with_indices, *builtins_of(F.max_pool2d_with_indices))
 def _max_pool2d_with_indices(*args: Any, **kwargs: Any) -> Any:
     return max_pool2d(*args, **{**kwargs, "return_indices": True})
 

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
-from scratch_conv.autograd import LogSoftmax, Softmax, call
+from scratch_conv.autograd import LogSoftmax, Softmax, call, reshaped
 from scratch_conv.functional import arguments
-from scratch_conv.functional.calling import overridable, replaces, reshaped, warn
+from scratch_conv.functional.calling import overridable, replaces, warn
 
 __all__ = ["log_softmax", "softmax"]
 

@@ -1,0 +1,204 @@
+"""The private parts of torch that this package uses; no other file names one.
+
+Each is looked up when this module is imported. Where a version of torch lacks one, what it serves goes by
+public names instead, as the functions below say: more slowly, and with the same results.
+"""
+
+import pkgutil
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar
+
+import torch
+import torch.autograd.forward_ad as fwAD
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn import Parameter
+
+__all__ = [
+    "builtins_of",
+    "in_torch_func",
+    "preserved_version",
+    "reshaped",
+    "suggested_memory_format",
+]
+
+NAMES: list[str] = []
+"""Every private name that is looked up, as `pkgutil.resolve_name` takes it."""
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def _find(name: str) -> Any:
+    """Return the object of this name, or None where this version of torch has none."""
+    NAMES.append(name)
+    try:
+        return pkgutil.resolve_name(name)
+    except (AttributeError, ImportError):
+        return None
+
+
+_count_dispatch_modes = _find("torch:_C._len_torch_dispatch_stack")
+_count_function_modes = _find("torch:_C._len_torch_function_stack")
+_tracing_state = _find("torch:_C._get_tracing_state")
+_profiler_enabled = _find("torch:_C._autograd._profiler_enabled")
+_dispatch_keys = _find("torch:_C._dispatch_keys")
+_will_execute = _find("torch:_C._will_engine_execute_node")
+_level_of_transforms = _find("torch:_C._functorch.maybe_current_level")
+_stack_of_transforms = _find("torch:_C._functorch.get_interpreter_stack")
+_transform_types = _find("torch:_C._functorch.TransformType")
+_has_level_of_forward_mode = _find("torch.autograd.forward_ad:_current_level") is not None
+_set_forward_mode = _find("torch.autograd.forward_ad:_set_fwd_grad_enabled")
+_is_view = _find("torch:Tensor._is_view")
+_reshape_without_view = _find("torch:ops.aten._unsafe_view")
+_preserve_version = _find("torch.autograd:_unsafe_preserve_version_counter")
+_suggest_memory_format = _find("torch._prims_common:suggest_memory_format")
+
+_adaptive_avg_pool2d = _find("torch:_C._nn.adaptive_avg_pool2d")
+_max_pool2d_with_indices = _find("torch:_C._nn.max_pool2d_with_indices")
+
+
+def constant_while_tracing(function: _Function) -> _Function:
+    """Let dynamo call a function while it traces, and take its result for a constant.
+
+    This is what `torch.compiler.assume_constant_result` does, without loading dynamo, which would double the
+    time that `import scratch_conv.nn` takes. Where dynamo does not know the mark, it traces the function.
+    """
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
+
+
+@constant_while_tracing
+def in_torch_func() -> bool:
+    """Return whether a transform of `torch.func` is active; without the private name, from an error."""
+    if _level_of_transforms is not None:
+        return _level_of_transforms() is not None
+    try:
+        torch.autograd.backward(())  # refused within a transform; without tensors it does nothing
+    except RuntimeError:
+        return True
+    return False
+
+
+@constant_while_tracing
+def in_transform() -> bool:
+    """Return whether forward mode or a transform of `torch.func` is active."""
+    return in_torch_func() or _in_forward_mode()
+
+
+def _in_forward_mode() -> bool:
+    if _has_level_of_forward_mode:
+        return fwAD._current_level >= 0
+    try:
+        fwAD.make_dual(torch.zeros(()), torch.zeros(()))  # type: ignore[no-untyped-call]  # else refused
+    except RuntimeError:
+        return False
+    return True
+
+
+def may_be_in_nested_forward_mode() -> bool:
+    """Return whether two transforms in forward mode are active, one within the other; True if unknown."""
+    if not in_torch_func():
+        return False
+    if _stack_of_transforms is None or _transform_types is None:
+        return True
+    stack = _stack_of_transforms() or []
+    return sum(interpreter.key() == _transform_types.Jvp for interpreter in stack) > 1
+
+
+def forward_mode_enabled() -> AbstractContextManager[Any]:
+    """Return a context in which tangents are computed, also within the `jvp` of a Function.
+
+    Raises:
+        RuntimeError: this version of torch has no such context.
+    """
+    if _set_forward_mode is None:
+        raise RuntimeError("forward mode within forward mode is not available with this version of torch")
+    return _set_forward_mode(True)
+
+
+def _keys_of_plain_tensors() -> set[int]:
+    with torch.inference_mode():
+        in_inference = torch.empty(0)
+    return {_dispatch_keys(tensor).raw_repr() for tensor in (torch.empty(0), in_inference)}
+
+
+_OBSERVERS = (_count_dispatch_modes, _count_function_modes, _tracing_state, _profiler_enabled)
+_CAN_SKIP_DISPATCHER = None not in (*_OBSERVERS, _dispatch_keys)
+_PLAIN = _keys_of_plain_tensors() if _CAN_SKIP_DISPATCHER else set()
+"""The dispatch keys of tensors with data on the CPU that are no wrapper of another, nor lazily conjugated."""
+
+
+def unseen(args: Sequence[Any]) -> bool:
+    """Return whether tensors are plain ones, and no mode, transform, tracer or profiler is active.
+
+    Where one of the private names is missing, this is not known, and every operator is dispatched.
+    """
+    return (
+        _CAN_SKIP_DISPATCHER
+        and _count_dispatch_modes() == 0
+        and _count_function_modes() == 0
+        and not in_transform()
+        and _tracing_state() is None
+        and not _profiler_enabled()
+        and all(
+            _dispatch_keys(arg).raw_repr() in _PLAIN and type(arg) in (Tensor, Parameter)
+            for arg in args
+            if isinstance(arg, Tensor)
+        )
+    )
+
+
+def will_run(node: Any) -> bool:
+    """Return whether the current backward pass will execute a node of the graph; True if unknown."""
+    if _will_execute is None:
+        return True
+    try:
+        return bool(_will_execute(node))
+    except RuntimeError:  # a leaf of autograd.grad, or no backward pass is under way
+        return True
+
+
+def may_be_view(tensor: Tensor) -> bool:
+    """Return whether a tensor is a view of another; True if unknown."""
+    return _is_view is None or bool(_is_view(tensor))
+
+
+def reshaped(tensor: Tensor, shape: Sequence[int]) -> Tensor:
+    """Reshape a tensor that nobody else holds, without making it a view; without the private name, by a copy.
+
+    Torch's own layers return no views either: a view may not be detached in place, nor written to after
+    no_grad.
+    """
+    if _reshape_without_view is None:
+        return tensor.reshape(tuple(shape)).clone()
+    return _reshape_without_view(tensor, shape)
+
+
+def preserved_version(tensor: Tensor) -> AbstractContextManager[Any]:
+    """Return a context in which writes to a tensor are hidden from autograd.
+
+    Without the private name they are not, and torch refuses a backward pass that needs the earlier values.
+    """
+    return nullcontext() if _preserve_version is None else _preserve_version(tensor)
+
+
+def suggested_memory_format(tensor: Tensor) -> torch.memory_format:
+    """Return the memory format that torch's operators give a result for the strides of this tensor.
+
+    Without the private name, tensors with gaps and those whose strides suit several formats are contiguous.
+    """
+    if _suggest_memory_format is not None:
+        return _suggest_memory_format(tensor)
+    format = {4: torch.channels_last, 5: torch.channels_last_3d}.get(tensor.dim(), torch.contiguous_format)
+    suits = tensor.is_contiguous(memory_format=format) and not tensor.is_contiguous()
+    return format if suits else torch.contiguous_format
+
+
+def builtins_of(function: Any) -> tuple[Any, ...]:
+    """Return the builtin that a function of `torch.nn.functional` calls, if it has only a private name."""
+    builtins = {
+        F.adaptive_avg_pool2d: _adaptive_avg_pool2d,
+        F.max_pool2d_with_indices: _max_pool2d_with_indices,
+    }
+    return (builtins[function],) if builtins[function] is not None else ()
