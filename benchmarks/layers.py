@@ -126,7 +126,7 @@ class Layer(NamedTuple):
 
 
 def main() -> None:
-    """Measure, print tables, and keep the raw figures and a picture."""
+    """Measure, print tables, and keep the raw figures and an image."""
     given = options(__doc__, rounds=7, seconds=0.2)
     console = Console(highlight=False, width=160)
     console.print(machine(), soft_wrap=True)
@@ -152,7 +152,7 @@ def main() -> None:
     }
     name = given.name("layers")
     console.print(f"Raw figures: {keep(name, {'matrix product': roof, **raw})}", soft_wrap=True)
-    console.print(f"Picture: {draw(measured, RESULTS / f'{name}.png')}", soft_wrap=True)
+    console.print(f"Image: {draw(measured, RESULTS / f'{name}.png')}", soft_wrap=True)
 
 
 def convolution(
@@ -164,7 +164,7 @@ def convolution(
     arguments: dict[str, Any],
     loops: bool = False,
 ) -> Layer:
-    """Describe a convolution of `batch` pictures; with `loops`, plain loops are among the other ways."""
+    """Describe a convolution of `batch` images; with `loops`, plain loops are among the other ways."""
     groups = arguments.get("groups", 1)
     slide = Slide(kernel_size, **{name: value for name, value in arguments.items() if name != "groups"})
     x, w = torch.randn(batch, ins, size, size), torch.randn(outs, ins // groups, kernel_size, kernel_size)
@@ -172,7 +172,7 @@ def convolution(
 
     def others(grad_output: Tensor) -> dict[str, Passes]:
         dy, *arrays = (tensor.detach().numpy() for tensor in (grad_output, x, w))
-        (pictures, weights), window = arrays, window_of(slide)
+        (images, weights), window = arrays, window_of(slide)
         ways: dict[str, Any] = {"im2col": Im2col, "windows": Windows} if groups == 1 else {}
         ways |= {"loops": Loops} if loops else {}
         passes: dict[str, Passes] = {
@@ -186,10 +186,10 @@ def convolution(
             passes["jax"] = Jax.passes(Jax.convolution(slide, groups), dy, *arrays)
         if passes:
             passes[KERNELS] = {
-                "forward": lambda: kernels.conv2d(pictures, weights, None, window, groups),
+                "forward": lambda: kernels.conv2d(images, weights, None, window, groups),
                 "backward": lambda: (
                     kernels.conv2d_grad_input(dy, weights, (size, size), window, groups),
-                    kernels.conv2d_grad_weight(dy, pictures, window, groups),
+                    kernels.conv2d_grad_weight(dy, images, window, groups),
                 ),
             }
         return passes
@@ -204,7 +204,7 @@ def convolution(
 
 
 def pooling(function: str, batch: int, channels: int, size: int, arguments: dict[str, Any]) -> Layer:
-    """Describe a pooling of `batch` pictures; there are other ways of max pooling only."""
+    """Describe a pooling of `batch` images; there are other ways of max pooling only."""
     x = torch.randn(batch, channels, size, size, requires_grad=True)
 
     def others(grad_output: Tensor) -> dict[str, Passes]:

@@ -125,14 +125,14 @@ def tensors(result: Any) -> Iterator[Tensor]:
 
 
 def build(name: str) -> tuple[nn.Module, tuple[Any, ...]]:
-    """Give a model with random weights, and two pictures of the smallest size that suits it."""
+    """Give a model with random weights, and two images of the smallest size that suits it."""
     if name == "fcn_resnet50":
-        return models.segmentation.fcn_resnet50(weights_backbone=None, num_classes=5), (pictures(64),)
+        return models.segmentation.fcn_resnet50(weights_backbone=None, num_classes=5), (images(64),)
     if name == "ssdlite320_mobilenet_v3_large":
         box = {"boxes": torch.tensor([[10.0, 20.0, 200.0, 220.0]], dtype=torch.float64)}
         targets = [{**box, "labels": torch.tensor([label])} for label in (1, 2)]
         model = models.detection.ssdlite320_mobilenet_v3_large(weights_backbone=None, num_classes=5)
-        return model, (list(pictures(320)), targets)
+        return model, (list(images(320)), targets)
     arguments: dict[str, Any] = {"weights": None}
     size = 64
     if name.startswith("vit"):
@@ -147,11 +147,11 @@ def build(name: str) -> tuple[nn.Module, tuple[Any, ...]]:
     model = models.get_model(name, **arguments)
     if name.startswith("vit"):
         model.heads.head.reset_parameters()  # torchvision's are zero, and so would be outputs and gradients
-    return model, (pictures(size),)
+    return model, (images(size),)
 
 
-def pictures(size: int) -> Tensor:
-    """Draw two pictures."""
+def images(size: int) -> Tensor:
+    """Draw two images."""
     return torch.rand(2, 3, size, size, dtype=torch.float64)
 
 

@@ -37,11 +37,11 @@ class Slide(NamedTuple):
         return (size - self.reach) // self.stride + 1
 
     def pad(self, x: Array, value: float = 0.0) -> Array:
-        """Surround pictures by a value."""
+        """Surround images by a value."""
         return np.pad(x, ((0, 0), (0, 0), *[(self.padding,) * 2] * 2), constant_values=value)
 
     def met(self, i: int, j: int, padded: Array) -> Array:
-        """View the pixels (N, C, OH, OW) that a tap meets in padded pictures."""
+        """View the pixels (N, C, OH, OW) that a tap meets in padded images."""
         rows, columns = (
             slice(first, first + self.stride * self.count(size), self.stride)
             for first, size in zip((i * self.dilation, j * self.dilation), padded.shape[2:], strict=True)
@@ -63,7 +63,7 @@ class Im2col:
         return columns
 
     @staticmethod
-    def pictures(columns: Array, size: tuple[int, int], slide: Slide) -> Array:
+    def images(columns: Array, size: tuple[int, int], slide: Slide) -> Array:
         """Add what belongs to each tap to the pixels that it meets: the transpose of `columns`."""
         height, width = (length + 2 * slide.padding for length in size)
         padded = np.zeros((*columns.shape[:2], height, width), dtype=columns.dtype)
@@ -82,7 +82,7 @@ class Im2col:
         """Give the gradients of x and w."""
         dw = np.tensordot(dy, cls.columns(x, slide), ((0, 2, 3), (0, 4, 5)))
         columns = np.moveaxis(np.tensordot(w, dy, (0, 1)), 3, 0)
-        return cls.pictures(columns, x.shape[2:], slide), dw
+        return cls.images(columns, x.shape[2:], slide), dw
 
     @classmethod
     def max_pool(cls, x: Array, slide: Slide) -> Array:
@@ -98,7 +98,7 @@ class Im2col:
         places = columns.reshape(*shape[:2], -1, *shape[4:]).argmax(axis=2)
         grads = np.zeros((*shape[:2], slide.kernel_size**2, *shape[4:]), dtype=dy.dtype)
         np.put_along_axis(grads, places[:, :, None], dy[:, :, None], axis=2)
-        return cls.pictures(grads.reshape(shape), x.shape[2:], slide)
+        return cls.images(grads.reshape(shape), x.shape[2:], slide)
 
 
 class Windows:
@@ -106,7 +106,7 @@ class Windows:
 
     @staticmethod
     def windows(padded: Array, slide: Slide) -> Array:
-        """View each window of padded pictures."""
+        """View each window of padded images."""
         every = sliding_window_view(padded, (slide.reach,) * 2, axis=(2, 3))
         step, apart = slide.stride, slide.dilation
         windows: Array = every[:, :, ::step, ::step, ::apart, ::apart]

@@ -1,6 +1,6 @@
-"""How the time of layers grows with batch, picture and threads: `python -m benchmarks.scaling`.
+"""How the time of layers grows with batch, image and threads: `python -m benchmarks.scaling`.
 
-A 3x3 convolution and max pooling, forward and backward, for batches of 1 to 512, pictures of 8 to 512 pixels
+A 3x3 convolution and max pooling, forward and backward, for batches of 1 to 512, images of 8 to 512 pixels
 a side, and one thread up to all cores. Gives tables, scaling.json and scaling.png in benchmarks/results.
 """
 
@@ -34,7 +34,7 @@ import scratch_conv as sc
 
 
 class Case(NamedTuple):
-    """Pictures of 32 channels, and the threads that they are computed by."""
+    """Images of 32 channels, and the threads that they are computed by."""
 
     batch: int
     size: int
@@ -42,7 +42,7 @@ class Case(NamedTuple):
 
     @property
     def pixels(self) -> int:
-        """Count the pixels of one channel of all pictures."""
+        """Count the pixels of one channel of all images."""
         return self.batch * self.size**2
 
 
@@ -55,7 +55,7 @@ SERIES: dict[str, list[Case]] = {
 
 
 def main() -> None:
-    """Measure, print tables, and keep the raw figures and a picture."""
+    """Measure, print tables, and keep the raw figures and an image."""
     given = options(__doc__, rounds=5, seconds=0.2)
     console = Console(highlight=False, width=120)
     console.print(machine(), soft_wrap=True)
@@ -79,7 +79,7 @@ def main() -> None:
     }
     name = given.name("scaling")
     console.print(f"Raw figures: {keep(name, raw)}", soft_wrap=True)
-    console.print(f"Picture: {draw(measured, RESULTS / f'{name}.png')}", soft_wrap=True)
+    console.print(f"Image: {draw(measured, RESULTS / f'{name}.png')}", soft_wrap=True)
 
 
 def convolution(case: Case) -> dict[str, Callable[[], object]]:

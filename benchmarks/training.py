@@ -1,6 +1,6 @@
 """The speed of training against torch's, swapped layers in a whole step: `python -m benchmarks.training`.
 
-A step (forward, backward, Adam) of simple-cnn and of ResNet-18 on pictures of 32x32, and an epoch (of
+A step (forward, backward, Adam) of simple-cnn and of ResNet-18 on images of 32x32, and an epoch (of
 ResNet-18 a tenth of one), of which both do the steps in turn. Gives a table and training.json in
 benchmarks/results.
 """
@@ -33,10 +33,10 @@ from scratch_conv.training.backends.models import simple_cnn
 
 BATCH = 128
 EPOCHS = {"simple-cnn": 50_000, "ResNet-18": 5_000}
-"""Pictures: all of CIFAR-10, and for the network that takes half an hour an epoch a tenth of them."""
+"""Images: all of CIFAR-10, and for the network that takes half an hour an epoch a tenth of them."""
 
 
-def resnet18_for_small_pictures() -> nn.Module:
+def resnet18_for_small_images() -> nn.Module:
     """Build ResNet-18 as it is used on 32x32: a 3x3 stem of stride 1, without max pooling after it."""
     network = resnet18(num_classes=10)
     network.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
@@ -46,7 +46,7 @@ def resnet18_for_small_pictures() -> nn.Module:
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "simple-cnn": lambda: simple_cnn(3, 32, 10),
-    "ResNet-18": resnet18_for_small_pictures,
+    "ResNet-18": resnet18_for_small_images,
 }
 
 
@@ -56,17 +56,17 @@ def main() -> None:
     console = Console(highlight=False, width=120)
     console.print(machine(), soft_wrap=True)
     shown = Table(title="torch's time / ours", header_style="")
-    for column in ("", "a step", "an epoch", "of so many pictures", "in seconds, torch | ours"):
+    for column in ("", "a step", "an epoch", "images", "in seconds, torch | ours"):
         shown.add_column(column)
     raw = {}
     for name, build in NETWORKS.items():
         steps = {TORCH: TrainingStep(build), OURS: TrainingStep(build, swapped=True)}
         step = in_turn(steps, given.rounds, given.seconds)
-        pictures = 2 * BATCH if given.quick else EPOCHS[name]
-        passed = epoch(steps, pictures)
+        images = 2 * BATCH if given.quick else EPOCHS[name]
+        passed = epoch(steps, images)
         raw[name] = {"step": step.seconds, "epoch": passed.seconds}
         seconds = f"{passed.median(TORCH):.1f} | {passed.median(OURS):.1f}"
-        shown.add_row(name, str(step), f"{passed.ratio():.2f}", f"{pictures:,}", seconds)
+        shown.add_row(name, str(step), f"{passed.ratio():.2f}", f"{images:,}", seconds)
     console.print(shown)
     console.print(f"Raw figures: {keep(given.name('training'), raw)}", soft_wrap=True)
 
@@ -82,21 +82,21 @@ class TrainingStep:
         self.loss: Callable[[Tensor, Tensor], Tensor] = nn.CrossEntropyLoss()
         if swapped:
             self.loss = sc.nn.CrossEntropyLoss()
-        self.pictures, self.labels = torch.randn(BATCH, 3, 32, 32), torch.randint(10, (BATCH,))
+        self.images, self.labels = torch.randn(BATCH, 3, 32, 32), torch.randint(10, (BATCH,))
         self.optimiser = torch.optim.Adam(self.network.parameters(), 1e-3)
 
     def __call__(self) -> None:
         """Do a step."""
-        loss = self.loss(self.network(self.pictures), self.labels)
+        loss = self.loss(self.network(self.images), self.labels)
         self.optimiser.zero_grad()
         torch.autograd.backward(loss)
         self.optimiser.step()
 
 
-def epoch(steps: dict[str, TrainingStep], pictures: int) -> Times:
+def epoch(steps: dict[str, TrainingStep], images: int) -> Times:
     """Time the steps of an epoch, both backends in turn."""
     taken = dict.fromkeys(steps, 0.0)
-    for _ in range(pictures // BATCH):
+    for _ in range(images // BATCH):
         for name, step in steps.items():
             start = perf_counter()
             step()

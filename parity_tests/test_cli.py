@@ -29,7 +29,7 @@ def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProce
 
 @pytest.fixture
 def offline(tmp_path: Path) -> dict[str, str]:
-    """Set an environment in which nothing was downloaded before, and no server can be reached."""
+    """Return an environment in which nothing was downloaded before, and no server can be reached."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         closed = f"http://127.0.0.1:{server.getsockname()[1]}"
     cache = str(tmp_path / "cache")
@@ -77,11 +77,11 @@ def test_compare_from_start_to_report_and_resumed(
 
 
 def assert_printed(stdout: str) -> None:
-    """Look for what happened to the data set, a line an epoch, and the tables."""
+    """Check the message about the data set, a line for each epoch, and the tables."""
     first, second, *_ = stdout.splitlines()
     assert first.startswith("cifar10 cannot be downloaded (")
-    assert first.endswith("); going on with the built-in shapes")
-    assert "200 training and 40 test pictures of 10 classes" in second
+    assert first.endswith("); using the built-in shapes instead")
+    assert "200 training and 40 test images of 10 classes" in second
     for backend in ("torch", "scratch"):
         assert f"{backend}  epoch {EPOCHS}/{EPOCHS}  loss " in stdout
     for name in ("test accuracy", "training loss", "seconds an epoch", "peak memory", "scratch / torch"):
@@ -120,12 +120,12 @@ def assert_metrics(out: Path) -> None:
 
 
 def assert_report(out: Path) -> None:
-    """See that the page needs no other file, and that the pictures are whole."""
+    """Check that the page needs no other file, and that the images are complete."""
     page = (out / "report.html").read_text()
     assert page.count('src="data:image/png;base64,') == 4
     assert page.count("src=") == 4
     assert "http" not in page
-    assert "200 training and 40 test pictures" in page
+    assert "200 training and 40 test images" in page
     for name in ("curves", "drift", "filters", "predictions"):
         Image.open(out / f"{name}.png").verify()
 
@@ -154,7 +154,7 @@ def assert_report(out: Path) -> None:
             "--data-dir other: holds neither train/ and test/ folders nor a whole cifar10",
         ),
         ("compare --data-dir half", "--data-dir half: has no folder test/"),
-        ("compare --data-dir damaged", "damaged/test/b/0.png: not a picture that can be read"),
+        ("compare --data-dir damaged", "damaged/test/b/0.png: not an image that can be read"),
         ("compare --data-dir unequal", "different classes, see: c"),
         ("compare --data-dir other --dataset shapes", "--dataset shapes is drawn, not read"),
         ("compare --dataset mnist", "mnist cannot be downloaded"),

@@ -1,4 +1,4 @@
-"""What ours is measured against computes the same: the speed of a wrong layer would be no yardstick."""
+"""The other implementations that ours is measured against compute the same results."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-sys.path.append(str(Path(__file__).parents[1]))  # the benchmarks are no part of the package
+sys.path.append(str(Path(__file__).parents[1]))  # the benchmarks are not part of the package
 
 from benchmarks.other_ways import Im2col, Jax, Loops, Slide, Windows
 

@@ -1,4 +1,4 @@
-"""The demos: what they compute, what they leave, and what they say to what they cannot use."""
+"""The demos: what they compute and write, and how they refuse unusable input."""
 
 import os
 import sys
@@ -19,13 +19,13 @@ from scratch_conv.demos.fitting import accuracy, fit
 from scratch_conv.demos.images import normalised, read_image
 from scratch_conv.layers import Adam, Conv2D, Dense, ReLU
 from scratch_conv.training.backends.torch_training import Batches
-from scratch_conv.training.data.datasets import open_pictures
+from scratch_conv.training.data.datasets import open_images
 from scratch_conv.training.settings import BACKENDS, Settings
 
 Command = Callable[..., tuple[int, str, str]]
 
 needs_data = pytest.mark.skipif(
-    "SCRATCH_CONV_DATA" not in os.environ, reason="SCRATCH_CONV_DATA does not say where real data lies"
+    "SCRATCH_CONV_DATA" not in os.environ, reason="SCRATCH_CONV_DATA is not set: no real data"
 )
 
 
@@ -44,35 +44,35 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     return call
 
 
-def assert_pictures(folder: Path, *names: str) -> None:
-    """See that a folder holds these pictures, whole, and nothing else."""
+def assert_images(folder: Path, *names: str) -> None:
+    """Check that a folder holds these images, complete, and nothing else."""
     assert sorted(path.name for path in folder.iterdir()) == sorted(names)
     for name in names:
-        with Image.open(folder / name) as picture:
-            picture.verify()
+        with Image.open(folder / name) as image:
+            image.verify()
 
 
-def test_edges_of_the_drawn_picture(command: Command, tmp_path: Path) -> None:
+def test_edges_of_the_drawn_image(command: Command, tmp_path: Path) -> None:
     status, stdout, stderr = command("demo", "edges")
     assert (status, stderr) == (0, "")
     assert "By hand: 3s along the edge" in stdout
     assert "magnitude of both edges" in stdout
-    assert_pictures(tmp_path / "runs/demo-edges", "edges.png", "sharpen-blur.png")
+    assert_images(tmp_path / "runs/demo-edges", "edges.png", "sharpen-blur.png")
 
 
 @pytest.mark.parametrize("size", [(3, 1), (40, 70), (900, 200)])
 def test_edges_of_a_file(command: Command, tmp_path: Path, size: tuple[int, int]) -> None:
     Image.effect_noise(size, 80).convert("RGB").save(tmp_path / "noise.jpg")
-    status, *_ = command("demo", "edges", "--picture", "noise.jpg", "--out", "here")
+    status, *_ = command("demo", "edges", "--image", "noise.jpg", "--out", "here")
     assert status == 0
-    assert_pictures(tmp_path / "here", "edges.png", "sharpen-blur.png")
-    assert max(edges.read_picture(tmp_path / "noise.jpg").shape) == min(512, max(size))
+    assert_images(tmp_path / "here", "edges.png", "sharpen-blur.png")
+    assert max(edges.read_grey(tmp_path / "noise.jpg").shape) == min(512, max(size))
 
 
-def test_a_picture_of_16_bits_keeps_its_greys(tmp_path: Path) -> None:
+def test_an_image_of_16_bits_keeps_its_greys(tmp_path: Path) -> None:
     grey = np.linspace(0, 65_535, 256, dtype=np.uint16).reshape(16, 16)
     Image.fromarray(grey).save(tmp_path / "deep.png")
-    read = edges.read_picture(tmp_path / "deep.png")
+    read = edges.read_grey(tmp_path / "deep.png")
     np.testing.assert_allclose(read, grey / 65_535, atol=1 / 255)
     seen = np.asarray(read_image(tmp_path / "deep.png", "RGB"))
     assert seen.shape == (16, 16, 3)
@@ -82,8 +82,8 @@ def test_a_picture_of_16_bits_keeps_its_greys(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "name", "weight", "message"),
     [
-        ('{"--model": "unknown", "--dataset": "mnist"}', "0.weight", np.ones((2, 1, 3, 3)), "which model"),
-        ("[]", "0.weight", np.ones((2, 1, 3, 3)), "does not say which model it is of"),
+        ('{"--model": "unknown", "--dataset": "mnist"}', "0.weight", np.ones((2, 1, 3, 3)), "name its model"),
+        ("[]", "0.weight", np.ones((2, 1, 3, 3)), "does not name its model"),
         ('{"--model": "mnist-cnn", "--dataset": "mnist"}', "0.bias", np.ones(2), "has no filters"),
         ('{"--model": "mnist-cnn", "--dataset": "mnist"}', "0.weight", np.array(["a"]), "not a checkpoint"),
     ],
@@ -99,8 +99,8 @@ def test_a_foreign_checkpoint_is_one_line(
     assert message in stderr
 
 
-def test_the_filters_answer_as_torchs_convolution() -> None:
-    image = edges.draw_picture(40)
+def test_the_filters_respond_as_torchs_convolution() -> None:
+    image = edges.draw_image(40)
     padded = torch.from_numpy(np.pad(image, 1, mode="edge"))[None, None]
     for name, y in edges.filtered(image, edges.FILTERS).items():
         weight = torch.from_numpy(edges.FILTERS[name].copy())[None, None]
@@ -120,7 +120,7 @@ def test_lines(command: Command, tmp_path: Path) -> None:
     status, stdout, stderr = command("demo", "lines")
     assert (status, stderr) == (0, "")
     assert "114" in stdout
-    assert_pictures(tmp_path / "runs/demo-lines", "lines.png")
+    assert_images(tmp_path / "runs/demo-lines", "lines.png")
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -138,10 +138,10 @@ def test_gradcheck(command: Command, tmp_path: Path) -> None:
     status, stdout, stderr = command("demo", "gradcheck")
     assert (status, stderr) == (0, "")
     assert stdout.count("passed") == len(gradcheck.layers(np.random.default_rng(0)))
-    assert_pictures(tmp_path / "runs/demo-gradcheck", "gradcheck.png")
+    assert_images(tmp_path / "runs/demo-gradcheck", "gradcheck.png")
 
 
-def test_gradcheck_says_what_is_wrong(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradcheck_shows_what_is_wrong(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     class Wrong(ReLU):
         def backward(self, dy: Any) -> Any:
             return 2 * super().backward(dy)
@@ -156,11 +156,11 @@ def test_gradcheck_says_what_is_wrong(command: Command, monkeypatch: pytest.Monk
 
 
 @given(rows=st.integers(-8, 8), columns=st.integers(-8, 8))
-def test_moved_pictures(rows: int, columns: int) -> None:
+def test_shifted_images(rows: int, columns: int) -> None:
     images = np.random.default_rng(0).random((2, 1, 9, 10))
     padded = np.pad(images, ((0, 0), (0, 0), (8, 8), (8, 8)))
     expected = padded[:, :, 8 - rows : 17 - rows, 8 - columns : 18 - columns]
-    np.testing.assert_array_equal(shift.moved(images, rows, columns), expected)
+    np.testing.assert_array_equal(shift.shifted(images, rows, columns), expected)
 
 
 def test_the_dense_network_has_no_fewer_parameters_than_the_cnn() -> None:
@@ -181,7 +181,7 @@ def test_shift(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     rows = [line.split("│") for line in stdout.splitlines() if line.startswith("│")]
     assert [row[1].strip() for row in rows] == [str(pixels) for pixels in range(9)]
     assert float(rows[0][2].strip(" %")) > float(rows[8][2].strip(" %"))
-    assert_pictures(tmp_path / "runs/demo-shift", "shift.png", "shift-digits.png")
+    assert_images(tmp_path / "runs/demo-shift", "shift.png", "shift-digits.png")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -202,16 +202,16 @@ def test_filters_of_a_checkpoint_of_any_backend(command: Command, tmp_path: Path
     status, stdout, _ = command("demo", "filters", "--checkpoint", "run", "--out", "here")
     assert status == 0
     assert "convolution 3, pooling" in stdout
-    assert_pictures(tmp_path / "here", "filters.png", "feature-maps.png")
+    assert_images(tmp_path / "here", "filters.png", "feature-maps.png")
 
 
-def test_filters_of_tiny_grey_pictures(command: Command, tmp_path: Path) -> None:
+def test_filters_of_tiny_grey_images(command: Command, tmp_path: Path) -> None:
     options = "--dataset lines --backend numpy --model small-cnn --limit 100 --epochs 1 --out run"
     assert command("train", *options.split())[0] == 0
     status, stdout, _ = command("demo", "filters", "--checkpoint", "run", "--out", "here")
     assert status == 0
     assert "6x6" in stdout
-    assert_pictures(tmp_path / "here", "filters.png", "feature-maps.png")
+    assert_images(tmp_path / "here", "filters.png", "feature-maps.png")
 
 
 def test_filters_of_a_network_trained_for_it(
@@ -219,31 +219,31 @@ def test_filters_of_a_network_trained_for_it(
 ) -> None:
     monkeypatch.setattr(filters, "TRAIN_COUNT", 200)
     Image.new("L", (300, 200), 90).save(tmp_path / "grey.png")
-    status, stdout, _ = command("demo", "filters", "--picture", "grey.png")
+    status, stdout, _ = command("demo", "filters", "--image", "grey.png")
     assert status == 0
     assert "of 500 others are recognised" in stdout
-    assert_pictures(tmp_path / "runs/demo-filters", "filters.png", "feature-maps.png")
+    assert_images(tmp_path / "runs/demo-filters", "filters.png", "feature-maps.png")
 
 
 @pytest.mark.parametrize(("dataset", "size"), [("mnist", (28, 28)), ("lines", (8, 8)), ("shapes", (32, 32))])
-def test_a_network_is_shown_a_picture_of_its_kind(dataset: str, size: tuple[int, int]) -> None:
-    picture = filters.drawn_picture(dataset, seed=1)
-    assert picture.width % size[0] == picture.height % size[1] == 0
-    assert picture.mode == ("RGB" if dataset == "shapes" else "L")
-    low, high = np.asarray(picture).min(), np.asarray(picture).max()
+def test_a_network_is_shown_an_image_of_its_kind(dataset: str, size: tuple[int, int]) -> None:
+    image = filters.drawn_image(dataset, seed=1)
+    assert image.width % size[0] == image.height % size[1] == 0
+    assert image.mode == ("RGB" if dataset == "shapes" else "L")
+    low, high = np.asarray(image).min(), np.asarray(image).max()
     assert int(high) - int(low) > 60
 
 
 @pytest.mark.parametrize("dataset", ["lines", "shapes"])
-def test_pictures_are_normalised_as_in_training(dataset: str) -> None:
-    pictures = open_pictures(dataset, None, 20, seed=0)
-    images = pictures.train[0]
+def test_images_are_normalised_as_in_training(dataset: str) -> None:
+    data = open_images(dataset, None, 20, seed=0)
+    images = data.train[0]
     settings = Settings(dataset, "small-cnn", 1, 5, 0.1, 0, "32", None, "sgd", augment=False)
-    wanted = Batches(pictures, settings).normalise(torch.from_numpy(images), torch.float32)
+    wanted = Batches(data, settings).normalise(torch.from_numpy(images), torch.float32)
     np.testing.assert_allclose(normalised(images, dataset), wanted.numpy(), rtol=1e-5, atol=1e-6)
 
 
-def test_feature_maps_are_what_the_layers_give() -> None:
+def test_feature_maps_are_what_the_layers_return() -> None:
     network = shift.build_cnn(np.random.default_rng(0))
     x = np.random.default_rng(1).standard_normal((1, 28, 28)).astype(np.float32)
     stages = filters.feature_maps(network, x)
@@ -257,27 +257,27 @@ def test_feature_maps_are_what_the_layers_give() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("edges --picture nowhere.png", "nowhere.png: not a picture that can be read"),
-        ("edges --picture text.png", "text.png: not a picture that can be read"),
+        ("edges --image nowhere.png", "nowhere.png: not an image that can be read"),
+        ("edges --image text.png", "text.png: not an image that can be read"),
         ("edges --out text.png", "--out text.png: text.png is a file, not a folder"),
         ("lines --seed -1", "Invalid value for '--seed'"),
         ("shift --data-dir nowhere", "--data-dir nowhere: no such folder"),
         ("shift --data-dir empty", "--data-dir empty: the folder is empty"),
         ("shift --data-dir text.png", "--data-dir text.png: not a folder"),
-        ("shift --data-dir folders", "--data-dir folders: holds pictures in folders, not MNIST"),
-        ("filters --picture text.png", "text.png: not a picture that can be read"),
-        ("filters --checkpoint nowhere", "--checkpoint nowhere: not there"),
+        ("shift --data-dir folders", "--data-dir folders: holds images in folders, not MNIST"),
+        ("filters --image text.png", "text.png: not an image that can be read"),
+        ("filters --checkpoint nowhere", "--checkpoint nowhere: no such file or folder"),
         ("filters --checkpoint empty", "--checkpoint empty: holds no checkpoint"),
         ("filters --checkpoint text.png", "text.png: not a checkpoint that can be read"),
-        ("filters --checkpoint alone.npz", "does not say which model it is of"),
-        ("filters --checkpoint x/numpy/other.npz", "does not say which model it is of"),
+        ("filters --checkpoint alone.npz", "does not name its model"),
+        ("filters --checkpoint x/numpy/other.npz", "does not name its model"),
         ("waves", "waves"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(
     command: Command, tmp_path: Path, arguments: str, message: str
 ) -> None:
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("no image")
     (tmp_path / "empty").mkdir()
     (tmp_path / "folders/train").mkdir(parents=True)
     np.savez(tmp_path / "alone.npz", **{"network.0.weight": np.ones((2, 1, 3, 3))})  # type: ignore[arg-type]

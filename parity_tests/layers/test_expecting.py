@@ -117,7 +117,7 @@ LABELS: Any = np.array([0, 1])
         (
             lambda: Conv2D(1, 4, 5).forward(np.ones((1, 1, 4, 9))),
             ValueError,
-            "does not fit into a picture of 4x9",
+            "does not fit into an image of 4x9",
         ),
         (lambda: Conv2D(3, 4, 3, groups=2), ValueError, "groups=2 must divide in_channels=3"),
         (lambda: Conv2D(3, 4, 0), ValueError, "kernel_size must be an integer of at least 1"),

@@ -26,7 +26,7 @@ from scratch_conv.layers import (
 Array = NDArray[Any]
 RNG = np.random.default_rng
 
-PICTURES: dict[str, Any] = {
+IMAGE_LAYERS: dict[str, Any] = {
     "convolution": lambda: Conv2D(4, 6, (2, 3), stride=(1, 2), padding=1, dilation=2, groups=2, rng=RNG(1)),
     "same": lambda: Conv2D(4, 2, 3, padding="same", bias=False, rng=RNG(1)),
     "max pooling": lambda: MaxPool2D(3, stride=2, padding=1, ceil_mode=True),
@@ -51,9 +51,9 @@ def used(layer: Any) -> Any:
     return layer
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", IMAGE_LAYERS)
 def test_every_layer_passes(name: str) -> None:
-    check = gradient_check(used(PICTURES[name]()), RNG(0).standard_normal((2, 4, 5, 6)))
+    check = gradient_check(used(IMAGE_LAYERS[name]()), RNG(0).standard_normal((2, 4, 5, 6)))
     assert check.passed, str(check)
     assert check.error < 1e-5
     assert check.skipped == 0

@@ -39,14 +39,14 @@ def network(seed: int = 0) -> Sequential:
     )
 
 
-def pictures() -> Any:
+def images() -> Any:
     """Draw a batch."""
     return np.random.default_rng(5).standard_normal((3, 1, 6, 6)).astype(np.float32)
 
 
 def test_parameters_and_gradients_have_the_same_names_and_shapes() -> None:
     trained = network()
-    trained.backward(np.ones_like(trained.forward(pictures())))
+    trained.backward(np.ones_like(trained.forward(images())))
     assert list(trained.parameters)[:4] == ["0.weight", "0.bias", "1.weight", "1.bias"]
     assert "3.downsample.0.weight" in trained.parameters
     assert {name: array.shape for name, array in trained.parameters.items()} == {
@@ -72,11 +72,11 @@ def test_the_mode_reaches_every_layer() -> None:
 
 def test_a_saved_network_computes_the_same_once_loaded(tmp_path: Path) -> None:
     trained, other = network(0), network(1)
-    trained.forward(pictures())  # moves the running statistics
+    trained.forward(images())  # moves the running statistics
     trained.save(tmp_path / "weights")
     other.load(str(tmp_path / "weights"))
     np.testing.assert_array_equal(
-        other.eval().forward(pictures()), trained.eval().forward(pictures()), strict=True
+        other.eval().forward(images()), trained.eval().forward(images()), strict=True
     )
 
 
@@ -98,7 +98,7 @@ def emptied(path: Path, whole: bytes) -> None:
     path.write_bytes(b"")
 
 
-def a_picture(path: Path, whole: bytes) -> None:
+def an_image(path: Path, whole: bytes) -> None:
     """Write something else."""
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
 
@@ -154,7 +154,7 @@ def compressed(path: Path, whole: bytes) -> None:
     path.write_bytes(packed[:60] + b"\xff" * 20 + packed[80:])
 
 
-NO_ZIP_FILES = [damaged, emptied, a_picture, a_pickle, one_array]
+NO_ZIP_FILES = [damaged, emptied, an_image, a_pickle, one_array]
 NO_WEIGHTS = [flipped, patched, encrypted, compressed, objects, text, enormous]
 
 
@@ -298,7 +298,7 @@ def test_the_loss_is_finite_however_great_the_scores(seed: int, scale: float, cl
     np.testing.assert_allclose(gradient.sum(1), 0, atol=1e-15)
 
 
-def test_the_loss_of_no_pictures_is_nan_and_has_a_gradient() -> None:
+def test_the_loss_of_no_images_is_nan_and_has_a_gradient() -> None:
     loss = SoftmaxCrossEntropy()
     assert np.isnan(loss.forward(np.ones((0, 3)), np.zeros(0, int)))
     assert loss.backward().shape == (0, 3)

@@ -1,1 +1,1 @@
-"""Small, pictured walks through the idea, on the layers in NumPy: `scratch-conv demo edges` and others."""
+"""Small illustrated demonstrations on the NumPy layers: `scratch-conv demo edges` and others."""

@@ -1,17 +1,15 @@
-"""The commands `demo edges`, `demo lines`, ... What they need is imported when one of them runs."""
+"""The commands `demo edges`, `demo lines`, ... Their dependencies are imported when one of them runs."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Small, pictured walks through the idea, on the layers in NumPy.")
+app = typer.Typer(help="Small illustrated demonstrations on the NumPy layers.")
 
-Out = Annotated[
-    Path | None, typer.Option(help="The folder for the pictures.", show_default="runs/demo-<name>")
-]
-Picture = Annotated[Path | None, typer.Option(help="A file with a picture.", show_default="a drawn one")]
-Seed = Annotated[int, typer.Option(help="Decides the data, the first weights and the batches.", min=0)]
+Out = Annotated[Path | None, typer.Option(help="The folder for the images.", show_default="runs/demo-<name>")]
+ImageFile = Annotated[Path | None, typer.Option(help="An image file.", show_default="a drawn one")]
+Seed = Annotated[int, typer.Option(help="Seeds the data, the first weights and the batches.", min=0)]
 DataDir = Annotated[
     Path | None,
     typer.Option(help="A folder with MNIST in torchvision's layout.", show_default="download"),
@@ -20,22 +18,22 @@ Checkpoint = Annotated[
     Path | None,
     typer.Option(
         help="A run's folder or one of its checkpoints, of any backend.",
-        show_default="a network is trained on drawn shapes first",
+        show_default="a network trained first on drawn shapes",
     ),
 ]
 
 
 @app.command()
-def edges(picture: Picture = None, out: Out = None) -> None:
-    """Find edges, sharpen and blur by filters that nobody trained."""
+def edges(image: ImageFile = None, out: Out = None) -> None:
+    """Find edges, sharpen and blur with filters that are not trained."""
     from scratch_conv.demos.edges import run
 
-    run(picture, _folder(out, "edges"))
+    run(image, _folder(out, "edges"))
 
 
 @app.command()
 def lines(seed: Seed = 0, out: Out = None) -> None:
-    """Let four filters learn to tell vertical lines from horizontal ones."""
+    """Train four filters to distinguish vertical from horizontal lines."""
     from scratch_conv.demos.lines import run
 
     run(seed, _folder(out, "lines"))
@@ -43,7 +41,7 @@ def lines(seed: Seed = 0, out: Out = None) -> None:
 
 @app.command()
 def shift(data_dir: DataDir = None, seed: Seed = 0, out: Out = None) -> None:
-    """Move digits about, and see which network still knows them: about a minute."""
+    """Shift digits, and see which network still recognises them: takes about a minute."""
     from scratch_conv.demos.shift import run
 
     run(data_dir, seed, _folder(out, "shift"))
@@ -51,7 +49,7 @@ def shift(data_dir: DataDir = None, seed: Seed = 0, out: Out = None) -> None:
 
 @app.command()
 def gradcheck(seed: Seed = 0, out: Out = None) -> None:
-    """Compare every layer's backward pass with differences of its forward pass."""
+    """Compare every layer's backward pass with finite differences of its forward pass."""
     from scratch_conv.demos.gradcheck import run
 
     if not run(seed, _folder(out, "gradcheck")):
@@ -59,15 +57,15 @@ def gradcheck(seed: Seed = 0, out: Out = None) -> None:
 
 
 @app.command()
-def filters(checkpoint: Checkpoint = None, picture: Picture = None, seed: Seed = 0, out: Out = None) -> None:
-    """Show the filters of a trained network, and what becomes of a picture on its way through."""
+def filters(checkpoint: Checkpoint = None, image: ImageFile = None, seed: Seed = 0, out: Out = None) -> None:
+    """Show the filters of a trained network, and its feature maps for an image."""
     from scratch_conv.demos.filters import run
 
-    run(checkpoint, picture, seed, _folder(out, "filters"))
+    run(checkpoint, image, seed, _folder(out, "filters"))
 
 
 def _folder(out: Path | None, name: str) -> Path:
-    """Return the folder for a demo's pictures, having seen that it can be written."""
+    """Return the folder for a demo's images, after checking that it can be written."""
     from scratch_conv.training.reporting.writing import check_writable
 
     folder = out or Path("runs") / f"demo-{name}"

@@ -1,4 +1,4 @@
-"""Filters that people made up: a convolution finds edges before anything is learned."""
+"""Hand-made filters: a convolution finds edges before anything is learned."""
 
 from pathlib import Path
 
@@ -6,11 +6,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from scratch_conv.demos.images import read_image
-from scratch_conv.demos.showing import save_figure, show_picture, show_signed, show_table
+from scratch_conv.demos.showing import save_figure, show_image, show_signed, show_table
 from scratch_conv.kernels.windows import Array
 from scratch_conv.layers import Conv2D
 
-# The difference of what lies right and left of a pixel, and of what lies below and above (Sobel's operator).
+# The difference between right and left of a pixel, and between below and above (Sobel's operator).
 VERTICAL = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], np.float32)
 HORIZONTAL = VERTICAL.T
 FILTERS = {
@@ -22,21 +22,21 @@ FILTERS = {
 }
 
 # To be computed by hand: a bright half beside a dark one. Where the filter lies across the edge, three bright
-# pixels count once each; elsewhere bright minus bright is zero.
+# pixels are added up; elsewhere bright minus bright is zero.
 EXAMPLE = np.array([[1, 1, 1, 0, 0]] * 5, np.float32)
 EXAMPLE_FILTER = np.array([[1, 0, -1]] * 3, np.float32)
 EXAMPLE_BY_HAND = np.array([[0, 3, 3]] * 3, np.float32)
 
-LONGEST = 512  # pixels; a larger picture is made smaller
+LONGEST = 512  # pixels; a larger image is scaled down
 
 
-def run(picture: Path | None, out: Path) -> None:
-    """Filter a picture, the drawn one if none is given; print a table and leave two figures in a folder."""
-    image = draw_picture() if picture is None else read_picture(picture)
+def run(file: Path | None, out: Path) -> None:
+    """Filter an image, a drawn one if no file is given; print a table and write two figures to a folder."""
+    image = draw_image() if file is None else read_grey(file)
     responses = filtered(image, FILTERS)
     magnitude = np.hypot(responses["vertical edges (Sobel)"], responses["horizontal edges (Sobel)"])
     show_table(
-        "What the filters answer",
+        "The filters' responses",
         ("filter", "weights", "least", "greatest", "mean of |y|"),
         [
             (name, _weights(FILTERS.get(name)), f"{y.min():.2f}", f"{y.max():.2f}", f"{np.abs(y).mean():.3f}")
@@ -49,10 +49,10 @@ def run(picture: Path | None, out: Path) -> None:
 
 
 def filtered(image: Array, filters: dict[str, Array]) -> dict[str, Array]:
-    """Convolve a picture (H, W) with filters (3, 3): a convolutional layer whose weights are not learned."""
+    """Return an image (H, W) convolved with filters (3, 3): a convolutional layer with fixed weights."""
     layer = Conv2D(1, len(filters), 3, bias=False)
     layer.weight[:, 0] = list(filters.values())
-    padded = np.pad(image, 1, mode="edge")  # zeros around the picture would be an edge of their own
+    padded = np.pad(image, 1, mode="edge")  # zeros around the image would add an edge
     y = layer.forward(padded[None, None])[0]
     return dict(zip(filters, y, strict=True))
 
@@ -61,37 +61,37 @@ def show_example() -> None:
     """Print the example of 5x5 pixels beside its result by hand.
 
     Raises:
-        ArithmeticError: the layer gives something else.
+        ArithmeticError: the layer's result differs.
     """
     (computed,) = filtered_example()
     if not np.array_equal(computed, EXAMPLE_BY_HAND):
         raise ArithmeticError(f"by hand {EXAMPLE_BY_HAND.tolist()}, by the layer {computed.tolist()}")
     rows = zip(*map(_lines, (EXAMPLE, EXAMPLE_FILTER, EXAMPLE_BY_HAND, computed)), strict=True)
-    show_table("By hand: 3s along the edge", ("picture", "filter", "by hand", "by the layer"), rows)
+    show_table("By hand: 3s along the edge", ("image", "filter", "by hand", "by the layer"), rows)
 
 
 def filtered_example() -> Array:
-    """Convolve the example, (1, 3, 3)."""
+    """Return the example convolved, (1, 3, 3)."""
     layer = Conv2D(1, 1, 3, bias=False)
     layer.weight[0, 0] = EXAMPLE_FILTER
     return layer.forward(EXAMPLE[None, None])[0]
 
 
-def draw_picture(size: int = 160) -> Array:
-    """Draw a picture (size, size) of 0..1: a sky that fades, a sun, a house with a roof, a fence."""
+def draw_image(size: int = 160) -> Array:
+    """Draw an image (size, size) of 0..1: a fading sky, a sun, a house with a roof, a fence."""
     y, x = np.mgrid[0 : 1 : size * 1j, 0 : 1 : size * 1j]
-    picture = 0.75 - 0.35 * y
-    picture[np.hypot(x - 0.78, y - 0.22) < 0.12] = 1.0
-    picture[(abs(x - 0.35) < 0.2) & (y > 0.5)] = 0.6
-    picture[(y > 0.28) & (y < 0.5) & (abs(x - 0.35) < (y - 0.28) * 1.2)] = 0.15
-    picture[(abs(x - 0.35) < 0.05) & (y > 0.68)] = 0.05
-    picture[(x > 0.6) & (y > 0.7) & ((x * 16) % 1 < 0.5)] = 0.95
-    picture[y > 0.93] = 0.3
-    return picture.astype(np.float32)
+    image = 0.75 - 0.35 * y
+    image[np.hypot(x - 0.78, y - 0.22) < 0.12] = 1.0
+    image[(abs(x - 0.35) < 0.2) & (y > 0.5)] = 0.6
+    image[(y > 0.28) & (y < 0.5) & (abs(x - 0.35) < (y - 0.28) * 1.2)] = 0.15
+    image[(abs(x - 0.35) < 0.05) & (y > 0.68)] = 0.05
+    image[(x > 0.6) & (y > 0.7) & ((x * 16) % 1 < 0.5)] = 0.95
+    image[y > 0.93] = 0.3
+    return image.astype(np.float32)
 
 
-def read_picture(path: Path) -> Array:
-    """Read a picture of any format as grey values (H, W) of 0..1, at most 512 pixels long.
+def read_grey(path: Path) -> Array:
+    """Read an image of any format as grey values (H, W) of 0..1, scaled down to at most 512 pixels a side.
 
     Raises:
         InputError: it cannot be read.
@@ -104,11 +104,11 @@ def read_picture(path: Path) -> Array:
 def _draw_edges(image: Array, responses: dict[str, Array], magnitude: Array, path: Path) -> None:
     figure = Figure((15, max(1, 3 * image.shape[0] / image.shape[1] + 0.2)), layout="constrained")
     original, vertical, horizontal, laplacian, both = figure.subplots(1, 5)
-    show_picture(original, image, "original", vmin=0, vmax=1)
+    show_image(original, image, "original", vmin=0, vmax=1)
     show_signed(vertical, responses["vertical edges (Sobel)"], "vertical edges (Sobel)")
     show_signed(horizontal, responses["horizontal edges (Sobel)"], "horizontal edges (Sobel)")
     show_signed(laplacian, responses["Laplacian"], "Laplacian")
-    show_picture(both, magnitude, "magnitude")
+    show_image(both, magnitude, "magnitude")
     save_figure(figure, path)
 
 
@@ -116,12 +116,12 @@ def _draw_others(image: Array, responses: dict[str, Array], path: Path) -> None:
     figure = Figure((9, max(1, 2.9 * image.shape[0] / image.shape[1] + 0.2)), layout="constrained")
     panels = {"original": image, "sharpen": responses["sharpen"], "blur": responses["blur"]}
     for axes, (name, values) in zip(figure.subplots(1, 3), panels.items(), strict=True):
-        show_picture(axes, values, name, vmin=0, vmax=1)
+        show_image(axes, values, name, vmin=0, vmax=1)
     save_figure(figure, path)
 
 
 def _weights(weight: Array | None) -> str:
-    """Write a filter in three lines."""
+    """Return a filter as three lines of text."""
     return "" if weight is None else "\n".join(_lines(weight, 3))
 
 

@@ -1,4 +1,4 @@
-"""What a trained network sees: the filters of its first layer, and the feature maps after each stage."""
+"""Inside a trained network: the filters of its first layer, and the feature maps after each stage."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from scratch_conv.demos.fitting import accuracy, fit
 from scratch_conv.demos.images import normalised, read_image
-from scratch_conv.demos.showing import save_figure, show_picture, show_signed, show_table
+from scratch_conv.demos.showing import save_figure, show_image, show_signed, show_table
 from scratch_conv.kernels.windows import Array
 from scratch_conv.layers import Adam, Conv2D, Flatten, MaxPool2D, ReLU, Sequential
 from scratch_conv.training.backends.job import epochs, read_saved
@@ -29,29 +29,29 @@ _PREFIX = "network."
 _SIZES = {"mnist": 28, "fashion-mnist": 28, "lines": 8}  # pixels; all others are as large as the shapes
 
 
-def run(checkpoint: Path | None, picture: Path | None, seed: int, out: Path) -> None:
-    """Show a trained network at work on a picture; leave two figures in a folder.
+def run(checkpoint: Path | None, file: Path | None, seed: int, out: Path) -> None:
+    """Apply a trained network to an image; write two figures to a folder.
 
-    Arguments:
-        checkpoint: a file or a folder that `scratch-conv train` or `compare` left; by default a network is
+    Args:
+        checkpoint: a file or a folder that `scratch-conv train` or `compare` wrote; by default a network is
             trained on the built-in shapes first.
-        picture: a file with a picture; by default one is drawn, of the kind that the network knows.
-        seed: of the training, and of the picture.
+        file: an image file; by default an image is drawn, of the kind that the network was trained on.
+        seed: of the training, and of the image.
         out: the folder.
 
     Raises:
         InputError: one of the files cannot be used.
     """
-    given = None if picture is None else read_image(picture, "RGB")
+    given = None if file is None else read_image(file, "RGB")
     network, dataset = _trained_on_shapes(seed) if checkpoint is None else load_network(checkpoint)
     first = network[0]
     assert isinstance(first, Conv2D)
-    shown = drawn_picture(dataset, seed) if given is None else given
+    shown = drawn_image(dataset, seed) if given is None else given
     image = _fitted(shown, first.in_channels, _SIZES.get(dataset, SHAPE_SIZE))
     x = normalised(image, dataset)
     stages = feature_maps(network, x)
     show_table(
-        "What becomes of the picture",
+        "The image after each stage",
         ("stage", "maps", "size", "greatest", "pixels above zero"),
         [_row(name, maps) for name, maps in stages.items()],
     )
@@ -65,29 +65,29 @@ def _row(name: str, maps: Array) -> tuple[str, ...]:
 
 
 def feature_maps(network: Sequential, x: Array) -> dict[str, Array]:
-    """Send x (C, H, W) through the network; keep the maps (K, H', W') after each ReLU and each pooling."""
-    stages, y, place = {}, x[None], 0
+    """Return the feature maps (K, H', W') of x (C, H, W) after each ReLU and each pooling."""
+    stages, y, number = {}, x[None], 0
     network.eval()
     for layer in network:
         if isinstance(layer, Flatten):
             break
         y = layer.forward(y)
-        place += isinstance(layer, Conv2D)
+        number += isinstance(layer, Conv2D)
         if isinstance(layer, (ReLU, MaxPool2D)):
-            what = "ReLU" if isinstance(layer, ReLU) else "pooling"
-            stages[f"convolution {place}, {what}"] = y[0]
+            kind = "ReLU" if isinstance(layer, ReLU) else "pooling"
+            stages[f"convolution {number}, {kind}"] = y[0]
     return stages
 
 
 def load_network(checkpoint: Path) -> tuple[Sequential, str]:
-    """Build the network of a checkpoint of any backend, and name its data set.
+    """Return the network of a checkpoint of any backend, and the name of its data set.
 
-    Arguments:
+    Args:
         checkpoint: a file in the folder of a run, such as runs/x/checkpoints/numpy/epoch=9.npz; or the run's
-            folder, or one in between, of which the latest checkpoint is taken.
+            folder, or one in between, whose latest checkpoint is used.
 
     Raises:
-        InputError: there is none, it cannot be read, or its first layer does not convolve.
+        InputError: there is none, it cannot be read, or its first layer is not a convolution.
     """
     path = checkpoint if checkpoint.is_file() else _latest(checkpoint)
     weights = _read_weights(path)
@@ -106,7 +106,7 @@ def load_network(checkpoint: Path) -> tuple[Sequential, str]:
 
 
 def _model_and_dataset(path: Path) -> tuple[str, str]:
-    """Name the model of a checkpoint and its data set, by the settings of its run."""
+    """Return the names of a checkpoint's model and data set, from the settings of its run."""
     settings_file = path.parent.parent / "settings.json"
     try:
         settings = json.loads(settings_file.read_text(encoding="utf-8"))
@@ -114,20 +114,20 @@ def _model_and_dataset(path: Path) -> tuple[str, str]:
         if model not in MODELS:
             raise KeyError(model)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"--checkpoint {path}: {settings_file} does not say which model it is of") from error
+        raise InputError(f"--checkpoint {path}: {settings_file} does not name its model") from error
     return model, str(dataset)
 
 
 def _latest(folder: Path) -> Path:
-    places = [
+    folders = [
         folder,
         *(folder / "checkpoints" / name for name in BACKENDS),
         *(folder / name for name in BACKENDS),
     ]
-    found = [path for place in places for path in epochs(place)[-1:]]
+    found = [path for each in folders for path in epochs(each)[-1:]]
     if not found:
         raise InputError(
-            f"--checkpoint {folder}: {'holds no checkpoint' if folder.exists() else 'not there'}"
+            f"--checkpoint {folder}: {'holds no checkpoint' if folder.exists() else 'no such file or folder'}"
         )
     return max(found, key=lambda path: path.stat().st_mtime)
 
@@ -166,8 +166,8 @@ def _trained_on_shapes(seed: int) -> tuple[Sequential, str]:
     return network, "shapes"
 
 
-def drawn_picture(dataset: str, seed: int) -> Image.Image:
-    """Draw a picture of the kind that a network was trained on: a digit, a line, or else a shape."""
+def drawn_image(dataset: str, seed: int) -> Image.Image:
+    """Draw an image of the kind that a network was trained on: a digit, a line, or a shape."""
     if dataset == "mnist":
         seven = Image.new("L", (112, 112))
         ImageDraw.Draw(seven).line([(32, 30), (78, 30), (50, 88)], fill=255, width=10, joint="curve")
@@ -178,13 +178,13 @@ def drawn_picture(dataset: str, seed: int) -> Image.Image:
 
 
 def _fitted(image: Image.Image, channels: int, size: int) -> Array:
-    """Give the pixels (C, H, W) of 0..255 of a picture in the size that a network takes."""
+    """Return the pixels (C, H, W) of 0..255 of an image, resized for a network."""
     pixels = np.asarray(image.convert("L" if channels == 1 else "RGB").resize((size, size)))
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
 
 def _draw_filters(weight: Array, path: Path) -> None:
-    """Draw filters (O, C, KH, KW): in colours if they have three channels, by their sign if they have one."""
+    """Draw filters (O, C, KH, KW): as RGB if they have three channels, else by sign."""
     columns = 16
     rows = -(-len(weight) // columns)
     figure = Figure((12, 0.95 * rows + 0.4), layout="constrained")
@@ -195,21 +195,21 @@ def _draw_filters(weight: Array, path: Path) -> None:
     for axes, each in zip(grid, weight, strict=False):
         if len(each) == 3:
             spread = each - each.min()
-            show_picture(axes, (spread / (spread.max() or 1)).transpose(1, 2, 0))
+            show_image(axes, (spread / (spread.max() or 1)).transpose(1, 2, 0))
         else:
             show_signed(axes, each.mean(axis=0))
     save_figure(figure, path)
 
 
 def _draw_maps(image: Array, stages: dict[str, Array], path: Path) -> None:
-    """Draw the picture and under it, a line for each stage, the maps that answer most."""
+    """Draw the image and, in a line for each stage, the maps with the strongest responses."""
     figure = Figure((12, 1.25 * (len(stages) + 1)), layout="constrained")
     parts: Any = figure.subfigures(len(stages) + 1, 1)
-    show_picture(parts[0].subplots(1, 1), image.transpose(1, 2, 0), "the picture")
+    show_image(parts[0].subplots(1, 1), image.transpose(1, 2, 0), "the image")
     for part, (name, maps) in zip(parts[1:], stages.items(), strict=True):
         strongest = np.argsort(-maps.max(axis=(1, 2)), kind="stable")[:MOST_MAPS]
         which = f"the {len(strongest)} strongest of {len(maps)}" if len(maps) > MOST_MAPS else str(len(maps))
         part.suptitle(f"{name}: {which} maps of {maps.shape[1]}x{maps.shape[2]}", fontsize=10)
-        for axes, place in zip(part.subplots(1, MOST_MAPS, squeeze=False)[0], strongest, strict=False):
-            show_picture(axes, maps[place], cmap="viridis", vmin=0)
+        for axes, index in zip(part.subplots(1, MOST_MAPS, squeeze=False)[0], strongest, strict=False):
+            show_image(axes, maps[index], cmap="viridis", vmin=0)
     save_figure(figure, path)

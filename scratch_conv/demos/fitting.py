@@ -1,4 +1,4 @@
-"""Training and testing a classifier: the whole of it, in two functions."""
+"""Training and testing a classifier."""
 
 import math
 
@@ -20,7 +20,7 @@ def fit(
     title: str,
     batch_size: int = 64,
 ) -> None:
-    """Train a network on images (N, ...) and labels (N,), in batches drawn anew for each epoch."""
+    """Train a network on images (N, ...) and labels (N,), in batches shuffled for each epoch."""
     loss = SoftmaxCrossEntropy()
     batches = [
         batch
@@ -36,14 +36,14 @@ def fit(
 
 
 def scores(network: Layer, images: Array, batch_size: int = 250) -> Array:
-    """Compute a network's scores (N, K) of images (N, ...), a batch at a time."""
+    """Return a network's scores (N, K) for images (N, ...), computed a batch at a time."""
     network.eval()
-    parts = [
+    batches = [
         network.forward(images[start : start + batch_size]) for start in range(0, len(images), batch_size)
     ]
-    return np.concatenate(parts)
+    return np.concatenate(batches)
 
 
 def accuracy(network: Layer, images: Array, labels: Array) -> float:
-    """Tell what part of the images a network takes for what they are."""
+    """Return the fraction of the images that a network classifies correctly."""
     return float((scores(network, images).argmax(axis=1) == labels).mean())

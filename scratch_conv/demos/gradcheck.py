@@ -29,7 +29,7 @@ SHAPE = (2, 4, 6, 5)  # of the input of every layer, and of every network
 
 
 def layers(rng: np.random.Generator) -> dict[str, Layer]:
-    """Build a layer of each kind, those with several modes in each of them, and a residual network."""
+    """Return a layer of each kind, in each of its modes, and a residual network."""
     first = Conv2D(4, 3, 3, padding=1, rng=rng)
     return {
         "Conv2D": Conv2D(4, 3, 3, rng=rng),
@@ -54,7 +54,7 @@ def layers(rng: np.random.Generator) -> dict[str, Layer]:
 
 
 def run(seed: int, out: Path) -> bool:
-    """Check every layer; print a table, leave a figure in a folder, and tell whether all pass."""
+    """Check every layer; print a table, write a figure to a folder, and return whether all pass."""
     rng = np.random.default_rng(seed)
     began = time.perf_counter()
     checks = {
@@ -71,7 +71,7 @@ def run(seed: int, out: Path) -> bool:
 
 
 def _used(layer: Layer, rng: np.random.Generator) -> Layer:
-    """Move parameters and statistics from where they begin: a weight of 1 hides that it was forgotten."""
+    """Change parameters and statistics from their initial values: a weight of 1 hides that it is not used."""
     for array in layer.state.values():
         if array.dtype.kind == "f":
             array += rng.uniform(0, 0.5, array.shape).astype(array.dtype)
@@ -80,9 +80,9 @@ def _used(layer: Layer, rng: np.random.Generator) -> Layer:
 
 def _row(name: str, check: GradientCheck) -> tuple[str, ...]:
     worst = check.element
-    place = f"{worst.name}[{','.join(map(str, worst.index))}]"
+    element = f"{worst.name}[{','.join(map(str, worst.index))}]"
     verdict = "passed" if check.passed else "FAILED"
-    return name, f"{worst.error:.1e}", place, verdict
+    return name, f"{worst.error:.1e}", element, verdict
 
 
 def _draw(checks: dict[str, GradientCheck], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Filters that are learned: four of 3x3 come to tell vertical lines from horizontal ones."""
+"""Learned filters: four of 3x3 learn to distinguish vertical from horizontal lines."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from scratch_conv.demos.fitting import accuracy, fit, scores
-from scratch_conv.demos.showing import save_figure, show_picture, show_signed, show_table
+from scratch_conv.demos.showing import save_figure, show_image, show_signed, show_table
 from scratch_conv.kernels.windows import Array
 from scratch_conv.layers import Adam, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential
 from scratch_conv.training.data.lines import BACKGROUND, CLASSES, SIZE, TEST_COUNT, TRAIN_COUNT, draw_lines
@@ -16,7 +16,7 @@ EPOCHS = 10
 
 
 def run(seed: int, out: Path) -> None:
-    """Train the network; print what it achieves, and leave a figure in a folder."""
+    """Train the network; print its accuracy, and write a figure to a folder."""
     rng = np.random.default_rng(seed)
     (images, labels), (tests, test_labels) = draw(seed), draw(seed, test=True)
     network = build(rng)
@@ -25,7 +25,7 @@ def run(seed: int, out: Path) -> None:
     fit(network, Adam(network, lr=0.02), images, labels, EPOCHS, rng, "learning lines")
     after, last = _accuracies(network, tests, test_labels), _filters(network)
     show_table(
-        f"Accuracy on {TEST_COUNT:,} pictures that it has not seen",
+        f"Accuracy on {TEST_COUNT:,} test images",
         ("lines", "before", "after"),
         [(name, f"{before[name]:.1%}", f"{after[name]:.1%}") for name in before],
     )
@@ -33,25 +33,25 @@ def run(seed: int, out: Path) -> None:
 
 
 def draw(seed: int, *, test: bool = False) -> tuple[Array, Array]:
-    """Draw lines to train on, or to test: pictures (N, 1, 8, 8), dark but for the line, and labels (N,)."""
+    """Draw lines for training or testing: images (N, 1, 8, 8) with the background at 0, and labels (N,)."""
     images, labels = draw_lines(TEST_COUNT if test else TRAIN_COUNT, seed, test=test)
     return images.astype(np.float32) / 255 - BACKGROUND, labels
 
 
 def build(rng: np.random.Generator) -> Sequential:
-    """Build a network of four filters: 114 parameters."""
+    """Return a network of four filters: 114 parameters."""
     return Sequential(Conv2D(1, 4, 3, rng=rng), ReLU(), MaxPool2D(2), Flatten(), Dense(36, 2, rng=rng))
 
 
 def _accuracies(network: Sequential, images: Array, labels: Array) -> dict[str, float]:
-    """Tell the accuracy for each kind of line, and for all."""
-    kinds = {name: labels == place for place, name in enumerate(CLASSES)}
+    """Return the accuracy for each kind of line, and for all."""
+    kinds = {name: labels == index for index, name in enumerate(CLASSES)}
     each = {name: accuracy(network, images[chosen], labels[chosen]) for name, chosen in kinds.items()}
     return {**each, "all": accuracy(network, images, labels)}
 
 
 def _filters(network: Sequential) -> Array:
-    """Copy the first layer's filters, (4, 3, 3)."""
+    """Return a copy of the first layer's filters, (4, 3, 3)."""
     return network.state["0.weight"][:, 0].copy()
 
 
@@ -59,12 +59,12 @@ def _draw(network: Sequential, images: Array, labels: Array, before: Array, afte
     figure = Figure((9, 4.6), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=(1, 1.9))
     samples, learned = parts
-    samples.suptitle("pictures, and what the network takes them for")
+    samples.suptitle("test images with the network's predictions")
     guesses = scores(network, images[:8]).argmax(axis=1)
     for axes, image, guess, label in zip(
         samples.subplots(1, 8), images[:8, 0], guesses, labels, strict=False
     ):
-        show_picture(axes, image, CLASSES[guess] + ("" if guess == label else "?!"))
+        show_image(axes, image, CLASSES[guess] + ("" if guess == label else "?!"))
     rows = learned.subplots(2, 4)
     for when, row, filters in zip(("before", "after"), rows, (before, after), strict=True):
         for number, (axes, weights) in enumerate(zip(row, filters, strict=True), 1):

@@ -1,4 +1,4 @@
-"""What weight sharing is good for: moved digits, seen by a convolutional network and by a dense one."""
+"""Why weights are shared: shifted digits, classified by a convolutional and by a dense network."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,10 +9,10 @@ from matplotlib.ticker import PercentFormatter
 
 from scratch_conv.demos.fitting import accuracy, fit, scores
 from scratch_conv.demos.images import normalised
-from scratch_conv.demos.showing import BLUE, GREY, RED, save_figure, show_picture, show_table
+from scratch_conv.demos.showing import BLUE, GREY, RED, save_figure, show_image, show_table
 from scratch_conv.kernels.windows import Array
 from scratch_conv.layers import Adam, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential, Softmax
-from scratch_conv.training.data.datasets import open_pictures, resolve_dataset
+from scratch_conv.training.data.datasets import open_images, resolve_dataset
 from scratch_conv.training.settings import InputError
 
 TRAIN_COUNT, TEST_COUNT, EPOCHS = 8_000, 500, 3
@@ -22,30 +22,28 @@ COLOURS = {"CNN": BLUE, "dense": RED}
 
 
 def run(data_dir: Path | None, seed: int, out: Path) -> None:
-    """Train both networks on digits in the middle, test them on moved ones; leave two figures in a folder.
+    """Train both networks on centred digits, test them on shifted ones; write two figures to a folder.
 
     Raises:
-        InputError: MNIST does not lie in `data_dir`; or, without one, cannot be downloaded.
+        InputError: MNIST is not in `data_dir`, or without one cannot be downloaded.
     """
     if resolve_dataset("mnist", data_dir) != "mnist":
-        raise InputError(
-            f"--data-dir {data_dir}: holds pictures in folders, not MNIST in torchvision's layout"
-        )
-    pictures = open_pictures("mnist", data_dir, TRAIN_COUNT, seed)
-    print(pictures.describe())
+        raise InputError(f"--data-dir {data_dir}: holds images in folders, not MNIST in torchvision's layout")
+    data = open_images("mnist", data_dir, TRAIN_COUNT, seed)
+    print(data.describe())
     rng = np.random.default_rng(seed)
-    images, labels = normalised(pictures.train[0], "mnist"), pictures.train[1]
-    tests, test_labels = pictures.test[0][:TEST_COUNT], pictures.test[1][:TEST_COUNT]
+    images, labels = normalised(data.train[0], "mnist"), data.train[1]
+    tests, test_labels = data.test[0][:TEST_COUNT], data.test[1][:TEST_COUNT]
     networks = {"CNN": build_cnn(rng), "dense": build_dense(rng)}
     for name, network in networks.items():
         fit(network, Adam(network), images, labels, EPOCHS, rng, f"training, {name}")
     curves = {
-        name: [_accuracy_of_moved(network, tests, test_labels, pixels) for pixels in SHIFTS]
+        name: [_accuracy_shifted(network, tests, test_labels, pixels) for pixels in SHIFTS]
         for name, network in networks.items()
     }
     counts = {name: sum(p.size for p in network.parameters.values()) for name, network in networks.items()}
     show_table(
-        f"Accuracy on {len(tests):,} test digits, moved up, down, left and right",
+        f"Accuracy on {len(tests):,} test digits, shifted up, down, left and right",
         ("pixels", *(f"{name}, {count:,} parameters" for name, count in counts.items())),
         [(str(pixels), *(f"{curves[name][pixels]:.1%}" for name in networks)) for pixels in SHIFTS],
     )
@@ -55,7 +53,7 @@ def run(data_dir: Path | None, seed: int, out: Path) -> None:
 
 
 def build_cnn(rng: np.random.Generator) -> Sequential:
-    """Build two convolutions with pooling and two dense layers: 225,034 parameters."""
+    """Return two convolutions with pooling and two dense layers: 225,034 parameters."""
     return Sequential(
         *(Conv2D(1, 32, 3, rng=rng), ReLU(), MaxPool2D(2)),
         *(Conv2D(32, 64, 3, rng=rng), ReLU(), MaxPool2D(2)),
@@ -64,15 +62,15 @@ def build_cnn(rng: np.random.Generator) -> Sequential:
 
 
 def build_dense(rng: np.random.Generator) -> Sequential:
-    """Build three dense layers: 235,146 parameters."""
+    """Return three dense layers: 235,146 parameters."""
     return Sequential(
         *(Flatten(), Dense(784, 256, rng=rng), ReLU()),
         *(Dense(256, 128, rng=rng), ReLU(), Dense(128, 10, rng=rng)),
     )
 
 
-def moved(images: Array, rows: int, columns: int) -> Array:
-    """Move pictures (..., H, W) down by rows and right by columns; what leaves is lost, zeros come in."""
+def shifted(images: Array, rows: int, columns: int) -> Array:
+    """Return images (..., H, W) shifted down by rows and right by columns, filled up with zeros."""
     result = np.zeros_like(images)
     (to_rows, from_rows), (to_columns, from_columns) = _overlap(rows), _overlap(columns)
     result[..., to_rows, to_columns] = images[..., from_rows, from_columns]
@@ -80,15 +78,15 @@ def moved(images: Array, rows: int, columns: int) -> Array:
 
 
 def _overlap(step: int) -> tuple[slice, slice]:
-    """Give where pixels go on an axis, and where they come from."""
+    """Return where pixels go on an axis, and where they come from."""
     later, earlier = slice(abs(step), None), slice(None, -abs(step) or None)
     return (later, earlier) if step > 0 else (earlier, later)
 
 
-def _accuracy_of_moved(network: Sequential, images: Array, labels: Array, pixels: int) -> float:
-    """Average over the directions."""
+def _accuracy_shifted(network: Sequential, images: Array, labels: Array, pixels: int) -> float:
+    """Return the accuracy on shifted digits, the mean over the directions."""
     each = [
-        accuracy(network, normalised(moved(images, rows * pixels, columns * pixels), "mnist"), labels)
+        accuracy(network, normalised(shifted(images, rows * pixels, columns * pixels), "mnist"), labels)
         for rows, columns in DIRECTIONS.values()
     ]
     return float(np.mean(each))
@@ -100,7 +98,7 @@ def _draw_curves(curves: Mapping[str, list[float]], path: Path) -> None:
     for name, values in curves.items():
         axes.plot(SHIFTS, values, marker="o", color=COLOURS[name], label=name)
     axes.axhline(0.1, color=GREY, linestyle=":", label="guessing")
-    axes.set(xlabel="moved by, pixels", ylim=(0, 1.02), title="test accuracy on moved digits")
+    axes.set(xlabel="shift, pixels", ylim=(0, 1.02), title="test accuracy on shifted digits")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(alpha=0.3)
     axes.legend()
@@ -108,20 +106,20 @@ def _draw_curves(curves: Mapping[str, list[float]], path: Path) -> None:
 
 
 def _draw_digits(networks: Mapping[str, Sequential], images: Array, labels: Array, path: Path) -> None:
-    """Draw some digits moved to the right, each with what the networks take it for, and how surely."""
+    """Draw some digits shifted to the right, each with the networks' predictions and probabilities."""
     steps = SHIFTS[::2]
     figure = Figure((9, 2.4 * len(images)), layout="constrained")
     for line, image, label in zip(figure.subplots(len(images), len(steps)), images, labels, strict=True):
         for axes, pixels in zip(line, steps, strict=True):
-            picture = moved(image, 0, pixels)
-            show_picture(axes, picture[0], f"{pixels} pixels", vmin=0, vmax=255)
-            x = normalised(picture[None], "mnist")
+            image = shifted(image, 0, pixels)
+            show_image(axes, image[0], f"{pixels} pixels", vmin=0, vmax=255)
+            x = normalised(image[None], "mnist")
             guesses = [f"{name}: {_guess(network, x, label)}" for name, network in networks.items()]
             axes.set_xlabel("\n".join(guesses), fontsize=9)
     save_figure(figure, path)
 
 
 def _guess(network: Sequential, image: Array, label: int) -> str:
-    """Say what a network takes a picture (1, C, H, W) for, and how surely."""
+    """Return a network's prediction for an image (1, C, H, W), with its probability."""
     p = Softmax().forward(scores(network, image))[0]
     return f"{p.argmax()}, {p.max():.0%}{'' if p.argmax() == label else ' (wrong)'}"

@@ -5,7 +5,7 @@ A training step:
     network = Sequential(Conv2D(1, 8, 3), ReLU(), MaxPool2D(2), Flatten(), Dense(1352, 10))
     loss, optimizer = SoftmaxCrossEntropy(), SGD(network, lr=0.01, momentum=0.9)
 
-    loss.forward(network.forward(pictures), labels)
+    loss.forward(network.forward(images), labels)
     network.backward(loss.backward())
     optimizer.step()
 

@@ -98,7 +98,7 @@ def gradient_check(layer: Layer, x: Array, seed: int = 0) -> GradientCheck:
     """Compare what a layer, or a network, gives as gradients with differences of its outputs.
 
     The layer itself is left as it is: copies in float64 do the work. It takes two forward passes for every
-    element, so give it few pictures, and small ones.
+    element, so give it few images, and small ones.
 
     Arguments:
         layer: in training or not, as it is; dropout drops the same elements in each pass.

@@ -13,7 +13,7 @@ from scratch_conv.layers.sliding import Size, output_size, sliding_window
 
 
 class Conv2D(Layer):
-    """Slides filters over pictures: each output is a weighted sum of the pixels under a filter, and a bias.
+    """Slides filters over images: each output is a weighted sum of the pixels under a filter, and a bias.
 
         y[n, o, p, q] = Σ_{c, i, j} weight[o, c, i, j] · x[n, c, p·stride + i, q·stride + j] + bias[o]
 
@@ -26,7 +26,7 @@ class Conv2D(Layer):
         out_channels: O, the number of filters.
         kernel_size: the filters' size, one number or (KH, KW).
         stride: the step from one position to the next.
-        padding: how many rows and columns of zeros surround the pictures; or "same", as many as keep their
+        padding: how many rows and columns of zeros surround the images; or "same", as many as keep their
             size; or "valid", none.
         dilation: the step from one pixel under the filter to the next.
         groups: into how many groups the channels are parted, each with filters of its own.

@@ -1,4 +1,4 @@
-"""The dense layer, in which every output sees every input, and what leads from pictures to it."""
+"""The dense layer, in which every output sees every input, and what leads from images to it."""
 
 import math
 from typing import Any

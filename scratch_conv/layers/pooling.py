@@ -19,9 +19,9 @@ class MaxPool2D(Layer):
     Arguments:
         kernel_size: the window's size, one number or (KH, KW).
         stride: the step from one position to the next; by default the window's size.
-        padding: how many rows and columns surround the pictures, none of which ever wins.
+        padding: how many rows and columns surround the images, none of which ever wins.
         dilation: the step from one pixel under the window to the next.
-        ceil_mode: whether a last window may hang over the end of the picture.
+        ceil_mode: whether a last window may hang over the end of the image.
 
     Raises:
         ValueError: an argument is below its least, or the padding over half the window; on a call, x has
@@ -71,8 +71,8 @@ class AvgPool2D(Layer):
     Arguments:
         kernel_size: the window's size, one number or (KH, KW).
         stride: the step from one position to the next; by default the window's size.
-        padding: how many rows and columns of zeros surround the pictures.
-        ceil_mode: whether a last window may hang over the end of the picture.
+        padding: how many rows and columns of zeros surround the images.
+        ceil_mode: whether a last window may hang over the end of the image.
         count_include_pad: whether the zeros of the padding count as pixels.
 
     Raises:

@@ -13,7 +13,7 @@ Size = int | tuple[int, int]
 
 
 def sliding_window(kernel_size: Size, stride: Size, padding: Size | str, dilation: Size = 1) -> Window:
-    """Make the window that a layer slides over its pictures.
+    """Make the window that a layer slides over its images.
 
     Raises:
         ValueError: an argument is below its least, or neither a number, nor a pair, nor a known word.
@@ -22,7 +22,7 @@ def sliding_window(kernel_size: Size, stride: Size, padding: Size | str, dilatio
     strides = pair("stride", stride, least=1)
     if padding == "same":
         if strides != (1, 1):
-            raise ValueError(f"padding='same' keeps the size of the picture, which stride={stride} does not")
+            raise ValueError(f"padding='same' keeps the size of the image, which stride={stride} does not")
         sides = same_padding(taps[0], steps[0]), same_padding(taps[1], steps[1])
     else:
         rows, columns = pair("padding", 0 if padding == "valid" else padding, least=0)
@@ -55,12 +55,12 @@ def pair(name: str, value: Any, least: int) -> Pair:
 
 
 def output_size(layer: Layer, window: Window, size: Pair, ceil_mode: bool = False) -> Pair:
-    """Count the positions of a window on pictures of a size.
+    """Count the positions of a window on images of a size.
 
     Raises:
         ValueError: there is none.
     """
     rows, columns = window.output_size(size, ceil_mode)
     if min(rows, columns) < 1:
-        raise ValueError(f"{layer!r}: does not fit into a picture of {size[0]}x{size[1]}")
+        raise ValueError(f"{layer!r}: does not fit into an image of {size[0]}x{size[1]}")
     return rows, columns

@@ -33,7 +33,7 @@ def summary_table(layers: Iterable[Layer], input_shape: tuple[int, ...]) -> str:
 
 
 def _shapes(layers: Iterable[Layer], input_shape: tuple[int, ...]) -> Iterable[tuple[Layer, tuple[int, ...]]]:
-    """Send a picture of zeros through the layers, and tell what becomes of its shape."""
+    """Send an image of zeros through the layers, and tell what becomes of its shape."""
     x = np.zeros((1, *input_shape), np.float32)
     for layer in layers:
         x = deepcopy(layer).eval().forward(x)

@@ -1,1 +1,1 @@
-"""The trainer: data sets, models, the experiment that compares torch's layers with ours, and its report."""
+"""The trainer: data sets, the backends, the comparison of torch's layers with ours, and its report."""

@@ -1,4 +1,4 @@
-"""The commands `compare` and `train`. What they need is imported when one of them runs."""
+"""The commands `compare` and `train`. Their dependencies are imported when one of them runs."""
 
 import shlex
 import sys
@@ -25,7 +25,7 @@ from scratch_conv.training.settings import (
 )
 
 if TYPE_CHECKING:
-    from scratch_conv.training.data.images import Pictures
+    from scratch_conv.training.data.images import ImageSet
 
 DataSet = Annotated[
     str, typer.Option(help="cifar10, mnist, fashion-mnist, folder, or shapes or lines (built in).")
@@ -40,9 +40,9 @@ DataDir = Annotated[
 Model = Annotated[
     str | None, typer.Option(help="simple-cnn, mnist-cnn, small-cnn or dense.", show_default="by data set")
 ]
-Epochs = Annotated[int, typer.Option(help="How often each training picture is seen.")]
+Epochs = Annotated[int, typer.Option(help="How often each training image is used.")]
 BatchSize = Annotated[
-    int | None, typer.Option(help="Pictures a step.", show_default="128; mnist, fashion-mnist: 64")
+    int | None, typer.Option(help="Images a step.", show_default="128; mnist, fashion-mnist: 64")
 ]
 LearningRate = Annotated[
     float | None, typer.Option(help="The learning rate.", show_default="adam: 0.001; sgd: 0.01")
@@ -56,15 +56,15 @@ Optimizer = Annotated[
 Augment = Annotated[
     bool | None,
     typer.Option(
-        help="Move training pictures about, and mirror them unless they are digits.",
+        help="Shift training images at random, and mirror them unless they are digits.",
         show_default="augment; mnist, fashion-mnist, lines: no-augment",
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Decides the first weights, the batches and the augmentation.")]
+Seed = Annotated[int, typer.Option(help="Seeds the first weights, the batches and the augmentation.")]
 Precision = Annotated[str, typer.Option(help="32 or 64-true.")]
-Limit = Annotated[int | None, typer.Option(help="Use so many training pictures.", show_default="all")]
+Limit = Annotated[int | None, typer.Option(help="Use this many training images.", show_default="all")]
 Out = Annotated[Path | None, typer.Option(help="The folder for the results.", show_default="runs/<time>")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last good checkpoint in --out.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue from the last good checkpoint in --out.")]
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def compare(
     resume: Resume = False,
     optimizer: Optimizer = None,
     augment: Augment = None,
-    numpy: Annotated[bool, typer.Option("--numpy", help="Train it in NumPy alone as well.")] = False,
+    numpy: Annotated[bool, typer.Option("--numpy", help="Train in NumPy alone as well.")] = False,
 ) -> None:
     """Train one network twice, with torch's layers and with ours, and compare."""
     given = Given(
@@ -160,7 +160,7 @@ def train(
 
 
 def _train(backends: tuple[str, ...], given: Given) -> None:
-    # Only the training processes import lightning, but its lack should show before any work.
+    # Only the training processes import lightning, but a missing one should be reported before any work.
     if find_spec("lightning") is None:
         raise ModuleNotFoundError(name="lightning")
     from rich.console import Console
@@ -174,27 +174,27 @@ def _train(backends: tuple[str, ...], given: Given) -> None:
     out = given.out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}"
     check_writable(out)
     check_writable(out / "checkpoints")
-    pictures = _open_pictures(settings, given.data_dir)
-    settings = replace(settings, dataset=pictures.dataset)
+    data = _open_images(settings, given.data_dir)
+    settings = replace(settings, dataset=data.dataset)
     console = Console(highlight=False)
-    console.print(f"{settings.model} on {pictures.describe()}", soft_wrap=True, markup=False)
+    console.print(f"{settings.model} on {data.describe()}", soft_wrap=True, markup=False)
     try:
-        outcomes, drift = train_backends(backends, settings, pictures, out, resume=given.resume)
+        outcomes, drift = train_backends(backends, settings, data, out, resume=given.resume)
     except KeyboardInterrupt:
         added = (["--out", str(out)] if given.out is None else []) + ([] if given.resume else ["--resume"])
         command = shlex.join(["scratch-conv", *sys.argv[1:], *added])
-        console.print(f"Stopped. To go on: {command}", soft_wrap=True, markup=False)
+        console.print(f"Stopped. To continue: {command}", soft_wrap=True, markup=False)
         raise typer.Exit(130) from None
     except RunError as error:
         print(f"scratch-conv: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
-    write_report(out, settings, pictures, outcomes, drift)
+    write_report(out, settings, data, outcomes, drift)
     print_tables(console, outcomes, drift)
     console.print(f"The report is {out / 'report.html'}", soft_wrap=True, markup=False)
 
 
 def _settings(given: Given) -> Settings:
-    """Fill in what follows from the data set, and check everything that can be checked without opening it."""
+    """Fill in the defaults, and check everything that can be checked without opening the data set."""
     from scratch_conv.training.backends.models import MODELS
     from scratch_conv.training.data.datasets import resolve_dataset
 
@@ -220,14 +220,14 @@ def _settings(given: Given) -> Settings:
     return settings
 
 
-def _open_pictures(settings: Settings, data_dir: Path | None) -> "Pictures":
-    from scratch_conv.training.data.datasets import open_pictures
+def _open_images(settings: Settings, data_dir: Path | None) -> "ImageSet":
+    from scratch_conv.training.data.datasets import open_images
     from scratch_conv.training.data.downloads import DownloadError
 
     try:
-        return open_pictures(settings.dataset, data_dir, settings.limit, settings.seed)
+        return open_images(settings.dataset, data_dir, settings.limit, settings.seed)
     except DownloadError as error:
         if settings.dataset != "cifar10":
             raise
-        print(f"{error.cause}; going on with the built-in shapes")
-        return open_pictures("shapes", None, settings.limit, settings.seed)
+        print(f"{error.cause}; using the built-in shapes instead")
+        return open_images("shapes", None, settings.limit, settings.seed)

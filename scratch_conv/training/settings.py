@@ -1,4 +1,4 @@
-"""What a run is told to do, and the checks that stop a wrong one before any work."""
+"""The settings of a run, and the checks that refuse wrong ones before any work."""
 
 import math
 from collections.abc import Iterable
@@ -15,12 +15,12 @@ PRECISIONS = ("32", "64-true")
 
 
 class InputError(ValueError):
-    """Something the user gave cannot be worked with; the message is one line that says what and why."""
+    """The user's input is unusable; the message is one line that says what is wrong and why."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides, together with the pictures, every number of a run."""
+    """The settings that determine, together with the images, every number of a run."""
 
     dataset: str
     model: str
@@ -29,12 +29,12 @@ class Settings:
     lr: float
     seed: int
     precision: str  # Lightning's name for it: "32" or "64-true"
-    limit: int | None  # training pictures used; None: all
+    limit: int | None  # training images used; None: all
     optimizer: str = "adam"
-    augment: bool = True  # whether training pictures are moved about, and mirrored where that changes nothing
+    augment: bool = True  # whether training images are shifted, and mirrored where the class stays the same
 
     def check(self) -> None:
-        """Raise InputError for the first value that no run can use."""
+        """Raise InputError for the first invalid value."""
         choose("--dataset", self.dataset, DATASETS)
         choose("--precision", self.precision, PRECISIONS)
         _at_least("--epochs", self.epochs, 1)
@@ -47,32 +47,32 @@ class Settings:
             raise InputError(f"--lr {self.lr}: must be a positive number")
 
     def options(self) -> dict[str, Any]:
-        """Name the settings as the command line does."""
+        """Return the settings by their names on the command line."""
         return {"--" + name.replace("_", "-"): value for name, value in asdict(self).items()}
 
 
 def default_model(dataset: str) -> str:
-    """Name the network that a data set is trained with unless another is given."""
+    """Return the default network for a data set."""
     return "mnist-cnn" if dataset in ("mnist", "fashion-mnist") else "simple-cnn"
 
 
 def default_batch_size(dataset: str) -> int:
-    """Return the batch size that a data set is trained with unless another is given."""
+    """Return the default batch size for a data set."""
     return 64 if dataset in ("mnist", "fashion-mnist") else 128
 
 
 def default_augment(dataset: str) -> bool:
-    """Tell whether training pictures are augmented unless the contrary is asked for; digits are centred."""
+    """Return whether training images are augmented by default; digits are not, as they are centred."""
     return dataset not in ("mnist", "fashion-mnist", "lines")
 
 
 def default_optimizer(model: str) -> str:
-    """Name the optimiser that a network is trained with unless another is given."""
+    """Return the default optimiser for a network."""
     return "sgd" if model in ("mnist-cnn", "dense") else "adam"
 
 
 def default_lr(optimizer: str) -> float:
-    """Return the learning rate of an optimiser unless another is given."""
+    """Return the default learning rate of an optimiser."""
     return {"adam": 1e-3, "sgd": 1e-2}[optimizer]
 
 

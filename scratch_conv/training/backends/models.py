@@ -1,6 +1,6 @@
-"""The networks that can be trained by name, in torch's own layers.
+"""The networks that can be trained by name, built of torch's own layers.
 
-`swap` turns these into ours, and `from_torch` into those of NumPy alone.
+`swap` replaces these layers by ours, and `from_torch` translates the network into NumPy layers.
 """
 
 from collections.abc import Callable
@@ -69,7 +69,7 @@ def dense(channels: int, size: int, classes: int) -> nn.Module:
     )
 
 
-# Each is built from a picture's channels and its side in pixels, and the number of classes.
+# Each takes an image's channels, its side in pixels, and the number of classes.
 MODELS: dict[str, Callable[[int, int, int], nn.Module]] = {
     "simple-cnn": simple_cnn,
     "mnist-cnn": mnist_cnn,

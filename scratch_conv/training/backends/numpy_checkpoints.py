@@ -1,4 +1,4 @@
-"""The checkpoints of a run in NumPy alone: everything it needs to go on, as plain arrays in an .npz file."""
+"""The checkpoints of a run in NumPy alone: all that resuming needs, as plain arrays in an .npz file."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -9,19 +9,18 @@ import numpy as np
 from scratch_conv.kernels.windows import Array
 from scratch_conv.layers import SGD, Adam, Layer
 from scratch_conv.layers.saving import write_arrays
-from scratch_conv.training.backends.job import epochs
-from scratch_conv.training.backends.recording import History
+from scratch_conv.training.backends.job import History, epochs
 
 
 def save_checkpoint(path: Path, network: Layer, optimizer: SGD | Adam, history: History) -> None:
-    """Write a checkpoint, in full or not at all."""
+    """Write a checkpoint, completely or not at all."""
     parts = {"network": network.state, "optimizer": optimizer.state, "history": vars(history)}
     arrays = {f"{part}.{name}": np.asarray(a) for part, named in parts.items() for name, a in named.items()}
     write_arrays(path, arrays)
 
 
 def load_checkpoint(folder: Path, network: Layer, optimizer: SGD | Adam) -> History | None:
-    """Go back to the checkpoint of the latest epoch that can be read; None where there is none."""
+    """Restore the state from the latest readable checkpoint and return its history; None if there is none."""
     for path in reversed(epochs(folder)):
         arrays = read_checkpoint(path)
         if arrays is not None:
@@ -36,9 +35,9 @@ def load_checkpoint(folder: Path, network: Layer, optimizer: SGD | Adam) -> Hist
 
 
 def read_checkpoint(path: Path) -> dict[str, Array] | None:
-    """Read the arrays of a checkpoint, or None where nothing readable lies."""
+    """Return the arrays of a checkpoint; None if the file is missing or damaged."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
             return {name: saved[name] for name in saved.files}
-    except Exception:  # a torn file can raise nearly anything
+    except Exception:  # a damaged file can raise nearly anything
         return None

@@ -1,6 +1,6 @@
-"""One training run in NumPy alone: a plain loop over batches. The network knows nothing of torch.
+"""One training run in NumPy alone: a plain loop over batches.
 
-torch shuffles and augments here, as it does for the other backends, so that all see the same batches.
+torch only shuffles and augments here, as for the other backends, so that all train on the same batches.
 """
 
 import math
@@ -13,28 +13,28 @@ import torch
 
 from scratch_conv.kernels.windows import Array
 from scratch_conv.layers import SGD, Adam, Layer, Softmax, SoftmaxCrossEntropy
-from scratch_conv.training.backends.job import Job, Outcome, epochs
+from scratch_conv.training.backends.job import History, Job, Outcome, epochs
 from scratch_conv.training.backends.numpy_checkpoints import load_checkpoint, save_checkpoint
-from scratch_conv.training.backends.recording import Display, History, peak_memory_bytes
+from scratch_conv.training.backends.recording import Display, peak_memory_bytes
 from scratch_conv.training.backends.torch_training import Batches, initial_network
 from scratch_conv.training.backends.translation import from_torch
-from scratch_conv.training.data.images import Pictures
+from scratch_conv.training.data.images import ImageSet
 from scratch_conv.training.settings import MOMENTUM, Settings
 
 _DTYPES = {"32": torch.float32, "64-true": torch.float64}
 
 
 def run(job: Job) -> None:
-    """Train, from the last checkpoint on where there is one, and leave the result at `job.result`.
+    """Train, from the last checkpoint on if there is one, and write the result to `job.result`.
 
-    A job in NumPy is a whole run: what varies torch (steps, threads, onednn) does not concern it.
+    The settings that vary torch (steps, threads, onednn) are not used.
     """
-    settings, pictures = job.settings, Pictures.load(job.pictures)
-    batches = Batches(pictures, settings)
-    network = from_torch(initial_network(settings, pictures).to(_DTYPES[settings.precision]))
+    settings, data = job.settings, ImageSet.load(job.images)
+    batches = Batches(data, settings)
+    network = from_torch(initial_network(settings, data).to(_DTYPES[settings.precision]))
     trainer = Trainer(network, settings, batches, Display(job.title))
     trainer.train(job.folder)
-    images = batches.normalise(torch.from_numpy(pictures.test[0][pictures.samples()]), trainer.dtype)
+    images = batches.normalise(torch.from_numpy(data.test[0][data.samples()]), trainer.dtype)
     predictions = Softmax().forward(network.eval().forward(images.numpy()))
     Outcome(
         **vars(trainer.history),
@@ -45,7 +45,7 @@ def run(job: Job) -> None:
 
 
 class Trainer:
-    """A network on its way through the epochs.
+    """Trains a network, epoch by epoch.
 
     Attributes:
         history: the figures so far.
@@ -57,9 +57,9 @@ class Trainer:
         self.dtype, self.history = _DTYPES[settings.precision], History()
 
     def train(self, folder: Path) -> None:
-        """Go on from the last checkpoint in a folder that can be read, or begin; keep those of two epochs."""
+        """Train from the last readable checkpoint in a folder or from the start; keep the last two."""
         self.history = load_checkpoint(folder, self.network, self.optimizer) or self.history
-        steps = math.ceil(len(self.batches.pictures.train[1]) / self.settings.batch_size)
+        steps = math.ceil(len(self.batches.data.train[1]) / self.settings.batch_size)
         self.display.start(self.settings.epochs * steps, len(self.history.step_losses))
         try:
             for epoch in range(len(self.history.train_loss), self.settings.epochs):
@@ -74,7 +74,7 @@ class Trainer:
             self.display.stop()
 
     def train_epoch(self, epoch: int) -> None:
-        """Take a step for each training batch."""
+        """Take one step for each training batch."""
         began, losses, sizes = time.perf_counter(), [], []
         self.network.train()
         for images, labels in self._training_batches(epoch):
@@ -89,8 +89,8 @@ class Trainer:
         self.history.train_loss.append(float(np.average(losses, weights=sizes)))
 
     def test(self) -> None:
-        """Measure loss and accuracy on the test pictures."""
-        loss, right, count = 0.0, 0, len(self.batches.pictures.test[1])
+        """Measure loss and accuracy on the test images."""
+        loss, right, count = 0.0, 0, len(self.batches.data.test[1])
         self.network.eval()
         for images, labels in self.batches.val_dataloader():
             scores = self.network.forward(self.batches.normalise(images, self.dtype).numpy())
@@ -100,7 +100,7 @@ class Trainer:
         self.history.test_accuracy.append(right / count)
 
     def _training_batches(self, epoch: int) -> Iterator[tuple[Array, Array]]:
-        """Give the batches of an epoch, which are those of the other backends."""
+        """Yield the batches of an epoch, the same as for the other backends."""
         loader = self.batches.train_dataloader()
         loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]  # a DistributedSampler's
         for step, (images, labels) in enumerate(loader, len(self.history.step_losses)):

@@ -1,4 +1,4 @@
-"""Runs in fresh interpreters, so that one backend's memory and threads are not another's."""
+"""Runs in fresh interpreters, so that backends share neither memory nor threads."""
 
 import os
 import subprocess
@@ -12,22 +12,22 @@ class RunError(RuntimeError):
     """A run's process ended without a result."""
 
 
-def run_apart(job: Job) -> Outcome:
-    """Do a job in a process of its own, whose progress shows on this terminal.
+def run_in_process(job: Job) -> Outcome:
+    """Run a job in a process of its own, whose progress shows on this terminal.
 
     Raises:
-        RunError: the process ended without a result; what it had to say, it has said on stderr.
+        RunError: the process ended without a result; it has written its error to stderr.
     """
     command = [sys.executable, "-m", "scratch_conv.training.backends.processes", job.to_json()]
-    # In a session of its own it hears no Ctrl-C. Its one sign to stop is the end of its standard input, which
-    # comes in every case: when this block is left, and when this process is killed.
+    # In a session of its own it gets no Ctrl-C. It stops when its standard input ends, which happens in every
+    # case: when this block is left, and when this process is killed.
     with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as child:
         assert child.stdin is not None
         try:
             status = child.wait()
         finally:
             child.stdin.close()
-            child.wait()  # after a Ctrl-C, so that its last words come before ours
+            child.wait()  # after a Ctrl-C, so that its last output comes before ours
     outcome = Outcome.load(job.result) if status == 0 else None
     if outcome is None:
         raise RunError(f"{job.title}: the training process ended with status {status}, without a result")
@@ -35,7 +35,7 @@ def run_apart(job: Job) -> Outcome:
 
 
 def main() -> None:
-    """Do the job given as the one argument."""
+    """Run the job given as the only argument."""
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     job = Job.from_json(sys.argv[1])
     if job.backend == "numpy":
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def _stop_with_parent() -> None:
-    # Not sys.stdin.read(): its buffer, locked by this thread for good, would trip the interpreter's own end.
+    # Not sys.stdin.read(): this thread would hold its buffer's lock while the interpreter shuts down.
     os.read(sys.stdin.fileno(), 1)
     if os.isatty(1):
         os.write(1, b"\r\x1b[2K\x1b[?25h")  # erase the live bar, which hides the cursor, and show it again

@@ -1,7 +1,7 @@
-"""What a run tells while it goes on: its history, for the report, and the live line on the screen."""
+"""What a run records for the report, and what it shows on the terminal meanwhile."""
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +9,11 @@ import lightning.pytorch as pl
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-
-@dataclass
-class History:
-    """The figures of a run; losses and accuracies are means over an epoch, one number each."""
-
-    train_loss: list[float] = field(default_factory=list)
-    test_loss: list[float] = field(default_factory=list)
-    test_accuracy: list[float] = field(default_factory=list)  # 0..1
-    seconds_per_epoch: list[float] = field(default_factory=list)  # of training, without the test after it
-    step_losses: list[float] = field(default_factory=list)  # one number a step
-    peak_memory_bytes: int = 0
+from scratch_conv.training.backends.job import History
 
 
 class Record(pl.Callback):
-    """Keeps the history of a run, which travels in its checkpoints."""
+    """Records the history of a run, which is saved in its checkpoints."""
 
     def __init__(self) -> None:
         self.history = History()
@@ -36,12 +26,12 @@ class Record(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Note a step's loss; should it be the last one of the epoch, stop the clock."""
+        """Record a step's loss, and when it ended: the epoch's last one stops the clock."""
         self.history.step_losses.append(outputs["loss"].item())
         self.ended = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note an epoch's figures."""
+        """Record an epoch's figures."""
         history, metrics = self.history, trainer.callback_metrics
         history.train_loss.append(metrics["train_loss"].item())
         if "test_loss" in metrics:
@@ -51,16 +41,16 @@ class Record(pl.Callback):
         history.peak_memory_bytes = max(history.peak_memory_bytes, peak_memory_bytes())
 
     def state_dict(self) -> dict[str, Any]:
-        """Hand the history to a checkpoint."""
+        """Return the history, for a checkpoint."""
         return asdict(self.history)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the history of a checkpoint."""
+        """Restore the history from a checkpoint."""
         self.history = History(**state_dict)
 
 
 class Display:
-    """A bar with the loss and the time left of the whole run, and above it a line for each finished epoch."""
+    """A progress bar with the loss and the time left, and above it a line for each finished epoch."""
 
     def __init__(self, title: str) -> None:
         self.title = title
@@ -78,16 +68,16 @@ class Display:
         self.task = self.progress.add_task(title, total=None, loss="-")
 
     def start(self, steps: int, done: int) -> None:
-        """Show the bar, which a resumed run begins where it stopped."""
+        """Show the bar; in a resumed run `done` steps are completed already."""
         self.progress.update(self.task, total=steps, completed=done)
         self.progress.start()
 
     def step(self, loss: float) -> None:
-        """Move on by a step."""
+        """Advance by one step."""
         self.progress.update(self.task, advance=1, loss=f"{loss:.4f}")
 
     def finish_epoch(self, epochs: int, history: History) -> None:
-        """Write the line of the epoch that the history ends with."""
+        """Print the line of the last epoch in the history."""
         self.progress.console.print(
             f"{self.title}  epoch {len(history.train_loss)}/{epochs}"
             f"  loss {history.train_loss[-1]:.4f}  test accuracy {history.test_accuracy[-1]:.2%}"
@@ -95,12 +85,12 @@ class Display:
         )
 
     def stop(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self.progress.stop()
 
 
 class LiveProgress(pl.Callback):
-    """Shows a run of Lightning's."""
+    """Shows the progress of Lightning's training."""
 
     def __init__(self, title: str, record: Record) -> None:
         self.display, self.record = Display(title), record
@@ -112,31 +102,31 @@ class LiveProgress(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Move on by a step."""
+        """Advance by one step."""
         self.display.step(outputs["loss"].item())
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the epoch's line."""
+        """Print the epoch's line."""
         if self.record.history.test_accuracy:
             assert trainer.max_epochs is not None
             self.display.finish_epoch(trainer.max_epochs, self.record.history)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self.display.stop()
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self.display.stop()
 
 
 def peak_memory_bytes() -> int:
-    """Return the most memory that this process has had resident so far, in bytes."""
+    """Return the peak resident memory of this process so far, in bytes."""
     status = Path("/proc/self/status")
     if status.exists():
-        # Not ru_maxrss: on Linux it begins with what the parent had resident when it started this process.
+        # Not ru_maxrss: on Linux it starts from what the parent had resident when it started this process.
         peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
         return int(peak.split()[1]) * 1024
     import resource  # not on Windows

@@ -1,4 +1,4 @@
-"""Checkpoints that survive a process killed at any moment, in the middle of writing one included."""
+"""Checkpoints that survive a process killed at any moment, even while it writes one."""
 
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,16 @@ from scratch_conv.training.backends.job import epochs, read_saved
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place, then renames it; Lightning's own may be stopped half-way."""
+    """Writes a checkpoint to a temporary file, then renames it; Lightning's own can be left half-written."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Save `checkpoint` at `path`, in full or not at all."""
+        """Save `checkpoint` at `path`, completely or not at all."""
         with replacing(Path(path)) as file:
             torch.save(checkpoint, file)
 
 
 def each_epoch(folder: Path) -> ModelCheckpoint:
-    """Keep a checkpoint of each of the last two epochs: should the last be unreadable, one epoch is lost."""
+    """Keep the checkpoints of the last two epochs: if the last is unreadable, only one epoch is lost."""
     return ModelCheckpoint(
         folder,
         filename="{epoch}",
@@ -34,5 +34,5 @@ def each_epoch(folder: Path) -> ModelCheckpoint:
 
 
 def last_readable(folder: Path) -> Path | None:
-    """Find the checkpoint of the latest epoch that can be read, or None."""
+    """Return the latest readable checkpoint, or None."""
     return next((path for path in reversed(epochs(folder)) if read_saved(path) is not None), None)

@@ -1,4 +1,4 @@
-"""One training run: a network, a data set, a backend."""
+"""One training run in torch, with torch's layers or with ours swapped in."""
 
 import logging
 import warnings
@@ -18,7 +18,7 @@ from scratch_conv.training.backends.job import Job, Outcome
 from scratch_conv.training.backends.models import MODELS
 from scratch_conv.training.backends.recording import LiveProgress, Record
 from scratch_conv.training.backends.torch_checkpoints import AtomicCheckpointIO, each_epoch, last_readable
-from scratch_conv.training.data.images import Pictures
+from scratch_conv.training.data.images import ImageSet
 from scratch_conv.training.settings import MOMENTUM, Settings
 
 Batch = tuple[Tensor, Tensor]  # images (N, C, H, W) and labels (N,)
@@ -27,25 +27,25 @@ Batch = tuple[Tensor, Tensor]  # images (N, C, H, W) and labels (N,)
 class Batches(pl.LightningDataModule):
     """Shuffled training batches, augmented unless the settings say otherwise, and plain test batches.
 
-    Order and augmentation follow from the seed, the epoch and the step alone, so every backend sees the same
-    batches, and a resumed run those that it would have seen.
+    Order and augmentation depend on the seed, the epoch and the step alone, so every backend sees the same
+    batches, and so does a resumed run.
     """
 
-    def __init__(self, pictures: Pictures, settings: Settings) -> None:
+    def __init__(self, data: ImageSet, settings: Settings) -> None:
         super().__init__()
-        self.pictures, self.settings = pictures, settings
-        crop = v2.RandomCrop(pictures.train[0].shape[-1], padding=4)
-        self.augment = v2.Compose([crop, v2.RandomHorizontalFlip()]) if pictures.flip else crop
+        self.data, self.settings = data, settings
+        crop = v2.RandomCrop(data.train[0].shape[-1], padding=4)
+        self.augment = v2.Compose([crop, v2.RandomHorizontalFlip()]) if data.flip else crop
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
-        """Shuffle by the seed and the epoch, which Lightning tells the sampler."""
-        data = TensorDataset(*map(torch.from_numpy, self.pictures.train))
+        """Return the training batches, shuffled by the seed and by the epoch, which Lightning sets."""
+        data = TensorDataset(*map(torch.from_numpy, self.data.train))
         sampler: Sampler[int] = DistributedSampler(data, num_replicas=1, rank=0, seed=self.settings.seed)
         return DataLoader(data, self.settings.batch_size, sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
-        """Keep the test pictures in order."""
-        data = TensorDataset(*map(torch.from_numpy, self.pictures.test))
+        """Return the test batches, in order."""
+        data = TensorDataset(*map(torch.from_numpy, self.data.test))
         return DataLoader(data, self.settings.batch_size)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
@@ -57,26 +57,26 @@ class Batches(pl.LightningDataModule):
         return self.normalise(images, self.trainer.lightning_module.dtype), labels
 
     def augmented(self, images: Tensor, step: int) -> Tensor:
-        """Augment the batch of a step picture by picture; seed torch's generator for it."""
-        # For dropout as well, which draws later in the step.
+        """Augment the batch of a step image by image, with torch's generator seeded for that step."""
+        # Dropout, which draws later in the step, uses this seed as well.
         torch.manual_seed(_mixed(self.settings.seed, step))
         if not self.settings.augment:
             return images
         return torch.stack([self.augment(image) for image in images])
 
     def normalise(self, images: Tensor, dtype: torch.dtype | str) -> Tensor:
-        """Bring images of 0..255 to mean 0 and standard deviation 1."""
+        """Scale images of 0..255 to mean 0 and standard deviation 1."""
         scaled = v2.functional.to_dtype(images, dtype, scale=True)
-        return v2.functional.normalize(scaled, list(self.pictures.mean), list(self.pictures.std))
+        return v2.functional.normalize(scaled, list(self.data.mean), list(self.data.std))
 
 
 def _mixed(seed: int, step: int) -> int:
-    """Make one seed of two numbers, in practice unlike that of any other two."""
+    """Return one seed for two numbers, in practice different for any other two."""
     return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
 
 
 class Classifier(pl.LightningModule):
-    """A network, trained on the cross-entropy of its classes."""
+    """A network trained on the cross-entropy of its classes."""
 
     def __init__(self, network: nn.Module, settings: Settings) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class Classifier(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Measure loss and accuracy on test pictures."""
+        """Measure loss and accuracy on test images."""
         images, labels = batch
         scores = self.network(images)
         metrics = {
@@ -100,27 +100,27 @@ class Classifier(pl.LightningModule):
         self.log_dict(metrics, batch_size=len(labels))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Choose Adam, but for the learning rate as torch sets it, or gradient descent with momentum."""
+        """Return Adam with torch's defaults but for the learning rate, or gradient descent with momentum."""
         if self.settings.optimizer == "adam":
             return torch.optim.Adam(self.parameters(), self.settings.lr)
         return torch.optim.SGD(self.parameters(), self.settings.lr, MOMENTUM)
 
 
 def run(job: Job) -> None:
-    """Train, from the last checkpoint on where there is one, and leave the result at `job.result`."""
-    settings, pictures = job.settings, Pictures.load(job.pictures)
-    network = initial_network(settings, pictures)
+    """Train, from the last checkpoint on if there is one, and write the result to `job.result`."""
+    settings, data = job.settings, ImageSet.load(job.images)
+    network = initial_network(settings, data)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     if job.backend == "scratch":
         swap(network)
-    batches = Batches(pictures, settings)
+    batches = Batches(data, settings)
     classifier, record = Classifier(network, settings), Record()
     torch.backends.mkldnn.set_flags(job.onednn)  # type: ignore[no-untyped-call]
     if job.threads:
         torch.set_num_threads(job.threads)
     with _quiet_lightning():
         _trainer(job, record).fit(classifier, batches, ckpt_path=last_readable(job.folder))
-    samples = torch.from_numpy(pictures.test[0][pictures.samples()])
+    samples = torch.from_numpy(data.test[0][data.samples()])
     with torch.no_grad():
         predictions = network.eval()(batches.normalise(samples, classifier.dtype)).softmax(1)
     weights = {name: value.detach() for name, value in network.state_dict().items()}
@@ -128,11 +128,11 @@ def run(job: Job) -> None:
     outcome.save(job.result)
 
 
-def initial_network(settings: Settings, pictures: Pictures) -> nn.Module:
-    """Build the untrained network: the same weights for the same seed, whatever backend is to train it."""
+def initial_network(settings: Settings, data: ImageSet) -> nn.Module:
+    """Return the untrained network: the same weights for the same seed, for every backend."""
     torch.manual_seed(settings.seed)
-    _, channels, size, _ = pictures.train[0].shape
-    return MODELS[settings.model](channels, size, len(pictures.classes))
+    _, channels, size, _ = data.train[0].shape
+    return MODELS[settings.model](channels, size, len(data.classes))
 
 
 def _trainer(job: Job, record: Record) -> pl.Trainer:
@@ -156,7 +156,7 @@ def _trainer(job: Job, record: Record) -> pl.Trainer:
 
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
-    """Keep Lightning's advice off the screen: none of it applies to small pictures in memory."""
+    """Suppress Lightning's advice: none of it applies to small images in memory."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers")

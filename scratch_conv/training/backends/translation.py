@@ -1,7 +1,6 @@
-"""One network in torch's layers and in NumPy's, and the way of its weights between the two.
+"""Translate a network between torch's layers and NumPy's, and copy weights from one to the other.
 
-The layers of both have the same constructor arguments and the same names of parameters, so that nothing needs
-to be said about either.
+The layers of both have the same constructor arguments and parameter names, so no table of names is needed.
 """
 
 from collections.abc import Mapping
@@ -38,11 +37,11 @@ _PAIRS: dict[type[nn.Module], type[Layer]] = {
     nn.Softmax: Softmax,
 }
 
-# The layers of a residual block that both call by the same name; besides, there are its ReLUs.
+# The layers of a residual block, which both name alike; the ReLUs come on top.
 _BLOCK_LAYERS = ("conv1", "bn1", "conv2", "bn2", "downsample")
 
-# What torch's layers can do besides, by the attribute that says so and the value it has if they don't.
-_UNKNOWN = {
+# What only torch's layers can do: the attribute that turns it on, and its value where it is off.
+_UNSUPPORTED = {
     "affine": True,
     "divisor_override": None,
     "padding_mode": "zeros",
@@ -52,17 +51,17 @@ _UNKNOWN = {
 
 
 def from_torch(module: nn.Module) -> Layer:
-    """Build the network in NumPy that computes what a module does, with copies of its weights.
+    """Return the NumPy network that computes what a module does, with copies of its weights.
 
-    Arguments:
-        module: one of torch's layers, or ours, that has a namesake in `scratch_conv.layers`; a BasicBlock of
+    Args:
+        module: one of torch's layers, or ours, with a counterpart in `scratch_conv.layers`; a BasicBlock of
             torchvision's ResNets; or an nn.Sequential of these.
 
     Returns:
         A Sequential for an nn.Sequential, otherwise a layer.
 
     Raises:
-        ValueError: a layer has no namesake, or does what its namesake cannot; or two layers share a weight.
+        ValueError: a layer has no counterpart, or does more than it; or two layers share a weight.
     """
     if len([*module.named_parameters(remove_duplicate=False)]) > len([*module.parameters()]):
         raise ValueError(f"layers in NumPy cannot share a weight, as two do in {module!r}")
@@ -75,7 +74,7 @@ def from_torch(module: nn.Module) -> Layer:
 
 
 def to_torch(layer: Layer) -> nn.Module:
-    """Build the module of torch's own layers that computes what a network in NumPy does, with its weights."""
+    """Return the module of torch's own layers that computes what a NumPy network does, with its weights."""
     module = _to_torch(layer)
     first = next(iter(layer.parameters.values()), None)
     if first is not None:
@@ -85,7 +84,7 @@ def to_torch(layer: Layer) -> nn.Module:
 
 
 def copy_from_torch(layer: Layer, module: nn.Module) -> None:
-    """Give a network in NumPy the weights and statistics of the equal module.
+    """Copy the weights and statistics of a module into the corresponding NumPy network.
 
     Raises:
         ValueError: they do not have the same names and shapes.
@@ -97,7 +96,7 @@ def copy_from_torch(layer: Layer, module: nn.Module) -> None:
 
 
 def copy_to_torch(layer: Layer, module: nn.Module) -> None:
-    """Give a module the weights and statistics of the equal network in NumPy.
+    """Copy the weights and statistics of a NumPy network into the corresponding module.
 
     Raises:
         ValueError: they do not have the same names and shapes.
@@ -109,8 +108,8 @@ def copy_to_torch(layer: Layer, module: nn.Module) -> None:
 
 
 def _from_torch(module: nn.Module) -> Layer:
-    """Build a network with other weights, each layer in the mode of its namesake."""
-    layer = _residual_block(module) if isinstance(module, BasicBlock) else _namesake(module)
+    """Build the NumPy network with weights of its own, each layer in its counterpart's mode."""
+    layer = _residual_block(module) if isinstance(module, BasicBlock) else _numpy_layer(module)
     layer.training = module.training
     return layer
 
@@ -125,7 +124,7 @@ def _residual_block(module: BasicBlock) -> ResidualBlock:
     return block
 
 
-def _namesake(module: nn.Module) -> Layer:
+def _numpy_layer(module: nn.Module) -> Layer:
     if isinstance(module, nn.Sequential):
         return Sequential(*map(_from_torch, module))
     for theirs, ours in _PAIRS.items():
@@ -135,8 +134,8 @@ def _namesake(module: nn.Module) -> Layer:
 
 
 def _to_torch(layer: Layer) -> nn.Module:
-    """Build a module with other weights, each layer in the mode of its namesake."""
-    module = _basic_block(layer) if isinstance(layer, ResidualBlock) else _torchs_namesake(layer)
+    """Build the module with weights of its own, each layer in its counterpart's mode."""
+    module = _basic_block(layer) if isinstance(layer, ResidualBlock) else _torch_layer(layer)
     module.training = layer.training
     return module
 
@@ -149,7 +148,7 @@ def _basic_block(layer: ResidualBlock) -> BasicBlock:
     return block
 
 
-def _torchs_namesake(layer: Layer) -> nn.Module:
+def _torch_layer(layer: Layer) -> nn.Module:
     if isinstance(layer, Sequential):
         return nn.Sequential(*map(_to_torch, layer))
     for theirs, ours in _PAIRS.items():
@@ -159,15 +158,15 @@ def _torchs_namesake(layer: Layer) -> nn.Module:
 
 
 def _arguments(ours: type[Layer], module: nn.Module) -> dict[str, Any]:
-    """Name the constructor arguments of a module's namesake."""
-    for name, value in _UNKNOWN.items():
+    """Return the constructor arguments of a module's counterpart."""
+    for name, value in _UNSUPPORTED.items():
         if getattr(module, name, value) != value:
             raise ValueError(f"{ours.__name__} cannot do {name}={getattr(module, name)!r}, as in {module!r}")
     return ours.arguments_of(module)
 
 
 def _state(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Give the weights and statistics of a module."""
+    """Return the weights and statistics of a module."""
     return {name: tensor.detach() for name, tensor in module.state_dict().items()}
 
 

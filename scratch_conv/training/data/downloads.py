@@ -1,4 +1,4 @@
-"""CIFAR-10, MNIST and FashionMNIST, read and if need be downloaded by torchvision."""
+"""CIFAR-10, MNIST and FashionMNIST, read and, if needed, downloaded by torchvision."""
 
 import contextlib
 import io
@@ -21,14 +21,14 @@ READERS: dict[str, Any] = {
     "mnist": datasets.MNIST,
     "fashion-mnist": datasets.FashionMNIST,
 }
-PATIENCE = 5.0  # seconds a server may stay silent before it counts as out of reach
+TIMEOUT = 5.0  # seconds until a silent server counts as out of reach
 
 
 class DownloadError(InputError):
     """A data set has to be downloaded, and cannot be.
 
     Attributes:
-        cause: why, without what the message adds: where else it may come from.
+        cause: the reason, without the advice that the message adds.
     """
 
     def __init__(self, cause: str) -> None:
@@ -37,15 +37,15 @@ class DownloadError(InputError):
 
 
 def cache_folder() -> Path:
-    """Name the folder for downloads and decoded pictures: scratch_conv in XDG_CACHE_HOME or ~/.cache."""
+    """Return the folder for downloads and decoded images: scratch_conv in XDG_CACHE_HOME or ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scratch_conv"
 
 
 def read_published(dataset: str, root: Path, *, download: bool) -> tuple[tuple[str, ...], Split, Split]:
-    """Read a data set that lies in `root` in torchvision's layout, or is put there first.
+    """Read a data set from `root` in torchvision's layout, or download it there first.
 
     Returns:
-        The names of the classes, what is for training, and what is for testing.
+        The names of the classes, the training split and the test split.
 
     Raises:
         InputError: it is not there, or cannot be read.
@@ -54,7 +54,7 @@ def read_published(dataset: str, root: Path, *, download: bool) -> tuple[tuple[s
     reader = READERS[dataset]
     try:
         return _read(reader, root)
-    except RuntimeError as error:  # torchvision's way to say that a file is missing or not what it should be
+    except RuntimeError as error:  # torchvision's, for a file that is missing or not as expected
         if not download:
             raise InputError(
                 f"--data-dir {root}: holds neither train/ and test/ folders nor a whole {dataset}"
@@ -81,8 +81,8 @@ def _download(dataset: str, root: Path) -> None:
     reader = READERS[dataset]
     if not _answers(reader.url if dataset == "cifar10" else reader.mirrors[0]):
         raise DownloadError(f"{dataset} cannot be downloaded (its server is out of reach)")
-    # torchvision prints what it downloads from where; its progress bar goes to stderr, and stays.
-    with contextlib.redirect_stdout(io.StringIO()), _socket_timeout(PATIENCE):
+    # torchvision prints what it downloads from where; its progress bar goes to stderr and is kept.
+    with contextlib.redirect_stdout(io.StringIO()), _socket_timeout(TIMEOUT):
         try:
             reader(root, train=True, download=True)
         except (OSError, RuntimeError) as error:
@@ -90,17 +90,17 @@ def _download(dataset: str, root: Path) -> None:
 
 
 def _answers(url: str) -> bool:
-    """Whether a server can be reached, decided within `PATIENCE` seconds."""
+    """Return whether a server answers within `TIMEOUT` seconds."""
     answers: list[int] = []
 
-    def knock() -> None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=PATIENCE) as response:
+    def request() -> None:
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=TIMEOUT) as response:
             answers.append(response.status)
 
-    # In a thread that is left behind: looking up a name has no timeout of its own.
-    thread = threading.Thread(target=knock, daemon=True)
+    # In a thread that is not waited for: looking up a host name has no timeout of its own.
+    thread = threading.Thread(target=request, daemon=True)
     thread.start()
-    thread.join(PATIENCE)
+    thread.join(TIMEOUT)
     return bool(answers)
 
 

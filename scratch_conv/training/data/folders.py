@@ -1,4 +1,4 @@
-"""Folders of pictures, one folder a class, decoded once."""
+"""Folders of images, one folder a class, decoded once."""
 
 import contextlib
 import hashlib
@@ -16,32 +16,32 @@ from scratch_conv.training.data.downloads import cache_folder
 from scratch_conv.training.data.images import Split
 from scratch_conv.training.settings import InputError
 
-SIZE = 32  # pixels; pictures of any other size are resized to it
+SIZE = 32  # pixels; images of any other size are resized to it
 
 
 def read_folders(root: Path) -> tuple[tuple[str, ...], Split, Split]:
-    """Read the pictures in root/train/<class>/ and root/test/<class>/, as RGB of 32x32.
+    """Read the images in root/train/<class>/ and root/test/<class>/, as RGB of 32x32.
 
-    What was decoded is kept in the cache folder, until a file in `root` is added, removed or changed.
+    Decoded images are kept in the cache folder until a file in `root` is added, removed or changed.
 
     Returns:
-        The names of the classes in alphabetical order, what is for training, and what is for testing.
+        The names of the classes in alphabetical order, the training split and the test split.
 
     Raises:
-        InputError: a folder is missing or empty, the two have different classes, or a picture cannot be read.
+        InputError: a folder is missing or empty, the two have different classes, or an image cannot be read.
     """
     train, test = _listed(root, "train"), _listed(root, "test")
     if train.classes != test.classes:
         differing = ", ".join(sorted(set(train.classes) ^ set(test.classes)))
         raise InputError(f"--data-dir {root}: train/ and test/ have different classes, see: {differing}")
     if len(train.classes) < 2:
-        raise InputError(f"--data-dir {root}: one class only, and two are needed to tell them apart")
+        raise InputError(f"--data-dir {root}: one class only, and a classifier needs two")
     kept = cache_folder() / "decoded" / f"{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:20]}.npz"
     state = _state(root, train, test)
     splits = _kept(kept, state)
     if splits is None:
         splits = _decoded(train, root / "train"), _decoded(test, root / "test")
-        # A cache that cannot be written costs time at the next start, nothing else.
+        # A cache that cannot be written only costs time at the next start.
         with contextlib.suppress(OSError), replacing(kept) as file:
             (train_images, train_labels), (test_images, test_labels) = splits
             np.savez(file, np.array(state), train_images, train_labels, test_images, test_labels)
@@ -60,7 +60,7 @@ def _listed(root: Path, split: str) -> ImageFolder:
 
 
 def _state(root: Path, *listings: ImageFolder) -> str:
-    """Digest what changes when a picture is added, removed, renamed or written again."""
+    """Return a digest that changes when an image is added, removed, renamed or written again."""
     digest = hashlib.sha256()
     for path in (Path(path) for listing in listings for path, _ in listing.samples):
         status = path.stat()
@@ -69,7 +69,7 @@ def _state(root: Path, *listings: ImageFolder) -> str:
 
 
 def _kept(path: Path, state: str) -> tuple[Split, Split] | None:
-    """Find what was decoded before, if it is there, whole and still true."""
+    """Return what was decoded before, if it is there, complete and up to date."""
     with (
         contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile),
         path.open("rb") as file,
@@ -89,5 +89,5 @@ def _decoded(listing: ImageFolder, folder: Path) -> Split:
         try:
             images[i], _ = listing[i]
         except Exception as error:  # a damaged file can fail in any way
-            raise InputError(f"{listing.samples[i][0]}: not a picture that can be read ({error})") from error
+            raise InputError(f"{listing.samples[i][0]}: not an image that can be read ({error})") from error
     return images, labels

@@ -1,4 +1,4 @@
-"""A data set in memory, whichever door it came through."""
+"""A data set in memory, wherever it came from."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from scratch_conv.layers.saving import replacing
 
-# Images (N, C, H, W) of 0..255, and their labels (N,), which number the classes.
+# Images (N, C, H, W) of 0..255, and labels (N,): indices of classes.
 Split = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
-# Mean and standard deviation of each channel, of pixels scaled to 0..1; all other data sets take CIFAR-10's.
+# Mean and standard deviation of each channel, of pixels scaled to 0..1; other data sets use CIFAR-10's.
 STATISTICS = {
     "mnist": ((0.1307,), (0.3081,)),
     "fashion-mnist": ((0.2860,), (0.3530,)),
@@ -23,51 +23,51 @@ STATISTICS = {
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Square pictures and their labels, for training and for testing."""
+class ImageSet:
+    """Square images and their labels, for training and for testing."""
 
-    dataset: str  # the name that opens it
-    source: str  # for people: what it is and where it came from
+    dataset: str  # its name on the command line
+    source: str  # what it is and where it came from, for the user
     classes: tuple[str, ...]
     train: Split
     test: Split
     mean: tuple[float, ...] = CIFAR10_MEAN  # one a channel, of pixels scaled to 0..1
     std: tuple[float, ...] = CIFAR10_STD
-    flip: bool = True  # whether a mirrored picture is still of its class
+    flip: bool = True  # whether a mirrored image is still of its class
 
     def describe(self) -> str:
-        """One line for people: the source, and how many pictures are used."""
+        """Return one line for the user: the source, and how many images are used."""
         train, test = (len(labels) for _, labels in (self.train, self.test))
-        return f"{self.source}; {train:,} training and {test:,} test pictures of {len(self.classes)} classes"
+        return f"{self.source}; {train:,} training and {test:,} test images of {len(self.classes)} classes"
 
     def digest(self) -> str:
-        """Fingerprint every pixel and label."""
+        """Return a digest of every pixel and label."""
         whole = hashlib.sha256()
         for array in (*self.train, *self.test):
             whole.update(array.tobytes())
         return whole.hexdigest()
 
     def samples(self, count: int = 16) -> npt.NDArray[np.intp]:
-        """Choose test pictures for a report: spread evenly, since a folder's come class by class."""
+        """Return indices of test images for a report: spread evenly, since folders are sorted by class."""
         tests = len(self.test[1])
         return np.linspace(0, tests - 1, min(count, tests)).astype(np.intp)
 
-    def limited(self, limit: int | None, seed: int) -> "Pictures":
-        """Keep so many training pictures, and as many in proportion to test: at random, but balanced."""
+    def limited(self, limit: int | None, seed: int) -> "ImageSet":
+        """Keep `limit` training images, and test images in proportion: at random, classes balanced."""
         available = len(self.train[1])
         if limit is None or limit >= available:
             return self
-        tests = test_share(limit, available, len(self.test[1]), len(self.classes))
+        tests = test_count(limit, available, len(self.test[1]), len(self.classes))
         return replace(self, train=_balanced(self.train, limit, seed), test=_balanced(self.test, tests, seed))
 
     def save(self, path: Path) -> None:
-        """Write everything into one file."""
+        """Write everything to one file."""
         fields = {**vars(self), "train": self.train[0], "test": self.test[0]}
         with replacing(path) as file:
             np.savez(file, **fields, train_labels=self.train[1], test_labels=self.test[1])
 
     @classmethod
-    def load(cls, path: Path) -> "Pictures":
+    def load(cls, path: Path) -> "ImageSet":
         """Read what `save` wrote."""
         with np.load(path) as saved:
             arrays = {name: saved[name] for name in saved.files}
@@ -79,16 +79,16 @@ class Pictures:
         return cls(**fields, **splits)
 
 
-def test_share(train: int, train_available: int, test_available: int, classes: int) -> int:
-    """As large a part of the test pictures as of the training pictures, but one for each class at least."""
+def test_count(train: int, train_available: int, test_available: int, classes: int) -> int:
+    """Return how many test images to keep: the same fraction as for training, at least one for each class."""
     return min(test_available, max(classes, round(train * test_available / train_available)))
 
 
 def _balanced(split: Split, count: int, seed: int) -> Split:
-    """Draw `count` pictures at random, as many of one class as of any other, give or take one."""
+    """Return `count` images at random, balanced: the counts of the classes differ by at most one."""
     images, labels = split
     shuffled = np.random.default_rng(seed).permutation(len(labels))
     by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
-    place_in_class = np.arange(len(labels)) - np.searchsorted(labels[by_class], labels[by_class])
-    chosen = np.sort(by_class[np.argsort(place_in_class, kind="stable")[:count]])
+    rank_in_class = np.arange(len(labels)) - np.searchsorted(labels[by_class], labels[by_class])
+    chosen = np.sort(by_class[np.argsort(rank_in_class, kind="stable")[:count]])
     return images[chosen], labels[chosen]

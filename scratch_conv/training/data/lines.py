@@ -1,4 +1,4 @@
-"""A built-in set of tiny pictures: a vertical or a horizontal line in noise, for the smallest of networks."""
+"""A built-in set of tiny images: a vertical or a horizontal line in noise, for the smallest networks."""
 
 import numpy as np
 import numpy.typing as npt
@@ -6,17 +6,17 @@ import numpy.typing as npt
 CLASSES = ("horizontal", "vertical")
 SIZE = 8  # pixels
 SHORTEST = 4  # pixels of a line
-BACKGROUND = 0.3  # of 1; the noise is about it
+BACKGROUND = 0.3  # of 1: the mean of the noise
 TRAIN_COUNT, TEST_COUNT = 2_000, 1_000
 
 
 def draw_lines(
     count: int, seed: int, *, test: bool = False
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Draw pictures with a line each, at any place and of any length from 4 on, for training or for testing.
+    """Draw images with one line each, at any position and of any length from 4 on, for training or testing.
 
     Returns:
-        Pictures (count, 1, 8, 8) of 0..255, and labels (count,): places in `CLASSES`. A smaller set is the
+        Images (count, 1, 8, 8) of 0..255, and labels (count,): indices into `CLASSES`. A smaller set is the
         beginning of a larger one.
     """
     drawn = [_draw(np.random.default_rng([seed, int(test), number])) for number in range(count)]
@@ -26,8 +26,8 @@ def draw_lines(
 
 def _draw(rng: np.random.Generator) -> tuple[npt.NDArray[np.uint8], int]:
     image, label = rng.normal(BACKGROUND, 0.07, (SIZE, SIZE)), int(rng.integers(0, len(CLASSES)))
-    length, place = rng.integers(SHORTEST, SIZE + 1), rng.integers(0, SIZE)
+    length, row = rng.integers(SHORTEST, SIZE + 1), rng.integers(0, SIZE)
     start = rng.integers(0, SIZE - length + 1)
-    turned = image if CLASSES[label] == "horizontal" else image.T
-    turned[place, start : start + length] += rng.uniform(0.3, 0.6)
+    rows = image if CLASSES[label] == "horizontal" else image.T
+    rows[row, start : start + length] += rng.uniform(0.3, 0.6)
     return (np.clip(image, 0, 1) * 255).astype(np.uint8), label

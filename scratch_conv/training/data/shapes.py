@@ -1,7 +1,7 @@
-"""A built-in set of pictures of CIFAR-10's form: ten shapes in any colour, moved, scaled and tilted.
+"""A built-in set of images like CIFAR-10's: ten shapes in any colour, moved, scaled and tilted.
 
-Nothing needs to be downloaded for it. A linear classifier cannot learn it, since a shape is as often lighter
-than its background as darker; a small convolutional network can.
+It needs no download. A linear classifier cannot learn it, since a shape is as often lighter than its
+background as darker; a small convolutional network can.
 """
 
 from collections.abc import Callable
@@ -13,8 +13,8 @@ Floats = npt.NDArray[np.floating]
 
 SIZE = 32  # pixels, as in CIFAR-10
 TRAIN_COUNT, TEST_COUNT = 50_000, 10_000
-TILT = 0.35  # radians either way; with `reach` and `radius` it sets how much a network has to learn
-CHUNK = 500  # pictures drawn at once: few enough that the intermediate arrays stay in cache
+TILT = 0.35  # radians either way; with `shift` and `radius` it sets how hard the task is
+BLOCK = 500  # images drawn at a time: few enough that the intermediate arrays stay in cache
 
 
 def _triangle(u: Floats, v: Floats) -> Floats:
@@ -27,7 +27,7 @@ def _cross(u: Floats, v: Floats) -> Floats:
 
 
 def _star(u: Floats, v: Floats) -> Floats:
-    # Five times the same point: fold the plane onto half a point, bounded by one straight line.
+    # By symmetry: fold the plane onto half of one of the five points, bounded by one straight line.
     folded = np.abs((np.arctan2(u, v) / (2 * np.pi / 5) + 0.5) % 1 - 0.5) * (2 * np.pi / 5)
     return (
         np.hypot(u, v) * np.cos(folded - np.float32(0.3 * np.pi)) / np.cos(np.float32(0.3 * np.pi)) * 0.6
@@ -39,7 +39,7 @@ def _stripes(u: Floats, v: Floats) -> Floats:
     return np.maximum(np.maximum(np.abs(u), np.abs(v)) - 0.95, np.abs((v / 0.7 + 0.5) % 1 - 0.5) * 0.7 - 0.18)
 
 
-# How far a point of a shape's own plane lies outside of it; negative: inside. The shape's radius is 1.
+# The signed distance of a point from a shape of radius 1; negative inside.
 SHAPES: dict[str, Callable[[Floats, Floats], Floats]] = {
     "cross": _cross,
     "crescent": lambda u, v: np.maximum(np.hypot(u, v) - 0.95, 0.8 - np.hypot(u - 0.55, v)),
@@ -57,51 +57,51 @@ SHAPES: dict[str, Callable[[Floats, Floats], Floats]] = {
 def draw_shapes(
     count: int, seed: int, *, test: bool = False
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Draw the first `count` pictures of the training set, or of the test set, that belongs to a seed.
+    """Draw the first `count` images of the training set, or of the test set, of a seed.
 
     Returns:
-        Pictures (count, 3, 32, 32) of 0..255, and labels (count,): places in `SHAPES`. A smaller set is the
+        Images (count, 3, 32, 32) of 0..255, and labels (count,): indices into `SHAPES`. A smaller set is the
         beginning of a larger one.
     """
-    chunks = [_draw_chunk(np.random.default_rng([seed, int(test), i])) for i in range(-(-count // CHUNK))]
-    images = np.concatenate([images for images, _ in chunks])[:count]
-    return images, np.concatenate([labels for _, labels in chunks])[:count]
+    blocks = [_draw_block(np.random.default_rng([seed, int(test), i])) for i in range(-(-count // BLOCK))]
+    images = np.concatenate([images for images, _ in blocks])[:count]
+    return images, np.concatenate([labels for _, labels in blocks])[:count]
 
 
-def _draw_chunk(rng: np.random.Generator) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    labels = rng.permutation(np.arange(CHUNK) % len(SHAPES))
+def _draw_block(rng: np.random.Generator) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    labels = rng.permutation(np.arange(BLOCK) % len(SHAPES))
     canvas, ink = _background(rng)
-    for _ in range(3):  # specks, too small to be a shape, under it
-        speck = _outside("disc", rng, CHUNK, radius=(1.2, 2.0), reach=15)
-        canvas = _paint(canvas, speck, rng.integers(0, 256, (CHUNK, 3, 1, 1)).astype(np.float32))
-    shape = np.empty((CHUNK, 1, SIZE, SIZE), np.float32)
+    for _ in range(3):  # specks under the shape, too small to be one
+        speck = _outside("disc", rng, BLOCK, radius=(1.2, 2.0), shift=15)
+        canvas = _paint(canvas, speck, rng.integers(0, 256, (BLOCK, 3, 1, 1)).astype(np.float32))
+    shape = np.empty((BLOCK, 1, SIZE, SIZE), np.float32)
     for label, name in enumerate(SHAPES):
-        shape[labels == label] = _outside(name, rng, int(np.sum(labels == label)), radius=(9, 13), reach=2)
+        shape[labels == label] = _outside(name, rng, int(np.sum(labels == label)), radius=(9, 13), shift=2)
     canvas = _paint(canvas, shape, ink)
     canvas += rng.normal(0, 10, canvas.shape).astype(np.float32)
     return np.clip(canvas, 0, 255).astype(np.uint8), labels
 
 
 def _background(rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Draw a colour fading across each picture (n, 3, 32, 32); choose one that stands out (n, 3, 1, 1)."""
-    colour = rng.uniform(90, 166, (CHUNK, 3, 1, 1)).astype(np.float32)
-    lighter = rng.choice(np.array([-1, 1], np.float32), (CHUNK, 1, 1, 1))
+    """Return a fading colour for each image, (n, 3, 32, 32), and one that contrasts with it, (n, 3, 1, 1)."""
+    colour = rng.uniform(90, 166, (BLOCK, 3, 1, 1)).astype(np.float32)
+    lighter = rng.choice(np.array([-1, 1], np.float32), (BLOCK, 1, 1, 1))
     ink = colour + lighter * rng.uniform(60, 90, colour.shape).astype(np.float32)
-    slope_y, slope_x = rng.uniform(-20, 20, (2, CHUNK, 3, 1, 1)).astype(np.float32)
+    slope_y, slope_x = rng.uniform(-20, 20, (2, BLOCK, 3, 1, 1)).astype(np.float32)
     ramp = np.linspace(-1, 1, SIZE, dtype=np.float32)
     return colour + slope_y * ramp[:, None] + slope_x * ramp, ink
 
 
 def _outside(
-    name: str, rng: np.random.Generator, count: int, radius: tuple[float, float], reach: float
+    name: str, rng: np.random.Generator, count: int, radius: tuple[float, float], shift: float
 ) -> Floats:
-    """How many pixels each point lies outside of a shape placed at random, (count, 1, 32, 32).
+    """Return the signed distance in pixels from a shape placed at random, (count, 1, 32, 32).
 
-    The centre lies up to `reach` pixels off the middle in both directions.
+    The centre lies up to `shift` pixels off the middle in both directions.
     """
     size, angle, shift_y, shift_x = (
         rng.uniform(low, high, (count, 1, 1, 1)).astype(np.float32)
-        for low, high in (radius, (-TILT, TILT), (-reach, reach), (-reach, reach))
+        for low, high in (radius, (-TILT, TILT), (-shift, shift), (-shift, shift))
     )
     grid = np.arange(SIZE, dtype=np.float32) - (SIZE - 1) / 2
     y, x = (grid[:, None] - shift_y) / size, (grid - shift_x) / size
@@ -110,5 +110,5 @@ def _outside(
 
 
 def _paint(canvas: Floats, outside: Floats, colour: Floats) -> Floats:
-    """Cover what lies inside with a colour; a pixel on the edge, by the part of it that lies inside."""
+    """Paint the inside in a colour; a pixel on the edge in proportion to the part of it that is inside."""
     return canvas + (colour - canvas) * np.clip(0.5 - outside, 0, 1)

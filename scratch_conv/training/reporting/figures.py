@@ -1,4 +1,4 @@
-"""The pictures of a report, as PNG."""
+"""The figures of a report, as PNG."""
 
 import io
 import math
@@ -14,7 +14,7 @@ from torchvision.utils import make_grid
 
 from scratch_conv.training.backends.job import Outcome
 from scratch_conv.training.comparison import Drift
-from scratch_conv.training.data.images import Pictures
+from scratch_conv.training.data.images import ImageSet
 
 COLOURS = {"torch": "#d1495b", "scratch": "#00798c", "numpy": "#6a4c93"}
 RIGHT, WRONG = "#2a7f3f", "#c0392b"
@@ -56,35 +56,35 @@ def drift(differences: Drift) -> bytes:
 
 
 def _positive(values: object) -> npt.NDArray[np.float64]:
-    """Leave gaps instead of zeros, which have no place on a logarithmic axis."""
+    """Replace zeros, which a logarithmic axis cannot show, by gaps."""
     array = np.asarray(values, np.float64)
     return np.where(array > 0, array, np.nan)
 
 
 def filters(outcomes: Mapping[str, Outcome]) -> bytes:
-    """Draw what the first layer has learned: each backend's filters, each stretched to the full range."""
+    """Draw the first layer's filters for each backend, each scaled to the full range."""
     figure = Figure((10, 1.7 * len(outcomes)), layout="constrained")
     rows = figure.subplots(len(outcomes), 1, squeeze=False).ravel()
     for axes, (name, outcome) in zip(rows, outcomes.items(), strict=True):
-        weight = _as_pictures(next(iter(outcome.weights.values())))
-        if weight.shape[1] not in (1, 3):  # neither grey nor in colours
+        weight = _as_images(next(iter(outcome.weights.values())))
+        if weight.shape[1] not in (1, 3):  # neither grey nor RGB
             weight = weight.mean(1, keepdim=True)
         zoom = max(1, 24 // weight.shape[-1])
         large = weight.repeat_interleave(zoom, dim=2).repeat_interleave(zoom, dim=3)
-        side, gap = large.shape[-1], 3 if len(large) > 1 else 0  # make_grid gives one picture no margin
+        side, gap = large.shape[-1], 3 if len(large) > 1 else 0  # make_grid gives one image no margin
         grid = make_grid(large, nrow=16, padding=gap, normalize=True, scale_each=True, pad_value=1)
         axes.imshow(grid.permute(1, 2, 0).numpy())
         for row, column in (divmod(place, 16) for place in range(len(large))):
             corner = gap - 0.5 + column * (side + gap), gap - 0.5 + row * (side + gap)
-            # Without a frame, white taps would be lost on the white page.
+            # Without a frame, white taps would be invisible on the white page.
             axes.add_patch(Rectangle(corner, side, side, fill=False, edgecolor="#8a8f98", linewidth=0.5))
         axes.set_title(name)
         axes.axis("off")
     return _png(figure)
 
 
-def _as_pictures(weight: Tensor, most: int = 32) -> Tensor:
-    """View a first layer's weight as pictures: the filters, or what a dense layer's first units see."""
+def _as_images(weight: Tensor, most: int = 32) -> Tensor:
+    """View a first layer's weight as images: the filters, or the weights of a dense layer's first units."""
     if weight.ndim == 4:
         return weight
     channels = 1 if math.isqrt(weight.shape[1]) ** 2 == weight.shape[1] else 3
@@ -92,21 +92,21 @@ def _as_pictures(weight: Tensor, most: int = 32) -> Tensor:
     return weight[:most].reshape(-1, channels, side, side)
 
 
-def predictions(pictures: Pictures, outcomes: Mapping[str, Outcome]) -> bytes:
-    """Show some test pictures with their class, and what each backend takes them for."""
-    samples = pictures.samples()
+def predictions(data: ImageSet, outcomes: Mapping[str, Outcome]) -> bytes:
+    """Draw some test images with their class, and each backend's prediction."""
+    samples = data.samples()
     lines = -(-len(samples) // 8)
     figure = Figure((10, (1.45 + 0.2 * len(outcomes)) * lines), layout="constrained")
     grid = figure.subplots(lines, 8, squeeze=False).ravel()
     for axes in grid:
         axes.axis("off")
     for place, (axes, index) in enumerate(zip(grid, samples, strict=False)):
-        label = pictures.test[1][index]
-        axes.imshow(pictures.test[0][index].transpose(1, 2, 0), cmap="gray")
-        axes.set_title(pictures.classes[label], fontsize=9)
+        label = data.test[1][index]
+        axes.imshow(data.test[0][index].transpose(1, 2, 0), cmap="gray")
+        axes.set_title(data.classes[label], fontsize=9)
         for line, (name, outcome) in enumerate(outcomes.items()):
             probability, guess = outcome.predictions[place].max(0)
-            text = f"{name}: {pictures.classes[guess]} {probability:.0%}"
+            text = f"{name}: {data.classes[guess]} {probability:.0%}"
             colour = RIGHT if guess == label else WRONG
             below = {"xytext": (0.5, -0.06 - 0.15 * line), "textcoords": "axes fraction"}
             axes.annotate(text, (0, 0), **below, color=colour, fontsize=6.5, ha="center", va="top")

@@ -1,4 +1,4 @@
-"""What a finished run leaves in its folder and on the screen."""
+"""The files and tables of a finished run."""
 
 import base64
 import csv
@@ -22,21 +22,21 @@ from scratch_conv import __version__
 from scratch_conv.layers.saving import replacing
 from scratch_conv.training.backends.job import Outcome
 from scratch_conv.training.comparison import Drift
-from scratch_conv.training.data.images import Pictures
+from scratch_conv.training.data.images import ImageSet
 from scratch_conv.training.reporting import figures
 from scratch_conv.training.settings import Settings
 
-Row = tuple[str, ...]  # what is measured, the figure of each backend, and how it compares with the first
+Row = tuple[str, ...]  # the name of a figure, its value for each backend, and their ratios to the first
 
 
 def write_report(
-    out: Path, settings: Settings, pictures: Pictures, outcomes: Mapping[str, Outcome], drift: Drift | None
+    out: Path, settings: Settings, data: ImageSet, outcomes: Mapping[str, Outcome], drift: Drift | None
 ) -> None:
-    """Write summary.json, metrics.csv, the figures as PNG, and report.html, which shows all of them."""
-    _write(out / "summary.json", _json(_summary(settings, pictures, outcomes, drift)))
+    """Write summary.json, metrics.csv, the figures as PNG, and report.html with all of them."""
+    _write(out / "summary.json", _json(_summary(settings, data, outcomes, drift)))
     _write(out / "metrics.csv", _metrics(outcomes))
     drawings = {"curves": figures.curves(outcomes), "filters": figures.filters(outcomes)}
-    drawings["predictions"] = figures.predictions(pictures, outcomes)
+    drawings["predictions"] = figures.predictions(data, outcomes)
     if drift:
         drawings["drift"] = figures.drift(drift)
     for name, png in drawings.items():
@@ -47,7 +47,7 @@ def write_report(
     )
     page = templates.get_template("report.html.jinja").render(
         options=settings.options(),
-        pictures=pictures,
+        data=data,
         names=list(outcomes),
         headings=_headings(outcomes),
         rows=_rows(outcomes),
@@ -62,13 +62,13 @@ def write_report(
 
 
 def _json(value: Any) -> str:
-    """Write JSON; a number that is none, as a run that diverged leaves it, becomes null."""
+    """Return JSON; NaN and infinity, which a run that diverged leaves, become null."""
     finite = json.loads(json.dumps(value), parse_constant=lambda _: None)
     return json.dumps(finite, indent=2) + "\n"
 
 
 def print_tables(console: Console, outcomes: Mapping[str, Outcome], drift: Drift | None) -> None:
-    """Show the figures of each backend and, where there are several, how they compare."""
+    """Print the figures of each backend and, if there are several, how they compare."""
     table = Table("")
     for heading in _headings(outcomes):
         table.add_column(heading, justify="right")
@@ -83,7 +83,7 @@ def print_tables(console: Console, outcomes: Mapping[str, Outcome], drift: Drift
 
 
 def _headings(outcomes: Mapping[str, Outcome]) -> list[str]:
-    """Name the columns: the backends, and their ratios to the first."""
+    """Return the names of the columns: the backends, and their ratios to the first."""
     first, *others = outcomes
     return [first, *others, *(f"{name} / {first}" for name in others)]
 
@@ -93,7 +93,7 @@ def _steps(drift: Drift) -> int:
 
 
 def _rows(outcomes: Mapping[str, Outcome]) -> list[Row]:
-    """One row for each figure: its name, its value for each backend, and their ratios to the first."""
+    """Return a row for each figure."""
     measures: list[tuple[str, Callable[[Outcome], float], str]] = [
         ("test accuracy", lambda outcome: outcome.test_accuracy[-1], ".2%"),
         ("test loss", lambda outcome: outcome.test_loss[-1], ".4f"),
@@ -121,7 +121,7 @@ def _drift_rows(drift: Drift) -> list[Row]:
 
 
 def _summary(
-    settings: Settings, pictures: Pictures, outcomes: Mapping[str, Outcome], drift: Drift | None
+    settings: Settings, data: ImageSet, outcomes: Mapping[str, Outcome], drift: Drift | None
 ) -> dict[str, Any]:
     shown = (
         "test_accuracy",
@@ -140,10 +140,10 @@ def _summary(
             name: {key: getattr(outcome, key) for key in shown} for name, outcome in outcomes.items()
         },
         "data": {
-            "source": pictures.source,
-            "classes": pictures.classes,
-            "train": len(pictures.train[1]),
-            "test": len(pictures.test[1]),
+            "source": data.source,
+            "classes": data.classes,
+            "train": len(data.train[1]),
+            "test": len(data.test[1]),
         },
         "settings": asdict(settings),
         "drift": drift and {**asdict(drift), "within_bound": drift.within_bound},
@@ -152,7 +152,7 @@ def _summary(
 
 
 def _metrics(outcomes: Mapping[str, Outcome]) -> str:
-    """Make the table of all epochs: a line for each backend and epoch."""
+    """Return metrics.csv: a line for each backend and epoch."""
     columns = ("train_loss", "test_loss", "test_accuracy", "seconds_per_epoch")
     lines = io.StringIO()
     writer = csv.writer(lines)

@@ -1,4 +1,4 @@
-"""Can a folder be written? Asked before any work."""
+"""Check before any work that a folder can be written."""
 
 import tempfile
 from pathlib import Path
@@ -7,7 +7,7 @@ from scratch_conv.training.settings import InputError
 
 
 def check_writable(folder: Path) -> None:
-    """Raise InputError if a folder cannot be written, or made; it is not made yet."""
+    """Raise InputError if a folder cannot be written or created; it is not created yet."""
     present = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not present.is_dir():
         raise InputError(f"--out {folder}: {present} is a file, not a folder")

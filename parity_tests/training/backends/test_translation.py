@@ -1,4 +1,4 @@
-"""Networks on their way from torch to NumPy and back: the same values, gradients and weights."""
+"""Networks translated from torch to NumPy and back: the same values, gradients and weights."""
 
 from functools import partial
 from typing import Any
@@ -41,7 +41,7 @@ NETWORKS: dict[str, Any] = {
 
 @pytest.fixture(params=NETWORKS)
 def module(request: pytest.FixtureRequest) -> nn.Sequential:
-    """Build a network of torch's, in float64, with weights and statistics unlike those of the beginning."""
+    """Return a network of torch's, in float64, with weights and statistics other than the initial ones."""
     torch.manual_seed(0)
     built: nn.Sequential = NETWORKS[request.param]()
     built(torch.randn(5, 1, 16, 16) + 1)

@@ -10,7 +10,7 @@ from scratch_conv.training.backends.models import MODELS
 from scratch_conv.training.data.shapes import SHAPES, draw_shapes
 
 
-def test_the_same_seed_draws_the_same_pictures() -> None:
+def test_the_same_seed_draws_the_same_images() -> None:
     images, labels = draw_shapes(700, seed=3)
     again, labels_again = draw_shapes(700, seed=3)
     assert images.shape == (700, 3, 32, 32)
@@ -26,7 +26,7 @@ def test_a_smaller_set_is_the_beginning_of_a_larger_one() -> None:
     np.testing.assert_array_equal(few_labels, labels[:40])
 
 
-def test_other_seeds_and_the_test_set_are_other_pictures() -> None:
+def test_other_seeds_and_the_test_set_are_other_images() -> None:
     images, _ = draw_shapes(50, seed=3)
     assert not np.array_equal(images, draw_shapes(50, seed=4)[0])
     assert not np.array_equal(images, draw_shapes(50, seed=3, test=True)[0])
@@ -46,7 +46,7 @@ def test_a_shape_keeps_inside_its_radius_and_has_an_inside(name: str) -> None:
 
 
 def _accuracy(network: nn.Module, epochs: int) -> float:
-    """Train a network on 3,000 pictures and test it on 1,000."""
+    """Train a network on 3,000 images and test it on 1,000."""
     torch.manual_seed(0)
     images, labels = (torch.from_numpy(array) for array in draw_shapes(3000, seed=0))
     tests, test_labels = (torch.from_numpy(array) for array in draw_shapes(1000, seed=0, test=True))

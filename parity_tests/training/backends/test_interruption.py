@@ -1,4 +1,4 @@
-"""Real processes, stopped in the middle of an epoch: what is resumed ends as if nothing had happened."""
+"""Real processes, stopped in the middle of an epoch: a resumed run ends as an undisturbed one does."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ import torch
 
 from scratch_conv.training.backends.job import Job, Outcome, read_saved
 from scratch_conv.training.backends.torch_training import run
-from scratch_conv.training.data.datasets import open_pictures
+from scratch_conv.training.data.datasets import open_images
 from scratch_conv.training.settings import Settings
 
 SETTINGS = Settings("shapes", "simple-cnn", 4, 16, 1e-3, 0, "32", 640)  # forty steps an epoch
@@ -39,11 +39,11 @@ def start_and_stop(out: Path, epoch: int, how: signal.Signals) -> tuple[int, str
 
 
 def _listen_to_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell has its background jobs ignore them
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell makes its background jobs ignore them
 
 
 def wait_for_processes_of(out: Path) -> None:
-    """Wait until no process knows of `out`: the one that trains ends with the one that started it."""
+    """Wait until no process has `out` on its command line: the training process ends with its parent."""
     deadline = time.monotonic() + 20
     while any(_mentions(process, out) for process in Path("/proc").glob("[0-9]*/cmdline")):
         assert time.monotonic() < deadline, "the training process outlives the command"
@@ -73,9 +73,9 @@ def test_stopped_and_killed_in_mid_epoch_it_ends_with_the_same_weights(tmp_path:
     assert read_saved(folder / "epoch=1.ckpt") is not None
     assert not (folder / "epoch=3.ckpt").exists()
 
-    pictures = tmp_path / "pictures.npz"
-    open_pictures("shapes", None, SETTINGS.limit, SETTINGS.seed).save(pictures)
-    resumed = Job("resumed", "torch", SETTINGS, pictures, folder)
+    data = tmp_path / "images.npz"
+    open_images("shapes", None, SETTINGS.limit, SETTINGS.seed).save(data)
+    resumed = Job("resumed", "torch", SETTINGS, data, folder)
     undisturbed = replace(resumed, folder=tmp_path / "undisturbed")
     run(resumed)
     run(undisturbed)

@@ -1,8 +1,8 @@
-"""The built-in lines: the same for the same seed, and what their labels say."""
+"""The built-in lines: the same for the same seed, and labelled by their direction."""
 
 import numpy as np
 
-from scratch_conv.training.data.datasets import open_pictures
+from scratch_conv.training.data.datasets import open_images
 from scratch_conv.training.data.lines import CLASSES, draw_lines
 
 
@@ -18,7 +18,7 @@ def test_lines_are_what_they_are_called() -> None:
     assert 0.4 < labels.mean() < 0.6
 
 
-def test_the_same_seed_draws_the_same_and_another_other_pictures() -> None:
+def test_the_seed_decides_the_images() -> None:
     images, labels = draw_lines(50, seed=3)
     few, few_labels = draw_lines(20, seed=3)
     np.testing.assert_array_equal(few, images[:20])
@@ -27,9 +27,9 @@ def test_the_same_seed_draws_the_same_and_another_other_pictures() -> None:
     assert not np.array_equal(draw_lines(50, seed=3, test=True)[0], images)
 
 
-def test_as_a_data_set_they_are_about_normalised() -> None:
-    pictures = open_pictures("lines", None, 500, seed=0)
-    assert pictures.train[0].shape == (500, 1, 8, 8)
-    assert len(pictures.test[1]) == 250
-    scaled = (pictures.train[0] / 255 - pictures.mean[0]) / pictures.std[0]
+def test_the_data_set_is_about_normalised() -> None:
+    data = open_images("lines", None, 500, seed=0)
+    assert data.train[0].shape == (500, 1, 8, 8)
+    assert len(data.test[1]) == 250
+    scaled = (data.train[0] / 255 - data.mean[0]) / data.std[0]
     np.testing.assert_allclose((scaled.mean(), scaled.std()), (0, 1), atol=0.1)

@@ -1,4 +1,4 @@
-"""The doors to the data sets: what they let in, what they refuse, and what they keep."""
+"""Opening data sets: what is accepted, what is refused, and what is cached."""
 
 import os
 import socket
@@ -11,14 +11,14 @@ import pytest
 from PIL import Image
 
 from scratch_conv.training.data import downloads
-from scratch_conv.training.data.datasets import open_pictures, resolve_dataset
+from scratch_conv.training.data.datasets import open_images, resolve_dataset
 from scratch_conv.training.data.downloads import DownloadError, read_published
 from scratch_conv.training.data.folders import read_folders
-from scratch_conv.training.data.images import Pictures
+from scratch_conv.training.data.images import ImageSet
 from scratch_conv.training.settings import InputError
 
 needs_data = pytest.mark.skipif(
-    "SCRATCH_CONV_DATA" not in os.environ, reason="SCRATCH_CONV_DATA does not say where real data lies"
+    "SCRATCH_CONV_DATA" not in os.environ, reason="SCRATCH_CONV_DATA is not set: no real data"
 )
 
 
@@ -31,7 +31,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three training and two test pictures of each of two classes, in files of several kinds and sizes."""
+    """Three training and two test images of each of two classes, in files of several kinds and sizes."""
     rng = np.random.default_rng(0)
     for split, count in (("train", 3), ("test", 2)):
         for label in ("apple", "pear"):
@@ -42,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "fruit"
 
 
-def test_folders_are_read_as_they_are_named(folder: Path) -> None:
+def test_the_names_of_folders_are_the_classes(folder: Path) -> None:
     classes, (images, labels), (tests, test_labels) = read_folders(folder)
     assert classes == ("apple", "pear")
     assert images.shape == (6, 3, 32, 32)
@@ -53,7 +53,7 @@ def test_folders_are_read_as_they_are_named(folder: Path) -> None:
     np.testing.assert_array_equal(images[3], expected.transpose(2, 0, 1))
 
 
-def test_grey_and_transparent_pictures_become_rgb(folder: Path) -> None:
+def test_grey_and_transparent_images_become_rgb(folder: Path) -> None:
     Image.new("L", (5, 7), 90).save(folder / "train/apple/0.png")
     Image.new("RGBA", (50, 40), (10, 20, 30, 128)).save(folder / "train/apple/1.png")
     (folder / "train/apple/1.jpg").unlink()
@@ -62,7 +62,7 @@ def test_grey_and_transparent_pictures_become_rgb(folder: Path) -> None:
     np.testing.assert_array_equal(images[1, :, 0, 0], [10, 20, 30])
 
 
-def test_pictures_are_decoded_once_until_one_changes(folder: Path, own_cache: Path) -> None:
+def test_images_are_decoded_once_until_one_changes(folder: Path, own_cache: Path) -> None:
     _, (images, _), _ = read_folders(folder)
     (kept,) = own_cache.rglob("*.npz")
     written = kept.stat().st_mtime_ns
@@ -83,9 +83,7 @@ def test_a_damaged_cache_is_decoded_again(folder: Path, own_cache: Path) -> None
     np.testing.assert_array_equal(again, images)
 
 
-def test_without_a_place_for_the_cache_pictures_are_decoded_all_the_same(
-    folder: Path, own_cache: Path
-) -> None:
+def test_images_are_decoded_without_a_cache_too(folder: Path, own_cache: Path) -> None:
     own_cache.write_text("a file where the cache's folder would be")
     assert len(read_folders(folder)[1][1]) == 6
 
@@ -109,7 +107,7 @@ def _truncate(folder: Path) -> None:
 
 
 def _replace_by_text(folder: Path) -> None:
-    (folder / "train/apple/0.png").write_text("not a picture")
+    (folder / "train/apple/0.png").write_text("not an image")
 
 
 def _keep_one_class(folder: Path) -> None:
@@ -123,8 +121,8 @@ def _keep_one_class(folder: Path) -> None:
         (_remove_test, "has no folder test/"),
         (_add_class, "different classes, see: plum"),
         (_add_empty_class, "plum"),
-        (_truncate, "test/pear/1.jpg: not a picture that can be read"),
-        (_replace_by_text, "train/apple/0.png: not a picture that can be read"),
+        (_truncate, "test/pear/1.jpg: not an image that can be read"),
+        (_replace_by_text, "train/apple/0.png: not an image that can be read"),
         (_keep_one_class, "one class only"),
     ],
 )
@@ -136,41 +134,41 @@ def test_a_folder_that_cannot_be_used_is_refused(
         read_folders(folder)
 
 
-def test_a_folder_of_folders_is_meant_by_any_name(folder: Path) -> None:
+def test_a_folder_of_classes_is_opened_under_any_name(folder: Path) -> None:
     assert resolve_dataset("cifar10", folder) == "folder"
     assert resolve_dataset("mnist", folder) == "folder"
-    assert open_pictures("folder", folder, None, 0).dataset == "folder"
+    assert open_images("folder", folder, None, 0).dataset == "folder"
 
 
 def test_a_limit_keeps_classes_balanced_and_the_test_set_in_proportion() -> None:
     labels = np.repeat(np.arange(4), (400, 300, 200, 100))
     images = np.arange(1000, dtype=np.uint8).reshape(-1, 1, 1, 1)
-    pictures = Pictures("folder", "made up", tuple("abcd"), (images, labels), (images[:500], labels[:500]))
-    limited = pictures.limited(120, seed=0)
+    data = ImageSet("folder", "made up", tuple("abcd"), (images, labels), (images[:500], labels[:500]))
+    limited = data.limited(120, seed=0)
     np.testing.assert_array_equal(np.bincount(limited.train[1]), [30] * 4)
     assert len(limited.test[1]) == 60
-    np.testing.assert_array_equal(limited.train[0], pictures.limited(120, seed=0).train[0])
-    assert not np.array_equal(limited.train[0], pictures.limited(120, seed=1).train[0])
-    assert pictures.limited(2000, seed=0) is pictures
-    assert "120 training and 60 test pictures of 4 classes" in limited.describe()
+    np.testing.assert_array_equal(limited.train[0], data.limited(120, seed=0).train[0])
+    assert not np.array_equal(limited.train[0], data.limited(120, seed=1).train[0])
+    assert data.limited(2000, seed=0) is data
+    assert "120 training and 60 test images of 4 classes" in limited.describe()
 
 
-def test_pictures_survive_being_written_and_read(tmp_path: Path) -> None:
-    pictures = open_pictures("shapes", None, 30, seed=1)
-    pictures.save(tmp_path / "pictures.npz")
-    read = Pictures.load(tmp_path / "pictures.npz")
-    assert read.digest() == pictures.digest()
+def test_images_survive_being_written_and_read(tmp_path: Path) -> None:
+    data = open_images("shapes", None, 30, seed=1)
+    data.save(tmp_path / "images.npz")
+    read = ImageSet.load(tmp_path / "images.npz")
+    assert read.digest() == data.digest()
     assert (read.classes, read.mean, read.flip, read.source) == (
-        pictures.classes,
-        pictures.mean,
-        pictures.flip,
-        pictures.source,
+        data.classes,
+        data.mean,
+        data.flip,
+        data.source,
     )
-    assert open_pictures("shapes", None, 30, seed=2).digest() != pictures.digest()
+    assert open_images("shapes", None, 30, seed=2).digest() != data.digest()
 
 
 def test_a_server_out_of_reach_is_given_up_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(downloads, "PATIENCE", 0.5)
+    monkeypatch.setattr(downloads, "TIMEOUT", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes a connection, and never answers
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{silent.getsockname()[1]}")
         with pytest.raises(DownloadError, match=r"out of reach\); name a folder that holds it by --data-dir"):
@@ -194,21 +192,21 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
 
 @needs_data
 def test_mnist() -> None:
-    pictures = open_pictures("mnist", Path(os.environ["SCRATCH_CONV_DATA"]), 600, seed=0)
-    assert pictures.train[0].shape == (600, 1, 28, 28)
-    assert pictures.test[0].shape == (100, 1, 28, 28)
-    np.testing.assert_array_equal(np.bincount(pictures.train[1]), [60] * 10)
-    scaled = pictures.train[0] / 255
-    np.testing.assert_allclose((scaled.mean(), scaled.std()), (*pictures.mean, *pictures.std), atol=0.02)
+    data = open_images("mnist", Path(os.environ["SCRATCH_CONV_DATA"]), 600, seed=0)
+    assert data.train[0].shape == (600, 1, 28, 28)
+    assert data.test[0].shape == (100, 1, 28, 28)
+    np.testing.assert_array_equal(np.bincount(data.train[1]), [60] * 10)
+    scaled = data.train[0] / 255
+    np.testing.assert_allclose((scaled.mean(), scaled.std()), (*data.mean, *data.std), atol=0.02)
 
 
 @needs_data
-def test_cifar10_pictures(tmp_path: Path) -> None:
+def test_cifar10_images(tmp_path: Path) -> None:
     with zipfile.ZipFile(Path(os.environ["SCRATCH_CONV_DATA"]) / "cifar10-images.zip") as archive:
         few = [name for name in archive.namelist() if name.endswith(("/0000.jpg", "/0001.jpg", "/0002.jpg"))]
         archive.extractall(tmp_path, few)
-    pictures = open_pictures("folder", tmp_path / "cifar10-images", None, seed=0)
-    assert pictures.classes[:3] == ("airplane", "automobile", "bird")
-    assert pictures.train[0].shape == (30, 3, 32, 32)
-    scaled = pictures.train[0] / 255
-    np.testing.assert_allclose(scaled.mean((0, 2, 3)), pictures.mean, atol=0.1)
+    data = open_images("folder", tmp_path / "cifar10-images", None, seed=0)
+    assert data.classes[:3] == ("airplane", "automobile", "bird")
+    assert data.train[0].shape == (30, 3, 32, 32)
+    scaled = data.train[0] / 255
+    np.testing.assert_allclose(scaled.mean((0, 2, 3)), data.mean, atol=0.1)

@@ -1,0 +1,122 @@
+"""One run: its numbers depend on seed, epoch and step alone, and it can be resumed."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from scratch_conv.training.backends import numpy_training
+from scratch_conv.training.backends.job import Job, Outcome
+from scratch_conv.training.backends.torch_checkpoints import last_readable
+from scratch_conv.training.backends.torch_training import Batches, initial_network, run
+from scratch_conv.training.comparison import FLOAT64_BOUND, relative_differences
+from scratch_conv.training.data.datasets import open_images
+from scratch_conv.training.settings import BACKENDS, Settings
+
+SETTINGS = Settings("shapes", "simple-cnn", 3, 16, 1e-3, 0, "32", 48)  # three steps an epoch
+DATA = open_images("shapes", None, SETTINGS.limit, SETTINGS.seed)
+
+RunJob = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run_job(tmp_path: Path) -> RunJob:
+    """Run a job in this process, in a folder of the given name."""
+    DATA.save(tmp_path / "images.npz")
+
+    def run_here(folder: str, backend: str = "torch", settings: Settings = SETTINGS) -> Outcome:
+        job = Job(backend, backend, settings, tmp_path / "images.npz", tmp_path / folder)
+        (numpy_training.run if backend == "numpy" else run)(job)
+        outcome = Outcome.load(job.result)
+        assert outcome is not None
+        return outcome
+
+    return run_here
+
+
+def assert_same(one: Outcome, other: Outcome) -> None:
+    """Compare bit for bit."""
+    assert one.step_losses == other.step_losses
+    assert one.test_accuracy == other.test_accuracy
+    for name, weight in one.weights.items():
+        torch.testing.assert_close(other.weights[name], weight, rtol=0, atol=0)
+
+
+def test_the_seed_decides_the_initial_weights() -> None:
+    one, again = (initial_network(SETTINGS, DATA).state_dict() for _ in range(2))
+    other = initial_network(replace(SETTINGS, seed=1), DATA).state_dict()
+    assert all(torch.equal(one[name], again[name]) for name in one)
+    assert not torch.equal(one["0.weight"], other["0.weight"])
+
+
+@pytest.mark.parametrize("backend", ["torch", "numpy"])
+def test_a_run_records_a_number_for_each_epoch_and_step(run_job: RunJob, backend: str) -> None:
+    outcome = run_job("one", backend)
+    for figures in (outcome.train_loss, outcome.test_loss, outcome.test_accuracy, outcome.seconds_per_epoch):
+        assert len(figures) == 3
+    assert len(outcome.step_losses) == 9
+    assert outcome.train_loss[0] == pytest.approx(sum(outcome.step_losses[:3]) / 3)
+    assert all(0 <= accuracy <= 1 for accuracy in outcome.test_accuracy)
+    assert outcome.parameters == 620_362
+    assert outcome.peak_memory_bytes > 50e6
+    torch.testing.assert_close(outcome.predictions.sum(1), torch.ones(10))
+
+
+def test_the_seed_decides_the_run(run_job: RunJob) -> None:
+    one = run_job("one")
+    assert_same(one, run_job("again"))
+    assert run_job("other", settings=replace(SETTINGS, seed=1)).step_losses != one.step_losses
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_all_backends_agree_in_float64(run_job: RunJob, optimizer: str) -> None:
+    settings = replace(SETTINGS, precision="64-true", epochs=17, optimizer=optimizer)
+    torchs, *ours = (run_job(backend, backend, settings) for backend in BACKENDS)
+    for outcome in ours:
+        differences = relative_differences(torchs.step_losses, outcome.step_losses)
+        assert len(differences) == 50
+        assert max(differences) <= FLOAT64_BOUND
+        assert outcome.test_accuracy == torchs.test_accuracy
+        torch.testing.assert_close(outcome.predictions, torchs.predictions, rtol=1e-8, atol=1e-12)
+        assert outcome.weights["0.weight"].dtype == torch.float64
+
+
+def test_without_augmentation_the_images_are_the_originals() -> None:
+    images = torch.from_numpy(DATA.train[0][:4])
+    assert torch.equal(Batches(DATA, replace(SETTINGS, augment=False)).augmented(images, 0), images)
+    moved = Batches(DATA, SETTINGS)
+    assert not torch.equal(moved.augmented(images, 0), images)
+    assert torch.equal(moved.augmented(images, 7), moved.augmented(images, 7))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_run_in_two_parts_is_the_run_in_one(run_job: RunJob, backend: str) -> None:
+    run_job("parts", backend, replace(SETTINGS, epochs=1))
+    assert_same(run_job("whole", backend), run_job("parts", backend))
+
+
+@pytest.mark.parametrize(("backend", "kind"), [("torch", "ckpt"), ("numpy", "npz")])
+def test_a_damaged_checkpoint_costs_only_one_epoch(
+    run_job: RunJob, tmp_path: Path, backend: str, kind: str
+) -> None:
+    run_job("damaged", backend, replace(SETTINGS, epochs=2))
+    latest = tmp_path / f"damaged/epoch=1.{kind}"
+    latest.write_bytes(latest.read_bytes()[:10_000])
+    if backend == "torch":
+        assert last_readable(tmp_path / "damaged") == tmp_path / "damaged/epoch=0.ckpt"
+    assert_same(run_job("whole", backend), run_job("damaged", backend))
+
+
+@pytest.mark.parametrize(("backend", "kind"), [("torch", "ckpt"), ("numpy", "npz")])
+def test_checkpoints_of_the_last_two_epochs_are_kept(
+    run_job: RunJob, tmp_path: Path, backend: str, kind: str
+) -> None:
+    run_job("one", backend)
+    kept = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert kept == [f"epoch=1.{kind}", f"epoch=2.{kind}", "result.pt"]
+
+
+def test_without_checkpoints_there_is_none_to_resume_from(tmp_path: Path) -> None:
+    assert last_readable(tmp_path / "nowhere") is None
