@@ -24,6 +24,15 @@ MAY_IMPORT = {
     "cli.py": {"demos", "parity", "training"},
 }
 
+MAY_IMPORT_IN_TRAINING = {
+    "settings.py": set(),
+    "data": {"data", "settings"},
+    "backends": {"backends", "data", "settings"},
+    "comparison.py": {"backends", "data", "settings"},
+    "reporting": {"backends", "comparison", "data", "reporting", "settings"},
+    "commands.py": {"backends", "comparison", "data", "reporting", "settings"},
+}
+
 
 def run(code: str) -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -75,13 +84,24 @@ def test_imports_point_one_way(room: str) -> None:
         assert imported_rooms(file) <= MAY_IMPORT[room], file
 
 
-def imported_rooms(file: Path) -> set[str]:
-    rooms = set()
+@pytest.mark.parametrize("room", MAY_IMPORT_IN_TRAINING)
+def test_imports_inside_training_point_one_way(room: str) -> None:
+    place = PACKAGE / "training" / room
+    for file in place.rglob("*.py") if place.is_dir() else [place]:
+        assert imported_rooms(file, "scratch_conv.training") <= MAY_IMPORT_IN_TRAINING[room], file
+
+
+def test_a_report_needs_no_trainer() -> None:
+    run("import sys, scratch_conv.training.reporting.report; assert 'lightning' not in sys.modules")
+
+
+def imported_rooms(file: Path, package: str = "scratch_conv") -> set[str]:
+    rooms, prefix = set(), f"{package}."
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module == "scratch_conv":
-            rooms |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("scratch_conv."):
-            rooms.add(node.module.split(".")[1])
+        modules = [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+        if isinstance(node, ast.ImportFrom) and node.module == package:
+            modules = [f"{prefix}{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
-            rooms |= {a.name.split(".")[1] for a in node.names if a.name.startswith("scratch_conv.")}
+            modules = [alias.name for alias in node.names]
+        rooms |= {each.removeprefix(prefix).split(".")[0] for each in modules if each.startswith(prefix)}
     return rooms
