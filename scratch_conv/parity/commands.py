@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scratch_conv.parity.drawing.claims import DTYPES, FEATURES, OPERATOR_NAMES, claims_of
+from scratch_conv.parity.drawing.claims import DTYPES, FEATURES, claims_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,7 +26,7 @@ Target = Annotated[
     str | None,
     typer.Option(help="What to test, as package.module:Name.", show_default="our own layers"),
 ]
-Like = Annotated[str | None, typer.Option(help=f"The operator it should equal: {', '.join(OPERATOR_NAMES)}.")]
+Like = Annotated[str | None, typer.Option(help="The operator it should equal, such as conv2d; see --list.")]
 Examples = Annotated[int, typer.Option(help="How many configurations to draw.", min=1)]
 Seed = Annotated[int, typer.Option(help="The same seed draws the same configurations.")]
 Without = Annotated[
@@ -56,6 +56,8 @@ Thorough = Annotated[
     typer.Option("--thorough", help="Self-test with three seeds for each fault and ten for each right one."),
 ]
 
+List = Annotated[bool, typer.Option("--list", help="Print the names of the operators, one a line.")]
+
 
 def parity(
     target: Target = None,
@@ -68,11 +70,17 @@ def parity(
     out: Out = None,
     self_test: SelfTest = False,
     thorough: Thorough = False,
+    list_operators: List = False,
 ) -> int:
     """Compare layers with torch's on drawn configurations.
 
     Exit status 1 says that they differ, 2 that they could not be tested.
     """
+    if list_operators:
+        from scratch_conv.parity.operators import OPERATORS
+
+        print(*OPERATORS, sep="\n")
+        return 0
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else _WIDE)
@@ -152,10 +160,11 @@ def _prove(console: Console, only: str | None, examples: int, seed: int, thoroug
     """Run the self-test, of one operator or of all, under a progress bar and print a table of it."""
     from rich.progress import Progress
 
+    from scratch_conv.parity.operators import OPERATORS
     from scratch_conv.parity.self_testing import planned, self_test
 
-    if only is not None and only not in OPERATOR_NAMES:
-        raise typer.BadParameter(f"--like {only}: choose from {', '.join(OPERATOR_NAMES)}")
+    if only is not None and only not in OPERATORS:
+        raise typer.BadParameter(f"--like {only}: choose from {', '.join(OPERATORS)}")
     start = time.perf_counter()
     seeds = (3, 10) if thorough else (1, 1)
     trials: list[Trial] = []

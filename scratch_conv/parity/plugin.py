@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scratch_conv.parity.drawing.claims import DTYPES, FEATURES, OPERATOR_NAMES
+from scratch_conv.parity.drawing.claims import DTYPES, FEATURES
 
 if TYPE_CHECKING:
     from scratch_conv.parity.drawing.claims import Supports
@@ -40,7 +40,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--parity-target", help="what to test, as package.module:Name")
     group.addoption(
         "--parity-like",
-        help=f"the operator of torch.nn.functional that it should equal: {', '.join(OPERATOR_NAMES)}",
+        help="the operator of torch.nn.functional that it should equal, such as conv2d; "
+        "`scratch-conv parity --list` names them all",
     )
     group.addoption("--parity-examples", type=int, default=500, help="configurations to draw for each test")
     group.addoption(

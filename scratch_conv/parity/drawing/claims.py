@@ -6,24 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeAlias
 
-# The keys of `scratch_conv.parity.operators.OPERATORS`, for those who must not load torch to list them.
-OPERATOR_NAMES = (
-    "conv2d",
-    "conv1d",
-    "max_pool2d",
-    "avg_pool2d",
-    "adaptive_avg_pool2d",
-    "conv_transpose2d",
-    "batch_norm",
-    "linear",
-    "relu",
-    "cross_entropy",
-    "softmax",
-    "log_softmax",
-    "flatten",
-    "dropout",
-    "dropout2d",
-)
 FLOATS = ("float32", "float64", "float16", "bfloat16")
 COMPLEX = ("complex64", "complex128")
 INTEGERS = ("int64", "int32", "int16", "int8", "uint8")

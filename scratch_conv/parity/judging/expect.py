@@ -76,7 +76,7 @@ def _expect(operator: Operator, case: Case) -> Expectation:
         return Expectation(values, error=error)
     native = called.results["output"]
     values = with_gradients(case, values, native)
-    precise = values.map(_widen_strided if operator.follows_strides else _widen)
+    precise = values.map(_widen_strided if operator.random else _widen)
     results = run(operator.definition, case, precise, operator.signature).results
     bounds = operator.bounds(case, precise, results)
     reduced = is_reduced(case.torch_dtype)
@@ -131,7 +131,7 @@ def _paths(operator: Operator, case: Case, values: Values) -> list[dict[str, Ten
     for onednn, memory_format in itertools.product((True, False), (None, torch.channels_last)):
         changed = Values(dict(values.tensors), values.grad_output, values.directions)
         if memory_format is not None:
-            if operator.follows_strides or values.tensors["input"].ndim != 4:
+            if operator.random or values.tensors["input"].ndim != 4:
                 continue
             changed.tensors["input"] = values.tensors["input"].contiguous(memory_format=memory_format)
         with using_onednn(onednn):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import torch
 from hypothesis import assume
 from hypothesis import strategies as st
 from torch import Tensor
@@ -25,15 +26,17 @@ from scratch_conv.parity.operators.operator import Picking
 _DEFAULTS = {"inplace": False}
 
 
-class Rectifier(Picking):
+class ReLU(Picking):
     """torch.nn.functional.relu: every result is picked, hence exact."""
 
     name = "relu"
+    module = torch.nn.ReLU
     batched_axes = 2
     signature = ("input",)
     arguments = tuple(_DEFAULTS)
     defaults = _DEFAULTS
     dtypes = (*FLOATS, *INTEGERS)
+    piecewise_linear = True
 
     def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
         """Draw calls that torch accepts."""
@@ -50,7 +53,7 @@ class Rectifier(Picking):
 
 @st.composite
 def _cases(draw: Draw, supports: Supports) -> Case:
-    dtype = draw_dtype(draw, supports, Rectifier.dtypes)
+    dtype = draw_dtype(draw, supports, ReLU.dtypes)
     shape = draw_shape(draw, supports, 2, 4, 5)
     arrays, grad_output = draw_arrays(draw, supports, {"input": shape}, draw_kind(draw, supports, dtype))
     wanted, order = draw_wanted(draw, supports, ("input",), dtype)
@@ -68,3 +71,6 @@ def _invalid_cases(draw: Draw, supports: Supports) -> Case:
     invalid: Case = draw(st.sampled_from(changes))
     assume("special" not in invalid.kinds() or invalid.tensors["input"].dtype is None)
     return invalid
+
+
+OPERATORS = (ReLU(),)

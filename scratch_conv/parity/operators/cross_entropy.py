@@ -59,6 +59,7 @@ class CrossEntropy(Operator):
     """
 
     name = "cross_entropy"
+    module = torch.nn.CrossEntropyLoss
     batched_axes = 2
     signature = ("input", "target", "weight")
     inputs = ("input", "target")
@@ -273,3 +274,6 @@ def _invalid_cases(draw: Draw, supports: Supports) -> Case:
         changes.append(case.retyped("weight", "float64" if case.dtype == "float32" else "float32"))
     invalid: Case = draw(st.sampled_from(changes))
     return invalid
+
+
+OPERATORS = (CrossEntropy(),)

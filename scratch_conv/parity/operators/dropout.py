@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from hypothesis import strategies as st
@@ -36,26 +36,30 @@ class Dropout(SumOfProducts):
     """
 
     name = "dropout"
+    module: ClassVar[type[torch.nn.Module]] = torch.nn.Dropout
     batched_axes = 2
     signature = ("input",)
     arguments = tuple(_DEFAULTS)
     defaults = _DEFAULTS
     dtypes = FLOATS
     linear = frozenset(signature)
-    follows_strides = True
-    trains = True
+    random = True
 
     def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
         """Draw calls that torch accepts."""
-        return _cases(self.name, supports)
+        return _cases(self, supports)
 
     def invalid_cases(self, supports: Supports) -> st.SearchStrategy[Case]:
         """Draw calls that differ from an accepted one in one argument."""
-        return _invalid_cases(self.name, supports)
+        return _invalid_cases(self, supports)
 
     def constructor(self, tensors: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments of torch.nn.Dropout or Dropout2d; training is set by the module's mode."""
         return {name: value for name, value in arguments.items() if name != "training"}
+
+    def draw_shape(self, draw: Draw, supports: Supports) -> tuple[int, ...]:
+        """Draw the shape of an input."""
+        return draw_shape(draw, supports, 2, 4, 6)
 
     def roundings(self, result: str, count: Tensor, case: Case) -> Tensor:
         """Return two where a value is kept, none where it is dropped or nothing is done."""
@@ -71,16 +75,18 @@ class Dropout2d(Dropout):
     """torch.nn.functional.dropout2d, which drops whole channels; else as `Dropout`."""
 
     name = "dropout2d"
+    module = torch.nn.Dropout2d
     batched_axes = 4
+
+    def draw_shape(self, draw: Draw, supports: Supports) -> tuple[int, ...]:
+        """Draw the shape of an input."""
+        return (*draw_batch(draw, supports), *(draw(st.integers(1, 4)) for _ in range(3)))
 
 
 @st.composite
-def _cases(draw: Draw, like: str, supports: Supports) -> Case:
+def _cases(draw: Draw, operator: Dropout, supports: Supports) -> Case:
     dtype = draw_dtype(draw, supports, FLOATS)
-    if like == "dropout2d":
-        shape = (*draw_batch(draw, supports), *(draw(st.integers(1, 4)) for _ in range(3)))
-    else:
-        shape = draw_shape(draw, supports, 2, 4, 6)
+    shape = operator.draw_shape(draw, supports)
     arrays, grad_output = draw_arrays(draw, supports, {"input": shape}, draw_kind(draw, supports, dtype))
     wanted, order = draw_wanted(draw, supports, ("input",))
     arguments: dict[str, Any] = dict(_DEFAULTS)
@@ -89,15 +95,18 @@ def _cases(draw: Draw, like: str, supports: Supports) -> Case:
     if supports.takes("training"):
         arguments["training"] = draw(st.booleans())
     given = given_arguments(arguments, _DEFAULTS)
-    case = Case(like, arrays, given, dtype, wanted, grad_output, order, draw(_SEEDS))
+    case = Case(operator.name, arrays, given, dtype, wanted, grad_output, order, draw(_SEEDS))
     return draw_inplace(draw, supports, case)
 
 
 @st.composite
-def _invalid_cases(draw: Draw, like: str, supports: Supports) -> Case:
-    case: Case = draw(_cases(like, supports))
+def _invalid_cases(draw: Draw, operator: Dropout, supports: Supports) -> Case:
+    case: Case = draw(_cases(operator, supports))
     changes = [case.changed(p=bad) for bad in (1.5, -0.1, -1, 2, float("nan"), "half")]
-    if like == "dropout2d":
+    if operator.batched_axes > 2:
         changes += [case.reshaped("input", (4,)).changed(training=True, p=0.25)]
     invalid: Case = draw(st.sampled_from(changes))
     return invalid
+
+
+OPERATORS = (Dropout(), Dropout2d())

@@ -26,19 +26,22 @@ from scratch_conv.parity.operators.operator import Picking
 _DEFAULTS = {"start_dim": 0, "end_dim": -1}
 
 
-class Flattening(Picking):
+class Flatten(Picking):
     """torch.flatten: every result is copied, or the same memory, hence exact.
 
     Where the strides allow it, torch returns a view of the input, or the input itself.
     """
 
     name = "flatten"
+    module = torch.nn.Flatten
     batched_axes = 2
     signature = ("input",)
     arguments = tuple(_DEFAULTS)
     defaults = _DEFAULTS
     implied = frozenset(_DEFAULTS)
     dtypes = (*FLOATS, *COMPLEX, *INTEGERS, "bool")
+    linear = frozenset(signature)
+    views = True
     signed_zeros = True
 
     @property
@@ -71,7 +74,7 @@ def _first_axis(supports: Supports) -> int:
 
 @st.composite
 def _cases(draw: Draw, supports: Supports) -> Case:
-    dtype = draw_dtype(draw, supports, Flattening.dtypes)
+    dtype = draw_dtype(draw, supports, Flatten.dtypes)
     first = _first_axis(supports)
     shape = draw_shape(draw, replace(supports, unbatched=supports.unbatched and not first), 2, 5, 3)
     axes = max(1, len(shape))
@@ -101,3 +104,6 @@ def _invalid_cases(draw: Draw, supports: Supports) -> Case:
     bad = [each for each in bad if all(map(supports.takes, each))]
     invalid: Case = draw(st.sampled_from([case.changed(**each) for each in bad]))
     return invalid
+
+
+OPERATORS = (Flatten(),)

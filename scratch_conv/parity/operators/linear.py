@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -21,10 +22,11 @@ from scratch_conv.parity.drawing.strategies import (
 from scratch_conv.parity.operators.sums import SumOfProducts
 
 
-class LinearMap(SumOfProducts):
+class Linear(SumOfProducts):
     """torch.nn.functional.linear, judged as a sum of products."""
 
     name = "linear"
+    module = torch.nn.Linear
     batched_axes = 2
     signature = ("input", "weight", "bias")
     arguments = ("bias",)
@@ -48,7 +50,7 @@ class LinearMap(SumOfProducts):
 
 @st.composite
 def _cases(draw: Draw, supports: Supports) -> Case:
-    dtype = draw_dtype(draw, supports, LinearMap.dtypes)
+    dtype = draw_dtype(draw, supports, Linear.dtypes)
     in_features, out_features = (draw(st.integers(1, 9)) for _ in range(2))
     if supports.empty and draw(st.integers(0, 9)) == 9:
         in_features = 0
@@ -77,3 +79,6 @@ def _invalid_cases(draw: Draw, supports: Supports) -> Case:
         changes.append(case.reshaped("bias", (shapes["bias"][0] + 2,)))
     invalid: Case = draw(st.sampled_from(changes))
     return invalid
+
+
+OPERATORS = (Linear(),)

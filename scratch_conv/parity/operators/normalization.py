@@ -39,7 +39,7 @@ from scratch_conv.parity.operators.rounding import (
 _DEFAULTS = {"training": False, "momentum": 0.1, "eps": 1e-5}
 
 
-class BatchNormalization(Operator):
+class BatchNorm(Operator):
     """torch.nn.functional.batch_norm on (N, C) and (N, C, ...).
 
     The bound follows the computation step by step, with u the unit roundoff, n the elements of a channel, A =
@@ -80,6 +80,7 @@ class BatchNormalization(Operator):
     """
 
     name = "batch_norm"
+    module = torch.nn.BatchNorm2d
     signature = ("input", "running_mean", "running_var", "weight", "bias")
     arguments = ("weight", *_DEFAULTS)
     defaults = _DEFAULTS
@@ -364,3 +365,6 @@ def _invalid_cases(draw: Draw, supports: Supports) -> Case:
     changes.append(replace(case, arrays=nothing).changed(training=False))
     invalid: Case = draw(st.sampled_from(changes))
     return invalid
+
+
+OPERATORS = (BatchNorm(),)

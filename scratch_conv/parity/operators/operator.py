@@ -13,7 +13,7 @@ from torch import Tensor
 
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import Supports
-from scratch_conv.parity.operators.calling import Call, Values
+from scratch_conv.parity.operators.calling import UPDATED, Call, Values
 from scratch_conv.parity.operators.rounding import accumulator_of, stored_bound
 
 
@@ -35,6 +35,7 @@ class Operator(ABC):
 
     Attributes:
         name: its name in torch.nn.functional.
+        module: its module in torch.nn.
         signature: the names of its tensors, in torch's order.
         arguments: the names of its other arguments.
         defaults: the values of the arguments that torch's function has defaults for; a stride of None is the
@@ -45,12 +46,15 @@ class Operator(ABC):
         constructed: the names of the tensors that a layer's constructor is given.
         batched_axes: how many axes an input has at least that is a batch.
         dtypes: the dtypes that torch takes on a CPU.
-        follows_strides: whether the values depend on the strides, in whose order random numbers are drawn.
-        trains: whether torch's function trains unless it is told not to.
+        linear: the names of the tensors in which it is linear.
+        piecewise_linear: whether it is linear in the input between the points where its derivative jumps.
+        random: whether it draws random numbers, in the order of the input's memory: values depend on strides.
+        views: whether the output is a view of the input where the strides allow it.
         signed_zeros: whether the sign of a zero in the output is compared: where values are copied.
     """
 
     name: ClassVar[str]
+    module: ClassVar[type[torch.nn.Module]]
     signature: ClassVar[tuple[str, ...]]
     arguments: ClassVar[tuple[str, ...]]
     defaults: ClassVar[dict[str, Any]] = {}
@@ -59,9 +63,35 @@ class Operator(ABC):
     constructed: ClassVar[frozenset[str]] = frozenset()
     batched_axes: ClassVar[int] = 4
     dtypes: ClassVar[tuple[str, ...]]
-    follows_strides: ClassVar[bool] = False
-    trains: ClassVar[bool] = False
+    linear: ClassVar[frozenset[str]] = frozenset()
+    piecewise_linear: ClassVar[bool] = False
+    random: ClassVar[bool] = False
+    views: ClassVar[bool] = False
     signed_zeros: ClassVar[bool] = False
+
+    @property
+    def has_modes(self) -> bool:
+        """Whether a layer computes something else in training than in evaluation."""
+        return "training" in self.arguments
+
+    @property
+    def trains(self) -> bool:
+        """Whether torch's function trains unless it is told not to."""
+        return bool(self.defaults.get("training", False))
+
+    @property
+    def updates(self) -> tuple[str, ...]:
+        """The names of the running statistics that a call updates in place."""
+        return tuple(name for name in UPDATED if name in self.signature)
+
+    @property
+    def writing(self) -> frozenset[str]:
+        """The names of the arguments by which a call writes into its tensors."""
+        return frozenset({"training"} if self.updates else {"inplace"}) & {*self.arguments}
+
+    def averages_its_batches(self, arguments: dict[str, Any]) -> bool:
+        """Return whether the second call of a right layer gives another result: an average over batches."""
+        return bool(self.updates) and arguments.get("momentum") == 1.0
 
     @property
     def reference(self) -> Call:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from hypothesis import strategies as st
@@ -105,6 +105,7 @@ class Softmax(Operator):
     """
 
     name = "softmax"
+    module: ClassVar[type[torch.nn.Module]] = torch.nn.Softmax
     batched_axes = 2
     signature = ("input",)
     arguments = ("dim",)
@@ -188,6 +189,7 @@ class LogSoftmax(Softmax):
     """
 
     name = "log_softmax"
+    module = torch.nn.LogSoftmax
 
     def derivative_errors(
         self, sizes: Logarithms, g: Tensor, along: Tensor, rounding: float
@@ -237,3 +239,6 @@ def _invalid_cases(draw: Draw, like: str, supports: Supports) -> Case:
     ]
     invalid: Case = draw(st.sampled_from(changes))
     return invalid
+
+
+OPERATORS = (Softmax(), LogSoftmax())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -21,12 +19,7 @@ class SumOfProducts(Operator):
 
     Its gradients, and theirs, are sums of products too. Σ|x||w| is the same operator on absolute values, and
     the number of products is the same operator on ones.
-
-    Attributes:
-        linear: the names of the tensors in which it is linear.
     """
-
-    linear: ClassVar[frozenset[str]]
 
     def counting(self, case: Case) -> Case:
         """Return the call that, on ones, counts the products."""

@@ -1,1 +1,1 @@
-"""Convolution."""
+"""Conv2d."""

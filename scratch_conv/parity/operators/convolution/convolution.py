@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from hypothesis import assume
@@ -35,10 +35,11 @@ T = TypeVar("T")
 _DEFAULTS = {"stride": 1, "padding": 0, "output_padding": 0, "dilation": 1, "groups": 1}
 
 
-class Convolution(SumOfProducts):
+class Conv2d(SumOfProducts):
     """torch.nn.functional.conv2d, judged as a sum of products."""
 
     name = "conv2d"
+    module: ClassVar[type[torch.nn.Module]] = torch.nn.Conv2d
     signature = ("input", "weight", "bias")
     arguments = ("bias", "stride", "padding", "dilation", "groups")
     defaults = _DEFAULTS
@@ -119,7 +120,7 @@ def _windows(padded: Tensor, weight: Tensor, stride: Any, dilation: Any) -> Tens
 
 @st.composite
 def _cases(draw: Draw, supports: Supports) -> Case:
-    dtype = draw_dtype(draw, supports, Convolution.dtypes)
+    dtype = draw_dtype(draw, supports, Conv2d.dtypes)
     groups = draw(st.integers(1, 3)) if supports.takes("groups") else 1
     in_channels, out_channels = (groups * draw(st.integers(1, 3)) for _ in range(2))
     kernel_size = as_pair(draw_pair(draw, supports, 1, 5))
@@ -207,3 +208,6 @@ def _invalid_cases(draw: Draw, supports: Supports) -> Case:
     # Where the batch is empty, and there only, torch 2.14 takes a dilation of zero or less.
     assume(0 not in shapes["input"][:-3] or invalid.keywords.get("dilation") not in (0, -2))
     return invalid
+
+
+OPERATORS = (Conv2d(),)

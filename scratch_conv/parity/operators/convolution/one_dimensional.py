@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from hypothesis import assume
 from hypothesis import strategies as st
 
@@ -16,13 +17,14 @@ from scratch_conv.parity.drawing.strategies import (
     draw_length,
     some_tap_meets,
 )
-from scratch_conv.parity.operators.convolution.convolution import Convolution, as_int, draw_call, draw_padding
+from scratch_conv.parity.operators.convolution.convolution import Conv2d, as_int, draw_call, draw_padding
 
 
-class Convolution1d(Convolution):
+class Conv1d(Conv2d):
     """torch.nn.functional.conv1d, judged as a sum of products."""
 
     name = "conv1d"
+    module = torch.nn.Conv1d
     batched_axes = 3
 
     def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
@@ -42,7 +44,7 @@ def _draw_number(draw: Draw, low: int, high: int) -> int | tuple[int]:
 
 @st.composite
 def _cases(draw: Draw, supports: Supports) -> Case:
-    dtype = draw_dtype(draw, supports, Convolution1d.dtypes)
+    dtype = draw_dtype(draw, supports, Conv1d.dtypes)
     groups = draw(st.integers(1, 3)) if supports.takes("groups") else 1
     in_channels, out_channels = (groups * draw(st.integers(1, 3)) for _ in range(2))
     kernel_size = draw(st.integers(1, 5))
@@ -101,3 +103,6 @@ def _invalid_cases(draw: Draw, supports: Supports) -> Case:
     # Where the batch is empty, and there only, torch 2.14 takes a dilation of zero or less.
     assume(0 not in shapes["input"][:-2] or invalid.keywords.get("dilation") not in (0,))
     return invalid
+
+
+OPERATORS = (Conv1d(),)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -20,10 +21,11 @@ from scratch_conv.parity.operators.convolution.convolution import draw_call
 from scratch_conv.parity.operators.sums import SumOfProducts
 
 
-class TransposedConvolution(SumOfProducts):
+class ConvTranspose2d(SumOfProducts):
     """torch.nn.functional.conv_transpose2d, judged as a sum of products."""
 
     name = "conv_transpose2d"
+    module = torch.nn.ConvTranspose2d
     signature = ("input", "weight", "bias")
     arguments = ("bias", "stride", "padding", "output_padding", "groups", "dilation")
     dtypes = (*FLOATS, *COMPLEX, "int64")
@@ -47,7 +49,7 @@ class TransposedConvolution(SumOfProducts):
 
 @st.composite
 def _cases(draw: Draw, supports: Supports) -> Case:
-    dtype = draw_dtype(draw, supports, TransposedConvolution.dtypes)
+    dtype = draw_dtype(draw, supports, ConvTranspose2d.dtypes)
     groups = draw(st.integers(1, 3)) if supports.takes("groups") else 1
     in_channels, out_channels = (groups * draw(st.integers(1, 3)) for _ in range(2))
     kernel_size = as_pair(draw_pair(draw, supports, 1, 4))
@@ -107,3 +109,6 @@ def _invalid_cases(draw: Draw, supports: Supports) -> Case:
         changes.append(case.reshaped("bias", (shapes["bias"][0] + 1,)))
     invalid: Case = draw(st.sampled_from(changes))
     return invalid
+
+
+OPERATORS = (ConvTranspose2d(),)

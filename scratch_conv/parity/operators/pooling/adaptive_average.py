@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -20,7 +21,7 @@ from scratch_conv.parity.drawing.strategies import (
 from scratch_conv.parity.operators.sums import SumOfProducts
 
 
-class AdaptiveAveragePooling(SumOfProducts):
+class AdaptiveAvgPool2d(SumOfProducts):
     """torch.nn.functional.adaptive_avg_pool2d: sums, each divided once.
 
     Output i of n averages the pixels from floor(i H / n) to ceil((i + 1) H / n). A pixel lies in at most
@@ -28,6 +29,7 @@ class AdaptiveAveragePooling(SumOfProducts):
     """
 
     name = "adaptive_avg_pool2d"
+    module = torch.nn.AdaptiveAvgPool2d
     signature = ("input",)
     arguments = ()
     dtypes = FLOATS
@@ -100,3 +102,6 @@ def _invalid_cases(draw: Draw, supports: Supports) -> Case:
     ]
     invalid: Case = draw(st.sampled_from(changes))
     return invalid
+
+
+OPERATORS = (AdaptiveAvgPool2d(),)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -33,10 +34,11 @@ _DEFAULTS = {
 }
 
 
-class AveragePooling(SumOfProducts):
+class AvgPool2d(SumOfProducts):
     """torch.nn.functional.avg_pool2d: a sum divided once, or of terms times the reciprocal."""
 
     name = "avg_pool2d"
+    module = torch.nn.AvgPool2d
     signature = ("input",)
     arguments = tuple(_DEFAULTS)
     defaults = _DEFAULTS
@@ -77,7 +79,7 @@ class AveragePooling(SumOfProducts):
 
 @st.composite
 def _cases(draw: Draw, supports: Supports) -> Case:
-    dtype = draw_dtype(draw, supports, AveragePooling.dtypes)
+    dtype = draw_dtype(draw, supports, AvgPool2d.dtypes)
     kernel_size = draw_pair(draw, supports, 1, 5)
     padding = draw_pool_padding(draw, supports, as_pair(kernel_size))
     stride = draw_pair(draw, supports, 1, 4) if supports.takes("stride") and draw(st.booleans()) else None
@@ -118,3 +120,6 @@ def _invalid_cases(draw: Draw, supports: Supports) -> Case:
     changes += [case.reshaped("input", (*shape[:-1], 0))]
     invalid: Case = draw(st.sampled_from(changes))
     return invalid
+
+
+OPERATORS = (AvgPool2d(),)

@@ -28,15 +28,16 @@ from scratch_conv.parity.operators.sums import SumOfProducts
 _DEFAULTS = {"stride": None, "padding": 0, "dilation": 1, "ceil_mode": False, "return_indices": False}
 
 
-class MaxPooling(SumOfProducts):
+class MaxPool2d(SumOfProducts):
     """torch.nn.functional.max_pool2d: its output is picked, hence exact; its gradient is a sum."""
 
     name = "max_pool2d"
+    module = torch.nn.MaxPool2d
     signature = ("input",)
     arguments = tuple(_DEFAULTS)
     defaults = _DEFAULTS
     dtypes = (*FLOATS, *INTEGERS)
-    linear = frozenset[str]()
+    piecewise_linear = True
 
     def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
         """Draw calls that torch accepts."""
@@ -57,7 +58,7 @@ class MaxPooling(SumOfProducts):
 
 @st.composite
 def _cases(draw: Draw, supports: Supports) -> Case:
-    dtype = draw_dtype(draw, supports, MaxPooling.dtypes)
+    dtype = draw_dtype(draw, supports, MaxPool2d.dtypes)
     kernel_size = draw_pair(draw, supports, 1, 5)
     dilation = draw_pair(draw, supports, 1, 3) if supports.takes("dilation") else 1
     padding = draw_pool_padding(draw, supports, as_pair(kernel_size))
@@ -108,3 +109,6 @@ def _invalid_cases(draw: Draw, supports: Supports) -> Case:
     ]
     invalid: Case = draw(st.sampled_from(changes))
     return invalid
+
+
+OPERATORS = (MaxPool2d(),)
