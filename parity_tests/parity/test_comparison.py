@@ -9,9 +9,11 @@ from hypothesis import given
 from torch import Tensor
 
 from scratch_conv.parity import Case, Supports, assert_parity, cases
+from scratch_conv.parity.candidates.kinds import as_candidate
 from scratch_conv.parity.drawing.arrays import Array, Kind
-from scratch_conv.parity.judging.compare import compare, wrong_elements
+from scratch_conv.parity.judging.compare import Verdict, compare, wrong_elements
 from scratch_conv.parity.judging.expect import Expected, using_onednn, worst_share
+from scratch_conv.parity.operators import find_operator
 from scratch_conv.parity.operators.convolution.convolution import convolve_inside
 
 
@@ -26,7 +28,12 @@ def conv_case(
 
 def found(candidate: Any, case: Case, **claims: Any) -> list[str]:
     """Return the names of what differs."""
-    return [each.what for each in compare(candidate, case, Supports(**claims)).differences]
+    return [each.what for each in judged(candidate, case, **claims).differences]
+
+
+def judged(candidate: Any, case: Case, **claims: Any) -> Verdict:
+    """Return the verdict on a candidate."""
+    return compare(as_candidate(candidate, find_operator(case.like)), case, Supports(**claims))
 
 
 def changed(change: Any) -> Any:
@@ -45,7 +52,7 @@ def test_one_wrong_element_of_integers_is_told() -> None:
         bump[1, 2, 3, 1] = 1e-6 * output.detach().abs().max()
         return output + bump
 
-    verdict = compare(changed(one_off), conv_case(wanted=()))
+    verdict = judged(changed(one_off), conv_case(wanted=()))
     assert [each.what for each in verdict.differences] == ["output"]
     assert "1 of 128 elements" in verdict.differences[0].message
     assert "(1, 2, 3, 1)" in verdict.differences[0].message
@@ -72,8 +79,8 @@ def test_a_number_that_is_not_finite_is_told(number: float) -> None:
 
 def test_shape_dtype_and_strides_are_told() -> None:
     case = conv_case(wanted=())
-    assert "shape" in compare(changed(lambda y: y[..., :-1]), case).differences[0].message
-    assert "dtype" in compare(changed(Tensor.double), case).differences[0].message
+    assert "shape" in judged(changed(lambda y: y[..., :-1]), case).differences[0].message
+    assert "dtype" in judged(changed(Tensor.double), case).differences[0].message
     strided = changed(lambda y: y.contiguous(memory_format=torch.channels_last))
     assert not found(strided, case)
     assert found(strided, case, memory_format=True) == ["strides"]

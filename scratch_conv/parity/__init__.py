@@ -9,8 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from scratch_conv.parity.asserting import assert_parity, cases
-    from scratch_conv.parity.checking import check
+    from scratch_conv.parity.checking import assert_parity, cases, check
     from scratch_conv.parity.drawing.case import Case
     from scratch_conv.parity.drawing.claims import Supports
     from scratch_conv.parity.reporting.report import Report
@@ -21,8 +20,8 @@ _MODULES = {
     "Case": "drawing.case",
     "Report": "reporting.report",
     "Supports": "drawing.claims",
-    "assert_parity": "asserting",
-    "cases": "asserting",
+    "assert_parity": "checking",
+    "cases": "checking",
     "check": "checking",
 }
 

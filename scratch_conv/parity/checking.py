@@ -1,4 +1,4 @@
-"""`check`: compare a candidate with torch's operator."""
+"""Comparing candidates with torch: `check` searches and reports, `assert_parity` asserts one case."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
-from scratch_conv.parity.candidates.candidates import as_call, is_layer
-from scratch_conv.parity.candidates.interface import name_of
-from scratch_conv.parity.candidates.signatures import narrow
-from scratch_conv.parity.candidates.wiring import Wiring, find_wiring
+from scratch_conv.parity.candidates.candidate import Candidate, W
+from scratch_conv.parity.candidates.kinds import as_candidate
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import FEATURES, Claims, Supports, parse_supports
 from scratch_conv.parity.judging.compare import Difference, Verdict, compare
+from scratch_conv.parity.judging.expect import expect
 from scratch_conv.parity.judging.isolate import Isolated, LostError, can_isolate
 from scratch_conv.parity.operators import find_operator
 from scratch_conv.parity.operators.operator import Operator
@@ -67,10 +66,8 @@ def check(
     stated = parse_supports(supports, operator.arguments)
     if examples < 1:
         raise ValueError(f"examples must be at least 1, got {examples}")
-    call = as_call(candidate, operator)
-    claims, reasons = narrow(candidate, operator, stated)
-    if is_layer(candidate):
-        claims = replace(claims, functional=False)
+    tested = as_candidate(candidate, operator)
+    claims, reasons = tested.narrow(stated)
     start = time.perf_counter()
     limit = time_limit if can_isolate() else None
     if limit is None:
@@ -82,11 +79,11 @@ def check(
         notes.update(dict.fromkeys(verdict.notes))
         return verdict
 
-    with _apart(lambda case: compare(call, case, claims), limit) as apart:
+    with _apart(lambda case: compare(tested, case, claims), limit) as apart:
         found = search(drawn_cases(operator, claims), judge, examples, seed, progress=progress)
         failures = [*found.failures, *([(found.case, found.verdict)] if found.case and found.verdict else [])]
         diagnosis = diagnose(failures, lambda names: _works(judge, operator, _leave_out(claims, names), seed))
-    report = Report(name_of(candidate), like, found.examples, seed, found.share)
+    report = Report(tested.name, like, found.examples, seed, found.share)
     unclaimed = ", ".join(stated.left_out())
     report.left_out = [*reasons, *([f"{unclaimed}: not claimed"] if unclaimed else [])]
     report.notes = list(notes)
@@ -94,8 +91,7 @@ def check(
     if found.case is not None and found.verdict is not None:
         report.counterexample, report.differences = found.case, found.verdict.differences
         report.diagnosis = diagnosis
-        with _apart(lambda case: find_wiring(candidate, case), limit) as wired:
-            report.code = reproduce(found.case, candidate, _wire(wired, found.case))
+        report.code = reproduce(found.case, tested, _wire(tested, found.case, limit))
     return report
 
 
@@ -125,11 +121,13 @@ def _judge(work: Callable[[Case], Verdict], case: Case) -> Verdict:
         return Verdict([Difference(lost.what, str(lost))])
 
 
-def _wire(work: Callable[[Case], Wiring], case: Case) -> Wiring | None:
-    try:
-        return work(case)
-    except LostError:
-        return None
+def _wire(candidate: Candidate[W], case: Case, limit: float | None) -> W:
+    """Return how the candidate is called on a case; a guess, where finding that out hangs or dies."""
+    with _apart(lambda case: candidate.wire(case, expect(candidate.operator, case).values), limit) as wired:
+        try:
+            return wired(case)
+        except LostError:
+            return candidate.guess(case)
 
 
 def _apart(
@@ -143,3 +141,37 @@ def drawn_cases(operator: Operator, supports: Supports) -> st.SearchStrategy[Cas
     """Return the cases of a check: valid ones, and one in four invalid where exceptions are compared."""
     valid = operator.cases(supports)
     return st.one_of(valid, valid, valid, operator.invalid_cases(supports)) if supports.errors else valid
+
+
+def cases(like: str, supports: Claims = None, *, invalid: bool = False) -> st.SearchStrategy[Case]:
+    """Return a strategy that draws calls of an operator.
+
+    Args:
+        like: the operator's name in torch.nn.functional.
+        supports: what the candidate claims; see `Supports`.
+        invalid: draw calls that torch (mostly) refuses instead.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    operator = find_operator(like)
+    claims = parse_supports(supports, operator.arguments)
+    return operator.invalid_cases(claims) if invalid else operator.cases(claims)
+
+
+def assert_parity(candidate: Any, case: Case, supports: Claims = None) -> None:
+    """Call a candidate on a case, in this process.
+
+    Args:
+        candidate: a function, an nn.Module class or a NumPy layer, as `check` takes it.
+        case: the call.
+        supports: what is compared besides values: see `Supports.memory_format` and `Supports.errors`.
+
+    Raises:
+        AssertionError: says what differs from torch.
+    """
+    operator = find_operator(case.like)
+    verdict = compare(as_candidate(candidate, operator), case, parse_supports(supports, operator.arguments))
+    if verdict.differences:
+        lines = [str(case), f"  {case}", *(f"  {each.message}" for each in verdict.differences)]
+        raise AssertionError("\n".join(lines))

@@ -82,18 +82,16 @@ def pytest_collection_modifyitems(
 def _load(target: str, like: str, config: pytest.Config) -> tuple[Any, Supports, Supports]:
     """Return the candidate, what is claimed for it, and what of that its signature shows."""
     try:
-        from scratch_conv.parity.candidates.candidates import as_call
-        from scratch_conv.parity.candidates.signatures import narrow
+        from scratch_conv.parity.candidates.kinds import as_candidate
         from scratch_conv.parity.candidates.targets import load_target
         from scratch_conv.parity.drawing.claims import claims_of, parse_supports
         from scratch_conv.parity.operators import find_operator
 
         operator = find_operator(like)
         candidate = load_target(target)
-        as_call(candidate, operator)
         words = (config.getoption(f"--parity-{each}") for each in ("without", "with", "dtypes"))
         supports = parse_supports(claims_of(*words), operator.arguments)
-        return candidate, supports, narrow(candidate, operator, supports)[0]
+        return candidate, supports, as_candidate(candidate, operator).narrow(supports)[0]
     except ModuleNotFoundError as error:
         if error.name != "hypothesis":
             raise

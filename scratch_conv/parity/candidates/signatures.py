@@ -1,93 +1,71 @@
-"""What a candidate's own signature shows of what it does not claim."""
+"""A candidate's signature, and its name."""
 
 from __future__ import annotations
 
 import inspect
-from dataclasses import replace
+import sys
+from collections.abc import Callable
 from typing import Any
 
-from scratch_conv.parity.candidates.interface import name_of, parameters_of, takes_any_keyword
-from scratch_conv.parity.candidates.numpy_layer import is_numpy_layer
-from scratch_conv.parity.drawing.claims import Supports
-from scratch_conv.parity.operators.operator import Operator
+import torch
 
-_PAIRS = ("kernel_size", "stride", "padding", "dilation", "output_padding")
-_UNKNOWN_TO_NUMPY = "bfloat16"
+from scratch_conv.parity.operators.calling import InterfaceError
 
 
-def narrow(candidate: Any, operator: Operator, claims: Supports) -> tuple[Supports, list[str]]:
-    """Leave out of a candidate's claims what its signature shows that it cannot do.
+def signature_of(candidate: Callable[..., Any]) -> inspect.Signature | None:
+    """Return the signature of a function or of a class's constructor, None where it cannot be known."""
+    if getattr(candidate, "__init__", None) is torch.nn.Module.__init__:
+        return inspect.Signature()  # it has *args and **kwargs, and refuses them
+    try:
+        return inspect.signature(candidate)
+    except (TypeError, ValueError):  # a builtin, for example
+        return None
 
-    Args:
-        candidate: a function, an nn.Module class or a NumPy layer's class.
-        operator: what it is compared with.
-        claims: what is claimed for it.
 
-    Returns:
-        The claims that are left, and a line for each reason why something was left out. A signature with
-        **kwargs, or none that can be read, shows nothing.
+def parameters_of(candidate: Callable[..., Any]) -> dict[str, inspect.Parameter] | None:
+    """Return the parameters of a function or of a class's constructor, None where they cannot be known."""
+    signature = signature_of(candidate)
+    return None if signature is None else dict(signature.parameters)
+
+
+def takes_any_keyword(parameters: dict[str, inspect.Parameter]) -> bool:
+    """Return whether there is a **kwargs among the parameters."""
+    return any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+
+
+def check_call(candidate: Callable[..., Any], *positional: Any, **keywords: Any) -> None:
+    """See that a candidate can be called with these arguments.
 
     Raises:
-        ValueError: no dtype is left.
+        InterfaceError: says which argument it lacks or does not take.
     """
-    name, reasons = name_of(candidate), []
-    lacking = _lacking(candidate, operator) - claims.without
-    claims = replace(claims, without=claims.without | lacking)
-    if "dim" in lacking:
-        reasons.append(f"dim: the last axis in every call, no such argument of {name}")
-    if lacking - {"dim"}:
-        listed = ", ".join(sorted(lacking - {"dim"}))
-        reasons.append(f"{listed}: kept at torch's default, no such argument of {name}")
-    whole = [each for each in _annotated_int(candidate) if claims.takes(each)]
-    if whole and claims.rectangular:
-        reasons.append(f"rectangular: {', '.join(whole)} annotated as int")
-        claims = replace(claims, rectangular=False)
-    if "padding" in whole and claims.string_padding:
-        reasons.append("string_padding: padding annotated as int")
-        claims = replace(claims, string_padding=False)
-    if is_numpy_layer(candidate):
-        return _narrow_numpy(candidate, claims, reasons)
-    return claims, reasons
+    signature = signature_of(candidate)
+    if signature is None:
+        return
+    try:
+        signature.bind(*positional, **keywords)
+    except TypeError as error:
+        words = [*map(short, positional), *(f"{name}={short(value)}" for name, value in keywords.items())]
+        raise InterfaceError(f"{name_of(candidate)}({', '.join(words)}): {error}") from None
 
 
-def _narrow_numpy(candidate: Any, claims: Supports, reasons: list[str]) -> tuple[Supports, list[str]]:
-    if claims.gradients and not callable(getattr(candidate, "backward", None)):
-        reasons.append(f"gradients: {name_of(candidate)} has no backward")
-        claims = replace(claims, gradients=False)
-    if claims.second_derivatives:
-        reasons.append("second_derivatives: a backward in NumPy cannot be differentiated")
-        claims = replace(claims, second_derivatives=False)
-    if _UNKNOWN_TO_NUMPY in claims.dtypes:
-        reasons.append(f"{_UNKNOWN_TO_NUMPY}: NumPy has no such dtype")
-        claims = replace(claims, dtypes=tuple(each for each in claims.dtypes if each != _UNKNOWN_TO_NUMPY))
-    return claims, reasons
+def short(value: Any) -> str:
+    """Return a value as it is quoted in messages: the type alone of an array."""
+    return type(value).__name__ if hasattr(value, "shape") else repr(value)
 
 
-def _lacking(candidate: Any, operator: Operator) -> set[str]:
-    """Return the names of torch's arguments that the signature lacks."""
-    taken = parameters_of(candidate)
-    if taken is None:
-        return set()
-    tensors = {name for name in operator.arguments if name in operator.signature}
-    others = set(operator.arguments) - tensors
-    named = {each.name for each in taken.values() if each.kind is not each.POSITIONAL_ONLY}
-    lacking = set() if takes_any_keyword(taken) else others - named
-    if inspect.isclass(candidate):
-        lacking |= set() if takes_any_keyword(taken) else operator.constructed - named
-        return lacking - {"training"}  # a layer's mode, of which its constructor shows nothing
-    return lacking | {name for name in tensors if not _has_place(taken, operator, name)}
+def name_of(candidate: object) -> str:
+    """Return the name under which a candidate is reported."""
+    return full_name(candidate).rpartition("<locals>.")[2]
 
 
-def _has_place(taken: dict[str, inspect.Parameter], operator: Operator, tensor: str) -> bool:
-    """Return whether a function's signature has a place for a tensor where torch's has it."""
-    if any(each.kind is each.VAR_POSITIONAL for each in taken.values()):
-        return True
-    places = [each.name for each in taken.values() if each.kind is not each.KEYWORD_ONLY]
-    index = operator.signature.index(tensor)
-    others = set(operator.arguments) - set(operator.signature)
-    return index < len(places) and places[index] not in others
+def full_name(candidate: object) -> str:
+    """Return the name of a candidate within its module, or that of its type.
 
-
-def _annotated_int(candidate: Any) -> list[str]:
-    taken = parameters_of(candidate) or {}
-    return [name for name in _PAIRS if name in taken and taken[name].annotation in (int, "int")]
+    Torch's own functions are methods of a hidden class and known by their short name.
+    """
+    name = getattr(candidate, "__name__", "")
+    module = sys.modules.get(getattr(candidate, "__module__", None) or "")
+    if name and getattr(module, name, None) is candidate:
+        return str(name)
+    return str(getattr(candidate, "__qualname__", type(candidate).__qualname__))

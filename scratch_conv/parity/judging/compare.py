@@ -12,17 +12,18 @@ worst of them passes.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from scratch_conv.parity.candidates.candidate import Candidate, GradientError
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import Supports
 from scratch_conv.parity.judging.expect import Expectation, Expected, expect, worst_share
 from scratch_conv.parity.judging.observe import Observation, observe
 from scratch_conv.parity.judging.raising import describe_raised
-from scratch_conv.parity.operators import find_operator
-from scratch_conv.parity.operators.calling import Call, GradientError, InterfaceError
+from scratch_conv.parity.operators.calling import InterfaceError
 
 
 @dataclass
@@ -64,18 +65,17 @@ class Verdict:
     notes: list[str] = field(default_factory=list)
 
 
-def compare(candidate: Call, case: Case, supports: Supports | None = None) -> Verdict:
+def compare(candidate: Candidate[Any], case: Case, supports: Supports | None = None) -> Verdict:
     """Call a candidate on a case and judge what it does.
 
     Args:
-        candidate: a function with the signature of torch's.
+        candidate: what is compared with its operator.
         case: the call.
         supports: says whether memory format and exceptions are compared.
     """
-    operator = find_operator(case.like)
     supports = supports or Supports()
-    expectation = expect(operator, case)
-    observation = observe(candidate, case, expectation.values, operator.signature)
+    expectation = expect(candidate.operator, case)
+    observation = observe(candidate, case, expectation.values)
     try:
         verdict = judge(expectation, observation, supports)
     except Exception as error:  # a result so odd (sparse, quantized, ...) that it cannot be compared

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from scratch_conv.parity.candidates.candidate import Candidate, Use
 from scratch_conv.parity.drawing.case import Case
-from scratch_conv.parity.operators.calling import Call, KeptLayer, LayerCall, Values, run, share_memory
+from scratch_conv.parity.operators.calling import Values, run, share_memory
 
 
 @dataclass
@@ -39,28 +41,28 @@ class Observation:
     reused: bool = False
 
 
-def observe(call: Call, case: Case, values: Values, signature: tuple[str, ...]) -> Observation:
+def observe(candidate: Candidate[Any], case: Case, values: Values) -> Observation:
     """Run a candidate twice and record what it does. Never raises what the candidate raises.
 
     A layer is constructed once: what it keeps from the first call may not show in the second.
     """
-    call = call.kept() if isinstance(call, LayerCall) else call
-    observation = _observe(call, case, values, signature)
-    observation.notes = call.notes() if isinstance(call, KeptLayer) else []
+    use = candidate.start()
+    observation = _observe(use, case, values, candidate.operator.signature)
+    observation.notes = use.notes()
     return observation
 
 
-def _observe(call: Call, case: Case, values: Values, signature: tuple[str, ...]) -> Observation:
+def _observe(use: Use, case: Case, values: Values, signature: tuple[str, ...]) -> Observation:
     before = {name: tensor.clone() for name, tensor in values.named().items()}
     again = False
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            one = run(call, case, values, signature)
-            changed, again = _changed(before, values, call), True
+            one = run(use, case, values, signature)
+            changed, again = _changed(before, values, use.held()), True
             first = one.results
             kept = {name: value.clone() for name, value in first.items()}
-            second = run(call, case, values, signature).results
+            second = run(use, case, values, signature).results
             return Observation(
                 results=kept,
                 strides=first["output"].stride(),
@@ -70,12 +72,11 @@ def _observe(call: Call, case: Case, values: Values, signature: tuple[str, ...])
                 reused=any(_reused(first[name], second[name], values) for name in kept),
             )
     except Exception as error:  # whatever a candidate raises is a finding
-        return Observation(error=error, again=again, changed=_changed(before, values))
+        return Observation(error=error, again=again, changed=_changed(before, values, {}))
 
 
-def _changed(before: dict[str, Tensor], values: Values, call: Call | None = None) -> list[str]:
+def _changed(before: dict[str, Tensor], values: Values, held: dict[str, Tensor]) -> list[str]:
     """Return the names of the tensors that have other bits than before, in the call's hands or in a layer."""
-    held = call.held() if isinstance(call, KeptLayer) else {}
     return [
         name
         for name, tensor in values.named().items()

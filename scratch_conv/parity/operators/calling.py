@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
@@ -18,53 +17,8 @@ Call: TypeAlias = Callable[..., Any]
 """Takes the tensors by position, the rest by torch's keyword names; returns a tensor or a tuple of them."""
 
 
-class KeptLayer(ABC):
-    """A layer that its first call constructs and the following ones, with equal arguments, use again.
-
-    What a call of torch's operator resets is reset before each call: running statistics, and by `zero_grad`,
-    where a layer in NumPy has it, the gradients that it adds up.
-    """
-
-    @abstractmethod
-    def __call__(self, *tensors: Tensor | None, **arguments: Any) -> Any:
-        """Return what the layer returns, called as `Call` says."""
-
-    @abstractmethod
-    def held(self) -> dict[str, Tensor]:
-        """Return the parameters that the layer now holds, by torch's names."""
-
-    def notes(self) -> list[str]:
-        """Return lines that say how the layer was called, where that is not plain."""
-        return []
-
-
-class LayerCall(ABC):
-    """Calls a class of layers: constructs one for each call."""
-
-    def __call__(self, *tensors: Tensor | None, **arguments: Any) -> Any:
-        """Return what a new layer returns, called as `Call` says."""
-        return self.kept()(*tensors, **arguments)
-
-    @abstractmethod
-    def kept(self) -> KeptLayer:
-        """Return a layer for several equal calls."""
-
-
 class InterfaceError(Exception):
     """A candidate cannot be called, or what it computes cannot be found; it says nothing of its values."""
-
-
-class GradientError(Exception):
-    """What a backward in NumPy gives is no gradient of the tensor it belongs to.
-
-    Attributes:
-        found: by the names of the results, one line that says how, and the names of the dtype that it has and
-            of the one that is expected, where these differ.
-    """
-
-    def __init__(self, found: dict[str, tuple[str, tuple[str, ...]]]) -> None:
-        super().__init__("; ".join(message for message, _ in found.values()))
-        self.found = found
 
 
 UPDATED = ("running_mean", "running_var")

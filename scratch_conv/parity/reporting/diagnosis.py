@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import torch
 
+from scratch_conv.parity.candidates.kinds import as_candidate
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.judging.compare import Difference, Verdict, compare
+from scratch_conv.parity.operators import find_operator
 from scratch_conv.parity.reporting.features import features_of
 from scratch_conv.parity.reporting.patterns import describe_pattern
 
@@ -46,10 +48,12 @@ def classic_faults(failures: list[Failure]) -> list[str]:
     """Name the faults of the catalogue that give the candidate's wrong results on every failure."""
     from scratch_conv.parity.catalogue import FAULTS
 
-    like = failures[0][0].like
-    fitting = [fault for fault in FAULTS if fault.like == like]
+    operator = find_operator(failures[0][0].like)
+    fitting = [fault for fault in FAULTS if fault.like == operator.name]
     for case, verdict in failures:
-        fitting = [each for each in fitting if _same(compare(each.candidate, case), verdict)]
+        fitting = [
+            each for each in fitting if _same(compare(as_candidate(each.candidate, operator), case), verdict)
+        ]
     return [f"equals a classic fault, {fault.name}: {fault.wrong}" for fault in fitting[:3]]
 
 

@@ -1,0 +1,163 @@
+"""A candidate: an implementation that is compared with torch's operator, whatever its form."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Generic, TypeVar
+
+from torch import Tensor
+
+from scratch_conv.parity.candidates.signatures import name_of, parameters_of
+from scratch_conv.parity.drawing.case import Case
+from scratch_conv.parity.drawing.claims import Supports
+from scratch_conv.parity.operators.calling import Values
+from scratch_conv.parity.operators.operator import Operator
+
+_PAIRS = ("kernel_size", "stride", "padding", "dilation", "output_padding")
+
+
+class GradientError(Exception):
+    """What a candidate's own backward returns is no gradient of the tensor it belongs to.
+
+    Attributes:
+        found: by the names of the results, one line that says how, and the names of the dtype that it has and
+            of the one that is expected, where these differ.
+    """
+
+    def __init__(self, found: dict[str, tuple[str, tuple[str, ...]]]) -> None:
+        super().__init__("; ".join(message for message, _ in found.values()))
+        self.found = found
+
+
+class Use(ABC):
+    """A candidate in use, for several equal calls.
+
+    A layer is constructed by the first call and used again by the others. What a call of torch's operator
+    resets is reset before each call: running statistics, and by `zero_grad`, where a layer in NumPy has it,
+    the gradients that it adds up.
+    """
+
+    @abstractmethod
+    def __call__(self, *tensors: Tensor | None, **arguments: Any) -> Any:
+        """Return what the candidate returns, called as `Call` says."""
+
+    def held(self) -> dict[str, Tensor]:
+        """Return the parameters that a layer now holds, by torch's names."""
+        return {}
+
+    def notes(self) -> list[str]:
+        """Return lines that say how the candidate was called, where that is not plain."""
+        return []
+
+
+@dataclass
+class Wiring:
+    """How a candidate is called on a case.
+
+    Attributes:
+        constructed: the arguments of a layer's constructor.
+        places: where a layer holds its parameters, by torch's names: an expression, or a key of its state.
+        absent: what a layer holds and the call has not: the shape and the value that has no effect.
+        switch: the statement that sets whether a layer trains.
+    """
+
+    constructed: dict[str, Any] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
+    absent: dict[str, tuple[tuple[int, ...], float]] = field(default_factory=dict)
+    switch: str = ""
+
+
+W = TypeVar("W", bound=Wiring)
+
+
+class Candidate(ABC, Generic[W]):
+    """An implementation, the operator it is compared with, and all that depends on its form.
+
+    Called as `Call` says, it computes the operator.
+
+    Attributes:
+        given: the function or class as `check` was given it.
+        operator: what it is compared with.
+        prints: the module by which its results are printed, torch or numpy.
+    """
+
+    prints: ClassVar[str] = "torch"
+
+    def __init__(self, given: Any, operator: Operator) -> None:
+        self.given = given
+        self.operator = operator
+
+    @staticmethod
+    @abstractmethod
+    def accepts(given: Any) -> bool:
+        """Return whether something that `check` was given is of this form."""
+
+    @property
+    def name(self) -> str:
+        """The name under which it is reported."""
+        return name_of(self.given)
+
+    def __call__(self, *tensors: Tensor | None, **arguments: Any) -> Any:
+        """Return what it returns, called as `Call` says."""
+        return self.start()(*tensors, **arguments)
+
+    @abstractmethod
+    def start(self) -> Use:
+        """Return the candidate ready for several equal calls."""
+
+    @abstractmethod
+    def lacking(self) -> set[str]:
+        """Return the names of torch's arguments that its signature lacks."""
+
+    def narrow(self, claims: Supports) -> tuple[Supports, list[str]]:
+        """Leave out of its claims what its signature shows that it cannot do.
+
+        Args:
+            claims: what is claimed for it.
+
+        Returns:
+            The claims that are left, and a line for each reason why something was left out. A signature with
+            **kwargs, or none that can be read, shows nothing.
+
+        Raises:
+            ValueError: no dtype is left.
+        """
+        reasons = []
+        lacking = self.lacking() - claims.without
+        claims = replace(claims, without=claims.without | lacking)
+        if "dim" in lacking:
+            reasons.append(f"dim: the last axis in every call, no such argument of {self.name}")
+        if lacking - {"dim"}:
+            listed = ", ".join(sorted(lacking - {"dim"}))
+            reasons.append(f"{listed}: kept at torch's default, no such argument of {self.name}")
+        whole = [each for each in self._annotated_int() if claims.takes(each)]
+        if whole and claims.rectangular:
+            reasons.append(f"rectangular: {', '.join(whole)} annotated as int")
+            claims = replace(claims, rectangular=False)
+        if "padding" in whole and claims.string_padding:
+            reasons.append("string_padding: padding annotated as int")
+            claims = replace(claims, string_padding=False)
+        return claims, reasons
+
+    def _annotated_int(self) -> list[str]:
+        taken = parameters_of(self.given) or {}
+        return [name for name in _PAIRS if name in taken and taken[name].annotation in (int, "int")]
+
+    @abstractmethod
+    def guess(self, case: Case) -> W:
+        """Return the wiring with torch's names, without running any of the candidate's code."""
+
+    @abstractmethod
+    def wire(self, case: Case, values: Values) -> W:
+        """Return the wiring found by using it on a case. Never raises what the candidate raises."""
+
+    @abstractmethod
+    def write(self, case: Case, values: Values, wiring: W) -> list[str]:
+        """Return code that calls `candidate` on a case and prints its results beside torch's, `expected`.
+
+        Args:
+            case: the call.
+            values: its tensors, the incoming gradient included.
+            wiring: how it is called, by `wire` or `guess`.
+        """

@@ -1,0 +1,66 @@
+"""What classes of layers have in common: their constructor and what their parameters may be called."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import replace
+
+from torch import Tensor
+
+from scratch_conv.parity.candidates.candidate import Candidate, W
+from scratch_conv.parity.candidates.signatures import parameters_of, takes_any_keyword
+from scratch_conv.parity.drawing.case import Case
+from scratch_conv.parity.drawing.claims import Supports
+from scratch_conv.parity.operators.calling import Values
+from scratch_conv.parity.operators.operator import Operator
+
+SPELLINGS = {
+    "weight": ("weight", "weights", "W", "w", "kernel", "kernels", "filters", "gamma", "scale"),
+    "bias": ("bias", "biases", "b", "beta", "shift"),
+    "running_mean": ("running_mean", "moving_mean"),
+    "running_var": ("running_var", "moving_var", "running_variance", "moving_variance"),
+}
+"""What a parameter may be called."""
+
+ABSENT = {"weight": 1.0, "bias": 0.0}
+"""What a parameter holds to be as good as absent."""
+
+
+class LayerClass(Candidate[W]):
+    """A class of layers."""
+
+    def lacking(self) -> set[str]:
+        """Return the names of the arguments of torch's constructor that this one lacks.
+
+        Whether a layer trains is not among them: its constructor does not show that.
+        """
+        taken = parameters_of(self.given)
+        if taken is None or takes_any_keyword(taken):
+            return set()
+        others = set(self.operator.arguments) - set(self.operator.signature)
+        named = {each.name for each in taken.values() if each.kind is not each.POSITIONAL_ONLY}
+        return (others - named | self.operator.constructed - named) - {"training"}
+
+    def narrow(self, claims: Supports) -> tuple[Supports, list[str]]:
+        """Leave out what the constructor's signature shows, and what no layer of torch.nn does."""
+        claims, reasons = super().narrow(claims)
+        return replace(claims, functional=False), reasons
+
+    def wire(self, case: Case, values: Values) -> W:
+        """Return the wiring found by using the layer, as far as that gets."""
+        wiring = self.guess(case)
+        try:
+            self.find(case, values, wiring)
+        except Exception:  # the code then shows the exception itself
+            return wiring
+        return wiring
+
+    @abstractmethod
+    def find(self, case: Case, values: Values, wiring: W) -> None:
+        """Use the layer on a case and correct the guessed wiring; may raise what the layer raises."""
+
+
+def present_tensors(operator: Operator, tensors: tuple[Tensor | None, ...]) -> dict[str, Tensor]:
+    """Return the tensors of a call by torch's names."""
+    named = zip(operator.signature, tensors, strict=False)
+    return {name: tensor for name, tensor in named if tensor is not None}

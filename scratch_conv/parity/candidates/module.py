@@ -1,0 +1,127 @@
+"""A class of torch modules."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scratch_conv.parity.candidates.arguments import (
+    construct,
+    constructor_arguments,
+    counts_its_calls,
+    trains,
+)
+from scratch_conv.parity.candidates.candidate import Use, Wiring
+from scratch_conv.parity.candidates.layer import ABSENT, SPELLINGS, LayerClass, present_tensors
+from scratch_conv.parity.candidates.signatures import check_call
+from scratch_conv.parity.candidates.writing import copies_of, print_autograd, write_constructor, write_full
+from scratch_conv.parity.drawing.case import Case
+from scratch_conv.parity.operators.calling import UPDATED, InterfaceError, Values
+from scratch_conv.parity.operators.operator import Operator
+
+
+class ModuleClass(LayerClass[Wiring]):
+    """An nn.Module class with the constructor of its namesake in torch.nn."""
+
+    @staticmethod
+    def accepts(given: Any) -> bool:
+        """Return whether it is a class of modules."""
+        return inspect.isclass(given) and issubclass(given, torch.nn.Module)
+
+    def start(self) -> Use:
+        """Return a module for several equal calls."""
+        return _ModuleInUse(self.given, self.operator)
+
+    def guess(self, case: Case) -> Wiring:
+        """Return the wiring of a module that holds torch's tensors under torch's names."""
+        tensors = {name: array.make(case.torch_dtype) for name, array in case.arrays}
+        training = trains(self.operator, case.keywords)
+        return Wiring(
+            constructor_arguments(self.given, self.operator, tensors, case.keywords),
+            {name: name for name in tensors if name not in self.operator.inputs},
+            switch="" if training is None else f"layer.train({training})",
+        )
+
+    def find(self, case: Case, values: Values, wiring: Wiring) -> None:
+        """Construct the module and look for its parameters."""
+        module, wiring.constructed = construct(self.given, wiring.constructed)
+        wiring.places, wiring.absent = _find_state(module, self.operator, set(case.tensors))
+
+    def write(self, case: Case, values: Values, wiring: Wiring) -> list[str]:
+        """Return the construction and the call of the module, and prints."""
+        held = [f"'{key}': {name}" for name, key in wiring.places.items()]
+        held += [f"'{key}': {write_full(case, *filled)}" for key, filled in wiring.absent.items()]
+        state, copies = ", ".join(held), copies_of(case)
+        inputs = ", ".join(copies.get(name, name) for name in self.operator.inputs)
+        call = f"got = torch.func.functional_call(layer, {{{state}}}, ({inputs},))"
+        return [*write_constructor(case, wiring), call, *print_autograd(case, values)]
+
+
+class _ModuleInUse(Use):
+    """A module, with the case's tensors as its parameters and buffers."""
+
+    def __init__(self, kind: type[torch.nn.Module], operator: Operator) -> None:
+        self.kind = kind
+        self.operator = operator
+        self._module: torch.nn.Module | None = None
+        self._given: dict[str, Tensor] = {}
+
+    def __call__(self, *tensors: Tensor | None, **arguments: Any) -> Any:
+        present = present_tensors(self.operator, tensors)
+        if self._module is None or counts_its_calls(self.operator, present, arguments):
+            self._module = self._construct(present, arguments)
+        inputs = tuple(present[name] for name in self.operator.inputs)
+        held, absent = _find_state(self._module, self.operator, set(present))
+        self._given = {name: present[name] for name in held if name not in UPDATED}
+        state = {key: present[name] for name, key in held.items()}
+        state |= {k: torch.full(shape, value, dtype=inputs[0].dtype) for k, (shape, value) in absent.items()}
+        check_call(self._module.forward, *inputs)
+        return torch.func.functional_call(self._module, state, inputs)
+
+    def _construct(self, present: dict[str, Tensor], arguments: dict[str, Any]) -> torch.nn.Module:
+        constructed = constructor_arguments(self.kind, self.operator, present, arguments)
+        module: torch.nn.Module = construct(self.kind, constructed)[0]
+        training = trains(self.operator, arguments)
+        return module if training is None else module.train(training)
+
+    def held(self) -> dict[str, Tensor]:
+        """Return the parameters, which the call gave to the module."""
+        return self._given
+
+
+def _find_state(
+    module: torch.nn.Module, operator: Operator, present: set[str]
+) -> tuple[dict[str, str], dict[str, tuple[tuple[int, ...], float]]]:
+    """Return where a module, or a part of it, holds what torch's call has.
+
+    Args:
+        module: the module.
+        operator: what it is compared with.
+        present: the names of the tensors that the call has.
+
+    Returns:
+        The key of each tensor in the module's state, by torch's name; and for each key that belongs to a
+        tensor which the call has not, its shape and the value by which it has no effect.
+
+    Raises:
+        InterfaceError: a tensor has no place in the module, or more than one.
+    """
+    state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    held, absent = {}, {}
+    for name in operator.signature:
+        called = SPELLINGS.get(name, ())
+        keys = [name] if name in state else [key for key in state if key.rpartition(".")[2] in called]
+        if name in operator.inputs or (name not in present and (name not in ABSENT or not keys)):
+            continue
+        if len(keys) != 1:
+            kind, count = type(module).__name__, "more than one" if keys else "no"
+            what = f"parameter or buffer called {name}, at the top or inside"
+            raise InterfaceError(f"{kind} has {count} {what}: it has {', '.join(state) or 'none'}")
+        if name in present:
+            held[name] = keys[0]
+        else:
+            absent[keys[0]] = (tuple(state[keys[0]].shape), ABSENT[name])
+    return held, absent

@@ -1,0 +1,200 @@
+"""The class of a layer in NumPy as a candidate."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scratch_conv.parity.candidates.arguments import constructor_arguments, counts_its_calls
+from scratch_conv.parity.candidates.candidate import Use, Wiring
+from scratch_conv.parity.candidates.layer import ABSENT, LayerClass, present_tensors
+from scratch_conv.parity.candidates.numpy_layer.places import find_gradient
+from scratch_conv.parity.candidates.numpy_layer.use import ConstructedLayer, as_tensor, returned_names
+from scratch_conv.parity.candidates.writing import (
+    print_updated,
+    write_constructor,
+    write_full,
+    write_incoming,
+)
+from scratch_conv.parity.drawing.case import Case
+from scratch_conv.parity.drawing.claims import Supports
+from scratch_conv.parity.operators.calling import UPDATED, Values
+from scratch_conv.parity.operators.operator import Operator
+
+_UNKNOWN_TO_NUMPY = "bfloat16"
+
+
+@dataclass
+class NumpyWiring(Wiring):
+    """How a layer in NumPy is called on a case.
+
+    Attributes:
+        shapes: those in which it holds its parameters, where they are not torch's.
+        transposed: the parameters that it holds transposed.
+        forward: what its forward takes besides the inputs, as code.
+        gradients: where it leaves the gradients of its parameters.
+        returned: of how many arrays its backward returns a tuple; 0 for one array.
+    """
+
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    transposed: set[str] = field(default_factory=set)
+    forward: str = ""
+    gradients: dict[str, str] = field(default_factory=dict)
+    returned: int = 0
+
+
+class NumpyLayerClass(LayerClass[NumpyWiring]):
+    """The class of a layer in NumPy; `candidates.numpy_layer` describes what it has to have."""
+
+    prints = "numpy"
+
+    @staticmethod
+    def accepts(given: Any) -> bool:
+        """Return whether it is a class with a `forward` that is none of torch's."""
+        if not inspect.isclass(given) or issubclass(given, (torch.nn.Module, torch.autograd.Function)):
+            return False
+        return callable(getattr(given, "forward", None))
+
+    def start(self) -> Use:
+        """Return a layer for several equal calls."""
+        return _NumpyLayerInUse(self.given, self.operator)
+
+    def narrow(self, claims: Supports) -> tuple[Supports, list[str]]:
+        """Leave out what the signature shows, and what no NumPy layer, or none without a backward, does."""
+        claims, reasons = super().narrow(claims)
+        if claims.gradients and not callable(getattr(self.given, "backward", None)):
+            reasons.append(f"gradients: {self.name} has no backward")
+            claims = replace(claims, gradients=False)
+        if claims.second_derivatives:
+            reasons.append("second_derivatives: a backward in NumPy cannot be differentiated")
+            claims = replace(claims, second_derivatives=False)
+        if _UNKNOWN_TO_NUMPY in claims.dtypes:
+            reasons.append(f"{_UNKNOWN_TO_NUMPY}: NumPy has no such dtype")
+            dtypes = tuple(each for each in claims.dtypes if each != _UNKNOWN_TO_NUMPY)
+            claims = replace(claims, dtypes=dtypes)
+        return claims, reasons
+
+    def guess(self, case: Case) -> NumpyWiring:
+        """Return the wiring of a layer whose attributes have torch's names."""
+        tensors = {name: array.make(case.torch_dtype) for name, array in case.arrays}
+        held = [name for name in tensors if name not in self.operator.inputs]
+        return NumpyWiring(
+            constructor_arguments(self.given, self.operator, tensors, case.keywords),
+            {name: f"layer.{name}" for name in held},
+            gradients={name: f"layer.grad_{name}" for name in held},
+        )
+
+    def find(self, case: Case, values: Values, wiring: NumpyWiring) -> None:
+        """Use the layer and see where its parameters and gradients are."""
+        used = ConstructedLayer(self.given, self.operator, values.tensors, case.keywords)
+        wiring.constructed, wiring.switch = used.constructed, used.switch
+        wiring.forward = "".join(f", {name}={value}" for name, value in used.mode.items())
+        for name, place in used.absent.items():
+            wiring.absent[str(place)] = (place.get(used.layer).shape, ABSENT[name])
+        for name, place in used.places.items():
+            wiring.places[name] = str(place)
+            shape = place.get(used.layer).shape
+            if name in used.transposed:
+                wiring.transposed.add(name)
+            elif shape != tuple(values.tensors[name].shape):
+                wiring.shapes[name] = shape
+        used.forward(*(values.tensors[name].numpy() for name in self.operator.inputs))
+        if values.grad_output is None:
+            return
+        wanted = [name for name in case.wanted if name not in self.operator.inputs]
+        used.backward(values.grad_output.numpy(), wanted)
+        wiring.returned = used.returned
+        if not used.returned:
+            wiring.gradients = {name: str(find_gradient(used.layer, name)) for name in wanted}
+
+    def write(self, case: Case, values: Values, wiring: NumpyWiring) -> list[str]:
+        """Return the construction of the layer, the calls of its forward and backward, and prints."""
+        lines = write_constructor(case, wiring)
+        for name, place in wiring.places.items():
+            shape = f".reshape({wiring.shapes[name]})" if name in wiring.shapes else ""
+            transposed = ".T" if name in wiring.transposed else ""
+            lines.append(f"{place} = {name}.detach().numpy(){transposed}{shape}")
+        lines += [f"{place} = {write_full(case, *filled)}.numpy()" for place, filled in wiring.absent.items()]
+        inputs = ", ".join(f"{name}.detach().numpy()" for name in self.operator.inputs)
+        lines.append(f"got = layer.forward({inputs}{wiring.forward})")
+        lines.append("print('output', expected.detach().numpy(), got, sep='\\n')")
+        return [*lines, *print_updated(case, wiring.places), *self._write_backward(case, values, wiring)]
+
+    def _write_backward(self, case: Case, values: Values, wiring: NumpyWiring) -> list[str]:
+        incoming = write_incoming(case, values)
+        if incoming is None:
+            return []
+        names = [f"grad_{name}" for name in returned_names(self.operator)[: wiring.returned or 1]]
+        lines = [
+            f"grad_output = {incoming}",
+            f"expected_grads = torch.autograd.grad(expected, [{', '.join(case.wanted)}], grad_output)",
+            f"{', '.join(names)} = layer.backward(grad_output.numpy())",
+        ]
+        for index, name in enumerate(case.wanted):
+            at = wiring.gradients.get(name, f"layer.grad_{name}")
+            got = f"grad_{name}" if f"grad_{name}" in names else at
+            transposed = ".T" if name in wiring.transposed else ""
+            lines.append(
+                f"print('grad_{name}', expected_grads[{index}].numpy(){transposed}, {got}, sep='\\n')"
+            )
+        return lines
+
+
+class _NumpyLayerInUse(Use):
+    """A layer in NumPy whose backward is joined to autograd."""
+
+    def __init__(self, layer: Any, operator: Operator) -> None:
+        self.layer = layer
+        self.operator = operator
+        self._used: ConstructedLayer | None = None
+
+    def __call__(self, *tensors: Tensor | None, **arguments: Any) -> Any:
+        present = present_tensors(self.operator, tensors)
+        if self._used is None or counts_its_calls(self.operator, present, arguments):
+            self._used = ConstructedLayer(self.layer, self.operator, present, arguments)
+        else:
+            self._used.reset(present)
+        used = self._used
+        output = _Joined.apply(used, tuple(present), *present.values())
+        for name in UPDATED:
+            if name in used.places:
+                statistic = np.asarray(used.places[name].get(used.layer))
+                present[name].copy_(as_tensor(statistic.reshape(present[name].shape)))
+        return output
+
+    def held(self) -> dict[str, Tensor]:
+        """Return the parameters that stand in the layer."""
+        return {} if self._used is None else self._used.held()
+
+    def notes(self) -> list[str]:
+        """Return lines that say which parameters are given and taken transposed."""
+        if self._used is None:
+            return []
+        places = [self._used.places[name] for name in sorted(self._used.transposed)]
+        return [f"{place} is torch's transposed: given so, and so is its gradient taken" for place in places]
+
+
+class _Joined(torch.autograd.Function):
+    """Joins a layer's own backward to autograd."""
+
+    @staticmethod
+    def forward(ctx: Any, used: ConstructedLayer, names: tuple[str, ...], *tensors: Tensor) -> Tensor:
+        ctx.used, ctx.names = used, names
+        named = dict(zip(names, tensors, strict=True))
+        return as_tensor(used.forward(*(named[name].detach().numpy() for name in used.operator.inputs)))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Any, ...]:
+        needed = dict(zip(ctx.names, ctx.needs_input_grad[2:], strict=True))
+        wanted = [name for name in ctx.names if needed[name] and name not in ctx.used.operator.inputs]
+        grads = ctx.used.backward(grad_output.numpy(), wanted)
+        asked = {name: grad for name, grad in grads.items() if needed[name]}
+        ctx.used.check_gradients(asked)
+        given = {name: as_tensor(ctx.used.as_torch_has_it(name, grad)) for name, grad in asked.items()}
+        return None, None, *map(given.get, ctx.names)
