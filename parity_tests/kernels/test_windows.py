@@ -1,14 +1,22 @@
 """The window arithmetic against counting: every position and every pixel of it, one at a time."""
 
-from itertools import product
-from typing import NamedTuple
+import math
+from itertools import pairwise, product
+from typing import Any, NamedTuple
 
 import numpy as np
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from scratch_conv.kernels import Window
-from scratch_conv.kernels.windows import Array, axis_blocks, effective_kernel_size, pad, same_padding
+from scratch_conv.kernels.windows import (
+    Array,
+    axis_blocks,
+    effective_kernel_size,
+    pad,
+    plane_blocks,
+    same_padding,
+)
 
 SMALL = st.integers(1, 4)
 FEW = st.integers(0, 4)
@@ -85,8 +93,8 @@ def test_same_padding_keeps_the_size_and_puts_an_uneven_pixel_at_the_end(
 
 
 @given(AXES, AXES)
-def test_positions_are_apart_where_no_pixel_is_met_twice(rows: Axis, columns: Axis) -> None:
-    if window(rows, columns).positions_are_apart():
+def test_is_non_overlapping_where_no_pixel_is_met_twice(rows: Axis, columns: Axis) -> None:
+    if window(rows, columns).is_non_overlapping():
         for axis in (rows, columns):
             pixels = [pixel for position in range(10) for pixel in axis.met(position)]
             assert len(set(pixels)) == len(pixels)
@@ -98,10 +106,10 @@ def test_positions_side_by_side_are_just_apart(rows: Axis, columns: Axis) -> Non
         axis._replace(stride=effective_kernel_size(axis.kernel_size, axis.dilation))
         for axis in (rows, columns)
     )
-    assert window(rows, columns).positions_are_apart()
+    assert window(rows, columns).is_non_overlapping()
     closer = rows._replace(stride=rows.stride - 1), columns._replace(stride=columns.stride - 1)
-    assert not window(closer[0], columns).positions_are_apart()
-    assert not window(rows, closer[1]).positions_are_apart()
+    assert not window(closer[0], columns).is_non_overlapping()
+    assert not window(rows, closer[1]).is_non_overlapping()
 
 
 @given(AXES, AXES)
@@ -128,6 +136,60 @@ def test_pad_surrounds_with_zeros_of_the_same_type(padding: tuple[tuple[int, int
     padded = pad(x, (padding[0], padding[1]))
     np.testing.assert_array_equal(padded, np.pad(x, ((0, 0), (0, 0), *padding)), strict=True)
     assert (padded is x) == (padding == ((0, 0), (0, 0)))
+
+
+@given(st.lists(AXES, min_size=1, max_size=3), st.integers(0, 99))
+def test_a_window_has_any_number_of_axes(drawn: list[Axis], seed: int) -> None:
+    """Each axis is treated as if it were the only one."""
+    whole = Window(
+        kernel_size=tuple(axis.kernel_size for axis in drawn),
+        stride=tuple(axis.stride for axis in drawn),
+        padding=tuple(axis.padding for axis in drawn),
+        dilation=tuple(axis.dilation for axis in drawn),
+    )
+    alone = [Window((axis.kernel_size,), (axis.stride,), (axis.padding,), (axis.dilation,)) for axis in drawn]
+    sizes, axes = tuple(axis.size for axis in drawn), range(len(drawn))
+    counts = whole.output_size(sizes)
+    assert counts == tuple(alone[axis].output_size((sizes[axis],))[0] for axis in axes)
+    assert whole.is_non_overlapping() == all(axis.is_non_overlapping() for axis in alone)
+    position = [seed % count for count in counts]
+    for moved, expected in (
+        (whole.starting_at(*position), [alone[i].starting_at(position[i]) for i in axes]),
+        (whole.ending_after(counts, sizes), [alone[i].ending_after((counts[i],), (sizes[i],)) for i in axes]),
+        (whole.backwards(sizes, counts), [alone[i].backwards((sizes[i],), (counts[i],)) for i in axes]),
+    ):
+        assert moved.padding == tuple(each.padding[0] for each in expected)
+    x = np.random.default_rng(seed).integers(1, 9, (2, 1, *sizes))
+    padded = pad(x, whole.padding)
+    np.testing.assert_array_equal(padded, np.pad(x, ((0, 0), (0, 0), *whole.padding)))
+    columns = np.zeros((2, 1, *whole.kernel_size, *counts), dtype=int)
+    for tap, offsets in zip(whole.taps(sizes, counts), np.ndindex(*whole.kernel_size), strict=True):
+        index: tuple[Any, ...] = (slice(None), slice(None), *offsets)
+        columns[index][tap.windows] = x[tap.pixels]
+    np.testing.assert_array_equal(whole.view(padded, counts), columns)
+
+
+@example((3,), ((-5, 10),))
+@given(st.tuples(FEW, FEW), st.tuples(*[st.tuples(st.integers(-5, 4), st.integers(-5, 4))] * 2))
+def test_negative_padding_crops(size: tuple[int, ...], padding: tuple[tuple[int, int], ...]) -> None:
+    """Also more than there is, on one side of an axis that is padded on the other."""
+    assume(all(count + sum(sides) >= 0 for count, sides in zip(size, padding, strict=True)))
+    x = np.arange(1, 1 + math.prod(size)).reshape(1, 1, *size)
+    padded = pad(x, padding)
+    assert padded.shape[2:] == tuple(count + sum(sides) for count, sides in zip(size, padding, strict=True))
+    for index in np.ndindex(padded.shape[2:]):
+        pixel = tuple(i - before for i, (before, _) in zip(index, padding, strict=True))
+        inside = all(0 <= i < count for i, count in zip(pixel, size, strict=True))
+        assert padded[0, 0][index] == (x[0, 0][pixel] if inside else 0)
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=3), st.sampled_from([1, 4, 9, 1000]))
+def test_blocks_of_planes_fit_and_follow_each_other_in_memory(size: list[int], block_bytes: int) -> None:
+    numbers = np.arange(math.prod(size), dtype=np.int8).reshape(size)
+    cut = [numbers[block] for block in plane_blocks(tuple(size), numbers.nbytes, block_bytes)]
+    assert [int(number) for block in cut for number in block.ravel()] == numbers.ravel().tolist()
+    assert all(block.flags.c_contiguous and block.nbytes in range(1, block_bytes + 1) for block in cut)
+    assert len(cut) <= 1 or all(a.nbytes + b.nbytes > block_bytes or len(size) > 1 for a, b in pairwise(cut))
 
 
 @given(st.integers(0, 100), st.integers(0, 1) | st.integers(0, 40), st.integers(1, 100))

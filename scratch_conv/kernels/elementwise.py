@@ -1,26 +1,25 @@
 """Work on each element by itself, in chunks of flattened arrays that stay in the core's own cache."""
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 
 from scratch_conv.kernels.scratch_memory import scratch
 from scratch_conv.kernels.threads import parallel
-from scratch_conv.kernels.windows import Array, axis_blocks
+from scratch_conv.kernels.windows import Array, plane_blocks
 
 _CHUNK_BYTES = 2**20
 """The size of a chunk, which stays in the core's own cache."""
 
 
 def over_elements(work: Callable[..., object], result: Array, *operands: Array) -> None:
-    """Call `work(result, *operands)` on chunks of the flattened arrays that fit the core's own cache.
+    """Call `work(result, *operands)` on chunks of the flattened arrays that fit into the core's own cache.
 
-    All have one shape. The result is dense, in whatever order of its axes; the chunks of an operand that lies
-    in memory otherwise are copied first.
+    All have one shape. The result is dense, in whatever order of its axes; the chunks of an operand whose
+    order in memory is another one are copied first.
     """
     if any(operand.strides != result.strides for operand in operands):
-        _over_runs(work, [result, *operands])
+        _over_blocks(work, [result, *operands])
         return
     flat = [array.ravel(order="K") for array in (result, *operands)]
     step = _CHUNK_BYTES // result.itemsize
@@ -31,26 +30,20 @@ def over_elements(work: Callable[..., object], result: Array, *operands: Array) 
     parallel(on_chunk, range(0, result.size, step))
 
 
-def _over_runs(work: Callable[..., object], arrays: list[Array]) -> None:
-    """Do what `over_elements` does where some operands don't lie in memory as the first array, the result."""
+def _over_blocks(work: Callable[..., object], arrays: list[Array]) -> None:
+    """Do the work of `over_elements` where operands have other strides than the result, the first array."""
     order = sorted(range(arrays[0].ndim), key=lambda axis: -arrays[0].strides[axis])
-    arrays = [array.transpose(order) for array in arrays]
+    result, *operands = (array.transpose(order) for array in arrays)
 
-    def on_run(run: tuple[slice, ...]) -> None:
-        parts = [array[run] for array in arrays]
-        for number, array in enumerate(arrays):
-            if array.strides != arrays[0].strides:
-                part, parts[number] = parts[number], scratch(f"operand {number}", parts[0].shape, array.dtype)
-                np.copyto(parts[number], part)
-        work(*(part.ravel() for part in parts))
+    def on_chunk(block: tuple[slice, ...]) -> None:
+        chunks = [result[block].ravel()]
+        for number, operand in enumerate(operands):
+            chunk = operand[block]
+            if operand.strides != result.strides:
+                copy = scratch(f"operand {number}", chunk.shape, chunk.dtype)
+                np.copyto(copy, chunk)
+                chunk = copy
+            chunks.append(chunk.ravel())
+        work(*chunks)
 
-    parallel(on_run, _runs(arrays[0].shape, _CHUNK_BYTES // arrays[0].itemsize))
-
-
-def _runs(shape: tuple[int, ...], most: int) -> list[tuple[slice, ...]]:
-    """Cut an array into runs of at most so many elements, which lie next to each other in memory."""
-    inner = math.prod(shape[1:])
-    if inner <= most:
-        return [(part,) for part in axis_blocks(shape[0], inner, most)]
-    rest = _runs(shape[1:], most)
-    return [(slice(i, i + 1), *run) for i in range(shape[0]) for run in rest]
+    parallel(on_chunk, plane_blocks(result.shape, result.nbytes, _CHUNK_BYTES))

@@ -171,7 +171,7 @@ def _blocks(x: Array) -> list[slice]:
     return axis_blocks(x.shape[1], x[:, :1].nbytes, _BLOCK_BYTES)
 
 
-def _parts(x: Array) -> list[tuple[slice, slice]]:
+def _parts(x: Array) -> list[tuple[slice, ...]]:
     """Cut the rows of channels: into parts of the only one that a block has, if that is too large."""
     channel_bytes = x[:, :1].nbytes
     if channel_bytes <= _MOST_BYTES:

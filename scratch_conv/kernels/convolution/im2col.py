@@ -30,7 +30,7 @@ _BLOCK_BYTES = 2**21
 If those of one picture are more, it is lowered in parts.
 """
 
-Part = tuple[slice, slice]
+Part = tuple[slice, ...]
 """Rows and columns of the outputs."""
 
 
@@ -51,7 +51,7 @@ def _mapped(w_rows: Array, x: Array, bias: Array | None, size: Pair, window: Win
     y = np.empty((x.shape[0], groups * outs, *size), dtype=x.dtype)
     batch, cut = _cut(x, y.shape[1], size, window)
 
-    def work(block: tuple[slice, slice, slice]) -> None:
+    def work(block: tuple[slice, ...]) -> None:
         pictures, rows, columns = block
         outputs = y[pictures, :, rows, columns]
         pixels = _columns(x[pictures], size, (rows, columns), window, groups)

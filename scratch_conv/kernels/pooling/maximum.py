@@ -19,7 +19,7 @@ from scratch_conv.kernels.scratch_memory import scratch
 from scratch_conv.kernels.threads import parallel
 from scratch_conv.kernels.windows import Array, Pair, Tap, Window, axis_blocks, plane_blocks
 
-_Block = tuple[slice, slice, slice]
+_Block = tuple[slice, ...]
 """An index into outputs (N·C, OH, OW): planes, and rows and columns of them."""
 
 _BLOCK_BYTES = 2**20
@@ -101,7 +101,7 @@ def max_pool2d_scatter(grad_output: Array, places: Array, input_size: Pair, wind
     grad_input = np.empty((*grad_output.shape[:2], *input_size), dtype=grad_output.dtype)
     grad_planes, place_planes, pixel_planes = _planes(grad_output), _planes(places), _planes(grad_input)
     batch, plane_parts = _cut(pixel_planes, grad_planes)
-    apart, whole = window.positions_are_apart(), len(plane_parts) == 1
+    apart, whole = window.is_non_overlapping(), len(plane_parts) == 1
 
     def work(planes: slice) -> None:
         pixels = pixel_planes[planes].ravel()
@@ -223,7 +223,7 @@ def _size(pictures: Array) -> Pair:
     return pictures.shape[-2], pictures.shape[-1]
 
 
-def _cut(x_planes: Array, y_planes: Array) -> tuple[list[slice], list[tuple[slice, slice]]]:
+def _cut(x_planes: Array, y_planes: Array) -> tuple[list[slice], list[tuple[slice, ...]]]:
     """Cut the batch into planes that fit into a block, and the outputs of a plane if a single one doesn't."""
     plane_bytes = max(x_planes[:1].nbytes, y_planes[:1].nbytes)
     batch = axis_blocks(len(x_planes), plane_bytes, _BLOCK_BYTES)
