@@ -1,4 +1,4 @@
-"""The gradient check passes what is right, finds what is wrong, and says where."""
+"""The gradient check passes correct layers, finds errors, and says where they are."""
 
 from typing import Any
 
@@ -82,7 +82,7 @@ def test_dense_passes() -> None:
 
 
 def residual_network() -> Sequential:
-    """Build a whole residual network with batch normalization."""
+    """Return a residual network with batch normalization."""
     rng = RNG(2)
     return Sequential(
         Conv2D(1, 3, 3, padding=1, rng=rng),
@@ -113,7 +113,7 @@ class Off(Dense):
     wrong = "grad_weight"
 
     def backward(self, dy: Array) -> Array:
-        """Carry back."""
+        """Return dx; store a wrong gradient."""
         dx = super().backward(dy)
         array = dx if self.wrong == "dx" else getattr(self, self.wrong)
         array[(1,) * array.ndim] *= 1.0001
@@ -147,10 +147,10 @@ def test_nan_does_not_pass() -> None:
 
 
 class Transposed(Dense):
-    """Gives the gradient of its weight the wrong way round."""
+    """Returns the gradient of its weight transposed."""
 
     def backward(self, dy: Array) -> Array:
-        """Carry back."""
+        """Return dx; store a wrong gradient."""
         dx = super().backward(dy)
         self.grad_weight = self.grad_weight.T
         return dx
@@ -288,7 +288,7 @@ class Steep(ReLU):
         return np.exp(30 * super().forward(x))
 
     def backward(self, dy: Array) -> Array:
-        """Carry back."""
+        """Return dx; store a wrong gradient."""
         return super().backward(30 * np.exp(30 * self.y) * dy)
 
 

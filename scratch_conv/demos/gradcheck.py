@@ -23,7 +23,7 @@ from scratch_conv.layers import (
     Softmax,
     gradient_check,
 )
-from scratch_conv.layers.checking import BOUND
+from scratch_conv.layers.gradient_checking import BOUND
 
 SHAPE = (2, 4, 6, 5)  # of the input of every layer, and of every network
 

@@ -1,4 +1,4 @@
-"""Whole networks in NumPy: layers with a forward and a backward pass that are called by hand. No torch.
+"""Networks in NumPy: layers whose forward and backward passes are called by hand. No torch.
 
 A training step:
 
@@ -9,21 +9,23 @@ A training step:
     network.backward(loss.backward())
     optimizer.step()
 
-To read: `layer.py` says what every layer is, `dense.py` holds the simplest one with all its derivatives.
+Where to start: `layer.py` defines what a layer is, `linear.py` is the simplest one with all its derivatives.
 """
 
-from scratch_conv.layers.activation import ReLU, Softmax
-from scratch_conv.layers.checking import GradientCheck, gradient_check
-from scratch_conv.layers.convolution import Conv2D
-from scratch_conv.layers.cross_entropy import SoftmaxCrossEntropy
-from scratch_conv.layers.dropout import Dropout
-from scratch_conv.layers.initialization import glorot_normal, glorot_uniform, he_normal, he_uniform
-from scratch_conv.layers.layer import Layer
-from scratch_conv.layers.linear import Dense, Flatten
-from scratch_conv.layers.network import ResidualBlock, Sequential
-from scratch_conv.layers.normalization import BatchNorm2D
-from scratch_conv.layers.optimizers import SGD, Adam
-from scratch_conv.layers.pooling import AvgPool2D, MaxPool2D
+from scratch_conv.layers.activation import *
+from scratch_conv.layers.convolution import *
+from scratch_conv.layers.cross_entropy import *
+from scratch_conv.layers.dropout import *
+from scratch_conv.layers.flatten import *
+from scratch_conv.layers.gradient_checking import *
+from scratch_conv.layers.initialization import *
+from scratch_conv.layers.layer import *
+from scratch_conv.layers.linear import *
+from scratch_conv.layers.network import *
+from scratch_conv.layers.normalization import *
+from scratch_conv.layers.optimizers import *
+from scratch_conv.layers.pooling import *
+from scratch_conv.layers.softmax import *
 
 __all__ = [
     "SGD",

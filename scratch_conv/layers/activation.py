@@ -1,15 +1,15 @@
-"""Activations: functions of every element, or of every vector of classes."""
-
-import math
+"""Activations."""
 
 from scratch_conv import kernels
 from scratch_conv.kernels.windows import Array
-from scratch_conv.layers.expecting import axis_of, expect_gradient, expect_input
+from scratch_conv.layers.expecting import expect_gradient, expect_input
 from scratch_conv.layers.layer import Layer
+
+__all__ = ["ReLU"]
 
 
 class ReLU(Layer):
-    """Lets what is positive pass.
+    """Sets negative elements to zero.
 
         y = max(x, 0),    dx = dy where y > 0, else 0
 
@@ -17,55 +17,17 @@ class ReLU(Layer):
     """
 
     def forward(self, x: Array) -> Array:
-        """Take the positive part."""
+        """Return max(x, 0)."""
         expect_input(self, x)
         self.y = kernels.relu(x)
         self.output_shape = self.y.shape
         return self.y
 
     def backward(self, dy: Array) -> Array:
-        """Let the gradient pass where x did."""
+        """Return dy where x is positive, else 0."""
         expect_gradient(self, dy)
         return kernels.relu_gate(dy, self.y)
 
     def branches(self) -> list[Array]:
-        """Tell where x passed."""
+        """Return where x is positive."""
         return [self.y > 0]
-
-
-class Softmax(Layer):
-    """Turns scores into probabilities, which are positive and sum to one.
-
-        y[k] = exp(x[k]) / Σ_j exp(x[j]),    dx = y · (dy - Σ_j y[j] · dy[j])
-
-    To train a classifier, leave it out: `SoftmaxCrossEntropy` holds a softmax already.
-
-    Shapes: x and y of any one shape.
-
-    Arguments:
-        dim: the axis of the classes.
-
-    Raises:
-        ValueError: on a call, x has no such axis.
-    """
-
-    def __init__(self, dim: int = 1) -> None:
-        self.dim = dim
-
-    def forward(self, x: Array) -> Array:
-        """Compute the probabilities."""
-        expect_input(self, x)
-        self.y = kernels.softmax(self._by_classes(x))
-        self.output_shape = x.shape
-        return self.y.reshape(x.shape)
-
-    def backward(self, dy: Array) -> Array:
-        """Carry dy back to x."""
-        expect_gradient(self, dy)
-        return kernels.softmax_grad(self._by_classes(dy), self.y).reshape(dy.shape)
-
-    def _by_classes(self, x: Array) -> Array:
-        """View x as (A, K, B), with the classes in the middle."""
-        axis = axis_of(self, "dim", x)
-        before, after = x.shape[:axis], x.shape[axis + 1 :]
-        return x.reshape(math.prod(before), x.shape[axis], math.prod(after))

@@ -11,33 +11,35 @@ from scratch_conv.layers.initialization import Initialization, he_normal
 from scratch_conv.layers.layer import Layer, in_one_precision
 from scratch_conv.layers.sliding import Size, output_size, sliding_window
 
+__all__ = ["Conv2D"]
+
 
 class Conv2D(Layer):
-    """Slides filters over images: each output is a weighted sum of the pixels under a filter, and a bias.
+    """Slides filters over images: each output is the weighted sum of the pixels under a filter, plus a bias.
 
         y[n, o, p, q] = Σ_{c, i, j} weight[o, c, i, j] · x[n, c, p·stride + i, q·stride + j] + bias[o]
 
-    How that and its derivatives are computed is in `scratch_conv/kernels/convolution/im2col.py`.
+    `scratch_conv/kernels/convolution/im2col.py` shows how that and its derivatives are computed.
 
     Shapes: x (N, C, H, W), y (N, O, OH, OW), weight (O, C / groups, KH, KW), bias (O,).
 
-    Arguments:
+    Args:
         in_channels: C.
         out_channels: O, the number of filters.
-        kernel_size: the filters' size, one number or (KH, KW).
+        kernel_size: the size of the filters, one number or (KH, KW).
         stride: the step from one position to the next.
-        padding: how many rows and columns of zeros surround the images; or "same", as many as keep their
-            size; or "valid", none.
+        padding: the number of rows and columns of zeros around the images; or "same", as many as keep
+            their size; or "valid", none.
         dilation: the step from one pixel under the filter to the next.
-        groups: into how many groups the channels are parted, each with filters of its own.
+        groups: the number of groups of channels, each with filters of its own.
         bias: whether there is one.
-        init: draws the first weights; the bias begins at zero.
-        rng: where random numbers come from: a generator, or a number to seed one; a fresh one by default.
+        init: draws the initial weights; the initial bias is zero.
+        rng: the generator of random numbers, or its seed; a fresh one by default.
         dtype: of the parameters.
 
     Raises:
-        ValueError: an argument is below its least, or the groups do not divide the channels; on a call, x has
-            another shape than the layer takes.
+        ValueError: an argument is too small, or the groups do not divide the channels; on a call, x has the
+            wrong shape.
     """
 
     parameter_names = ("weight", "bias")
@@ -71,7 +73,7 @@ class Conv2D(Layer):
         self.bias = np.zeros(out_channels, dtype) if bias else None
 
     def forward(self, x: Array) -> Array:
-        """Convolve x (N, C, H, W) into y (N, O, OH, OW)."""
+        """Return y (N, O, OH, OW) for x (N, C, H, W)."""
         expect_input(self, x, "N", self.in_channels, "H", "W")
         output_size(self, self.window, x.shape[2:])
         self.x, weight, bias = in_one_precision(x, self.weight, self.bias)
@@ -80,7 +82,7 @@ class Conv2D(Layer):
         return y
 
     def backward(self, dy: Array) -> Array:
-        """Carry dy (N, O, OH, OW) back to x (N, C, H, W), weight and bias."""
+        """Return the gradient with respect to x; store those of weight and bias."""
         expect_gradient(self, dy)
         dy, weight = in_one_precision(dy, self.weight)
         self.grad_weight = kernels.conv2d_grad_weight(dy, self.x, self.window, self.groups)

@@ -6,15 +6,17 @@ from scratch_conv import kernels
 from scratch_conv.kernels.windows import Array
 from scratch_conv.layers.expecting import expect_array
 
+__all__ = ["SoftmaxCrossEntropy"]
+
 
 class SoftmaxCrossEntropy:
-    """Softmax and cross-entropy as one function of a network's scores: how unlikely it holds what is right.
+    """Softmax and cross-entropy as one function: minus the mean log-probability of the right classes.
 
         loss = -1/N · Σ_n log p[n, label[n]],    p = softmax(scores)
         dscores[n, k] = (p[n, k] - [k = label[n]]) / N
 
-    As one function it is stable: the logarithm of a softmax needs neither a quotient nor a logarithm of zero,
-    and the gradient is a difference of two probabilities.
+    As one function it is numerically stable: the log-softmax needs neither a quotient nor the logarithm of
+    zero, and the gradient is a difference of two probabilities.
 
     Shapes: scores (N, K), labels (N,) of integers 0 to K - 1, the loss ().
     """
@@ -22,10 +24,10 @@ class SoftmaxCrossEntropy:
     log_p: Array | None = None
 
     def forward(self, scores: Array, labels: Array) -> Array:
-        """Compute the mean loss of a batch.
+        """Return the mean loss of a batch.
 
         Raises:
-            TypeError: scores are no array of floats, or labels none of integers.
+            TypeError: scores are not an array of floats, or labels not an array of integers.
             ValueError: there is not one label for each row of scores.
             IndexError: a label is not among the classes.
         """
@@ -41,7 +43,10 @@ class SoftmaxCrossEntropy:
             return -self.log_p[self.right].sum() / scores.dtype.type(len(scores))
 
     def backward(self, dy: float | Array = 1.0) -> Array:
-        """Carry the gradient of the loss, 1 by default, back to the scores (N, K).
+        """Return the gradient with respect to the scores (N, K).
+
+        Args:
+            dy: the gradient with respect to the loss.
 
         Raises:
             RuntimeError: there was no forward pass.
@@ -56,9 +61,9 @@ class SoftmaxCrossEntropy:
 
 
 def _one_hot(labels: Array, classes: int) -> Array:
-    """Mark the right class of each row, (N, K) of bool."""
+    """Return where each row's right class is, (N, K) of bool."""
     outside = (labels < 0) | (labels >= classes)
     if outside.any():
         raise IndexError(f"label {labels[outside][0]} is not among the {classes} classes, 0 to {classes - 1}")
-    marked: Array = labels[:, None] == np.arange(classes)
-    return marked
+    right: Array = labels[:, None] == np.arange(classes)
+    return right

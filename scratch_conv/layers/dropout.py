@@ -7,19 +7,21 @@ from scratch_conv.kernels.windows import Array
 from scratch_conv.layers.expecting import expect_gradient, expect_input
 from scratch_conv.layers.layer import Layer
 
+__all__ = ["Dropout"]
+
 
 class Dropout(Layer):
-    """In training, zeroes each element with probability p and scales up the others, so that the mean is kept.
+    """In training, zeroes each element with probability p and scales the others so that the mean is kept.
 
         y = x · mask / (1 - p),    dx = dy · mask / (1 - p)
 
-    Otherwise y is x (Srivastava et al., Dropout, 2014).
+    In evaluation y is x (Srivastava et al., Dropout, 2014).
 
     Shapes: x and y of any one shape.
 
-    Arguments:
+    Args:
         p: the probability, 0 to 1.
-        rng: where random numbers come from: a generator, or a number to seed one; a fresh one by default.
+        rng: the generator of random numbers, or its seed; a fresh one by default.
 
     Raises:
         ValueError: p is not a probability.
@@ -31,19 +33,19 @@ class Dropout(Layer):
         self.p, self.rng = p, np.random.default_rng(rng)
 
     def forward(self, x: Array) -> Array:
-        """Drop elements of x."""
+        """Return x with elements dropped."""
         expect_input(self, x)
         self.output_shape = x.shape
         self.mask = self.draw_mask(x) if self.training and self.p > 0 else None
         return self._drop(x)
 
     def backward(self, dy: Array) -> Array:
-        """Drop the same elements of dy."""
+        """Return dy with the same elements dropped."""
         expect_gradient(self, dy)
         return self._drop(dy)
 
     def draw_mask(self, x: Array) -> Array:
-        """Draw ones with the probability 1 - p, and zeros, for every element of x."""
+        """Draw a mask for x: ones with probability 1 - p, else zeros."""
         return (self.rng.random(x.shape) >= self.p).astype(x.dtype)
 
     def _drop(self, x: Array) -> Array:

@@ -1,4 +1,4 @@
-"""What layers expect of what they are given; all else is refused in one line, before any work."""
+"""Checks of the layers' arguments, before any work."""
 
 from typing import Any
 
@@ -7,16 +7,18 @@ import numpy as np
 from scratch_conv.kernels.windows import Array
 from scratch_conv.layers.layer import Layer
 
+__all__ = ["axis_of", "expect_array", "expect_counts", "expect_gradient", "expect_input"]
+
 _KINDS = {"floats": "f", "integers": "iu"}
 
 
 def expect_input(layer: Layer, x: Array, *sizes: int | str) -> None:
-    """See that a layer's x is an array of floats, and of the shape that its sizes tell.
+    """Check that a layer's x is an array of floats, of the given sizes.
 
-    Arguments:
-        layer: which is named if it isn't.
+    Args:
+        layer: named in the error.
         x: the input.
-        sizes: of each axis; a letter where any size will do. None at all if any shape will do.
+        sizes: of each axis; a letter where any size is allowed. No sizes if any shape is allowed.
 
     Raises:
         TypeError: x is something else.
@@ -31,7 +33,7 @@ def expect_input(layer: Layer, x: Array, *sizes: int | str) -> None:
 
 
 def expect_gradient(layer: Layer, dy: Array) -> None:
-    """See that a layer has computed a y, and that dy is an array of floats in y's shape.
+    """Check that a layer has computed a y, and that dy is an array of floats of y's shape.
 
     Raises:
         RuntimeError: there was no forward pass.
@@ -46,10 +48,10 @@ def expect_gradient(layer: Layer, dy: Array) -> None:
 
 
 def expect_array(owner: object, name: str, values: Any, of: str = "floats") -> None:
-    """See that what a layer or a loss calls by a name is an array of "floats", or of "integers".
+    """Check that an argument of a layer or a loss is an array of "floats" or of "integers".
 
     Raises:
-        TypeError: says what was given instead.
+        TypeError: it is something else.
     """
     is_array = isinstance(values, np.ndarray)
     if not is_array or values.dtype.kind not in _KINDS[of]:
@@ -58,10 +60,10 @@ def expect_array(owner: object, name: str, values: Any, of: str = "floats") -> N
 
 
 def expect_counts(**counts: int) -> None:
-    """See that arguments are whole numbers, and not negative.
+    """Check that arguments are integers, and not negative.
 
     Raises:
-        ValueError: says which is not.
+        ValueError: one of them is not.
     """
     for name, count in counts.items():
         if not isinstance(count, (int, np.integer)) or count < 0:
@@ -69,7 +71,7 @@ def expect_counts(**counts: int) -> None:
 
 
 def axis_of(layer: Layer, name: str, x: Array) -> int:
-    """Give the axis of x that an argument of a layer names, counted from the front.
+    """Return the axis of x that an argument of a layer names, counted from the front.
 
     Raises:
         ValueError: x has no such axis.

@@ -1,9 +1,9 @@
-"""First values of weights, drawn so that signals neither fade nor explode from layer to layer.
+"""Initial values of weights, drawn so that signals neither vanish nor explode from layer to layer.
 
 A weight (O, I, ...) has fan_in = I · ... inputs to each output, and fan_out = O · ... outputs of each input.
 
-    He:      variance 2 / fan_in              where a ReLU follows, which silences half of the units
-    Glorot:  variance 2 / (fan_in + fan_out)  where the unit is about linear; also called Xavier
+    He:      variance 2 / fan_in              before a ReLU, which zeroes half of the units
+    Glorot:  variance 2 / (fan_in + fan_out)  before a nearly linear unit; also called Xavier
 
 Sources: He et al., Delving deep into rectifiers, 2015, section 2.2; Glorot and Bengio, Understanding the
 difficulty of training deep feedforward neural networks, 2010, section 4.2.
@@ -16,6 +16,8 @@ import numpy as np
 
 from scratch_conv.kernels.windows import Array
 
+__all__ = ["Initialization", "glorot_normal", "glorot_uniform", "he_normal", "he_uniform"]
+
 Initialization = Callable[[tuple[int, ...], np.random.Generator], Array]
 """Draws a weight of the given shape, in float64."""
 
@@ -26,9 +28,9 @@ def he_normal(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
 
 
 def he_uniform(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    """Draw from a uniform distribution of variance 2 / fan_in, which reaches ±√(6 / fan_in)."""
-    reach = math.sqrt(6 / fans(shape)[0])
-    return rng.uniform(-reach, reach, shape)
+    """Draw from a uniform distribution of variance 2 / fan_in, between ±√(6 / fan_in)."""
+    limit = math.sqrt(6 / fans(shape)[0])
+    return rng.uniform(-limit, limit, shape)
 
 
 def glorot_normal(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
@@ -38,11 +40,11 @@ def glorot_normal(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
 
 def glorot_uniform(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     """Draw from a uniform distribution of variance 2 / (fan_in + fan_out)."""
-    reach = math.sqrt(6 / sum(fans(shape)))
-    return rng.uniform(-reach, reach, shape)
+    limit = math.sqrt(6 / sum(fans(shape)))
+    return rng.uniform(-limit, limit, shape)
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Give fan_in and fan_out of a weight (O, I, ...), at least one."""
+    """Return fan_in and fan_out of a weight (O, I, ...), each at least one."""
     outputs, inputs, *taps = shape
     return max(1, inputs * math.prod(taps)), max(1, outputs * math.prod(taps))

@@ -1,4 +1,4 @@
-"""What every layer is: a forward pass, a backward pass, and named parameters with their gradients."""
+"""The base of all layers: a forward pass, a backward pass, and named parameters with their gradients."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ import numpy as np
 
 from scratch_conv.kernels.windows import Array
 
+__all__ = ["Layer"]
+
 _L = TypeVar("_L", bound="Layer")
 
 
 class Layer(ABC):
     """One step of a network.
 
-    `forward` computes y from x and remembers what the backward pass needs. That may be x or y itself: write
-    into neither before it. `backward` is given dy, the gradient of the loss by y; it leaves the gradient of
-    each parameter in an attribute (that of `weight` in `grad_weight`) and returns dx, the gradient of the
-    loss by x.
+    `forward` computes y from x and keeps what the backward pass needs. That may be x or y itself: do not
+    overwrite them before it. `backward` takes dy, the gradient of the loss with respect to y; it stores the
+    gradient of each parameter in an attribute (that of `weight` in `grad_weight`) and returns dx, the
+    gradient of the loss with respect to x.
 
-    Both begin with a line that refuses what they would take for something else (`expecting.py`): x or dy that
-    is no NumPy array of floats, by a TypeError; dy of another shape than y, by a ValueError; a backward pass
-    before any forward pass, by a RuntimeError.
+    Both first check their argument (`expecting.py`): a TypeError if x or dy is not a NumPy array of floats, a
+    ValueError if dy does not have y's shape, a RuntimeError for a backward pass before any forward pass.
 
     Attributes:
-        training: whether the layer trains; dropout and batch normalization do something else if not.
-        output_shape: that of the last y, which dy must have; None before, and in layers made of layers.
-        parameter_names: the attributes that are learned; one that a layer goes without is None.
-        statistic_names: the attributes that are no parameters, but belong to what a trained network knows.
+        training: whether the layer is in training mode; dropout and batch normalization behave differently.
+        output_shape: the shape of the last y, which dy must have; None before, and in layers made of layers.
+        parameter_names: the attributes that are learned; None where a layer does without one.
+        statistic_names: the attributes that are part of a trained network's state, but not learned.
     """
 
     training: bool = True
@@ -43,7 +44,7 @@ class Layer(ABC):
 
     @abstractmethod
     def backward(self, dy: Array) -> Array:
-        """Carry the gradient of y back: keep the parameters' gradients, and return that of x."""
+        """Return the gradient with respect to x, and store those of the parameters."""
 
     @property
     def children(self) -> dict[str, Layer]:
@@ -52,15 +53,15 @@ class Layer(ABC):
 
     @property
     def parameters(self) -> dict[str, Array]:
-        """What is learned, by name: "weight", or "3.weight" for the weight of the child called 3."""
+        """The learned arrays, by name: "weight", or "3.weight" for the weight of the child called 3."""
         return self._own(self.parameter_names) | self._of_children("parameters")
 
     @property
     def gradients(self) -> dict[str, Array]:
-        """The gradient of each parameter, by the parameter's name, as the last backward pass left it.
+        """The gradient of each parameter from the last backward pass, by the parameter's name.
 
         Raises:
-            RuntimeError: there was none.
+            RuntimeError: there was no backward pass.
         """
         names = self._own(self.parameter_names)
         if not all(hasattr(self, f"grad_{name}") for name in names):
@@ -69,7 +70,7 @@ class Layer(ABC):
 
     @property
     def state(self) -> dict[str, Array]:
-        """All that makes a trained network what it is, by name: its parameters and its statistics."""
+        """The state of a trained network, by name: its parameters and its statistics."""
         return self._own((*self.parameter_names, *self.statistic_names)) | self._of_children("state")
 
     def _own(self, names: tuple[str, ...]) -> dict[str, Array]:
@@ -83,22 +84,22 @@ class Layer(ABC):
         }
 
     def branches(self) -> list[Array]:
-        """Tell which side of its kinks, where there is no derivative, the last forward pass took."""
+        """Return which side of its kinks, where there is no derivative, the last forward pass was on."""
         return [branch for layer in self.children.values() for branch in layer.branches()]
 
     def train(self: _L, training: bool = True) -> _L:
-        """Let the layer, and all inside it, train; return it."""
+        """Set the layer, and all inside it, to training mode; return it."""
         self.training = training
         for layer in self.children.values():
             layer.train(training)
         return self
 
     def eval(self: _L) -> _L:
-        """Let the layer, and all inside it, compute without training; return it."""
+        """Set the layer, and all inside it, to evaluation mode; return it."""
         return self.train(False)
 
     def astype(self: _L, dtype: Any) -> _L:
-        """Convert parameters and statistics, but for counts, to another precision; return the layer."""
+        """Convert parameters and statistics, except counts, to another precision; return the layer."""
         for name, array in self._own((*self.parameter_names, *self.statistic_names)).items():
             if array.dtype.kind == "f":
                 setattr(self, name, array.astype(dtype))
@@ -108,9 +109,9 @@ class Layer(ABC):
 
     @classmethod
     def arguments_of(cls, owner: Any) -> dict[str, Any]:
-        """Give the constructor's arguments, by name, as the attributes of a layer like this one tell them.
+        """Return the constructor's arguments, by name, from the attributes of a similar layer.
 
-        Those apart that only say how to begin (init, rng, dtype).
+        Without those for the initial values (init, rng, dtype).
         """
         taken = inspect.signature(cls).parameters.values()
         names = [each.name for each in taken if each.kind is each.POSITIONAL_OR_KEYWORD]
@@ -118,16 +119,16 @@ class Layer(ABC):
         return {name: value is not None if name == "bias" else value for name, value in values.items()}
 
     def arguments(self) -> dict[str, Any]:
-        """Give the constructor's arguments, by name."""
+        """Return the constructor's arguments, by name."""
         return self.arguments_of(self)
 
     def __repr__(self) -> str:
         defaults = inspect.signature(type(self)).parameters
-        words = [f"{n}={v!r}" for n, v in self.arguments().items() if v != defaults[n].default]
-        return f"{type(self).__name__}({', '.join(words)})"
+        arguments = [f"{n}={v!r}" for n, v in self.arguments().items() if v != defaults[n].default]
+        return f"{type(self).__name__}({', '.join(arguments)})"
 
 
 def in_one_precision(*arrays: Array | None) -> list[Any]:
-    """Give arrays the dtype that NumPy gives their sum: float64 beside float32 makes both float64."""
+    """Return arrays in the dtype of their sum: float64 and float32 both become float64."""
     dtype = np.result_type(*(array for array in arrays if array is not None))
     return [None if array is None else np.asarray(array, dtype) for array in arrays]

@@ -1,4 +1,4 @@
-"""Layers made of layers: one after another, and one after another with a way around them."""
+"""Layers made of layers: a sequence, and a residual block."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ from scratch_conv.layers.normalization import BatchNorm2D
 from scratch_conv.layers.saving import read_arrays, write_arrays
 from scratch_conv.layers.summarizing import summary_table
 
+__all__ = ["ResidualBlock", "Sequential"]
+
 
 class Sequential(Layer):
-    """Layers, each of which takes what the one before it gives. The gradient goes the same way back.
+    """Layers in sequence: each one's output is the next one's input.
 
-    Arguments:
-        layers: in their order, none of them twice. Their names are "0", "1", "2", ...
+    Args:
+        layers: in order, each only once. Their names are "0", "1", "2", ...
 
     Raises:
-        TypeError: one of them is no layer.
-        ValueError: one of them stands in two places.
+        TypeError: one of them is not a layer.
+        ValueError: one of them occurs twice.
     """
 
     def __init__(self, *layers: Layer) -> None:
@@ -34,32 +36,30 @@ class Sequential(Layer):
             if not isinstance(layer, Layer):
                 raise TypeError(f"expected layers, each an argument of its own; got {type(layer).__name__}")
         inside = [each for layer in layers for each in _within(layer)]
-        for place, each in enumerate(inside):
-            if each in inside[:place]:
-                raise ValueError(
-                    f"{each!r} stands in two places, but remembers one forward pass; take a layer for each"
-                )
+        for number, each in enumerate(inside):
+            if each in inside[:number]:
+                raise ValueError(f"{each!r} occurs twice, but keeps the data of one forward pass only")
         self.layers = list(layers)
 
     def forward(self, x: Array) -> Array:
-        """Go through all layers."""
+        """Return the output of the last layer."""
         for layer in self.layers:
             x = layer.forward(x)
         return x
 
     def backward(self, dy: Array) -> Array:
-        """Go back through all layers."""
+        """Return the gradient with respect to x, through all layers in reverse."""
         for layer in reversed(self.layers):
             dy = layer.backward(dy)
         return dy
 
     @property
     def children(self) -> dict[str, Layer]:
-        """The layers, by their places."""
-        return {str(place): layer for place, layer in enumerate(self.layers)}
+        """The layers, by their indices."""
+        return {str(index): layer for index, layer in enumerate(self.layers)}
 
-    def __getitem__(self, place: int) -> Layer:
-        return self.layers[place]
+    def __getitem__(self, index: int) -> Layer:
+        return self.layers[index]
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -73,20 +73,20 @@ class Sequential(Layer):
     def summary(self, input_shape: tuple[int, ...]) -> None:
         """Print a table of the layers for inputs of a shape (C, H, W) or (I,), without the batch.
 
-        It shows each layer's output shape, its number of parameters, and how many a dense layer would need in
-        the place of a convolution.
+        It shows each layer's output shape, its number of parameters, and how many a dense layer would need
+        instead of a convolution.
         """
         print(summary_table(self, input_shape))
 
     def save(self, path: str | Path) -> None:
-        """Write all parameters and statistics into one file, as .npz, in full or not at all."""
+        """Write all parameters and statistics to an .npz file, completely or not at all."""
         write_arrays(path, self.state)
 
     def load(self, path: str | Path) -> None:
         """Read what `save` wrote, for a network of the same layers.
 
         Raises:
-            ValueError: the file is damaged, or not of such a network; the network is left as it was.
+            ValueError: the file is damaged, or of another network; the network is not changed.
             OSError: the file cannot be opened.
         """
         state = self.state
@@ -95,26 +95,26 @@ class Sequential(Layer):
 
 
 def _within(layer: Layer) -> list[Layer]:
-    """List a layer and all layers inside it."""
+    """Return a layer and all layers inside it."""
     return [layer, *(each for child in layer.children.values() for each in _within(child))]
 
 
 class ResidualBlock(Layer):
-    """Two convolutions that learn what to add to their input (He et al., Deep residual learning, 2016).
+    """Two convolutions whose output is added to their input (He et al., Deep residual learning, 2016).
 
         y = ReLU(F(x) + x),    F = Conv2D, BatchNorm2D, ReLU, Conv2D, BatchNorm2D
 
-    A sum hands its gradient to both of its terms, so the gradient of x is that of F plus, along the shortcut,
-    the one that came in. Where F changes the shape, the shortcut is a convolution of 1x1 with a BatchNorm2D.
+    The gradient of a sum is the gradient of both its terms, so dx is that through F plus that along the
+    shortcut. Where F changes the shape, the shortcut is a convolution of 1x1 with a BatchNorm2D.
 
     Shapes: x (N, C, H, W), y (N, O, H / stride, W / stride), rounded up.
 
-    Arguments:
+    Args:
         in_channels: C.
         out_channels: O.
-        stride: the first convolution's step.
-        init: draws the first weights.
-        rng: where random numbers come from: a generator, or a number to seed one; a fresh one by default.
+        stride: the step of the first convolution.
+        init: draws the initial weights.
+        rng: the generator of random numbers, or its seed; a fresh one by default.
         dtype: of the parameters.
     """
 
@@ -143,14 +143,14 @@ class ResidualBlock(Layer):
             self.downsample = Sequential(shortcut, BatchNorm2D(out_channels, dtype=dtype))
 
     def forward(self, x: Array) -> Array:
-        """Compute ReLU(F(x) + x)."""
+        """Return ReLU(F(x) + x)."""
         inner = self.relu1.forward(self.bn1.forward(self.conv1.forward(x)))
         residual = self.bn2.forward(self.conv2.forward(inner))
         shortcut = x if self.downsample is None else self.downsample.forward(x)
         return self.relu2.forward(residual + shortcut)
 
     def backward(self, dy: Array) -> Array:
-        """Carry dy back along both ways."""
+        """Return the gradient with respect to x, through F and along the shortcut."""
         dsum = self.relu2.backward(dy)
         dinner = self.conv2.backward(self.bn2.backward(dsum))
         dx = self.conv1.backward(self.bn1.backward(self.relu1.backward(dinner)))

@@ -9,27 +9,29 @@ from scratch_conv.kernels.windows import Array
 from scratch_conv.layers.expecting import expect_counts, expect_gradient, expect_input
 from scratch_conv.layers.layer import Layer, in_one_precision
 
+__all__ = ["BatchNorm2D"]
+
 
 class BatchNorm2D(Layer):
-    """Gives every channel mean 0 and variance 1, then a scale and a shift that are learned.
+    """Normalizes every channel to mean 0 and variance 1, then applies a learned scale and shift.
 
         y = weight · (x - μ) / √(σ² + eps) + bias
 
-    In training μ and σ² are those of the batch, and the running statistics move towards them; otherwise the
+    In training μ and σ² are those of the batch, and the running statistics are updated; in evaluation the
     running statistics are used. The derivatives are in `scratch_conv/kernels/normalization.py` (Ioffe
     and Szegedy, Batch normalization, 2015).
 
     Shapes: x and y (N, C, H, W), the parameters and the statistics (C,).
 
-    Arguments:
+    Args:
         num_features: C.
-        eps: what is added to the variance.
-        momentum: the share of the batch in the new running statistics; None for the average of all batches.
+        eps: added to the variance.
+        momentum: the weight of the batch in the new running statistics; None for the average of all batches.
         dtype: of the parameters and the statistics.
 
     Raises:
-        ValueError: the number of features is negative; on a call, x has another shape than the layer takes,
-            or in training only one value a channel.
+        ValueError: the number of features is negative; on a call, x has the wrong shape, or in training only
+            one value a channel.
     """
 
     parameter_names = ("weight", "bias")
@@ -49,34 +51,34 @@ class BatchNorm2D(Layer):
         self.num_batches_tracked = np.zeros((), np.int64)
 
     def forward(self, x: Array) -> Array:
-        """Normalize x (N, C, H, W)."""
+        """Return x (N, C, H, W) normalized."""
         expect_input(self, x, "N", self.num_features, "H", "W")
         given = x, self.weight, self.bias, self.running_mean, self.running_var
         x, weight, bias, running_mean, running_var = in_one_precision(*given)
         batch, channels, height, width = x.shape
         self.x = x.reshape(batch, channels, height * width)
-        self.by_batch = self.training  # of this pass, whatever the mode is when its gradient comes back
+        self.by_batch = self.training  # in this pass, whatever the mode is in the backward pass
         if self.by_batch:
             y, self.mean, self.variance = kernels.batch_norm(self.x, weight, bias, self.eps)
-            self._move_running_statistics(count=batch * height * width)
+            self._update_running_statistics(count=batch * height * width)
         else:
             self.mean, self.variance = running_mean, running_var
             y = kernels.batch_norm_inference(self.x, self.mean, self.variance, weight, bias, self.eps)
         self.output_shape = x.shape
         return y.reshape(x.shape)
 
-    def _move_running_statistics(self, count: int) -> None:
+    def _update_running_statistics(self, count: int) -> None:
         if count < 2:
             raise ValueError(f"{self!r}: in training a channel needs more than one value")
         self.num_batches_tracked += 1
-        share = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+        momentum = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
         unbiased = count / (count - 1)
-        mean = kernels.running_average(self.running_mean, self.mean, share, 1.0)
-        variance = kernels.running_average(self.running_var, self.variance, share, unbiased)
+        mean = kernels.running_average(self.running_mean, self.mean, momentum, 1.0)
+        variance = kernels.running_average(self.running_var, self.variance, momentum, unbiased)
         self.running_mean[...], self.running_var[...] = mean, variance
 
     def backward(self, dy: Array) -> Array:
-        """Carry dy (N, C, H, W) back to x, weight and bias, also through the statistics of the batch."""
+        """Return the gradient with respect to x, also through the statistics; store the others."""
         expect_gradient(self, dy)
         dy, weight = in_one_precision(dy, self.weight)
         pixels = dy.reshape(self.x.shape)

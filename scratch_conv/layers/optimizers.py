@@ -1,9 +1,11 @@
-"""Optimisers: how parameters move along their gradients. Both take the steps that torch's take."""
+"""Optimisers, which take the same steps as torch's."""
 
 import numpy as np
 
 from scratch_conv.kernels.windows import Array
 from scratch_conv.layers.layer import Layer
+
+__all__ = ["SGD", "Adam"]
 
 
 class SGD:
@@ -13,14 +15,14 @@ class SGD:
         v ← momentum · v + g
         w ← w - lr · v
 
-    Arguments:
-        network: whose parameters are moved, each along the gradient that `backward` left.
+    Args:
+        network: the network whose parameters are updated by the gradients of its last backward pass.
         lr: the learning rate.
-        momentum: how much of its last step v keeps; 0 is plain gradient descent.
-        weight_decay: how strongly weights are drawn to zero.
+        momentum: how much of v is kept; 0 is plain gradient descent.
+        weight_decay: how strongly weights are pulled towards zero.
 
     Raises:
-        ValueError: one of these is negative, or no number.
+        ValueError: one of these is negative, or NaN.
 
     Attributes:
         velocities: v, by the parameter's name; zero at first.
@@ -34,7 +36,7 @@ class SGD:
         self.velocities = {name: np.zeros_like(weight) for name, weight in network.parameters.items()}
 
     def step(self) -> None:
-        """Move every parameter once."""
+        """Update every parameter once."""
         gradients = self.network.gradients
         for name, weight in self.network.parameters.items():
             gradient, velocity = gradients[name], self.velocities[name]
@@ -46,34 +48,34 @@ class SGD:
 
     @property
     def state(self) -> dict[str, Array]:
-        """The arrays that a run has to keep if it is to go on later; to be read, or written into."""
+        """The arrays that a checkpoint needs, to be read or overwritten."""
         return {f"velocity.{name}": velocity for name, velocity in self.velocities.items()}
 
 
 class Adam:
-    """Steps whose length does not depend on the gradient's scale.
+    """Adam, whose steps do not depend on the scale of the gradient.
 
         g ← g + weight_decay · w
         m ← β₁ · m + (1 - β₁) · g           the mean of recent gradients
         v ← β₂ · v + (1 - β₂) · g²          the mean of their squares
         w ← w - lr · m̂ / (√v̂ + eps)         m̂ = m / (1 - β₁ᵗ),  v̂ = v / (1 - β₂ᵗ)
 
-    m and v begin at zero; after t steps the divisors make up for it (Kingma and Ba, Adam, 2015, algorithm 1).
+    m and v start at zero; the divisors correct for that (Kingma and Ba, Adam, 2015, algorithm 1).
 
-    Arguments:
-        network: whose parameters are moved, each along the gradient that `backward` left.
+    Args:
+        network: the network whose parameters are updated by the gradients of its last backward pass.
         lr: the learning rate.
         betas: β₁ and β₂.
         eps: keeps the quotient finite.
-        weight_decay: how strongly weights are drawn to zero.
+        weight_decay: how strongly weights are pulled towards zero.
 
     Raises:
-        ValueError: one of these is negative, or no number, or a β is not below 1.
+        ValueError: one of these is negative or NaN, or a β is not below 1.
 
     Attributes:
         means: m, by the parameter's name.
         squares: v, by the parameter's name.
-        steps: t, an array of no axes.
+        steps: t, an array without axes.
     """
 
     def __init__(
@@ -94,7 +96,7 @@ class Adam:
         self.steps = np.zeros((), np.int64)
 
     def step(self) -> None:
-        """Move every parameter once."""
+        """Update every parameter once."""
         gradients = self.network.gradients
         self.steps += 1
         steps, (beta1, beta2) = int(self.steps), self.betas
@@ -111,7 +113,7 @@ class Adam:
 
     @property
     def state(self) -> dict[str, Array]:
-        """The arrays that a run has to keep if it is to go on later; to be read, or written into."""
+        """The arrays that a checkpoint needs, to be read or overwritten."""
         means = {f"mean.{name}": mean for name, mean in self.means.items()}
         squares = {f"square.{name}": square for name, square in self.squares.items()}
         return {"steps": self.steps, **means, **squares}
@@ -119,5 +121,5 @@ class Adam:
 
 def _expect_not_negative(**numbers: float) -> None:
     for name, number in numbers.items():
-        if not number >= 0:  # which a NaN is not
+        if not number >= 0:  # NaN is not either
             raise ValueError(f"{name} must be a number of at least 0; got {number}")

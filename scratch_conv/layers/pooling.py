@@ -6,26 +6,28 @@ from scratch_conv.layers.expecting import expect_gradient, expect_input
 from scratch_conv.layers.layer import Layer
 from scratch_conv.layers.sliding import Size, output_size, pooling_window
 
+__all__ = ["AvgPool2D", "MaxPool2D"]
+
 
 class MaxPool2D(Layer):
-    """Keeps the greatest pixel under each position of a window.
+    """Takes the maximum under each position of a window.
 
         y[n, c, p, q] = max_{i, j} x[n, c, p·stride + i, q·stride + j]
 
-    The gradient goes back to the pixel that won, and to no other.
+    The gradient goes to the pixel with the maximum only.
 
     Shapes: x (N, C, H, W), y (N, C, OH, OW).
 
-    Arguments:
-        kernel_size: the window's size, one number or (KH, KW).
-        stride: the step from one position to the next; by default the window's size.
-        padding: how many rows and columns surround the images, none of which ever wins.
+    Args:
+        kernel_size: the size of the window, one number or (KH, KW).
+        stride: the step from one position to the next; by default the kernel size.
+        padding: the number of rows and columns of minus infinity around the images.
         dilation: the step from one pixel under the window to the next.
-        ceil_mode: whether a last window may hang over the end of the image.
+        ceil_mode: whether the last window may extend beyond the end of the image.
 
     Raises:
-        ValueError: an argument is below its least, or the padding over half the window; on a call, x has
-            another shape than the layer takes.
+        ValueError: an argument is too small, or the padding over half the window; on a call, x has the wrong
+            shape.
     """
 
     def __init__(
@@ -41,22 +43,22 @@ class MaxPool2D(Layer):
         self.window = pooling_window(kernel_size, self.stride, padding, dilation)
 
     def forward(self, x: Array) -> Array:
-        """Pool x (N, C, H, W) into y (N, C, OH, OW), and remember which pixel of each window won."""
+        """Return y (N, C, OH, OW) for x (N, C, H, W), and keep the index of each maximum."""
         expect_input(self, x, "N", "C", "H", "W")
         output_size(self, self.window, x.shape[2:], self.ceil_mode)
         self.input_size = x.shape[2:]
-        y, self.winners = kernels.max_pool2d(x, self.window, self.ceil_mode)
+        y, self.indices = kernels.max_pool2d(x, self.window, self.ceil_mode)
         self.output_shape = y.shape
         return y
 
     def backward(self, dy: Array) -> Array:
-        """Carry dy (N, C, OH, OW) back to x (N, C, H, W)."""
+        """Return the gradient with respect to x."""
         expect_gradient(self, dy)
-        return kernels.max_pool2d_scatter(dy, self.winners, self.input_size, self.window)
+        return kernels.max_pool2d_scatter(dy, self.indices, self.input_size, self.window)
 
     def branches(self) -> list[Array]:
-        """Tell which pixel of each window won."""
-        return [self.winners]
+        """Return the index of each window's maximum."""
+        return [self.indices]
 
 
 class AvgPool2D(Layer):
@@ -64,20 +66,20 @@ class AvgPool2D(Layer):
 
         y[n, c, p, q] = Σ_{i, j} x[n, c, p·stride + i, q·stride + j] / (KH · KW)
 
-    The gradient goes back to all pixels of the window in equal parts.
+    The gradient is divided equally among all pixels of the window.
 
     Shapes: x (N, C, H, W), y (N, C, OH, OW).
 
-    Arguments:
-        kernel_size: the window's size, one number or (KH, KW).
-        stride: the step from one position to the next; by default the window's size.
-        padding: how many rows and columns of zeros surround the images.
-        ceil_mode: whether a last window may hang over the end of the image.
+    Args:
+        kernel_size: the size of the window, one number or (KH, KW).
+        stride: the step from one position to the next; by default the kernel size.
+        padding: the number of rows and columns of zeros around the images.
+        ceil_mode: whether the last window may extend beyond the end of the image.
         count_include_pad: whether the zeros of the padding count as pixels.
 
     Raises:
-        ValueError: an argument is below its least, or the padding over half the window; on a call, x has
-            another shape than the layer takes.
+        ValueError: an argument is too small, or the padding over half the window; on a call, x has the wrong
+            shape.
     """
 
     def __init__(
@@ -93,7 +95,7 @@ class AvgPool2D(Layer):
         self.window = pooling_window(kernel_size, self.stride, padding)
 
     def forward(self, x: Array) -> Array:
-        """Pool x (N, C, H, W) into y (N, C, OH, OW)."""
+        """Return y (N, C, OH, OW) for x (N, C, H, W)."""
         expect_input(self, x, "N", "C", "H", "W")
         self.input_size = x.shape[2:]
         size = output_size(self, self.window, self.input_size, self.ceil_mode)
@@ -101,6 +103,6 @@ class AvgPool2D(Layer):
         return kernels.avg_pool2d(x, size, self.window, self.count_include_pad, None)
 
     def backward(self, dy: Array) -> Array:
-        """Carry dy (N, C, OH, OW) back to x (N, C, H, W)."""
+        """Return the gradient with respect to x."""
         expect_gradient(self, dy)
         return kernels.avg_pool2d_grad_input(dy, self.input_size, self.window, self.count_include_pad, None)

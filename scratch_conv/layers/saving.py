@@ -1,4 +1,4 @@
-"""Named arrays in an .npz file, written in full or not at all, and read without trust."""
+"""Named arrays in an .npz file, written completely or not at all, and checked when read."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -10,21 +10,23 @@ import numpy as np
 
 from scratch_conv.kernels.windows import Array
 
+__all__ = ["read_arrays", "replacing", "write_arrays"]
+
 
 def write_arrays(path: str | Path, arrays: Mapping[str, Array]) -> None:
-    """Write arrays under their names; the file gets exactly the name that is given.
+    """Write arrays under their names, to a file of exactly the given name.
 
     Raises:
-        OSError: it cannot be written; what was there before stays.
+        OSError: it cannot be written; an existing file is kept.
     """
-    with replacing(Path(path)) as file:  # np.savez would add .npz to a mere name
+    with replacing(Path(path)) as file:  # np.savez would add .npz to a name
         np.savez(file, **dict(arrays))  # type: ignore[arg-type]  # keywords of np.savez itself
 
 
 def read_arrays(path: str | Path, expected: Mapping[str, Array]) -> dict[str, Array]:
-    """Read arrays of the same names, shapes and kinds (floats, integers) as those that are expected.
+    """Return arrays of the same names, shapes and kinds (floats, integers) as the expected ones.
 
-    Nothing in the file is executed: pickled objects are refused.
+    Pickled objects are refused, so nothing in the file is executed.
 
     Raises:
         ValueError: the file is damaged, or holds other arrays; the message says which.
@@ -40,7 +42,7 @@ def read_arrays(path: str | Path, expected: Mapping[str, Array]) -> dict[str, Ar
         if name not in arrays or name not in expected:
             has, lacks = ("the network", "the file") if name in expected else ("the file", "the network")
             raise ValueError(f"{path}: of another network: {has} has {name}, {lacks} has not")
-        if not isinstance(arrays[name], np.ndarray):  # np.load hands out the bytes of anything else
+        if not isinstance(arrays[name], np.ndarray):  # np.load returns the bytes of anything else
             raise ValueError(f"{path}: damaged, or not written by save ({name} is not an array)")
         if arrays[name].dtype.kind != expected[name].dtype.kind:
             kinds = f"{arrays[name].dtype} in the file, {expected[name].dtype} in the network"
@@ -53,9 +55,9 @@ def read_arrays(path: str | Path, expected: Mapping[str, Array]) -> dict[str, Ar
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that takes the place of `path` once the block ends without an error.
+    """Open a file that replaces `path` once the block ends without an error.
 
-    A process killed in the block leaves `path` as it was.
+    A process killed in the block leaves `path` unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Beside `path`, since a rename is atomic only within one file system.

@@ -1,4 +1,4 @@
-"""The arguments of a sliding window, as people write them."""
+"""The layers' arguments for a sliding window."""
 
 from typing import Any
 
@@ -8,15 +8,17 @@ from scratch_conv.kernels import Window
 from scratch_conv.kernels.windows import Pair, same_padding
 from scratch_conv.layers.layer import Layer
 
+__all__ = ["Size", "output_size", "pair", "pooling_window", "sliding_window"]
+
 Size = int | tuple[int, int]
 """One number for rows and columns, or one for each."""
 
 
 def sliding_window(kernel_size: Size, stride: Size, padding: Size | str, dilation: Size = 1) -> Window:
-    """Make the window that a layer slides over its images.
+    """Return the window of a layer.
 
     Raises:
-        ValueError: an argument is below its least, or neither a number, nor a pair, nor a known word.
+        ValueError: an argument is too small, or neither a number, nor a pair, nor "same" or "valid".
     """
     taps, steps = pair("kernel_size", kernel_size, least=1), pair("dilation", dilation, least=1)
     strides = pair("stride", stride, least=1)
@@ -31,10 +33,10 @@ def sliding_window(kernel_size: Size, stride: Size, padding: Size | str, dilatio
 
 
 def pooling_window(kernel_size: Size, stride: Size, padding: Size, dilation: Size = 1) -> Window:
-    """Make the window of a pooling layer, with a padding that leaves pixels under it: as torch has it.
+    """Return the window of a pooling layer; as in torch, each position covers some pixels.
 
     Raises:
-        ValueError: an argument is below its least, or the padding wider than half the window.
+        ValueError: an argument is too small, or the padding over half the window.
     """
     window = sliding_window(kernel_size, stride, padding, dilation)
     if any(sides[0] > taps // 2 for taps, sides in zip(window.kernel_size, window.padding, strict=True)):
@@ -43,10 +45,10 @@ def pooling_window(kernel_size: Size, stride: Size, padding: Size, dilation: Siz
 
 
 def pair(name: str, value: Any, least: int) -> Pair:
-    """Give one number as two, and two as they are.
+    """Return one number as a pair, and a pair as it is.
 
     Raises:
-        ValueError: it is neither, or below the least.
+        ValueError: it is neither, or too small.
     """
     both = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(both) != 2 or not all(isinstance(each, (int, np.integer)) and each >= least for each in both):
@@ -55,7 +57,7 @@ def pair(name: str, value: Any, least: int) -> Pair:
 
 
 def output_size(layer: Layer, window: Window, size: Pair, ceil_mode: bool = False) -> Pair:
-    """Count the positions of a window on images of a size.
+    """Return the number of positions of a window on images of a size.
 
     Raises:
         ValueError: there is none.

@@ -10,14 +10,16 @@ import numpy as np
 
 from scratch_conv.layers.layer import Layer
 
+__all__ = ["summary_table"]
+
 _HEADINGS = ("layer", "output shape", "parameters", "as a dense layer")
 
 
 def summary_table(layers: Iterable[Layer], input_shape: tuple[int, ...]) -> str:
-    """Describe layers that follow one another, given the shape of one input, (C, H, W) or (I,).
+    """Return a table of layers in sequence, for the shape of one input, (C, H, W) or (I,).
 
-    The last column counts the parameters of a dense layer from all inputs of a convolution to all its
-    outputs: what sharing a small filter among all positions saves.
+    The last column is the number of parameters of a dense layer from all inputs of a convolution to all its
+    outputs: it shows what sharing a small filter among all positions saves.
     """
     rows, total = [_HEADINGS, ("input", _shape(input_shape), "", "")], 0
     for layer, output_shape in _shapes(layers, input_shape):
@@ -33,7 +35,7 @@ def summary_table(layers: Iterable[Layer], input_shape: tuple[int, ...]) -> str:
 
 
 def _shapes(layers: Iterable[Layer], input_shape: tuple[int, ...]) -> Iterable[tuple[Layer, tuple[int, ...]]]:
-    """Send an image of zeros through the layers, and tell what becomes of its shape."""
+    """Yield the layers with the shape of their output, found by running an image of zeros through them."""
     x = np.zeros((1, *input_shape), np.float32)
     for layer in layers:
         x = deepcopy(layer).eval().forward(x)
@@ -41,7 +43,7 @@ def _shapes(layers: Iterable[Layer], input_shape: tuple[int, ...]) -> Iterable[t
 
 
 def _dense(layer: Layer, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> str:
-    """Count the weights and biases of a dense layer in the place of one that convolves."""
+    """Return the number of weights and biases of a dense layer instead of a convolution."""
     convolves = any(parameter.ndim == 4 for parameter in layer.parameters.values())
     return f"{(math.prod(input_shape) + 1) * math.prod(output_shape):,}" if convolves else ""
 

@@ -1,16 +1,16 @@
-"""Is a backward pass the derivative of its forward pass? Central differences answer.
+"""Check that a backward pass is the derivative of its forward pass, by central differences.
 
     dx[i] ≈ Σ dy · (y(x + h·e_i) - y(x - h·e_i)) / 2h
 
-in float64, for every element of x and of every parameter, and for a dy drawn at random. The relative error of
-an analytic gradient a and a numeric one n is |a - n| / max(|a|, |n|).
+in float64, for every element of x and of every parameter, and for a random dy. The relative error of an
+analytic gradient a and a numeric one n is |a - n| / max(|a|, |n|).
 
-Two things need care. Rounding: where y changes at all it is known to about ε·|y|, so n to about ε·Σ|dy·y| / h
-and no better; the difference is divided by ten million times that at least. Where y stays the same, less than
-its rounding may have been lost (a probability near 1 hides what it gains), and a difference of that passes.
+Two cases need care. Rounding: where y changes, it is known to about ε·|y|, so n only to about ε·Σ|dy·y| / h;
+the difference is divided by at least ten million times that. Where y does not change, a change below its
+rounding may be lost (a probability near 1 hides an increase), and a difference of that size passes.
 
-Kinks: ReLU and max pooling have points without a derivative; where the two ends of a central difference lie
-on different sides of one, as the layers' `branches` tell, the derivative is taken from the side that x is on.
+Kinks: ReLU and max pooling have points without a derivative. Where the two ends of a central difference lie
+on different sides of one, as the layers' `branches` show, the derivative is taken from the side that x is on.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ import numpy as np
 from scratch_conv.kernels.windows import Array
 from scratch_conv.layers.layer import Layer
 
+__all__ = ["GradientCheck", "gradient_check"]
+
 BOUND = 1e-5
-"""A relative error from this on fails."""
+"""A relative error of this or more fails."""
 
 _STEPS = (1e-5, 1e-6, 1e-7)
-"""h, from the most accurate one to what may still fit between two kinks."""
+"""h, from the most accurate to one that may still fit between two kinks."""
 
 _FEWEST = 1e7
-"""A gradient of fewer roundings than this is not known well enough to be judged by its own size."""
+"""A gradient of fewer roundings than this is too inaccurate for a relative error."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,9 @@ class Element:
 
     Attributes:
         name: "x", or the name of a parameter.
-        index: its place in that array.
-        analytic: its gradient as the backward pass has it.
-        numeric: as the difference of two forward passes has it.
+        index: its index in that array.
+        analytic: its gradient from the backward pass.
+        numeric: its gradient from the difference of two forward passes.
         error: the relative error.
     """
 
@@ -52,17 +54,17 @@ class Element:
     error: float
 
     def badness(self) -> float:
-        """Return the error, a NaN as the worst."""
+        """Return the error, or infinity if it is NaN."""
         return float(np.nan_to_num(self.error, nan=np.inf))
 
 
 @dataclass(frozen=True)
 class GradientCheck:
-    """What `gradient_check` found; `str` of it reads well.
+    """The result of `gradient_check`; `str` of it is a summary.
 
     Attributes:
         worst: the worst element of x and of each parameter, by name.
-        skipped: how many elements lie on a kink from both sides, where there is nothing to compare.
+        skipped: the number of elements that lie on a kink on both sides, where nothing can be compared.
     """
 
     worst: dict[str, Element]
@@ -80,37 +82,37 @@ class GradientCheck:
 
     @property
     def passed(self) -> bool:
-        """Whether every relative error is below 1e-5; a NaN is not."""
+        """Whether every relative error is below 1e-5; NaN is not."""
         return all(element.error < BOUND for element in self.worst.values())
 
     def __str__(self) -> str:
         worst = self.element
         verdict = "equal" if self.passed else "DIFFER"
-        place = f"{worst.name}[{', '.join(map(str, worst.index))}]"
+        element = f"{worst.name}[{', '.join(map(str, worst.index))}]"
         skipped = f"; {self.skipped} elements on a kink skipped" if self.skipped else ""
         return (
-            f"gradients {verdict}: worst relative error {worst.error:.1e} at {place}, "
+            f"gradients {verdict}: worst relative error {worst.error:.1e} at {element}, "
             f"backward {worst.analytic:.9g}, numeric {worst.numeric:.9g}{skipped}"
         )
 
 
 def gradient_check(layer: Layer, x: Array, seed: int = 0) -> GradientCheck:
-    """Compare what a layer, or a network, gives as gradients with differences of its outputs.
+    """Compare the gradients of a layer or a network with differences of its outputs.
 
-    The layer itself is left as it is: copies in float64 do the work. It takes two forward passes for every
-    element, so give it few images, and small ones.
+    The layer itself is not changed: copies in float64 are used. The check takes two forward passes for every
+    element, so pass few, small images.
 
-    Arguments:
-        layer: in training or not, as it is; dropout drops the same elements in each pass.
+    Args:
+        layer: in training or evaluation mode; dropout drops the same elements in each pass.
         x: an input, with its batch axis.
-        seed: decides dy.
+        seed: for drawing dy.
 
     Raises:
-        ValueError: a gradient does not have the shape of what it belongs to, or there is nothing to compare.
+        ValueError: a gradient has another shape than its array, or there is nothing to compare.
     """
     layer, x = deepcopy(layer).astype(np.float64), np.array(x, np.float64)
     used = deepcopy(layer)
-    y = used.forward(x.copy()).copy()  # the layer may return its input, or write into what it remembers
+    y = used.forward(x.copy()).copy()  # the layer may return its input, or overwrite what it keeps
     dy = np.random.default_rng(seed).standard_normal(y.shape)
     point = _Point(layer, x, y, dy, used.branches())
     analytic = {"x": used.backward(dy.copy()), **used.gradients}
@@ -133,10 +135,10 @@ def gradient_check(layer: Layer, x: Array, seed: int = 0) -> GradientCheck:
 
 @dataclass(frozen=True)
 class _Point:
-    """Where derivatives are taken: a layer that has computed nothing yet, its input, and what comes of it.
+    """The point where derivatives are taken: a fresh layer, its input and its output.
 
     Attributes:
-        branches: which side of its kinks the layer is on there.
+        branches: the side of its kinks that the layer is on there.
     """
 
     layer: Layer
@@ -146,8 +148,8 @@ class _Point:
     branches: list[Array]
 
     def output(self) -> tuple[Array, bool]:
-        """Compute y, and tell whether the layer was on the same side of all kinks."""
-        used = deepcopy(self.layer)  # as it was: a forward pass moves statistics and draws random numbers
+        """Return y, and whether the layer was on the same side of all kinks."""
+        used = deepcopy(self.layer)  # a copy: a forward pass updates statistics and draws random numbers
         y = used.forward(self.x.copy())
         same = all(map(np.array_equal, used.branches(), self.branches))
         return y, same
@@ -156,7 +158,7 @@ class _Point:
 def _compare(
     point: _Point, name: str, values: Array, index: tuple[int, ...], gradient: Array
 ) -> Element | None:
-    """Compare one element; None where it lies on a kink from both sides."""
+    """Return the comparison of one element; None if it lies on a kink on both sides."""
     for h in _STEPS:
         difference = _difference(point, values, index, h)
         if difference is not None:
@@ -170,9 +172,9 @@ def _compare(
 
 
 def _difference(point: _Point, values: Array, index: tuple[int, ...], h: float) -> Array | None:
-    """Tell by how much y grows with one element, taken times h: what the difference of two outputs says.
+    """Return h times the derivative of y with respect to one element, from the difference of two outputs.
 
-    From both sides or, beside a kink, from the one without it; None where there is none.
+    Central or, beside a kink, one-sided on the side without it; None if both sides have one.
     """
     here = values[index]
 
@@ -188,6 +190,6 @@ def _difference(point: _Point, values: Array, index: tuple[int, ...], h: float) 
         return (after - before) / 2
     for side, y, same in ((1, after, same_after), (-1, before, same_before)):
         farther, same_farther = at(2 * side) if same else (y, False)
-        if same_farther:  # the parabola through three points, of an error in h² as above
+        if same_farther:  # a parabola through three points: an error of order h², as for central ones
             return side * (4 * y - farther - 3 * point.y) / 2
     return None
