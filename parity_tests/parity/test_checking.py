@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scratch_conv.parity import check
-from scratch_conv.parity.catalogue.sound import NumpyConvolution
+from scratch_conv.parity.catalogue.convolution.sound import NumpyConvolution
 
 EXAMPLES = 60
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 import scratch_conv
-from scratch_conv.parity.catalogue import FAULTS
-from scratch_conv.parity.catalogue.sound import SOUND
+from scratch_conv.parity.catalogue import FAULTS, SOUND
 from scratch_conv.parity.drawing.claims import DTYPES, FEATURES
 from scratch_conv.parity.operators import OPERATORS
 

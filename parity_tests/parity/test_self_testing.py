@@ -3,17 +3,36 @@
 One seed each in the quick profile; three for the faults and ten for the right ones in the others.
 """
 
+from collections import Counter
+
 import pytest
 from hypothesis import settings
 
 from scratch_conv.parity import check
-from scratch_conv.parity.catalogue import FAULTS, Fault
-from scratch_conv.parity.catalogue.fault import TEXTBOOK
-from scratch_conv.parity.catalogue.sound import SOUND, Variant
+from scratch_conv.parity.catalogue import FAULTS, SOUND, Fault, Variant
+from scratch_conv.parity.catalogue.collection import TEXTBOOK
 
 UNNAMED = {
     "same-dilation-reversed",  # raises, as three others do on the same calls
     "weight-gradient-never-reset",  # its values depend on the calls before
+}
+# How many faults and sound variants there are of each operator, so that one that gets lost is missed.
+COUNTS = {
+    "adaptive_avg_pool2d": (4, 3),
+    "avg_pool2d": (6, 3),
+    "batch_norm": (10, 4),
+    "conv1d": (4, 3),
+    "conv2d": (44, 7),
+    "conv_transpose2d": (5, 2),
+    "cross_entropy": (11, 3),
+    "dropout": (6, 3),
+    "dropout2d": (3, 2),
+    "flatten": (4, 3),
+    "linear": (3, 3),
+    "log_softmax": (3, 3),
+    "max_pool2d": (19, 3),
+    "relu": (6, 3),
+    "softmax": (5, 3),
 }
 QUICK = settings.get_current_profile_name() == "quick"
 
@@ -32,6 +51,11 @@ def test_every_fault_is_found_and_named(fault: Fault, seed: int) -> None:
 def test_no_right_implementation_is_refused(variant: Variant, seed: int) -> None:
     report = check(variant.candidate, variant.like, examples=500, seed=seed, supports=variant.supports)
     assert report.passed, str(report)
+
+
+def test_no_fault_and_no_sound_variant_is_lost() -> None:
+    faults, variants = (Counter(each.like for each in some) for some in (FAULTS, SOUND))
+    assert {like: (faults[like], variants[like]) for like in variants} == COUNTS
 
 
 def test_the_catalogue_names_each_fault_once_and_its_source() -> None:

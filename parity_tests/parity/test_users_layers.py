@@ -15,7 +15,7 @@ from torch import Tensor
 
 import scratch_conv
 from scratch_conv.parity import assert_parity, check
-from scratch_conv.parity.catalogue.sound import NumpyConvolution
+from scratch_conv.parity.catalogue.convolution.sound import NumpyConvolution
 from scratch_conv.parity.drawing.arrays import Array
 from scratch_conv.parity.drawing.case import Case
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from scratch_conv.parity.catalogue import FAULTS
-from scratch_conv.parity.catalogue.sound import SOUND
+from scratch_conv.parity.catalogue import FAULTS, SOUND
 from scratch_conv.parity.checking import check
 from scratch_conv.parity.reporting.report import Report
 

@@ -1,4 +1,4 @@
-"""Faults in dropout and dropout2d."""
+"""Implementations of dropout and dropout2d."""
 
 from __future__ import annotations
 
@@ -9,21 +9,45 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scratch_conv.parity.catalogue.fault import Collection
+from scratch_conv.parity.catalogue.collection import Collection
 from scratch_conv.parity.catalogue.gradients import Backward, Gradients, with_gradients
 
 DROPOUT = Collection("dropout")
 DROPOUT2D = Collection("dropout2d")
-_GITHUB = "https://github.com/"
+COLLECTIONS = (DROPOUT, DROPOUT2D)
 
 
-@DROPOUT.add("not-scaled", "keeps values as they are instead of dividing them by 1 - p")
+class _Kept(torch.autograd.Function):
+    """x mask / share, and its transpose likewise: dividing first could overflow where nothing is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, mask: Tensor, share: float) -> Tensor:
+        ctx.save_for_backward(mask)
+        ctx.share = share
+        return input * mask / share
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> Any:
+        return _Kept.apply(grad_output, *ctx.saved_tensors, ctx.share), None, None
+
+
+@DROPOUT.sound("by-product")
+def dropout_by_product(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Draw torch's mask and multiply by it, the scale last."""
+    if not training or p == 0:
+        return input
+    mask = torch.empty_like(input.detach()).bernoulli_(1 - p)
+    output = _Kept.apply(input, mask, 1 - p if p < 1 else 1)
+    return input.copy_(output) if inplace else output
+
+
+@DROPOUT.fault("not-scaled", "keeps values as they are instead of dividing them by 1 - p")
 def _not_scaled(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     output = F.dropout(input, p, training, inplace)
     return output * (1 - p) if training and 0 < p < 1 else output
 
 
-@DROPOUT.add("scaled-in-evaluation", "multiplies by 1 - p in evaluation, as the first paper did")
+@DROPOUT.fault("scaled-in-evaluation", "multiplies by 1 - p in evaluation, as the first paper did")
 def _scaled_in_evaluation(
     input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor:
@@ -31,17 +55,17 @@ def _scaled_in_evaluation(
     return output if training or p == 0 else output * (1 - p)
 
 
-@DROPOUT.add("probability-of-keeping", "takes p for the probability of keeping a value")
+@DROPOUT.fault("probability-of-keeping", "takes p for the probability of keeping a value")
 def _probability_of_keeping(input: Tensor, p: float = 0.5, **arguments: Any) -> Tensor:
     return F.dropout(input, 1 - p, **arguments)
 
 
-@DROPOUT.add("always-training", "drops values in evaluation too")
+@DROPOUT.fault("always-training", "drops values in evaluation too")
 def _always_training(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     return F.dropout(input, p, True, inplace)
 
 
-@DROPOUT.add("one-mask-for-the-batch", "drops the same values of each sample")
+@DROPOUT.fault("one-mask-for-the-batch", "drops the same values of each sample")
 def _one_mask_for_the_batch(input: Tensor, p: float = 0.5, training: bool = True, **arguments: Any) -> Tensor:
     output = F.dropout(input, p, training, **arguments)
     if not training or input.ndim < 2 or not input.numel() or not 0 < p < 1:
@@ -50,7 +74,7 @@ def _one_mask_for_the_batch(input: Tensor, p: float = 0.5, training: bool = True
     return input * mask
 
 
-@DROPOUT.add("gradient-unmasked", "the gradient passes where the value was dropped")
+@DROPOUT.fault("gradient-unmasked", "the gradient passes where the value was dropped")
 @partial(with_gradients, F.dropout)
 def _gradient_unmasked(b: Backward) -> Gradients:
     p = b.arguments.get("p", 0.5)
@@ -58,12 +82,12 @@ def _gradient_unmasked(b: Backward) -> Gradients:
     return [b.grad_output / (1 - p) if scaled else b.right[0]]
 
 
-@DROPOUT2D.add("each-pixel-alone", "drops pixels instead of whole channels")
+@DROPOUT2D.fault("each-pixel-alone", "drops pixels instead of whole channels")
 def _each_pixel_alone(input: Tensor, **arguments: Any) -> Tensor:
     return F.dropout(input, **arguments)
 
 
-@DROPOUT2D.add("one-mask-for-the-batch", "drops the same channels of each sample")
+@DROPOUT2D.fault("one-mask-for-the-batch", "drops the same channels of each sample")
 def _one_channel_mask(input: Tensor, p: float = 0.5, training: bool = True, **arguments: Any) -> Tensor:
     output = F.dropout2d(input, p, training, **arguments)
     if not training or input.ndim != 4 or not input.numel() or not 0 < p < 1:
@@ -71,7 +95,7 @@ def _one_channel_mask(input: Tensor, p: float = 0.5, training: bool = True, **ar
     return input * F.dropout2d(torch.ones_like(input[:1, :, :1, :1]), p)
 
 
-@DROPOUT2D.add("not-scaled", "keeps channels as they are instead of dividing them by 1 - p")
+@DROPOUT2D.fault("not-scaled", "keeps channels as they are instead of dividing them by 1 - p")
 def _channels_not_scaled(
     input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor:

@@ -1,4 +1,4 @@
-"""Faults in batch_norm."""
+"""Implementations of batch_norm."""
 
 from __future__ import annotations
 
@@ -9,14 +9,47 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scratch_conv.parity.catalogue.fault import Collection
+from scratch_conv.parity.catalogue.collection import Collection
 from scratch_conv.parity.catalogue.gradients import Backward, Gradients, with_gradients
 
 _batch_norm: Callable[..., Tensor] = F.batch_norm
 
 BATCH_NORMALIZATION = Collection("batch_norm")
-_add = BATCH_NORMALIZATION.add
-_GITHUB = "https://github.com/"
+COLLECTIONS = (BATCH_NORMALIZATION,)
+_fault = BATCH_NORMALIZATION.fault
+
+
+BATCH_NORMALIZATION.sound("torch.nn.BatchNorm2d twice", {"second_derivatives": True})(torch.nn.BatchNorm2d)
+
+
+@BATCH_NORMALIZATION.sound("by-formula", {"second_derivatives": True})
+def batch_norm_by_formula(
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise by the formula, in two passes; autograd differentiates it."""
+    channels, axes = (1, -1, *(1,) * (input.ndim - 2)), (0, *range(2, input.ndim))
+    mean, variance = running_mean, running_var
+    if training:
+        mean = input.mean(axes)
+        variance = (input - mean.view(channels)).square().mean(axes)
+        if running_mean is not None and running_var is not None:
+            count = input.numel() // input.shape[1]
+            with torch.no_grad():
+                running_mean.mul_(1 - momentum).add_(momentum * mean)
+                running_var.mul_(1 - momentum).add_(momentum * variance * count / (count - 1))
+    assert mean is not None
+    assert variance is not None
+    output = (input - mean.view(channels)) / (variance.view(channels) + eps).sqrt()
+    if weight is not None:
+        output = output * weight.view(channels)
+    return output if bias is None else output + bias.view(channels)
 
 
 def _axes(input: Tensor) -> tuple[int, ...]:
@@ -32,10 +65,10 @@ def _affine(normal: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tenso
     return scaled if bias is None else scaled + _per_channel(bias, normal)
 
 
-@_add(
+@_fault(
     "running-variance-biased",
     "puts the biased variance into the running one",
-    _GITHUB + "ml-explore/mlx/pull/3817",
+    "ml-explore/mlx/pull/3817",
 )
 def _running_variance_biased(
     input: Tensor,
@@ -54,10 +87,10 @@ def _running_variance_biased(
     return output
 
 
-@_add(
+@_fault(
     "momentum-reversed",
     "weighs the old running statistics by the momentum",
-    _GITHUB + "Oneflow-Inc/oneflow/pull/6055",
+    "Oneflow-Inc/oneflow/pull/6055",
 )
 def _momentum_reversed(*tensors: Tensor | None, **arguments: Any) -> Tensor:
     momentum = 1 - arguments.get("momentum", 0.1)
@@ -88,24 +121,24 @@ def _variance(input: Tensor, correction: int = 0) -> Tensor:
     return input.var(_axes(input), correction=correction, keepdim=True)
 
 
-_add("eps-outside-the-root", "adds eps to the standard deviation instead of the variance")(
+_fault("eps-outside-the-root", "adds eps to the standard deviation instead of the variance")(
     _recomputed(lambda x, mean, eps: 1 / (_variance(x).sqrt() + eps))
 )
-_add("variance-unbiased", "normalises by the unbiased variance")(
+_fault("variance-unbiased", "normalises by the unbiased variance")(
     _recomputed(lambda x, mean, eps: (_variance(x, 1) + eps).rsqrt())
 )
-_add("variance-in-one-pass", "computes the variance as mean(x²) - mean(x)², which cancels")(
+_fault("variance-in-one-pass", "computes the variance as mean(x²) - mean(x)², which cancels")(
     _recomputed(lambda x, mean, eps: ((x * x).mean(_axes(x), keepdim=True) - mean * mean + eps).rsqrt())
 )
-_add("eps-forgotten", "divides by the bare standard deviation")(
+_fault("eps-forgotten", "divides by the bare standard deviation")(
     _recomputed(lambda x, mean, eps: _variance(x).rsqrt())
 )
 
 
-@_add(
+@_fault(
     "statistics-taken-for-constants",
     "the gradient of the input ignores that mean and variance depend on it",
-    _GITHUB + "facebookresearch/CrypTen/pull/143",
+    "facebookresearch/CrypTen/pull/143",
 )
 def _statistics_taken_for_constants(*tensors: Tensor | None, **arguments: Any) -> Tensor:
     def change(b: Backward) -> Gradients:
@@ -121,7 +154,7 @@ def _statistics_taken_for_constants(*tensors: Tensor | None, **arguments: Any) -
     return output
 
 
-@_add("evaluation-normalises-the-batch", "uses the batch's statistics in evaluation too")
+@_fault("evaluation-normalises-the-batch", "uses the batch's statistics in evaluation too")
 def _evaluation_normalises_the_batch(
     input: Tensor,
     running_mean: Tensor | None = None,
@@ -134,7 +167,7 @@ def _evaluation_normalises_the_batch(
     return _batch_norm(input, None, None, *affine, **{**arguments, "training": True})
 
 
-@_add("evaluation-updates-the-statistics", "moves the running statistics in evaluation too")
+@_fault("evaluation-updates-the-statistics", "moves the running statistics in evaluation too")
 def _evaluation_updates_the_statistics(
     input: Tensor, running_mean: Tensor | None = None, *others: Tensor | None, **arguments: Any
 ) -> Tensor:
@@ -145,7 +178,7 @@ def _evaluation_updates_the_statistics(
     return output
 
 
-@_add("weight-only-with-bias", "leaves the weight out where there is no bias")
+@_fault("weight-only-with-bias", "leaves the weight out where there is no bias")
 def _weight_only_with_bias(
     input: Tensor,
     running_mean: Tensor | None = None,

@@ -1,4 +1,4 @@
-"""Faults in softmax and log_softmax."""
+"""Implementations of softmax and log_softmax."""
 
 from __future__ import annotations
 
@@ -8,28 +8,41 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from scratch_conv.parity.catalogue.fault import Collection
+from scratch_conv.parity.catalogue.collection import FINITE, Collection
 from scratch_conv.parity.catalogue.gradients import Backward, Gradients, with_gradients
 
 SOFTMAX = Collection("softmax")
 LOG_SOFTMAX = Collection("log_softmax")
-_GITHUB = "https://github.com/"
+COLLECTIONS = (SOFTMAX, LOG_SOFTMAX)
 
 
-@SOFTMAX.add("greatest-not-subtracted", "takes the exponential without subtracting the greatest logit")
+@SOFTMAX.sound("by-logarithms", FINITE)
+def softmax_by_logarithms(input: Tensor, dim: int) -> Tensor:
+    """Take the exponential of log_softmax."""
+    return (input - input.logsumexp(dim, keepdim=True)).exp()
+
+
+@LOG_SOFTMAX.sound("shifted", FINITE)
+def log_softmax_shifted(input: Tensor, dim: int) -> Tensor:
+    """Subtract the greatest, then the logarithm of the sum."""
+    shifted = input - input.detach().amax(dim, keepdim=True)
+    return shifted - shifted.exp().sum(dim, keepdim=True).log()
+
+
+@SOFTMAX.fault("greatest-not-subtracted", "takes the exponential without subtracting the greatest logit")
 def _greatest_not_subtracted(input: Tensor, dim: Any) -> Tensor:
     if not isinstance(dim, int):
         return F.softmax(input, dim)
     return input.exp() / input.exp().sum(dim, keepdim=True)
 
 
-@SOFTMAX.add("over-the-last-axis", "normalises over the last axis whatever dim")
+@SOFTMAX.fault("over-the-last-axis", "normalises over the last axis whatever dim")
 def _over_the_last_axis(input: Tensor, dim: Any) -> Tensor:
     F.softmax(input, dim)
     return F.softmax(input, -1)
 
 
-@SOFTMAX.add("greatest-of-the-tensor", "subtracts the greatest of the whole tensor, so that rows underflow")
+@SOFTMAX.fault("greatest-of-the-tensor", "subtracts the greatest of the whole tensor, so that rows underflow")
 def _greatest_of_the_tensor(input: Tensor, dim: Any) -> Tensor:
     if not isinstance(dim, int) or not input.numel():
         return F.softmax(input, dim)
@@ -37,33 +50,33 @@ def _greatest_of_the_tensor(input: Tensor, dim: Any) -> Tensor:
     return exponentials / exponentials.sum(dim, keepdim=True)
 
 
-@SOFTMAX.add("gradient-diagonal-only", "the gradient is p (1 - p) g, as if each output had one input")
+@SOFTMAX.fault("gradient-diagonal-only", "the gradient is p (1 - p) g, as if each output had one input")
 @partial(with_gradients, F.softmax)
 def _gradient_diagonal_only(b: Backward) -> Gradients:
     p = F.softmax(b.tensors[0], b.arguments["dim"])
     return [p * (1 - p) * b.grad_output]
 
 
-@SOFTMAX.add("gradient-over-the-last-axis", "the gradient sums over the last axis whatever dim")
+@SOFTMAX.fault("gradient-over-the-last-axis", "the gradient sums over the last axis whatever dim")
 @partial(with_gradients, F.softmax)
 def _gradient_over_the_last_axis(b: Backward) -> Gradients:
     p = F.softmax(b.tensors[0], b.arguments["dim"])
     return [p * (b.grad_output - (p * b.grad_output).sum(-1, keepdim=True))]
 
 
-@LOG_SOFTMAX.add("logarithm-of-the-softmax", "takes the logarithm of a softmax that underflows to zero")
+@LOG_SOFTMAX.fault("logarithm-of-the-softmax", "takes the logarithm of a softmax that underflows to zero")
 def _logarithm_of_the_softmax(input: Tensor, dim: Any) -> Tensor:
     return F.softmax(input, dim).log()
 
 
-@LOG_SOFTMAX.add("gradient-of-the-softmax", "the gradient of the input is that of softmax")
+@LOG_SOFTMAX.fault("gradient-of-the-softmax", "the gradient of the input is that of softmax")
 @partial(with_gradients, F.log_softmax)
 def _gradient_of_the_softmax(b: Backward) -> Gradients:
     p = F.softmax(b.tensors[0], b.arguments["dim"])
     return [p * (b.grad_output - (p * b.grad_output).sum(b.arguments["dim"], keepdim=True))]
 
 
-@LOG_SOFTMAX.add("gradient-for-one-hot-only", "takes the sum of the incoming gradient to be 1: g - p")
+@LOG_SOFTMAX.fault("gradient-for-one-hot-only", "takes the sum of the incoming gradient to be 1: g - p")
 @partial(with_gradients, F.log_softmax)
 def _gradient_for_one_hot_only(b: Backward) -> Gradients:
     return [b.grad_output - F.softmax(b.tensors[0], b.arguments["dim"])]

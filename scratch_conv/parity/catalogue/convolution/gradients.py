@@ -11,15 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from scratch_conv.parity.catalogue.collection import Collection
 from scratch_conv.parity.catalogue.convolution.convolving import altered, convolve, spell_out
-from scratch_conv.parity.catalogue.fault import Collection
 from scratch_conv.parity.catalogue.gradients import Backward, Gradients, differentiated_as, with_gradients
 
 _conv2d: Callable[..., Tensor] = F.conv2d
 
 CONVOLUTION_GRADIENTS = Collection("conv2d")
-_add = CONVOLUTION_GRADIENTS.add
-_GITHUB = "https://github.com/"
+COLLECTIONS = (CONVOLUTION_GRADIENTS,)
+_fault = CONVOLUTION_GRADIENTS.fault
 _backward = partial(with_gradients, _conv2d)
 
 
@@ -30,7 +30,7 @@ def _columns(weight: Tensor, grad_output: Tensor, groups: int) -> Tensor:
     return torch.einsum("gochw,...goyx->...gchwyx", taps, windows).flatten(-6, -5)
 
 
-@_add("col2im-overwrites", "the gradient of the input is set with = where windows overlap, instead of +=")
+@_fault("col2im-overwrites", "the gradient of the input is set with = where windows overlap, instead of +=")
 @_backward
 def _col2im_overwrites(b: Backward) -> Gradients:
     input, weight = b.tensors[:2]
@@ -54,17 +54,17 @@ def _undilated(input: Tensor, weight: Tensor, bias: Tensor | None = None, **argu
     return convolve(input, weight, bias, replace(g, dilation=(1, 1)))[..., :height, :width]
 
 
-_add(
+_fault(
     "dilation-ignored-in-backward",
     "the backward pass unfolds the input without the dilation",
-    _GITHUB + "meta-pytorch/opacus/issues/137",
+    "meta-pytorch/opacus/issues/137",
 )(differentiated_as(_conv2d, _undilated))
 
 
-@_add(
+@_fault(
     "stride-of-one-axis-in-backward",
     "the backward pass uses the vertical stride on both axes",
-    _GITHUB + "apache/mxnet/pull/4704",
+    "apache/mxnet/pull/4704",
 )
 def _stride_of_one_axis(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any
@@ -80,10 +80,10 @@ def _stride_of_one_axis(
     return result
 
 
-@_add(
+@_fault(
     "large-padding-refused-in-backward",
     "the gradient of the input is refused where the padding exceeds the kernel",
-    _GITHUB + "ml-explore/mlx/issues/833",
+    "ml-explore/mlx/issues/833",
 )
 @_backward
 def _large_padding_refused(b: Backward) -> Gradients:
@@ -97,10 +97,10 @@ def _large_padding_refused(b: Backward) -> Gradients:
     return b.right
 
 
-@_add(
+@_fault(
     "input-gradient-remainder-first",
     "where the stride does not divide, the rows without a window come first in the input's gradient",
-    _GITHUB + "PKUFlyingPig/CMU10-714/issues/6",
+    "PKUFlyingPig/CMU10-714/issues/6",
 )
 @_backward
 def _remainder_first(b: Backward) -> Gradients:
@@ -111,10 +111,10 @@ def _remainder_first(b: Backward) -> Gradients:
     return [b.right[0].roll(rest, -2), *b.right[1:]]
 
 
-@_add(
+@_fault(
     "input-gradient-width-from-height",
     "the input's gradient is shifted sideways by the difference of the output's height and width",
-    _GITHUB + "renmengye/np-conv2d/pull/2",
+    "renmengye/np-conv2d/pull/2",
 )
 @_backward
 def _width_from_height(b: Backward) -> Gradients:
@@ -126,7 +126,7 @@ def _flipped(input: Tensor, weight: Tensor, bias: Tensor | None = None, **argume
     return _conv2d(input, weight.flip(-2, -1), bias, **arguments)
 
 
-@_add("input-gradient-kernel-unrotated", "the input's gradient is convolved with the kernel unrotated")
+@_fault("input-gradient-kernel-unrotated", "the input's gradient is convolved with the kernel unrotated")
 @_backward
 def _unrotated(b: Backward) -> Gradients:
     input, weight = b.tensors[:2]
@@ -142,10 +142,10 @@ def _batch(b: Backward) -> int:
     return max(1, int(input.shape[0])) if input.ndim == 4 else 1
 
 
-@_add(
+@_fault(
     "weight-gradient-averaged",
     "the gradient of the weight is divided by the batch's size",
-    _GITHUB + "danijar/layered/issues/1",
+    "danijar/layered/issues/1",
 )
 @_backward
 def _weight_averaged(b: Backward) -> Gradients:
@@ -156,10 +156,10 @@ def _bias_changed(b: Backward, bias: Tensor) -> Gradients:
     return [*b.right[:2], bias] if len(b.right) == 3 else b.right
 
 
-@_add(
+@_fault(
     "bias-gradient-averaged",
     "the gradient of the bias is a mean over the batch instead of a sum",
-    _GITHUB + "kvfrans/notes/issues/5",
+    "kvfrans/notes/issues/5",
 )
 @_backward
 def _bias_averaged(b: Backward) -> Gradients:
@@ -167,20 +167,20 @@ def _bias_averaged(b: Backward) -> Gradients:
     return _bias_changed(b, b.grad_output.sum((-1, -2)).reshape(-1, channels).sum(0) / _batch(b))
 
 
-@_add(
+@_fault(
     "bias-gradient-summed-over-all",
     "every bias gets the sum of all biases' gradients",
-    _GITHUB + "rasbt/stat453-deep-learning-ss21/issues/5",
+    "rasbt/stat453-deep-learning-ss21/issues/5",
 )
 @_backward
 def _bias_summed(b: Backward) -> Gradients:
     return _bias_changed(b, b.grad_output.sum().expand(b.grad_output.shape[-3]))
 
 
-@_add(
+@_fault(
     "bias-gradient-of-first-sample",
     "the gradient of the bias holds the first sample only",
-    _GITHUB + "mlpack/mlpack/pull/3679",
+    "mlpack/mlpack/pull/3679",
 )
 @_backward
 def _bias_of_first(b: Backward) -> Gradients:
@@ -188,7 +188,7 @@ def _bias_of_first(b: Backward) -> Gradients:
     return _bias_changed(b, first.sum((0, 2, 3)))
 
 
-@_add("weight-gradient-groups-reversed", "the groups' gradients of the weight are stacked in reverse")
+@_fault("weight-gradient-groups-reversed", "the groups' gradients of the weight are stacked in reverse")
 @_backward
 def _groups_reversed(b: Backward) -> Gradients:
     groups = b.arguments.get("groups", 1)
@@ -210,6 +210,6 @@ class _Accumulating:
         return [b.right[0], self.totals[shape], *b.right[2:]]
 
 
-_add("weight-gradient-never-reset", "the gradient of the weight is added to that of the call before")(
+_fault("weight-gradient-never-reset", "the gradient of the weight is added to that of the call before")(
     _backward(_Accumulating())
 )

@@ -9,20 +9,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scratch_conv.parity.catalogue.fault import Collection
+from scratch_conv.parity.catalogue.collection import Collection
 from scratch_conv.parity.drawing.strategies import as_pair
 
 _conv_transpose2d: Callable[..., Tensor] = F.conv_transpose2d
 
 TRANSPOSED_CONVOLUTION = Collection("conv_transpose2d")
-_add = TRANSPOSED_CONVOLUTION.add
-_GITHUB = "https://github.com/"
+COLLECTIONS = (TRANSPOSED_CONVOLUTION,)
+_fault = TRANSPOSED_CONVOLUTION.fault
 
 
-@_add(
+@_fault(
     "padding-on-the-input",
     "pads the input instead of cropping the output",
-    _GITHUB + "Samsung/TICO/issues/420",
+    "Samsung/TICO/issues/420",
 )
 def _padding_on_the_input(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any
@@ -34,10 +34,10 @@ def _padding_on_the_input(
     return wide[..., : output.shape[-2], : output.shape[-1]]
 
 
-@_add(
+@_fault(
     "output-padding-of-zeros",
     "appends zeros instead of computing the further rows",
-    _GITHUB + "Tencent/ncnn/pull/1122",
+    "Tencent/ncnn/pull/1122",
 )
 def _output_padding_of_zeros(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any
@@ -48,7 +48,7 @@ def _output_padding_of_zeros(
     return F.pad(output[..., :height, :width], (0, horizontal, 0, vertical))
 
 
-@_add("output-padding-first", "adds the further rows at the top")
+@_fault("output-padding-first", "adds the further rows at the top")
 def _output_padding_first(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any
 ) -> Tensor:
@@ -57,15 +57,15 @@ def _output_padding_first(
     return output.roll((vertical, horizontal), (-2, -1))
 
 
-@_add("kernel-rotated", "rotates the kernel by 180 degrees")
+@_fault("kernel-rotated", "rotates the kernel by 180 degrees")
 def _kernel_rotated(input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any) -> Tensor:
     return _conv_transpose2d(input, weight.flip(-2, -1), bias, **arguments)
 
 
-@_add(
+@_fault(
     "groups-interleaved",
     "writes the groups' output channels in turn",
-    _GITHUB + "uxlfoundation/oneDNN/issues/352",
+    "uxlfoundation/oneDNN/issues/352",
 )
 def _groups_interleaved(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any

@@ -10,62 +10,64 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from scratch_conv.parity.catalogue.collection import Collection
 from scratch_conv.parity.catalogue.convolution.convolving import Geometry, altered, convolve, spell_out
-from scratch_conv.parity.catalogue.fault import Collection
 
 _conv2d: Callable[..., Tensor] = F.conv2d
 
 CONVOLUTION = Collection("conv2d")
-_add = CONVOLUTION.add
-_GITHUB = "https://github.com/"
+COLLECTIONS = (CONVOLUTION,)
+_fault = CONVOLUTION.fault
 
 
-@_add(
+@_fault(
     "kernel-flipped",
     "convolves in the mathematician's sense: the kernel is rotated by 180 degrees",
-    _GITHUB + "astrorama/SourceXtractorPlusPlus/pull/72",
+    "astrorama/SourceXtractorPlusPlus/pull/72",
 )
 def _kernel_flipped(input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any) -> Tensor:
     return _conv2d(input, weight.flip(-2, -1), bias, **arguments)
 
 
-@_add("kernel-transposed", "reads the kernel column by column", _GITHUB + "mlpack/mlpack/pull/3376")
+@_fault("kernel-transposed", "reads the kernel column by column", "mlpack/mlpack/pull/3376")
 def _kernel_transposed(input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any) -> Tensor:
     swapped = weight.transpose(-2, -1).reshape(weight.shape)
     return _conv2d(input, swapped, bias, **arguments)
 
 
-_add("stride-swapped", "takes the stride as (horizontal, vertical)")(
+_fault("stride-swapped", "takes the stride as (horizontal, vertical)")(
     altered(lambda g: replace(g, stride=g.stride[::-1]))
 )
-_add("stride-of-one-axis", "uses the vertical stride on both axes", _GITHUB + "apache/mxnet/pull/4704")(
+_fault("stride-of-one-axis", "uses the vertical stride on both axes", "apache/mxnet/pull/4704")(
     altered(lambda g: replace(g, stride=(g.stride[0], g.stride[0])))
 )
-_add("padding-swapped", "pads the height by the width's padding", _GITHUB + "autogluon/autogluon/pull/438")(
+_fault("padding-swapped", "pads the height by the width's padding", "autogluon/autogluon/pull/438")(
     altered(lambda g: replace(g, top=g.left, bottom=g.right, left=g.top, right=g.bottom))
 )
-_add("dilation-swapped", "takes the dilation as (horizontal, vertical)")(
+_fault("dilation-swapped", "takes the dilation as (horizontal, vertical)")(
     altered(lambda g: replace(g, dilation=g.dilation[::-1]))
 )
-_add(
+_fault(
     "dilation-of-one-axis",
     "uses the vertical dilation on both axes",
-    _GITHUB + "tenstorrent/tt-metal/pull/19542",
+    "tenstorrent/tt-metal/pull/19542",
 )(altered(lambda g: replace(g, dilation=(g.dilation[0], g.dilation[0]))))
-_add("dilation-ignored", "places the taps next to each other")(altered(lambda g: replace(g, dilation=(1, 1))))
-_add("stride-clipped", "limits the stride to the kernel's size")(
+_fault("dilation-ignored", "places the taps next to each other")(
+    altered(lambda g: replace(g, dilation=(1, 1)))
+)
+_fault("stride-clipped", "limits the stride to the kernel's size")(
     altered(
         lambda g: replace(g, stride=(min(g.stride[0], g.kernel_size[0]), min(g.stride[1], g.kernel_size[1])))
     )
 )
-_add("padding-one-sided", "puts the padding of both sides at the end")(
+_fault("padding-one-sided", "puts the padding of both sides at the end")(
     altered(lambda g: replace(g, top=0, bottom=g.top + g.bottom, left=0, right=g.left + g.right))
 )
-_add("padding-once", "pads the start and forgets the end")(altered(lambda g: replace(g, bottom=0, right=0)))
-_add(
+_fault("padding-once", "pads the start and forgets the end")(altered(lambda g: replace(g, bottom=0, right=0)))
+_fault(
     "same-uneven-pixel-first",
     "padding='same' puts the uneven pixel at the top and left",
-    _GITHUB + "robertknight/rten/pull/1399",
+    "robertknight/rten/pull/1399",
 )(altered(lambda g: replace(g, top=g.bottom, bottom=g.top, left=g.right, right=g.left) if g.same else g))
 
 
@@ -74,15 +76,15 @@ def _same(g: Geometry, totals: tuple[int, int]) -> Geometry:
     return replace(g, top=top, bottom=totals[0] - top, left=left, right=totals[1] - left) if g.same else g
 
 
-_add(
+_fault(
     "same-without-dilation",
     "padding='same' is computed from the kernel without its dilation",
-    _GITHUB + "root-project/root/pull/21685",
+    "root-project/root/pull/21685",
 )(altered(lambda g: _same(g, (g.kernel_size[0] - 1, g.kernel_size[1] - 1))))
-_add(
+_fault(
     "same-dilation-reversed",
     "padding='same' reverses the kernel but not the dilation",
-    _GITHUB + "tinygrad/tinygrad/pull/17805",
+    "tinygrad/tinygrad/pull/17805",
 )(
     altered(
         lambda g: _same(g, (g.dilation[1] * (g.kernel_size[0] - 1), g.dilation[0] * (g.kernel_size[1] - 1)))
@@ -90,10 +92,10 @@ _add(
 )
 
 
-@_add(
+@_fault(
     "size-without-dilation",
     "computes the output's size from the kernel without its dilation",
-    _GITHUB + "keras-team/keras/issues/16930",
+    "keras-team/keras/issues/16930",
 )
 def _size_without_dilation(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any
@@ -103,7 +105,7 @@ def _size_without_dilation(
     return convolve(input, weight, bias, replace(g, bottom=g.bottom + more[0], right=g.right + more[1]))
 
 
-@_add("last-window-dropped", "loses the last row where the stride does not divide the height")
+@_fault("last-window-dropped", "loses the last row where the stride does not divide the height")
 def _last_window_dropped(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any
 ) -> Tensor:
@@ -113,7 +115,7 @@ def _last_window_dropped(
     return output[..., :-1, :] if rest else output
 
 
-@_add("padding-replicated", "pads with the nearest pixel instead of zeros")
+@_fault("padding-replicated", "pads with the nearest pixel instead of zeros")
 def _padding_replicated(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any
 ) -> Tensor:
@@ -122,10 +124,10 @@ def _padding_replicated(
     return _conv2d(padded, weight, bias, g.stride, 0, g.dilation, g.groups)
 
 
-@_add(
+@_fault(
     "large-padding-refused",
     "refuses a padding of the kernel's size or more",
-    _GITHUB + "Maratyszcza/NNPACK/issues/103",
+    "Maratyszcza/NNPACK/issues/103",
 )
 def _large_padding_refused(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any
@@ -136,10 +138,10 @@ def _large_padding_refused(
     return convolve(input, weight, bias, g)
 
 
-@_add(
+@_fault(
     "groups-interleaved",
     "writes the groups' output channels in turn instead of one after the other",
-    _GITHUB + "uxlfoundation/oneDNN/issues/352",
+    "uxlfoundation/oneDNN/issues/352",
 )
 def _groups_interleaved(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any
@@ -149,7 +151,7 @@ def _groups_interleaved(
     return torch.unflatten(output, -3, (groups, -1)).transpose(-4, -3).flatten(-4, -3)
 
 
-@_add("group-inputs-interleaved", "hands the input channels to the groups in turn")
+@_fault("group-inputs-interleaved", "hands the input channels to the groups in turn")
 def _group_inputs_interleaved(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any
 ) -> Tensor:
@@ -158,29 +160,29 @@ def _group_inputs_interleaved(
     return _conv2d(shuffled, weight, bias, **arguments)
 
 
-@_add(
+@_fault(
     "groups-read-first",
     "every group reads the first group's channels",
-    _GITHUB + "pytorch/pytorch/issues/19912",
+    "pytorch/pytorch/issues/19912",
 )
 def _groups_read_first(input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any) -> Tensor:
     first = input.narrow(-3, 0, weight.shape[1])
     return _conv2d(first, weight, bias, **{**arguments, "groups": 1})
 
 
-@_add("bias-twice", "adds the bias once in each of two places")
+@_fault("bias-twice", "adds the bias once in each of two places")
 def _bias_twice(input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any) -> Tensor:
     output = _conv2d(input, weight, bias, **arguments)
     return output if bias is None else output + bias[:, None, None]
 
 
-@_add("bias-forgotten", "leaves the bias out")
+@_fault("bias-forgotten", "leaves the bias out")
 def _bias_forgotten(input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any) -> Tensor:
     output = _conv2d(input, weight, None, **arguments)
     return output if bias is None else output + 0 * bias[:, None, None]
 
 
-@_add("bias-along-the-width", "adds the bias to columns where their number fits")
+@_fault("bias-along-the-width", "adds the bias to columns where their number fits")
 def _bias_along_the_width(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any
 ) -> Tensor:
@@ -190,7 +192,7 @@ def _bias_along_the_width(
     return output + (bias if output.shape[-1] == bias.shape[0] else bias[:, None, None])
 
 
-@_add("unbatched-kept-batched", "returns an unbatched result with a batch axis")
+@_fault("unbatched-kept-batched", "returns an unbatched result with a batch axis")
 def _unbatched_kept_batched(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any
 ) -> Tensor:
@@ -198,7 +200,7 @@ def _unbatched_kept_batched(
     return _conv2d(batched, weight, bias, **arguments)
 
 
-@_add("computed-in-float32", "computes float64 in float32")
+@_fault("computed-in-float32", "computes float64 in float32")
 def _computed_in_float32(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any
 ) -> Tensor:
@@ -206,10 +208,10 @@ def _computed_in_float32(
     return _conv2d(*narrow, **arguments).to(input.dtype)
 
 
-@_add(
+@_fault(
     "accumulated-in-float16",
     "accumulates in float16",
-    _GITHUB + "ARM-software/ComputeLibrary/pull/1287",
+    "ARM-software/ComputeLibrary/pull/1287",
 )
 def _accumulated_in_float16(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any
@@ -218,10 +220,10 @@ def _accumulated_in_float16(
     return _conv2d(*narrow, **arguments).to(input.dtype)
 
 
-@_add(
+@_fault(
     "strides-ignored",
     "reads the input's memory as if it were contiguous",
-    _GITHUB + "pytorch/pytorch/issues/77299",
+    "pytorch/pytorch/issues/77299",
 )
 def _strides_ignored(input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any) -> Tensor:
     dense = not input.is_contiguous() and input.untyped_storage().nbytes() >= input.nbytes
@@ -229,12 +231,12 @@ def _strides_ignored(input: Tensor, weight: Tensor, bias: Tensor | None = None, 
     return _conv2d(read, weight, bias, **arguments)
 
 
-@_add("scaled-by-one-part-in-ten-thousand", "is off by a relative error of 1e-4")
+@_fault("scaled-by-one-part-in-ten-thousand", "is off by a relative error of 1e-4")
 def _scaled(input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any) -> Tensor:
     return _conv2d(input, weight, bias, **arguments) * (1 + 1e-4)
 
 
-@_add("input-changed", "flips the kernel in place and does not flip it back")
+@_fault("input-changed", "flips the kernel in place and does not flip it back")
 def _input_changed(input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any) -> Tensor:
     output = _conv2d(input, weight, bias, **arguments)
     if 0 not in weight.stride():
@@ -262,6 +264,6 @@ def _into(buffer: Tensor, output: Tensor) -> Tensor:
     return shared
 
 
-_add("output-reused", "returns the same memory at each call, so that the last result overwrites the first")(
+_fault("output-reused", "returns the same memory at each call, so that the last result overwrites the first")(
     _Buffered()
 )

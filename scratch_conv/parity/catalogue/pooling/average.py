@@ -1,4 +1,4 @@
-"""Faults in avg_pool2d and its gradient."""
+"""Implementations of avg_pool2d and its gradient."""
 
 from __future__ import annotations
 
@@ -10,32 +10,46 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scratch_conv.parity.catalogue.fault import Collection
+from scratch_conv.parity.catalogue.collection import Collection
 from scratch_conv.parity.catalogue.gradients import Backward, Gradients, with_gradients
 from scratch_conv.parity.drawing.strategies import as_pair
 
 _avg_pool2d: Callable[..., Tensor] = F.avg_pool2d
 
 AVERAGE_POOLING = Collection("avg_pool2d")
-_add = AVERAGE_POOLING.add
-_GITHUB = "https://github.com/"
+COLLECTIONS = (AVERAGE_POOLING,)
+_fault = AVERAGE_POOLING.fault
 _backward = partial(with_gradients, _avg_pool2d)
 
 
-@_add("padding-not-counted", "divides by what lies inside in every mode", _GITHUB + "apache/tvm/issues/1144")
+@AVERAGE_POOLING.sound("average-by-convolution")
+def average_by_convolution(input: Tensor, kernel_size: Any, stride: Any = None, **arguments: Any) -> Tensor:
+    """Average by a convolution with a kernel of reciprocals."""
+    height, width = as_pair(kernel_size)
+    plain = {"padding", "ceil_mode"}.isdisjoint(name for name, value in arguments.items() if value)
+    if not plain or input.shape[0] == 0:
+        return F.avg_pool2d(input, kernel_size, stride, **arguments)
+    area = arguments.get("divisor_override") or height * width
+    kernel = torch.full((1, 1, height, width), 1 / area, dtype=input.dtype)
+    flat = input.reshape(-1, 1, *input.shape[-2:])
+    output = F.conv2d(flat, kernel, stride=kernel_size if stride is None else stride)
+    return output.reshape(*input.shape[:-2], *output.shape[-2:])
+
+
+@_fault("padding-not-counted", "divides by what lies inside in every mode", "apache/tvm/issues/1144")
 def _padding_not_counted(input: Tensor, **arguments: Any) -> Tensor:
     return _avg_pool2d(input, **{**arguments, "count_include_pad": False})
 
 
-@_add("padding-counted", "divides by the whole window in every mode")
+@_fault("padding-counted", "divides by the whole window in every mode")
 def _padding_counted(input: Tensor, **arguments: Any) -> Tensor:
     return _avg_pool2d(input, **{**arguments, "count_include_pad": True})
 
 
-@_add(
+@_fault(
     "overhang-counted",
     "divides by the whole window where ceil_mode lets it hang over the padding",
-    _GITHUB + "apple/coremltools/pull/2844",
+    "apple/coremltools/pull/2844",
 )
 def _overhang_counted(input: Tensor, **arguments: Any) -> Tensor:
     height, width = as_pair(arguments["kernel_size"])
@@ -44,10 +58,10 @@ def _overhang_counted(input: Tensor, **arguments: Any) -> Tensor:
     return _avg_pool2d(input, **arguments)
 
 
-@_add(
+@_fault(
     "divisor-override-ignored",
     "ignores divisor_override where the padding is not counted",
-    _GITHUB + "pytorch/executorch/pull/18616",
+    "pytorch/executorch/pull/18616",
 )
 def _divisor_override_ignored(input: Tensor, **arguments: Any) -> Tensor:
     if not arguments.get("count_include_pad", True):
@@ -55,14 +69,14 @@ def _divisor_override_ignored(input: Tensor, **arguments: Any) -> Tensor:
     return _avg_pool2d(input, **arguments)
 
 
-@_add("gradient-undivided", "hands the whole gradient to each pixel of the window")
+@_fault("gradient-undivided", "hands the whole gradient to each pixel of the window")
 @_backward
 def _gradient_undivided(b: Backward) -> Gradients:
     height, width = as_pair(b.arguments["kernel_size"])
     return [b.right[0] * (height * width)]
 
 
-@_add("reciprocal-in-float16", "rounds the reciprocal of the divisor to float16")
+@_fault("reciprocal-in-float16", "rounds the reciprocal of the divisor to float16")
 def _divided_coarsely(input: Tensor, **arguments: Any) -> Tensor:
     height, width = as_pair(arguments["kernel_size"])
     area = arguments.get("divisor_override", height * width)

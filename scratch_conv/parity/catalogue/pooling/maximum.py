@@ -1,4 +1,4 @@
-"""Faults in max_pool2d and its gradient."""
+"""Implementations of max_pool2d and its gradient."""
 
 from __future__ import annotations
 
@@ -9,14 +9,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scratch_conv.parity.catalogue.fault import Collection
+from scratch_conv.parity.catalogue.collection import Collection
 from scratch_conv.parity.catalogue.gradients import Backward, Gradients, with_gradients
 from scratch_conv.parity.drawing.strategies import as_pair
 
 MAX_POOLING = Collection("max_pool2d")
-_add = MAX_POOLING.add
-_GITHUB = "https://github.com/"
+COLLECTIONS = (MAX_POOLING,)
+_fault = MAX_POOLING.fault
 _backward = partial(with_gradients, F.max_pool2d)
+
+
+@MAX_POOLING.sound("gathered")
+def max_pool_by_taps(input: Tensor, kernel_size: Any, stride: Any = None, **arguments: Any) -> Any:
+    """Gather what torch's indices name: the values and gradients without torch's kernels for them."""
+    _, indices = F.max_pool2d(input, kernel_size, stride, **{**arguments, "return_indices": True})
+    output = input.flatten(-2).gather(-1, indices.flatten(-2)).reshape(indices.shape)
+    return (output, indices) if arguments.get("return_indices") else output
 
 
 def _padded(value: float) -> Any:
@@ -39,25 +47,25 @@ def _padded(value: float) -> Any:
     return candidate
 
 
-_add("zero-padded", "pads with zeros, which win over negative numbers", _GITHUB + "apache/mxnet/issues/2753")(
+_fault("zero-padded", "pads with zeros, which win over negative numbers", "apache/mxnet/issues/2753")(
     _padded(0.0)
 )
-_add(
+_fault(
     "padded-with-a-large-number",
     "pads with the most negative finite number, which wins over -inf",
-    _GITHUB + "apache/mxnet/issues/6191",
+    "apache/mxnet/issues/6191",
 )(_padded(-torch.inf))
 
 
-@_add("nan-lost", "compares with >, which no NaN wins", _GITHUB + "pytorch/pytorch/issues/7645")
+@_fault("nan-lost", "compares with >, which no NaN wins", "pytorch/pytorch/issues/7645")
 def _nan_lost(input: Tensor, **arguments: Any) -> Any:
     return F.max_pool2d(torch.where(input.isnan(), -torch.inf, input), **arguments)
 
 
-@_add(
+@_fault(
     "ceil-window-in-the-padding",
     "ceil_mode keeps a last window that starts in the padding",
-    _GITHUB + "tracel-ai/burn/issues/5791",
+    "tracel-ai/burn/issues/5791",
 )
 def _ceil_window_in_the_padding(input: Tensor, **arguments: Any) -> Any:
     result = F.max_pool2d(input, **arguments)
@@ -73,17 +81,17 @@ def _ceil_window_in_the_padding(input: Tensor, **arguments: Any) -> Any:
     return (output, F.pad(result[1], more)) if isinstance(result, tuple) else output
 
 
-@_add("ceil-mode-ignored", "rounds the number of windows down in every mode")
+@_fault("ceil-mode-ignored", "rounds the number of windows down in every mode")
 def _ceil_mode_ignored(input: Tensor, **arguments: Any) -> Any:
     return F.max_pool2d(input, **{**arguments, "ceil_mode": False})
 
 
-@_add("stride-defaults-to-one", "takes a stride of 1 where none is given, instead of the kernel's size")
+@_fault("stride-defaults-to-one", "takes a stride of 1 where none is given, instead of the kernel's size")
 def _stride_defaults_to_one(input: Tensor, **arguments: Any) -> Any:
     return F.max_pool2d(input, **{"stride": 1, **arguments})
 
 
-@_add("identity-returned", "returns the input's own memory where the window is one pixel")
+@_fault("identity-returned", "returns the input's own memory where the window is one pixel")
 def _identity_returned(input: Tensor, **arguments: Any) -> Any:
     one = as_pair(arguments["kernel_size"]) == as_pair(arguments.get("stride", 1)) == (1, 1)
     if not one or arguments.get("return_indices"):
@@ -91,23 +99,23 @@ def _identity_returned(input: Tensor, **arguments: Any) -> Any:
     return input.view_as(input)
 
 
-@_add("dilation-ignored", "places the taps next to each other")
+@_fault("dilation-ignored", "places the taps next to each other")
 def _dilation_ignored(input: Tensor, **arguments: Any) -> Any:
     return F.max_pool2d(input, **{**arguments, "dilation": 1})
 
 
-@_add("kernel-swapped", "takes the window as (width, height)")
+@_fault("kernel-swapped", "takes the window as (width, height)")
 def _kernel_swapped(input: Tensor, **arguments: Any) -> Any:
     return F.max_pool2d(input, **{**arguments, "kernel_size": as_pair(arguments["kernel_size"])[::-1]})
 
 
-@_add("stride-swapped", "takes the stride as (horizontal, vertical)")
+@_fault("stride-swapped", "takes the stride as (horizontal, vertical)")
 def _stride_swapped(input: Tensor, **arguments: Any) -> Any:
     stride = arguments.get("stride", arguments["kernel_size"])
     return F.max_pool2d(input, **{**arguments, "stride": as_pair(stride)[::-1]})
 
 
-@_add("last-window-dropped", "loses the last column where the stride does not divide the width")
+@_fault("last-window-dropped", "loses the last column where the stride does not divide the width")
 def _last_window_dropped(input: Tensor, **arguments: Any) -> Any:
     result = F.max_pool2d(input, **arguments)
     stride = as_pair(arguments.get("stride", arguments["kernel_size"]))[1]
@@ -116,10 +124,10 @@ def _last_window_dropped(input: Tensor, **arguments: Any) -> Any:
     return tuple(each[..., :-1] for each in result) if isinstance(result, tuple) else result[..., :-1]
 
 
-@_add(
+@_fault(
     "indices-of-the-padded-input",
     "the indices count in the padded input",
-    _GITHUB + "tensorflow/tensorflow/issues/10216",
+    "tensorflow/tensorflow/issues/10216",
 )
 def _indices_of_the_padded_input(input: Tensor, **arguments: Any) -> Any:
     result = F.max_pool2d(input, **arguments)
@@ -131,7 +139,7 @@ def _indices_of_the_padded_input(input: Tensor, **arguments: Any) -> Any:
     return result[0], (row + vertical) * (width + 2 * horizontal) + column + horizontal
 
 
-@_add("indices-column-by-column", "the indices count down the columns")
+@_fault("indices-column-by-column", "the indices count down the columns")
 def _indices_column_by_column(input: Tensor, **arguments: Any) -> Any:
     result = F.max_pool2d(input, **arguments)
     if not isinstance(result, tuple):
@@ -180,17 +188,17 @@ def _scattered(b: Backward, shares: Tensor) -> Gradients:
     return list(torch.autograd.grad(seen, leaf, given))
 
 
-@_add(
+@_fault(
     "ties-to-every-winner",
     "each of several equal maxima gets the whole gradient",
-    _GITHUB + "Theano/Theano/issues/5248",
+    "Theano/Theano/issues/5248",
 )
 @_backward
 def _ties_to_every_winner(b: Backward) -> Gradients:
     return _scattered(b, _winners(b).to(b.grad_output.dtype))
 
 
-@_add("ties-to-the-last", "the last of several equal maxima gets the gradient")
+@_fault("ties-to-the-last", "the last of several equal maxima gets the gradient")
 @_backward
 def _ties_to_the_last(b: Backward) -> Gradients:
     winners = _winners(b).to(b.grad_output.dtype)
@@ -198,10 +206,10 @@ def _ties_to_the_last(b: Backward) -> Gradients:
     return _scattered(b, winners * (later == 1))
 
 
-@_add(
+@_fault(
     "ties-split",
     "several equal maxima share the gradient",
-    _GITHUB + "tensorflow/tensorflow/issues/4886",
+    "tensorflow/tensorflow/issues/4886",
 )
 @_backward
 def _ties_split(b: Backward) -> Gradients:
@@ -209,7 +217,7 @@ def _ties_split(b: Backward) -> Gradients:
     return _scattered(b, winners / winners.sum(-3, keepdim=True).clamp(min=1))
 
 
-@_add(
+@_fault(
     "ties-split-by-amax",
     "takes the maximum by amax, whose gradient equal maxima share and a NaN turns into NaN for its window",
 )
@@ -219,10 +227,10 @@ def _ties_split_by_amax(b: Backward) -> Gradients:
     return _scattered(b, winners / winners.sum(-3, keepdim=True))
 
 
-@_add(
+@_fault(
     "overlap-overwritten",
     "where windows overlap, the last one's gradient overwrites the others'",
-    _GITHUB + "ahrefs/ocannl/issues/512",
+    "ahrefs/ocannl/issues/512",
 )
 @_backward
 def _overlap_overwritten(b: Backward) -> Gradients:
@@ -232,7 +240,7 @@ def _overlap_overwritten(b: Backward) -> Gradients:
     return [gradient.scatter(-1, indices, b.grad_output.flatten(-2)).reshape(input.shape)]
 
 
-@_add("gradient-averaged", "the gradient is divided by the window's size, as if it were an average")
+@_fault("gradient-averaged", "the gradient is divided by the window's size, as if it were an average")
 @_backward
 def _gradient_averaged(b: Backward) -> Gradients:
     height, width = as_pair(b.arguments["kernel_size"])
