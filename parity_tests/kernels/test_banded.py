@@ -57,17 +57,17 @@ def test_products_give_what_im2col_does(
     window, size = drawn
     rng = np.random.default_rng(seed)
     x, w = numbers(rng, n, channels, *size), numbers(rng, channels, 1, *window.kernel_size)
-    expected = im2col.conv2d(x, w, x.dtype.type(range(channels)), window, channels)
+    expected = im2col.conv(x, w, x.dtype.type(range(channels)), window, channels)
     grad_output = numbers(rng, *expected.shape)
     with cut_up(*cuts), pytest.MonkeyPatch.context() as patch:
         patch.setattr(banded, "mec", ModuleType("no other way"))
-        y = banded.conv2d(x, w, x.dtype.type(range(channels)), window, channels)
-        grad_weight = banded.conv2d_grad_weight(grad_output, x, window, channels)
-        grad_input = banded.conv2d_grad_input(grad_output, w, size, window, channels)
+        y = banded.conv(x, w, x.dtype.type(range(channels)), window, channels)
+        grad_weight = banded.conv_grad_weight(grad_output, x, window, channels)
+        grad_input = banded.conv_grad_input(grad_output, w, size, window, channels)
     np.testing.assert_array_equal(y, expected, strict=True)
-    expected = im2col.conv2d_grad_weight(grad_output, x, window, channels)
+    expected = im2col.conv_grad_weight(grad_output, x, window, channels)
     np.testing.assert_array_equal(grad_weight, expected, strict=True)
-    expected = im2col.conv2d_grad_input(grad_output, w, size, window, channels)
+    expected = im2col.conv_grad_input(grad_output, w, size, window, channels)
     np.testing.assert_array_equal(grad_input, expected, strict=True)
 
 
@@ -82,14 +82,14 @@ def test_what_is_not_finite_stays_where_it_belongs(
     window, size = drawn
     rng = np.random.default_rng(seed)
     x, w = numbers(rng, 3, 2, *size), numbers(rng, 2, 1, *window.kernel_size)
-    grad_output = numbers(rng, *mec.conv2d(x, w, None, window, 2).shape)
+    grad_output = numbers(rng, *mec.conv(x, w, None, window, 2).shape)
     spoilt = [x, w, grad_output][rng.integers(3)]
     spoilt.flat[rng.integers(spoilt.size)] = number
     with cut_up(*cuts), np.errstate(all="ignore"):
         for operation, operands in (
-            ("conv2d", (x, w, None, window, 2)),
-            ("conv2d_grad_weight", (grad_output, x, window, 2)),
-            ("conv2d_grad_input", (grad_output, w, size, window, 2)),
+            ("conv", (x, w, None, window, 2)),
+            ("conv_grad_weight", (grad_output, x, window, 2)),
+            ("conv_grad_input", (grad_output, w, size, window, 2)),
         ):
             actual, expected = (getattr(module, operation)(*operands) for module in (banded, mec))
             numeric = ~np.isnan(expected)
@@ -180,8 +180,8 @@ def test_products_are_of_the_operands_type() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(np, "matmul", noted)
         for result in (
-            banded.conv2d(x, w, None, PADDED, 3),
-            banded.conv2d_grad_weight(x, x, PADDED, 3),
-            banded.conv2d_grad_input(x, w, (4, 4), PADDED, 3),
+            banded.conv(x, w, None, PADDED, 3),
+            banded.conv_grad_weight(x, x, PADDED, 3),
+            banded.conv_grad_input(x, w, (4, 4), PADDED, 3),
         ):
             assert result.dtype == np.float32

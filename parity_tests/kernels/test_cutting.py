@@ -527,7 +527,7 @@ def test_mec_convolves_outputs_back_without_memory_for_each_phase() -> None:
     grad_output, w = np.ones((64, 4, 64, 64), np.float32), np.ones((4, 4, 3, 3), np.float32)
     with kernels.using_num_threads(1), pytest.MonkeyPatch.context() as patch:
         patch.setattr(mec, "_BLOCK_BYTES", 2**18)
-        taken = taken_beside_results(lambda: mec.conv2d_grad_input(grad_output, w, (128, 128), window, 1))
+        taken = taken_beside_results(lambda: mec.conv_grad_input(grad_output, w, (128, 128), window, 1))
     assert taken <= 2**20, taken
 
 
@@ -552,11 +552,11 @@ def test_pointwise_products_take_as_much_at_a_time_as_fits(
         most = max(weight, x[0].nbytes)
         assert_as_many_as_fit(scratch_taken(operations["grad_weight"]), weight, n, most, block_bytes)
         assert (operations["grad_weight"]() == n * size[0] * size[1]).all()  # of all blocks
-        shapes: list[tuple[slice, slice, slice]] = []
+        shapes: list[im2col.Block] = []
         patch.setattr(im2col, "parallel", lambda work, blocks: shapes.extend(blocks))
         operations["forward"]()
     outputs = groups * outs * 4 * math.prod(size)
-    axes = zip(*shapes, strict=True)
+    axes = zip(*((block.images, *block.windows) for block in shapes), strict=True)
     pictures, rows, columns = (max(part.stop - part.start for part in axis) for axis in axes)
     assert_as_many_as_fit(pictures, 1, n, max(outputs, x[0].nbytes), block_bytes)
     planes = pictures * rows * columns
@@ -570,10 +570,10 @@ def test_the_gradient_of_a_bias_does_not_depend_on_its_blocks(
     grad_output = np.random.default_rng(n).standard_normal((n, outs, 3, 4)).astype(np.float32)
     with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(num_threads):
         patch.setattr(im2col, "_BLOCK_BYTES", block_bytes)
-        grad_bias = kernels.conv2d_grad_bias(grad_output)
+        grad_bias = kernels.conv_grad_bias(grad_output)
         cut: list[slice] = []
         patch.setattr(im2col, "parallel", lambda work, blocks: cut.extend(blocks))
-        kernels.conv2d_grad_bias(grad_output)
+        kernels.conv_grad_bias(grad_output)
     np.testing.assert_array_equal(grad_bias, grad_output.sum(axis=(2, 3)).sum(axis=0))
     pictures = max(block.stop - block.start for block in cut)
     assert_as_many_as_fit(pictures, 1, n, grad_output[0].nbytes, block_bytes)
@@ -608,9 +608,9 @@ def operations_on(size: Pair) -> dict[str, Callable[[], object]]:
     vector = flat.swapaxes(1, 2)
     classes = kernels.Classes(np.zeros((1, 1), np.int64), vector.size, np.abs(vector[:, :, 0]), -100)
     im2col_by = {
-        "conv2d": lambda: im2col.conv2d(x, w, one, window, 1),
-        "conv2d_grad_weight": lambda: im2col.conv2d_grad_weight(x, x, window, 1),
-        "conv2d_grad_input": lambda: im2col.conv2d_grad_input(x, w, size, window, 1),
+        "conv2d": lambda: im2col.conv(x, w, one, window, 1),
+        "conv2d_grad_weight": lambda: im2col.conv_grad_weight(x, x, window, 1),
+        "conv2d_grad_input": lambda: im2col.conv_grad_input(x, w, size, window, 1),
     }
     return im2col_by | {
         "max_pool2d": lambda: kernels.max_pool2d(x, window, ceil_mode=False),

@@ -177,7 +177,7 @@ def test_conv2d_gradients_are_its_transposes(
     expected_input, expected_weight = gradients_by_loops(grad_output, x, w, window, groups)
     np.testing.assert_array_equal(grad_input, expected_input, strict=True)
     np.testing.assert_array_equal(grad_weight, expected_weight, strict=True)
-    grad_bias = kernels.conv2d_grad_bias(grad_output)
+    grad_bias = kernels.conv_grad_bias(grad_output)
     np.testing.assert_array_equal(grad_bias, grad_output.sum((0, 2, 3)), strict=True)
     bias = np.arange(x.shape[1], dtype=x.dtype)
     with cut_up(algorithm, *cuts):
@@ -240,7 +240,7 @@ def test_results_are_of_the_operands_type(algorithm: str, dtype: type, drawn: st
         grad_weight = kernels.conv2d_grad_weight(grad_output, x, window, groups)
     np.testing.assert_array_equal(grad_input, expected_input, strict=True)
     np.testing.assert_array_equal(grad_weight, expected_weight, strict=True)
-    grad_bias = kernels.conv2d_grad_bias(grad_output)
+    grad_bias = kernels.conv_grad_bias(grad_output)
     np.testing.assert_array_equal(grad_bias, grad_output.sum((0, 2, 3), dtype=dtype), strict=True)
 
 

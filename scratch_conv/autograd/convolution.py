@@ -85,7 +85,7 @@ def conv2d_grad_weight(
 
 @operator
 def conv2d_grad_bias(grad_output: Tensor) -> Tensor:
-    return to_tensor(kernels.conv2d_grad_bias(to_array(grad_output)), grad_output)
+    return to_tensor(kernels.conv_grad_bias(to_array(grad_output)), grad_output)
 
 
 @conv2d.register_fake

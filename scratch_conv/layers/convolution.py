@@ -87,5 +87,5 @@ class Conv2D(Layer):
         dy, weight = in_one_precision(dy, self.weight)
         self.grad_weight = kernels.conv2d_grad_weight(dy, self.x, self.window, self.groups)
         if self.bias is not None:
-            self.grad_bias = kernels.conv2d_grad_bias(dy)
+            self.grad_bias = kernels.conv_grad_bias(dy)
         return kernels.conv2d_grad_input(dy, weight, self.x.shape[2:], self.window, self.groups)

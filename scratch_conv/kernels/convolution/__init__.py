@@ -1,25 +1,10 @@
-"""Two-dimensional convolution: one file an algorithm, `im2col` the plain one, and one that chooses."""
+"""Convolution: one file an algorithm, `im2col` the plain one, and `choosing` that takes the fastest."""
 
-from scratch_conv.kernels.convolution.choosing import (
-    conv2d,
-    conv2d_grad_input,
-    conv2d_grad_weight,
-    convolution_algorithm,
-    enable_winograd,
-    using_winograd,
-    winograd_enabled,
-)
-from scratch_conv.kernels.convolution.im2col import conv2d_grad_bias
-from scratch_conv.kernels.convolution.transposed import conv_transpose2d
+from scratch_conv.kernels.convolution import choosing, transposed
+from scratch_conv.kernels.convolution.choosing import *
+from scratch_conv.kernels.convolution.im2col import conv, conv_grad_bias, conv_grad_input, conv_grad_weight
+from scratch_conv.kernels.convolution.transposed import *
 
-__all__ = [
-    "conv2d",
-    "conv2d_grad_bias",
-    "conv2d_grad_input",
-    "conv2d_grad_weight",
-    "conv_transpose2d",
-    "convolution_algorithm",
-    "enable_winograd",
-    "using_winograd",
-    "winograd_enabled",
-]
+__all__ = ["conv", "conv_grad_bias", "conv_grad_input", "conv_grad_weight"]
+__all__ += choosing.__all__
+__all__ += transposed.__all__

@@ -46,7 +46,7 @@ _Block = tuple[slice, slice]
 
 
 def accepts(shapes: Shapes) -> bool:
-    """Tell whether this algorithm computes such a convolution, and a channel of it fits into memory."""
+    """Return whether this algorithm computes such a convolution, and a channel of it fits into memory."""
     window = shapes.window
     if window.stride != (1, 1) or window.dilation[0] != 1 or not np.issubdtype(shapes.dtype, np.inexact):
         return False
@@ -56,13 +56,13 @@ def accepts(shapes: Shapes) -> bool:
     return (layout.picture_numbers + layout.band_numbers) * shapes.dtype.itemsize <= _MOST_BYTES
 
 
-def conv2d(x: Array, w: Array, bias: Array | None, window: Window, groups: int) -> Array:
+def conv(x: Array, w: Array, bias: Array | None, window: Window, groups: int) -> Array:
     """Convolve x (N, C, H, W) with w (C, 1, KH, KW) into y (N, C, OH, OW)."""
     y, finite = _convolve(x, w, bias, window)
-    return y if finite else mec.conv2d(x, w, bias, window, groups)
+    return y if finite else mec.conv(x, w, bias, window, groups)
 
 
-def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int) -> Array:
+def conv_grad_weight(grad_output: Array, x: Array, window: Window, groups: int) -> Array:
     """Carry the gradient of y (N, C, OH, OW) back to w (C, 1, KH, KW): sum dband along its diagonals."""
     size = grad_output.shape[2], grad_output.shape[3]
     layout = _layout(window, (x.shape[2], x.shape[3]), size)
@@ -83,15 +83,15 @@ def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int
 
     parallel(work, _shares(x, layout))
     if not np.isfinite(grad_weight).all():
-        return mec.conv2d_grad_weight(grad_output, x, window, groups)
+        return mec.conv_grad_weight(grad_output, x, window, groups)
     return grad_weight
 
 
-def conv2d_grad_input(grad_output: Array, w: Array, input_size: Pair, window: Window, groups: int) -> Array:
+def conv_grad_input(grad_output: Array, w: Array, input_size: Pair, window: Window, groups: int) -> Array:
     """Carry the gradient of y (N, C, OH, OW) back to x (N, C, H, W), by a convolution with turned weights."""
     backwards = window.backwards(input_size, (grad_output.shape[2], grad_output.shape[3]))
     grad_input, finite = _convolve(grad_output, w[..., ::-1, ::-1], None, backwards)
-    return grad_input if finite else mec.conv2d_grad_input(grad_output, w, input_size, window, groups)
+    return grad_input if finite else mec.conv_grad_input(grad_output, w, input_size, window, groups)
 
 
 def _convolve(x: Array, w: Array, bias: Array | None, window: Window) -> tuple[Array, bool]:

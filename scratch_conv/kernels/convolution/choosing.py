@@ -1,18 +1,30 @@
-"""Which algorithm computes a convolution: `_fastest` has the rules, each with what it saves as measured."""
+"""Two-dimensional convolution by the algorithm that is fastest for its shapes.
+
+`_fastest` has the rules, each with what it saves as measured: `python -m benchmarks.choosing` measures again.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
 from math import prod
-from types import ModuleType
 
 import numpy as np
 
 from scratch_conv.kernels.convolution import banded, im2col, mec, winograd
-from scratch_conv.kernels.convolution.shapes import Shapes
+from scratch_conv.kernels.convolution.shapes import Algorithm, Shapes
 from scratch_conv.kernels.windows import Array, Pair, Window
 
-ALGORITHMS: dict[str, ModuleType] = {
+__all__ = [
+    "conv2d",
+    "conv2d_grad_input",
+    "conv2d_grad_weight",
+    "convolution_algorithm",
+    "enable_winograd",
+    "using_winograd",
+    "winograd_enabled",
+]
+
+ALGORITHMS: dict[str, Algorithm] = {
     "im2col": im2col,
     "mec": mec,
     "banded": banded,
@@ -20,31 +32,31 @@ ALGORITHMS: dict[str, ModuleType] = {
 }
 
 _ENOUGH_FOR_WINOGRAD = 32
-"""Channels, output channels and tiles from which on Winograd is used.
+"""The fewest channels, output channels and tiles with which Winograd is used.
 
-With fewer of any, the transforms cost more than they save. And from there on its error is covered by the
+With fewer of any, the transforms cost more than they save. From there on its error is also covered by the
 bound of a direct sum, gamma_K Σ|x||w|: the largest of a quarter of a million errors was 82 times that at 3
-channels, 1.3 at 8, 0.14 at 32 and 0.03 at 128 (normally distributed numbers, those of the pictures cut off
-below zero). That is no promise for numbers of very different size next to each other; the bound that holds
-for all is in `winograd`.
+channels, 1.3 at 8, 0.14 at 32 and 0.03 at 128 (normally distributed numbers, those of the images cut off
+below zero). That is no promise for numbers of very different size next to each other; the bound that always
+holds is in `winograd_transforms`.
 """
 
 _SMALL = 2**16
-"""So many numbers, or fewer, im2col copies in less time than the other algorithms need to get started."""
+"""The most numbers that im2col copies in less time than the other algorithms need to start."""
 
 _FEW_OUTPUTS = 96, 256
-"""Of a strided convolution, so many outputs a picture are the columns of a product of their own.
+"""The least and the most outputs of an image for which im2col computes a strided convolution.
 
-Of fewer, MEC puts those of several pictures side by side; of more, copying columns takes longer.
+With fewer, MEC puts those of several images side by side; with more, copying columns takes longer.
 """
 
 _NARROW = 28
-"""Up to so many columns, banded matrices are less work than a pass over the pixels for each tap."""
+"""The widest images for which banded matrices are less work than a pass over the pixels for each tap."""
 
 _MANY_ROWS = 64
-"""From so many rows on, of all pictures, a product with such a matrix takes longer than to call it."""
+"""The fewest rows, of all images, for which a product with a banded matrix takes longer than its call."""
 
-_forced: ModuleType | None = None
+_forced: Algorithm | None = None
 _winograd_enabled = True
 
 
@@ -52,23 +64,23 @@ def conv2d(x: Array, w: Array, bias: Array | None, window: Window, groups: int) 
     """Convolve x (N, C, H, W) with w (O, C/G, KH, KW) into y (N, O, OH, OW), adding bias (O,)."""
     size = window.output_size((x.shape[2], x.shape[3]))
     shapes = Shapes(len(x), x.shape[1], len(w), (x.shape[2], x.shape[3]), size, window, groups, x.dtype)
-    return _algorithm(shapes, im2col, w, x).conv2d(x, w, bias, window, groups)
+    return _algorithm(shapes, im2col, w, x).conv(x, w, bias, window, groups)
 
 
 def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int) -> Array:
-    """Carry the gradient of y (N, O, OH, OW) back to w (O, C/G, KH, KW)."""
+    """Return the gradient with respect to w (O, C/G, KH, KW)."""
     n, outs, *size = grad_output.shape
     input_size = x.shape[2], x.shape[3]
     shapes = Shapes(n, x.shape[1], outs, input_size, (size[0], size[1]), window, groups, x.dtype)
-    return _algorithm(shapes, im2col, grad_output, x).conv2d_grad_weight(grad_output, x, window, groups)
+    return _algorithm(shapes, im2col, grad_output, x).conv_grad_weight(grad_output, x, window, groups)
 
 
 def conv2d_grad_input(grad_output: Array, w: Array, input_size: Pair, window: Window, groups: int) -> Array:
-    """Carry the gradient of y (N, O, OH, OW) back to x (N, C, H, W) of `input_size` (H, W)."""
+    """Return the gradient with respect to x (N, C, H, W) of `input_size` (H, W)."""
     n, outs, *size = grad_output.shape
     shapes = Shapes(n, w.shape[1] * groups, outs, input_size, (size[0], size[1]), window, groups, w.dtype)
     algorithm = _algorithm(shapes, mec, w, grad_output)
-    return algorithm.conv2d_grad_input(grad_output, w, input_size, window, groups)
+    return algorithm.conv_grad_input(grad_output, w, input_size, window, groups)
 
 
 @contextmanager
@@ -89,13 +101,13 @@ def convolution_algorithm(name: str) -> Iterator[None]:
 def enable_winograd(enabled: bool) -> None:
     """Allow or forbid Winograd's algorithm, in the whole process; see also `using_winograd`.
 
-    It is allowed at first, and makes many convolutions of 3x3 faster. Its error, though within a bound of
-    its own (see `winograd`), is a few times that of direct sums, and depends on all pixels near an output,
-    not on those alone that it is a sum of. Where an operand holds whole numbers only, sums are direct in any
-    case: shifts and counts stay exact.
+    It is allowed by default, and makes many convolutions of 3x3 faster. Its error has a bound of its own (see
+    `winograd_transforms`), is a few times that of direct sums, and depends on all pixels near an output, not
+    only on those that it is a sum of. Where an operand holds whole numbers only, sums are always direct:
+    shifts and counts stay exact.
 
     Raises:
-        TypeError: `enabled` is no bool.
+        TypeError: `enabled` is not a bool.
     """
     if not isinstance(enabled, bool):
         raise TypeError(f"expected True or False, got {enabled!r}")
@@ -104,7 +116,7 @@ def enable_winograd(enabled: bool) -> None:
 
 
 def winograd_enabled() -> bool:
-    """Tell whether Winograd's algorithm is allowed."""
+    """Return whether Winograd's algorithm is allowed."""
     return _winograd_enabled
 
 
@@ -112,7 +124,7 @@ def winograd_enabled() -> bool:
 def using_winograd(enabled: bool) -> Iterator[None]:
     """Allow or forbid Winograd's algorithm within the block; see `enable_winograd`.
 
-    That goes for all threads, as the flags of `torch.backends` do: use it in one at a time.
+    It holds for all threads, as the flags of `torch.backends` do: use it in one thread at a time.
     """
     before = _winograd_enabled
     enable_winograd(enabled)
@@ -122,17 +134,17 @@ def using_winograd(enabled: bool) -> Iterator[None]:
         enable_winograd(before)
 
 
-def _algorithm(shapes: Shapes, if_small: ModuleType, *operands: Array) -> ModuleType:
+def _algorithm(shapes: Shapes, if_small: Algorithm, *operands: Array) -> Algorithm:
     if _forced is not None and _forced.accepts(shapes):
         return _forced
     return _fastest(shapes, if_small, *operands)
 
 
-def _fastest(shapes: Shapes, if_small: ModuleType, *operands: Array) -> ModuleType:
-    # 1.0 to 1.4 times as fast as MEC, 2 to 5 times where pictures are of few pixels.
+def _fastest(shapes: Shapes, if_small: Algorithm, *operands: Array) -> Algorithm:
+    # Without a copy: 1.0 to 1.4 times as fast as MEC, 2 to 5 times where images have few pixels.
     if im2col.is_pointwise(shapes.window):
         return im2col
-    # 1.0 to 2 times as fast as MEC, but for the gradient of the input.
+    # 1.0 to 2 times as fast as MEC, except for the gradient with respect to the input.
     if _columns(shapes) <= _SMALL:
         return if_small
     # 1.1 to 1.7 times as fast as MEC.
@@ -143,7 +155,7 @@ def _fastest(shapes: Shapes, if_small: ModuleType, *operands: Array) -> ModuleTy
         return banded
     # 1.2 to 2 times as fast as MEC, where there is enough of everything.
     if _winograd_enabled and winograd.accepts(shapes) and _enough_for_winograd(shapes):
-        # Whole numbers are masks, impulses, shifts or counts, of which people expect exact results.
+        # Whole numbers are masks, impulses, shifts or counts, whose results should be exact.
         return mec if any(map(_are_whole, operands)) else winograd
     return mec
 
@@ -169,6 +181,6 @@ def _enough_for_winograd(shapes: Shapes) -> bool:
 
 
 def _are_whole(operand: Array) -> bool:
-    """Tell whether all are whole numbers: other data show it soon, most in their first plane."""
+    """Return whether all are whole numbers: most other data have a fraction in their first plane."""
     blocks = chain([operand[:1, :1]], operand)
     return all(bool((block == np.rint(block)).all()) for block in blocks)

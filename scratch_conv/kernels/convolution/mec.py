@@ -45,11 +45,11 @@ _MANY_MORE = 4
 
 
 def accepts(shapes: Shapes) -> bool:
-    """Tell whether this algorithm computes such a convolution: any."""
+    """Return whether this algorithm computes such a convolution: any."""
     return True
 
 
-def conv2d(x: Array, w: Array, bias: Array | None, window: Window, groups: int) -> Array:
+def conv(x: Array, w: Array, bias: Array | None, window: Window, groups: int) -> Array:
     """Convolve x (N, C, H, W) with w (O, C/G, KH, KW) into y (N, O, OH, OW)."""
     size = window.output_size((x.shape[2], x.shape[3]))
     y = np.empty((x.shape[0], w.shape[0], *size), dtype=x.dtype)
@@ -85,7 +85,7 @@ def _convolve(x: Array, w: Array, bias: Array | None, window: Window, groups: in
     parallel(work, _blocks(x, w.shape, window, groups, size))
 
 
-def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int) -> Array:
+def conv_grad_weight(grad_output: Array, x: Array, window: Window, groups: int) -> Array:
     """Carry the gradient of y (N, O, OH, OW) back to w (O, C/G, KH, KW)."""
     outs, channels = grad_output.shape[1] // groups, x.shape[1] // groups
     height, width = window.kernel_size
@@ -112,7 +112,7 @@ def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int
     return _in_order(total.transpose(0, 4, 2, 1, 3), 1).reshape(shape)
 
 
-def conv2d_grad_input(grad_output: Array, w: Array, input_size: Pair, window: Window, groups: int) -> Array:
+def conv_grad_input(grad_output: Array, w: Array, input_size: Pair, window: Window, groups: int) -> Array:
     """Carry the gradient of y (N, O, OH, OW) back to x (N, C, H, W) of `input_size` (H, W)."""
     few_outputs = grad_output.shape[1] <= _MANY_MORE * w.shape[1] * groups
     # Around the outputs stand zeros, which an infinite weight would turn into NaN.
@@ -437,7 +437,7 @@ def _lower_run(lowered: Array, pictures: Array, filled: slice, shifts: list[int]
 
 
 def _skips(window: Window) -> bool:
-    """Tell whether tap columns skip pixels that others meet.
+    """Return whether tap columns skip pixels that others meet.
 
     The pictures are read from memory as a whole first then: in half the time that it takes with steps.
     """

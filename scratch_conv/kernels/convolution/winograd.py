@@ -39,7 +39,7 @@ from scratch_conv.kernels.scratch_memory import scratch, scratch_apart
 from scratch_conv.kernels.threads import num_threads_for, parallel
 from scratch_conv.kernels.windows import Array, Pair, Window, axis_blocks
 
-__all__ = ["accepts", "conv2d", "conv2d_grad_input", "conv2d_grad_weight", "tiles_of"]
+__all__ = ["accepts", "conv", "conv_grad_input", "conv_grad_weight", "tiles_of"]
 
 _BLOCK_BYTES = 2**21, 3 * 2**22
 """The values of a block take about as much memory as the weight's, within these bounds.
@@ -66,23 +66,23 @@ def tiles_of(shapes: Shapes) -> int:
     return rows.tiles * columns.tiles
 
 
-def conv2d(x: Array, w: Array, bias: Array | None, window: Window, groups: int) -> Array:
+def conv(x: Array, w: Array, bias: Array | None, window: Window, groups: int) -> Array:
     """Convolve x (N, C, H, W) with w (O, C, KH, KW) into y (N, O, OH, OW): Aᵀ (G w Gᵀ · B x Bᵀ) A + bias."""
     taps = transformed_axes((x.shape[2], x.shape[3]), window, x.dtype).taps
     y, finite = _convolve(x, taps, _flat(w).transpose(1, 2, 0), bias, window)
-    return y if finite else mec.conv2d(x, w, bias, window, groups)
+    return y if finite else mec.conv(x, w, bias, window, groups)
 
 
-def conv2d_grad_input(grad_output: Array, w: Array, input_size: Pair, window: Window, groups: int) -> Array:
+def conv_grad_input(grad_output: Array, w: Array, input_size: Pair, window: Window, groups: int) -> Array:
     """Return the gradient with respect to x (N, C, H, W): dy (N, O, OH, OW) convolved with the flipped w."""
     size = (grad_output.shape[2], grad_output.shape[3])
     backwards = window.backwards(input_size, size)
     flipped = transformed_axes(size, backwards, w.dtype).taps[:, ::-1]
     grad_input, finite = _convolve(grad_output, flipped, _flat(w).transpose(0, 2, 1), None, backwards)
-    return grad_input if finite else mec.conv2d_grad_input(grad_output, w, input_size, window, groups)
+    return grad_input if finite else mec.conv_grad_input(grad_output, w, input_size, window, groups)
 
 
-def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int) -> Array:
+def conv_grad_weight(grad_output: Array, x: Array, window: Window, groups: int) -> Array:
     """Return the gradient with respect to w (O, C, KH, KW): dw = Gᵀ ((B x Bᵀ)ᵀ · (A dy Aᵀ)) G."""
     rows, columns, taps = transformed_axes((x.shape[2], x.shape[3]), window, x.dtype)
     outs, channels = grad_output.shape[1], x.shape[1]
@@ -107,7 +107,7 @@ def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int
     parallel(work, by_thread)
     grad_weight = grad_weight_from_values(all_sums, taps)
     if not np.isfinite(grad_weight).all():
-        return mec.conv2d_grad_weight(grad_output, x, window, groups)
+        return mec.conv_grad_weight(grad_output, x, window, groups)
     return grad_weight.reshape(outs, channels, *window.kernel_size)
 
 
