@@ -5,7 +5,14 @@ one draws the same cases each time, so that a red test is red for everyone. Muta
 many, the same each time too, and saves the search for a smallest one: it asks only that a mutant fails.
 """
 
+import importlib
+import multiprocessing
 import os
+import traceback
+import warnings
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
 
 import pytest
 import torch
@@ -30,11 +37,44 @@ settings.load_profile(os.environ.get("SCRATCH_CONV_PROFILE", "quick"))
 torch.set_num_threads(1)  # the tensors are small, and each worker of pytest-xdist has one core
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run what forks first and what compiles last.
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run what is marked `compiles` in a forked child.
 
-    Once something was traced for a compiler, autograd may have threads, beside which no forked process can
-    differentiate.
+    Once something was traced for a compiler, autograd may have threads in that process, and no process forked
+    from it can differentiate. `parity.check` forks, and so do tests of the kernels, in whatever order.
     """
-    items.sort(key=lambda item: item.path.parent.name != "parity")
-    items.sort(key=lambda item: item.get_closest_marker("compiles") is not None)
+    if pyfuncitem.get_closest_marker("compiles") is None:
+        return None
+    importlib.import_module("torch._dynamo")  # takes seconds, which the children save
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    here, there = multiprocessing.Pipe()
+    child = multiprocessing.get_context("fork").Process(
+        target=_answer, args=(pyfuncitem.obj, arguments, there)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads
+        child.start()
+    there.close()
+    try:
+        outcome, said = here.recv()
+    except EOFError:
+        outcome, said = "failed", "its process ended"
+    child.join()
+    if outcome == "skipped":
+        pytest.skip(said)
+    if outcome == "failed":
+        pytest.fail(said, pytrace=False)
+    return True
+
+
+def _answer(test: Callable[..., None], arguments: dict[str, Any], pipe: Connection) -> None:
+    """Run a test and send how it ended."""
+    try:
+        test(**arguments)
+    except pytest.skip.Exception as skipped:
+        pipe.send(("skipped", str(skipped)))
+    except BaseException:
+        pipe.send(("failed", traceback.format_exc()))
+    else:
+        pipe.send(("passed", ""))

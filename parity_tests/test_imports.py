@@ -24,14 +24,30 @@ MAY_IMPORT = {
     "cli.py": {"demos", "parity", "training"},
 }
 
-MAY_IMPORT_IN_TRAINING = {
-    "settings.py": set(),
-    "data": {"data", "settings"},
-    "backends": {"backends", "data", "settings"},
-    "comparison.py": {"backends", "data", "settings"},
-    "reporting": {"backends", "comparison", "data", "reporting", "settings"},
-    "commands.py": {"backends", "comparison", "data", "reporting", "settings"},
+MAY_IMPORT_INSIDE = {
+    "training": {
+        "settings.py": set(),
+        "data": {"data", "settings"},
+        "backends": {"backends", "data", "settings"},
+        "comparison.py": {"backends", "data", "settings"},
+        "reporting": {"backends", "comparison", "data", "reporting", "settings"},
+        "commands.py": {"backends", "comparison", "data", "reporting", "settings"},
+    },
+    "parity": {
+        "drawing": {"drawing"},
+        "operators": {"drawing", "operators"},
+        "candidates": {"candidates", "drawing", "operators"},
+        "catalogue": {"catalogue", "drawing", "operators"},
+        "judging": {"candidates", "drawing", "judging", "operators"},
+        "reporting": {"candidates", "catalogue", "drawing", "judging", "operators", "reporting"},
+        "searching.py": {"drawing", "judging"},
+        "checking.py": {"candidates", "drawing", "judging", "operators", "reporting", "searching"},
+        "self_testing.py": {"catalogue", "checking", "reporting"},
+        "plugin.py": {"candidates", "checking", "drawing", "operators"},
+        "commands.py": {"candidates", "checking", "drawing", "operators", "reporting", "self_testing"},
+    },
 }
+INSIDE = [(package, room) for package, rooms in MAY_IMPORT_INSIDE.items() for room in rooms]
 
 
 def run(code: str) -> None:
@@ -84,11 +100,18 @@ def test_imports_point_one_way(room: str) -> None:
         assert imported_rooms(file) <= MAY_IMPORT[room], file
 
 
-@pytest.mark.parametrize("room", MAY_IMPORT_IN_TRAINING)
-def test_imports_inside_training_point_one_way(room: str) -> None:
-    place = PACKAGE / "training" / room
+@pytest.mark.parametrize(("package", "room"), INSIDE)
+def test_imports_inside_a_package_point_one_way(package: str, room: str) -> None:
+    place, allowed = PACKAGE / package / room, MAY_IMPORT_INSIDE[package][room]
     for file in place.rglob("*.py") if place.is_dir() else [place]:
-        assert imported_rooms(file, "scratch_conv.training") <= MAY_IMPORT_IN_TRAINING[room], file
+        assert imported_rooms(file, f"scratch_conv.{package}") <= allowed, file
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT_INSIDE)
+def test_no_room_inside_a_package_is_forgotten(package: str) -> None:
+    rooms = {path.name for path in (PACKAGE / package).iterdir() if path.suffix == ".py" or path.is_dir()}
+    known = {"__init__.py", "__pycache__"}
+    assert rooms - known == set(MAY_IMPORT_INSIDE[package])
 
 
 def test_a_report_needs_no_trainer() -> None:
