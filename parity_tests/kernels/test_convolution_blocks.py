@@ -1,8 +1,6 @@
-"""How the kernels cut their work: into blocks that fit the memory meant for them, enough for every thread."""
+"""How convolutions cut their work: into blocks that fit into memory, enough for every thread."""
 
 import math
-import sys
-import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -11,16 +9,20 @@ import numpy as np
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from scratch_bounds import (
+    BYTES,
+    assert_as_many_as_fit,
+    assert_planes_or_blocks_fit,
+    scratch_taken,
+    taken_beside_results,
+)
 
 from scratch_conv import kernels
-from scratch_conv.kernels import Window, elementwise, normalization, scratch_memory, threads
+from scratch_conv.kernels import Window, threads
 from scratch_conv.kernels.convolution import im2col, mec
-from scratch_conv.kernels.pooling import average as average_pooling
-from scratch_conv.kernels.pooling import maximum as max_pooling
 from scratch_conv.kernels.windows import Array, Pair, effective_kernel_size
 
-# The modules behind the functions of the same names.
-LINEAR, SOFTMAX = (sys.modules[f"scratch_conv.kernels.{name}"] for name in ("linear", "softmax"))
+pytestmark = pytest.mark.mutation
 
 
 class Layer(NamedTuple):
@@ -72,18 +74,6 @@ def layers(draw: st.DrawFn) -> Layer:
     return Layer(x, np.ones((outs * groups, ins, *kernel_size), dtype=dtype), window, groups)
 
 
-def scratch_taken(*operations: Callable[[], object]) -> int:
-    """Count the bytes of scratch memory that the operations take, one after the other."""
-    kernels.free_scratch()
-    for operation in operations:
-        operation()
-    buffers: dict[str, Array] = scratch_memory._local.__dict__.get("buffers", {})
-    return sum(buffer.nbytes for buffer in buffers.values())
-
-
-BYTES = st.sampled_from([1, 2_000, 20_000, 2**22])
-
-
 @given(layers(), BYTES)
 def test_im2col_lowers_as_many_pictures_at_a_time_as_fit(layer: Layer, block_bytes: int) -> None:
     """In memory that all its operations share; but those of one tap are not copied at all."""
@@ -109,184 +99,8 @@ def test_im2col_lowers_as_many_pictures_at_a_time_as_fit(layer: Layer, block_byt
     }
     for name, memory in taken.items():
         count = len(layer.x) if bytes_each[name][0] <= block_bytes else 1
-        assert_planes_or_parts_fit(memory, column, count, layer.output_size, bytes_each[name], block_bytes)
+        assert_planes_or_blocks_fit(memory, column, count, layer.output_size, bytes_each[name], block_bytes)
     assert in_all == max(taken.values()) + products
-
-
-def assert_as_many_as_fit(taken: int, taken_each: int, count: int, bytes_each: int, block_bytes: int) -> None:
-    """Of `count` things, each of `bytes_each`, `taken` memory holds those that fit into a block."""
-    at_a_time, rest = divmod(taken, taken_each)
-    assert rest == 0
-    assert at_a_time == 1 or 1 < at_a_time <= min(count, block_bytes / bytes_each)
-    assert at_a_time == count or (at_a_time + 1) * bytes_each > block_bytes
-
-
-def assert_planes_or_parts_fit(
-    taken: int, taken_each: int, count: int, size: Pair, bytes_each: tuple[int, int], block_bytes: int
-) -> None:
-    """Memory holds as many of `count` planes of that size as fit, or rows of one, or columns of one row.
-
-    A plane counts as the first of `bytes_each`, and when it is cut, as the second.
-    """
-    plane, cut = bytes_each
-    row = cut // size[0]
-    if cut <= block_bytes:
-        assert_as_many_as_fit(taken, taken_each * math.prod(size), count, plane, block_bytes)
-    elif row <= block_bytes:
-        assert_as_many_as_fit(taken, taken_each * size[1], size[0], row, block_bytes)
-    else:
-        assert_as_many_as_fit(taken, taken_each, size[1], row // size[1], block_bytes)
-
-
-@given(layers(), BYTES)
-def test_pooling_takes_as_many_planes_at_a_time_as_fit(layer: Layer, block_bytes: int) -> None:
-    x, _, window, _ = layer
-    y, places = kernels.max_pool2d(x, window, ceil_mode=False)
-    plane, size = x[0, 0], (y.shape[2], y.shape[3])
-    count = x.shape[0] * x.shape[1]
-    with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(1):
-        patch.setattr(max_pooling, "_BLOCK_BYTES", block_bytes)
-        taken = {
-            "pooling": scratch_taken(lambda: kernels.max_pool2d(x, window, ceil_mode=False)),
-            "scatter": scratch_taken(lambda: kernels.max_pool2d_scatter(y, places, plane.shape, window)),
-            "gather": scratch_taken(lambda: kernels.max_pool2d_gather(x, places, window)),
-        }
-    # The pictures, if they fit; for windows of several taps the pixels, which are better, their offsets.
-    pictures = min(count, block_bytes // plane.nbytes) * plane.nbytes
-    taken["pooling"] -= pictures
-    taken_each = {"pooling": x.itemsize + 1 + 4, "scatter": 8, "gather": 8}  # indices
-    if window.kernel_size == (1, 1):
-        assert taken.pop("pooling") == 0
-    for name, memory in taken.items():
-        bytes_each = plane.nbytes, plane.nbytes
-        assert_planes_or_parts_fit(memory, taken_each[name], count, size, bytes_each, block_bytes)
-
-
-@given(layers(), st.booleans(), BYTES)
-def test_average_pooling_takes_as_many_planes_at_a_time_as_fit(
-    layer: Layer, whole: bool, block_bytes: int
-) -> None:
-    x, window = layer.x, layer.window._replace(dilation=(1, 1))
-    height, width = x.shape[2:]
-    if whole:
-        window = window._replace(kernel_size=(height, width))
-    size = window.output_size((height, width))
-    y = np.ones((*x.shape[:2], *size), dtype=x.dtype)
-    with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(1):
-        patch.setattr(average_pooling, "_BLOCK_BYTES", block_bytes)
-        forward = scratch_taken(lambda: kernels.avg_pool2d(x, size, window, True, None))
-        backward = scratch_taken(
-            lambda: kernels.avg_pool2d_grad_input(y, (height, width), window, True, None)
-        )
-    itemsize, count, plane = x.itemsize, x.shape[0] * x.shape[1], x[0, 0].nbytes
-    whole = window.kernel_size == (height, width)
-    sums, quotients = (size[0] * columns * itemsize for columns in (width, size[1]))
-    if whole:  # one window over all: its sums are the outputs
-        assert forward == 0
-    if sums <= block_bytes:
-        if not whole:
-            assert_as_many_as_fit(forward, sums, count, max(plane, sums), block_bytes)
-        taken_each = quotients if whole else quotients + sums
-        assert_as_many_as_fit(backward, taken_each, count, max(plane, sums), block_bytes)
-        return
-    rows, columns = rows_and_columns(size, sums, block_bytes)
-    met = width if columns == size[1] else (columns - 1) * window.stride[1] + window.kernel_size[1]
-    assert forward == (0 if whole else rows * met * itemsize)
-    rows, columns = rows_and_columns((height, width), sums, block_bytes)
-    over = [
-        max(windows_over(window, axis, first, first + step, size[axis]) for first in range(0, length, step))
-        for axis, length, step in ((0, height, rows), (1, width, columns))
-    ]
-    assert backward <= over[0] * (over[1] + (not whole) * columns) * itemsize
-
-
-def rows_and_columns(size: Pair, plane_bytes: int, block_bytes: int) -> Pair:
-    """Count the rows of a plane that fit into a block, or the columns of one row."""
-    row = plane_bytes // size[0]
-    if row <= block_bytes:
-        return min(size[0], block_bytes // max(1, row)), size[1]
-    return 1, min(size[1], max(1, block_bytes // max(1, row // size[1])))
-
-
-def windows_over(window: Window, axis: int, first: int, stop: int, count: int) -> int:
-    """Count the windows over some pixels of an axis without padding."""
-    starts = np.arange(count) * window.stride[axis]
-    return int(((starts < stop) & (starts + window.kernel_size[axis] > first)).sum())
-
-
-@given(
-    st.tuples(*[st.integers(1, 12)] * 3),
-    st.sampled_from([np.float32, np.float64]),
-    st.sampled_from([16, 200, 2_000, 2**22]),
-)
-def test_other_layers_take_as_much_at_a_time_as_fits(
-    sizes: tuple[int, int, int], dtype: type, block_bytes: int
-) -> None:
-    """ReLU takes elements; softmax vectors, along the longer of the other axes; batch_norm channels.
-
-    Or parts of a vector or of a channel.
-    """
-    x: Array = np.ones(sizes, dtype=dtype)
-    ones: Array = np.ones(sizes[1], dtype=dtype)
-    vectors = max(sizes[0], sizes[2])
-    with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(1):
-        patch.setattr(elementwise, "_CHUNK_BYTES", block_bytes)
-        for module in (SOFTMAX, normalization):
-            patch.setattr(module, "_BLOCK_BYTES", block_bytes)
-        patch.setattr(normalization, "_MOST_BYTES", 2 * block_bytes)
-        gate = scratch_taken(lambda: kernels.relu_gate(x, x))
-        along_vectors = [
-            scratch_taken(lambda: kernels.softmax_grad(x, x)),
-            scratch_taken(lambda: kernels.log_softmax(x)),
-        ]
-        by_channel = [
-            scratch_taken(lambda: kernels.batch_norm(x, None, None, 1.0)),
-            scratch_taken(lambda: kernels.batch_norm_grad(x, x, ones, ones, None, 1.0)),
-            scratch_taken(lambda: kernels.batch_norm_inference(x, ones, ones, None, None, 1.0)),
-        ]
-    assert_as_many_as_fit(gate, 1, x.size, x.itemsize, block_bytes)
-    for taken in along_vectors:
-        plane = x.nbytes // vectors
-        if plane <= block_bytes:
-            assert_as_many_as_fit(taken, plane, vectors, plane, block_bytes)
-        else:  # classes of one
-            one_class = plane // sizes[1]
-            assert_as_many_as_fit(taken, one_class, sizes[1], one_class, block_bytes)
-    channel = x.nbytes // sizes[1]
-    for taken in by_channel:
-        if channel <= 2 * block_bytes:
-            assert_as_many_as_fit(taken, channel, sizes[1], channel, block_bytes)
-        else:
-            size = sizes[0], sizes[2]
-            assert_planes_or_parts_fit(taken, x.itemsize, 1, size, (channel, channel), 2 * block_bytes)
-
-
-@given(
-    st.tuples(*[st.integers(0, 9)] * 3),
-    st.integers(0, 9),
-    st.integers(1, 5),
-    st.sampled_from([1, 20, 100, 2**20]),
-)
-@example((1, 2, 1), 9, 5, 1)  # short
-@example((9, 2, 2), 1, 5, 20)  # of so few multiplications that not even two threads are worth it
-def test_products_are_cut_for_as_many_threads_as_they_are_worth(
-    shape: tuple[int, int, int], inner: int, num_threads: int, worth: int
-) -> None:
-    """Along the longest axis, evenly."""
-    with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(num_threads):
-        patch.setattr(LINEAR, "_WORTH_A_THREAD", worth)
-        cut = LINEAR._blocks(shape, inner)
-    most = min(num_threads, max(shape), math.prod(shape) * inner / worth)
-    assert len(cut) == 1 or 1 < len(cut) <= most
-    assert len(cut) + 1 > most
-    done = np.zeros(shape, dtype=int)
-    for block in cut:
-        done[block] += 1
-    assert (done == 1).all()
-    axis = shape.index(max(shape))
-    lengths = [done[block].shape[axis] for block in cut]
-    assert sum(lengths) == shape[axis]
-    assert max(lengths) - min(lengths) <= 1
 
 
 @contextmanager
@@ -560,7 +374,7 @@ def test_pointwise_products_take_as_much_at_a_time_as_fits(
     pictures, rows, columns = (max(part.stop - part.start for part in axis) for axis in axes)
     assert_as_many_as_fit(pictures, 1, n, max(outputs, x[0].nbytes), block_bytes)
     planes = pictures * rows * columns
-    assert_planes_or_parts_fit(planes, 1, pictures, size, (outputs, outputs), block_bytes)
+    assert_planes_or_blocks_fit(planes, 1, pictures, size, (outputs, outputs), block_bytes)
 
 
 @given(st.integers(1, 5), st.integers(1, 3), st.sampled_from([1, 100, 2**21]), st.integers(1, 3))
@@ -579,82 +393,22 @@ def test_the_gradient_of_a_bias_does_not_depend_on_its_blocks(
     assert_as_many_as_fit(pictures, 1, n, grad_output[0].nbytes, block_bytes)
 
 
-def taken_beside_results(operation: Callable[[], object]) -> int:
-    """Count the bytes that an operation takes at its peak, beside its results and operands."""
-    kernels.free_scratch()
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
-        result = operation()
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    results = result if isinstance(result, tuple) else (result,)
-    return int(peak - before - sum(array.nbytes for array in results))
-
-
-def operations_on(size: Pair) -> dict[str, Callable[[], object]]:
-    """Give operations on a single plane of that size, and on channels and vectors as long as it."""
+@pytest.mark.parametrize("size", [(1024, 1024), (1, 2**20), (2**20, 1)])
+@pytest.mark.parametrize("operation", ["conv2d", "conv2d_grad_weight", "conv2d_grad_input"])
+def test_no_temporary_memory_of_im2col_grows_with_a_plane(
+    operation: str, size: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With blocks of a sixty-fourth of the plane, less than half of it is taken beside the results."""
     x = np.random.default_rng(0).standard_normal((1, 1, *size)).astype(np.float32)
     kernel_size = min(size[0], 3), min(size[1], 3)
     window = Window(kernel_size, (1, 1), ((kernel_size[0] // 2,) * 2, (kernel_size[1] // 2,) * 2), (1, 1))
-    y, places = kernels.max_pool2d(x, window, ceil_mode=False)
-    few, w, one = (
-        (max(1, size[0] // 8), max(1, size[1] // 8)),
-        np.ones((1, 1, *kernel_size), np.float32),
-        x[0, 0, 0, :1],
-    )
-    flat, wide = x.reshape(1, 1, -1), x.astype(np.float64)
-    vector = flat.swapaxes(1, 2)
-    classes = kernels.Classes(np.zeros((1, 1), np.int64), vector.size, np.abs(vector[:, :, 0]), -100)
-    im2col_by = {
+    w, one = np.ones((1, 1, *kernel_size), np.float32), x[0, 0, 0, :1]
+    by: dict[str, Callable[[], Array]] = {
         "conv2d": lambda: im2col.conv(x, w, one, window, 1),
         "conv2d_grad_weight": lambda: im2col.conv_grad_weight(x, x, window, 1),
         "conv2d_grad_input": lambda: im2col.conv_grad_input(x, w, size, window, 1),
     }
-    return im2col_by | {
-        "max_pool2d": lambda: kernels.max_pool2d(x, window, ceil_mode=False),
-        "max_pool2d_scatter": lambda: kernels.max_pool2d_scatter(y, places, size, window),
-        "max_pool2d_gather": lambda: kernels.max_pool2d_gather(x, places, window),
-        "avg_pool2d": lambda: kernels.avg_pool2d(x, size, window, False, None),
-        "avg_pool2d_grad_input": lambda: kernels.avg_pool2d_grad_input(x, size, window, False, None),
-        "adaptive_avg_pool2d": lambda: kernels.adaptive_avg_pool2d(x, few),
-        "adaptive_avg_pool2d to one": lambda: kernels.adaptive_avg_pool2d(x, (1, 1)),
-        "adaptive_avg_pool2d to more": lambda: kernels.adaptive_avg_pool2d(x[:, :, : few[0], : few[1]], size),
-        "batch_norm": lambda: kernels.batch_norm(flat, one, one, 1e-5),
-        "batch_norm_grad": lambda: kernels.batch_norm_grad(flat, flat, one, one * one, one, 1e-5),
-        "batch_norm_inference": lambda: kernels.batch_norm_inference(flat, one, one * one, one, one, 1e-5),
-        "relu": lambda: kernels.relu(x),
-        "relu_gate": lambda: kernels.relu_gate(x, wide),
-        "drop": lambda: kernels.drop(x, one, 2.0),
-        "softmax": lambda: kernels.softmax(vector),
-        "softmax_grad": lambda: kernels.softmax_grad(vector, vector),
-        "log_softmax": lambda: kernels.log_softmax(vector),
-        "log_softmax_grad": lambda: kernels.log_softmax_grad(vector, vector),
-        "nll": lambda: kernels.nll(vector, classes, 0.1),
-        "nll_grad": lambda: kernels.nll_grad(one.reshape(1, 1), classes, 0.1),
-    }
-
-
-@pytest.mark.parametrize(
-    ("name", "size"),
-    [
-        (name, size)
-        for name in operations_on((8, 8))
-        for size in ((1024, 1024), (1, 2**20), (2**20, 1))
-        # What average pooling knows of the windows on an axis is as long as that.
-        if size == (1024, 1024) or "avg" not in name
-    ],
-)
-def test_no_temporary_memory_grows_with_a_plane(
-    name: str, size: Pair, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With blocks of a sixty-fourth of the plane, less than half of it is taken beside the results."""
-    operation = operations_on(size)[name]
-    monkeypatch.setattr(elementwise, "_CHUNK_BYTES", 2**16)
-    for module in (average_pooling, normalization, im2col, max_pooling, SOFTMAX):
-        monkeypatch.setattr(module, "_BLOCK_BYTES", 2**16)
-    monkeypatch.setattr(normalization, "_MOST_BYTES", 2**16)
+    monkeypatch.setattr(im2col, "_BLOCK_BYTES", 2**16)
     with kernels.using_num_threads(1):
-        taken = taken_beside_results(operation)
+        taken = taken_beside_results(by[operation])
     assert taken <= 2**21, taken

@@ -1,0 +1,71 @@
+"""Batch normalization in float32 against plain loops in float64, up to a few roundings of float32."""
+
+import math
+from typing import Any
+
+import numpy as np
+from drawn_arrays import FEW_ROUNDINGS, LAYOUTS, SEEDS, drawn, laid_out, whole
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scratch_conv import kernels
+
+
+def test_a_deviation_of_zero_has_an_infinite_inverse() -> None:
+    np.testing.assert_array_equal(kernels.inverse_deviation(np.array([0.0, 4.0]), 0.0), [np.inf, 0.5])
+
+
+@given(st.integers(0, 4), SEEDS)
+def test_running_average_is_its_definition(channels: int, seed: int) -> None:
+    running, batch = (whole(seed + more, channels, dtype=np.float32) for more in (0, 1))
+    expected = np.zeros_like(running)
+    for c in range(channels):
+        expected[c] = 0.75 * running[c] + 0.25 * 2 * batch[c]
+    averaged = kernels.running_average(running, batch, 0.25, 2.0)
+    np.testing.assert_array_equal(averaged, expected, strict=True)
+
+
+@given(
+    st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 4)),
+    SEEDS,
+    st.booleans(),
+    st.booleans(),
+    LAYOUTS,
+)
+def test_batch_norm_and_its_derivatives_are_their_definitions(
+    sizes: tuple[int, int, int], seed: int, affine: bool, far: bool, axes: Any
+) -> None:
+    """Far from zero, a variance by mean(x²) - μ² would cancel."""
+    n, eps = sizes[0] * sizes[2], 0.01
+    x = laid_out((drawn(seed, *sizes) + 1000 * far).astype(np.float32), axes)
+    grads, weight, bias = drawn(seed + 1, *sizes), drawn(seed + 2, sizes[1]), drawn(seed + 3, sizes[1])
+    w_given, b_given = (weight, bias) if affine else (None, None)
+    y, mean, variance = kernels.batch_norm(x, w_given, b_given, eps)
+    fixed = kernels.batch_norm_inference(x, mean, variance, w_given, b_given, eps)
+    np.testing.assert_allclose(fixed, y, rtol=0, atol=0)
+    dx, dw, db = kernels.batch_norm_grad(grads, x, mean, variance, w_given, eps)
+    assert {result.dtype for result in (y, mean, variance, fixed, dx, dw, db)} == {x.dtype}
+    for c in range(sizes[1]):
+        row, g = x[:, c].astype(float), grads[:, c].astype(float)
+        w, b = (float(weight[c]), float(bias[c])) if affine else (1.0, 0.0)
+        mu = row.sum() / n
+        var = ((row - mu) ** 2).sum() / n
+        normal = (row - mu) / math.sqrt(var + eps)
+        # The mean errs by roundings of |x|, and everything after it by that over the deviation.
+        error = FEW_ROUNDINGS * (1 + abs(mu) / math.sqrt(var + eps)) * (1 + abs(w)) * (1 + np.abs(g).sum())
+        np.testing.assert_allclose(mean[c], mu, rtol=FEW_ROUNDINGS, atol=FEW_ROUNDINGS)
+        np.testing.assert_allclose(y[:, c], w * normal + b, atol=10 * error)
+        np.testing.assert_allclose(db[c], g.sum(), atol=error)
+        np.testing.assert_allclose(dw[c], (g * normal).sum(), atol=10 * n * error)
+        centred = g - g.sum() / n - normal * (g * normal).sum() / n
+        np.testing.assert_allclose(dx[:, c], w * centred / math.sqrt(var + eps), atol=100 * n * error)
+
+
+def test_a_mean_of_numbers_near_overflow_is_finite() -> None:
+    """Though their sum is not, and an infinity in another channel concerns that one only."""
+    x = np.full((4, 3, 25), 1e37, dtype=np.float32)
+    x[0, 2, 0] = np.inf
+    y, mean, _ = kernels.batch_norm(x, None, None, 1e-5)
+    np.testing.assert_allclose(mean, [1e37, 1e37, np.inf], rtol=FEW_ROUNDINGS)
+    assert not y[:, :2].any()
+    assert np.isnan(y[:, 2]).all()

@@ -1,0 +1,232 @@
+"""Pooling against its definitions, written as plain loops over one image element at a time.
+
+Where the data are small integers held as floats, every sum is exact and the results must be equal.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scratch_conv import kernels
+from scratch_conv.kernels import Window
+from scratch_conv.kernels.windows import Array, Pair, effective_kernel_size
+
+SMALL = st.integers(1, 3)
+FLOATS = st.sampled_from([np.float32, np.float64])
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> tuple[Window, Pair]:
+    """Draw a window, and an image size on which it has at least one position."""
+    stride, dilation = (draw(st.just((1, 1)) | st.tuples(SMALL, SMALL)) for _ in range(2))
+    kernel_size = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
+    most = [st.just(size // 2) | st.integers(0, size // 2) for size in kernel_size]
+    padding = draw(st.tuples(*[st.tuples(pad, pad) for pad in most]))
+    height, width = (
+        max(1, effective_kernel_size(kernel_size[axis], dilation[axis]) - sum(padding[axis]))
+        + draw(st.integers(0, 4))
+        for axis in (0, 1)
+    )
+    return Window(kernel_size, stride, padding, dilation), (height, width)
+
+
+def integers(rng: np.random.Generator, dtype: type, *shape: int) -> Array:
+    return rng.integers(-4, 5, shape).astype(dtype)
+
+
+def pool_by_loops(x: Array, window: Window, size: Pair) -> tuple[Array, Array]:
+    (top, _), (left, _) = window.padding
+    y = np.full((*x.shape[:2], *size), lowest(x.dtype), dtype=x.dtype)
+    places = np.full(y.shape, -1)
+    for b, c, p, q in np.ndindex(y.shape):
+        for i, j in np.ndindex(window.kernel_size):
+            row = p * window.stride[0] + i * window.dilation[0] - top
+            column = q * window.stride[1] + j * window.dilation[1] - left
+            if not (0 <= row < x.shape[2] and 0 <= column < x.shape[3]):
+                continue
+            pixel = x[b, c, row, column]
+            if places[b, c, p, q] < 0 or pixel > y[b, c, p, q] or np.isnan(pixel):
+                y[b, c, p, q], places[b, c, p, q] = pixel, row * x.shape[3] + column
+    return y, places
+
+
+def lowest(dtype: np.dtype[Any]) -> float:
+    return -np.inf if np.issubdtype(dtype, np.floating) else float(np.iinfo(dtype).min)
+
+
+@given(
+    windows(),
+    st.booleans(),
+    st.integers(0, 2),
+    SMALL,
+    st.sampled_from([np.float16, np.float32, np.float64, np.int8, np.int32]),
+    st.sampled_from([0.2, 0.5, 0.9]),
+    st.integers(0, 2**32 - 1),
+)
+def test_max_pool2d_is_its_definition(
+    drawn: tuple[Window, Pair], ceil_mode: bool, n: int, channels: int, dtype: type, low: float, seed: int
+) -> None:
+    """Few distinct values make many ties; infinities, NaN and windows of the lowest are among them."""
+    window, size = drawn
+    rng = np.random.default_rng(seed)
+    special = [np.inf, np.nan] if np.issubdtype(dtype, np.floating) else [2, 3]
+    values = [lowest(np.dtype(dtype)), -1, 0, 1, *special]
+    x: Array = rng.choice(values, (n, channels, *size), p=[low, *[(1 - low) / 5] * 5]).astype(dtype)
+    y, places = kernels.max_pool2d(x, window, ceil_mode)
+    expected, expected_places = pool_by_loops(x, window, window.output_size(size, ceil_mode))
+    np.testing.assert_array_equal(y, expected, strict=True)
+    inside = expected_places >= 0
+    indices = kernels.max_pool2d_indices(places)
+    np.testing.assert_array_equal(indices[inside], expected_places[inside], strict=True)
+
+
+@given(windows(), st.booleans(), st.integers(0, 3), FLOATS, st.integers(0, 2**32 - 1))
+def test_max_pool2d_derivatives_follow_the_places(
+    drawn: tuple[Window, Pair], ceil_mode: bool, channels: int, dtype: type, seed: int
+) -> None:
+    """Windows that lie around the picture altogether get no pixel, and give their gradient to none."""
+    window, size = drawn
+    rng = np.random.default_rng(seed)
+    x = integers(rng, dtype, 2, channels, *size)
+    y, places = kernels.max_pool2d(x, window, ceil_mode)
+    _, expected_places = pool_by_loops(x, window, window.output_size(size, ceil_mode))
+    inside = expected_places >= 0
+    grad_output: Array = integers(rng, dtype, *y.shape)
+    grad_output.flat[np.flatnonzero(inside)[:1]] = np.inf  # an infinity must stay in its place
+    expected: Array = np.zeros((2 * channels, size[0] * size[1]), dtype=dtype)
+    planes = np.repeat(np.arange(2 * channels), math.prod(y.shape[2:]))
+    for plane, place, value in zip(planes, expected_places.ravel(), grad_output.ravel(), strict=True):
+        if place >= 0:
+            expected[plane, place] += value
+    grad_input = kernels.max_pool2d_scatter(grad_output, places, size, window)
+    gathered = kernels.max_pool2d_gather(x, places, window)
+    np.testing.assert_array_equal(grad_input, expected.reshape(x.shape), strict=True)
+    np.testing.assert_array_equal(gathered, np.where(inside, y, dtype(0)), strict=True)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_pictures_of_more_pixels_than_int32_numbers_are_refused(more: int) -> None:
+    """A picture of one repeated byte takes no memory."""
+    size = (2**15 + more, 2**16)
+    x = np.broadcast_to(np.int8(7), (1, 1, *size))
+    window = Window((1, 1), (2**15 - 1, 2**16 - 1), ((0, 0), (0, 0)), (1, 1))
+    if more:
+        with pytest.raises(
+            ValueError, match=r"expected pictures of at most 2\*\*31 pixels, got \(32769, 65536\)$"
+        ):
+            kernels.max_pool2d(x, window, ceil_mode=False)
+    else:
+        _, places = kernels.max_pool2d(x, window, ceil_mode=False)
+        assert places[0, 0, 1, 1] == 2**31 - 1
+
+
+def average_by_loops(
+    x: Array, starts: Any, ends: Any, divide: Callable[[int, int], float]
+) -> tuple[Array, Callable[[Array], Array]]:
+    """Average over the rows and columns from starts up to ends; gives the transpose of that as well."""
+    size = len(starts[0]), len(starts[1])
+    over = [
+        [slice(max(0, start), max(0, end)) for start, end in zip(starts[axis], ends[axis], strict=True)]
+        for axis in (0, 1)
+    ]
+    y = np.zeros((*x.shape[:2], *size))
+    for p, q in np.ndindex(size):
+        y[:, :, p, q] = x[:, :, over[0][p], over[1][q]].sum((2, 3)) / divide(p, q)
+
+    def transpose(grad_output: Array) -> Array:
+        grad_input = np.zeros(x.shape)
+        for p, q in np.ndindex(size):
+            grad_input[:, :, over[0][p], over[1][q]] += grad_output[:, :, p, q, None, None] / divide(p, q)
+        return grad_input
+
+    return y, transpose
+
+
+@given(
+    windows(),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([None, 3, -2]),
+    FLOATS,
+    st.integers(0, 99),
+)
+def test_avg_pool2d_and_its_derivative_are_their_definitions(
+    drawn: tuple[Window, Pair], ceil_mode: bool, include: bool, divisor: int | None, dtype: type, seed: int
+) -> None:
+    window, size = drawn[0]._replace(dilation=(1, 1)), drawn[1]
+    rng = np.random.default_rng(seed)
+    x = integers(rng, dtype, 2, 2, *size)
+    output_size = window.output_size(size, ceil_mode)
+    starts = [np.arange(output_size[i]) * window.stride[i] - window.padding[i][0] for i in (0, 1)]
+    last = [size[i] + window.padding[i][1] for i in (0, 1)]
+    ends = [np.minimum(starts[i] + window.kernel_size[i], last[i]) for i in (0, 1)]
+
+    def divide(p: int, q: int) -> float:
+        if divisor is not None:
+            return divisor
+        counts = [
+            end - start if include else min(end, length) - max(start, 0)
+            for start, end, length in (
+                (starts[0][p], ends[0][p], size[0]),
+                (starts[1][q], ends[1][q], size[1]),
+            )
+        ]
+        return counts[0] * counts[1]
+
+    expected, transpose = average_by_loops(x, starts, ends, divide)
+    y = kernels.avg_pool2d(x, output_size, window, include, divisor)
+    np.testing.assert_array_equal(y, expected.astype(dtype), strict=True)
+    grad_output = integers(rng, dtype, *expected.shape)
+    grad_input = kernels.avg_pool2d_grad_input(grad_output, size, window, include, divisor)
+    assert grad_input.dtype == dtype
+    tolerance = 256 * np.finfo(dtype).eps
+    np.testing.assert_allclose(grad_input, transpose(grad_output), rtol=tolerance, atol=tolerance)
+    whole = kernels.avg_pool2d(x.astype(np.int64), output_size, window, include, divisor)
+    np.testing.assert_array_equal(whole, np.trunc(expected))
+
+
+def test_a_single_window_may_leave_pixels_out() -> None:
+    x: Array = np.arange(20.0).reshape(1, 1, 4, 5)
+    window = Window((3, 4), (2, 2), ((0, 0), (0, 0)), (1, 1))
+    y = kernels.avg_pool2d(x, (1, 1), window, True, None)
+    np.testing.assert_array_equal(y, x[:, :, :3, :4].mean(axis=(2, 3), keepdims=True))
+    grad_input = kernels.avg_pool2d_grad_input(12 * y, (4, 5), window, True, None)
+    expected = np.zeros_like(x)
+    expected[:, :, :3, :4] = y
+    np.testing.assert_array_equal(grad_input, expected)
+
+
+@given(st.tuples(*[st.integers(1, 9)] * 2), st.tuples(*[st.integers(0, 12)] * 2), st.integers(0, 99))
+def test_adaptive_avg_pool2d_and_its_derivative_are_their_definitions(
+    size: Pair, output_size: Pair, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    x = integers(rng, np.float64, 2, 2, *size)
+    starts, ends = (
+        [[(p + more) * length // count + more * bool((p + more) * length % count) for p in range(count)]
+         for length, count in zip(size, output_size, strict=True)]
+        for more in (0, 1)
+    )  # fmt: skip
+
+    def divide(p: int, q: int) -> float:
+        return (ends[0][p] - starts[0][p]) * (ends[1][q] - starts[1][q])
+
+    expected, transpose = average_by_loops(x, starts, ends, divide)
+    grad_output = integers(rng, np.float64, *expected.shape)
+    np.testing.assert_array_equal(kernels.adaptive_avg_pool2d(x, output_size), expected)
+    grad_input = kernels.adaptive_avg_pool2d_grad_input(grad_output, size)
+    np.testing.assert_allclose(grad_input, transpose(grad_output), rtol=1e-13, atol=1e-13)
+
+
+def test_infinities_stay_under_their_windows() -> None:
+    """A sum by a product with zeros would turn them into NaN everywhere."""
+    x = np.zeros((1, 1, 4, 4))
+    x[0, 0, 0, 0] = np.inf
+    window = Window((2, 2), (2, 2), ((0, 0), (0, 0)), (1, 1))
+    for y in (kernels.avg_pool2d(x, (2, 2), window, True, None), kernels.adaptive_avg_pool2d(x, (2, 2))):
+        np.testing.assert_array_equal(y, [[[[np.inf, 0], [0, 0]]]])
