@@ -1,1 +1,1 @@
-"""Side-by-side measurements, each run from a checkout as `python -m benchmarks.NAME`."""
+"""Measurements, each run from a checkout as `python -m benchmarks.NAME`; see README.md beside this file."""

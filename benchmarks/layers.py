@@ -1,8 +1,8 @@
-"""The speed of single layers, forward and backward, against every other way: `python -m benchmarks.layers`.
+"""The speed of single layers, forward and backward, compared: `python -m benchmarks.layers`.
 
-The others are torch (oneDNN), JAX where it is installed, im2col with tensordot as in Chainer, a strided view
-of all windows with einsum, and on a small case plain loops; the roof is a matrix product's own speed. All are
-timed in turn in one process. Gives tables, layers.json and layers.png in benchmarks/results.
+The others are torch (oneDNN), JAX if it is installed, im2col with tensordot as in Chainer, a strided view of
+all windows with einsum, and on a small case plain loops; a matrix product shows the upper limit. All are
+timed in turn in one process. Prints tables; writes layers.json and layers.png to benchmarks/results.
 """
 
 from benchmarks.measuring import (
@@ -17,11 +17,11 @@ from benchmarks.measuring import (
     machine,
     matrix_product_speed,
     options,
-    start_anew_for_measuring,
+    restart_for_measuring,
 )
 
 if __name__ == "__main__":
-    start_anew_for_measuring()
+    restart_for_measuring()
 
 from collections.abc import Callable
 from math import prod
@@ -39,7 +39,7 @@ import scratch_conv as sc
 from benchmarks.other_ways import Im2col, Jax, Loops, Slide, Windows
 from scratch_conv import kernels
 
-# Batch, channels in, channels out, height = width, and the arguments of conv2d; with where it comes from.
+# Batch, channels in, channels out, height = width, and the arguments of conv2d; and its origin.
 CONVOLUTIONS: list[tuple[str, int, int, int, int, int, dict[str, int]]] = [
     ("simple-cnn 1", 128, 3, 32, 32, 3, {"padding": 1}),
     ("simple-cnn 2", 128, 32, 64, 16, 3, {"padding": 1}),
@@ -81,7 +81,7 @@ SMALL: list[tuple[str, int, int, int, int, int, dict[str, int]]] = [
     ("small", 1, 3, 8, 8, 3, {"padding": 1}),
 ]
 
-# The function, batch, channels, height = width, and its arguments; with where it comes from.
+# The function, batch, channels, height = width, and its arguments; and its origin.
 POOLINGS: list[tuple[str, str, int, int, int, dict[str, Any]]] = [
     ("simple-cnn 1", "max_pool2d", 128, 32, 32, {"kernel_size": 2}),
     ("simple-cnn 2", "max_pool2d", 128, 64, 16, {"kernel_size": 2}),
@@ -122,16 +122,16 @@ class Layer(NamedTuple):
     others: Callable[[Tensor], dict[str, Passes]]
     """By name: the forward and the backward pass, for a gradient of the output."""
     operations: int
-    """Floating point operations of the forward pass, if products are most of them."""
+    """Floating point operations of the forward pass, or 0 if they are not mainly products."""
 
 
 def main() -> None:
-    """Measure, print tables, and keep the raw figures and an image."""
+    """Measure, print tables, and write the raw figures and a chart."""
     given = options(__doc__, rounds=7, seconds=0.2)
     console = Console(highlight=False, width=160)
     console.print(machine(), soft_wrap=True)
-    roof = matrix_product_speed()
-    console.print(f"A matrix product, 1024 x 1024 x 1024: {roof / 1e9:.0f} GFLOP/s")
+    limit = matrix_product_speed()
+    console.print(f"A matrix product, 1024 x 1024 x 1024: {limit / 1e9:.0f} GFLOP/s")
     groups: dict[str, dict[str, Layer]] = {
         "small convolution": {case[0]: convolution(*case[1:], loops=True) for case in SMALL},
         "convolution": {case[0]: convolution(*case[1:]) for case in CONVOLUTIONS},
@@ -140,19 +140,19 @@ def main() -> None:
     }
     measured = {}
     for group, layers in groups.items():
-        if given.openmp_as_found:  # which concerns torch's threads only
+        if given.openmp_as_found:  # which only affects torch's threads
             layers = {name: layer._replace(others=lambda _: {}) for name, layer in layers.items()}
         chosen = list(layers.items())[: 2 if given.quick else None]
         measured[group] = {name: measure(layer, given) for name, layer in chosen}
         operations = {name: layer.operations for name, layer in layers.items()}
-        console.print(table(group, measured[group], operations, roof))
+        console.print(table(group, measured[group], operations, limit))
     raw = {
         group: {name: {way: both[way].seconds for way in PASSES} for name, both in layers.items()}
         for group, layers in measured.items()
     }
     name = given.name("layers")
-    console.print(f"Raw figures: {keep(name, {'matrix product': roof, **raw})}", soft_wrap=True)
-    console.print(f"Image: {draw(measured, RESULTS / f'{name}.png')}", soft_wrap=True)
+    console.print(f"Raw figures: {keep(name, {'matrix product': limit, **raw})}", soft_wrap=True)
+    console.print(f"Chart: {draw(measured, RESULTS / f'{name}.png')}", soft_wrap=True)
 
 
 def convolution(
@@ -226,9 +226,9 @@ def pooling(function: str, batch: int, channels: int, size: int, arguments: dict
         window = window_of(slide)
 
         def backward() -> object:
-            """Find the maxima anew, as the others do: they are handed the input and nothing else."""
-            _, places = kernels.max_pool2d(array, window, False)
-            return kernels.max_pool2d_scatter(dy, places, array.shape[2:], window)
+            """Find the maxima again, as the others do: they get only the input."""
+            _, indices = kernels.max_pool2d(array, window, False)
+            return kernels.max_pool2d_scatter(dy, indices, array.shape[2:], window)
 
         passes[KERNELS] = {
             "forward": lambda: kernels.max_pool2d(array, window, False),
@@ -246,24 +246,24 @@ def pooling(function: str, batch: int, channels: int, size: int, arguments: dict
 
 
 def window_of(slide: Slide) -> kernels.Window:
-    """Describe a square window to the kernels."""
+    """Return a square window for the kernels."""
     kernel_size, stride, padding, dilation = ((size, size) for size in slide)
     return kernels.Window(kernel_size, stride, (padding, padding), dilation)
 
 
 def other(function: str, shapes: list[tuple[int, ...]], arguments: dict[str, Any]) -> Layer:
-    """Describe a call of one of the other functions; the statistics of batch_norm are not kept."""
-    absent = (None, None) if function == "batch_norm" else ()
+    """Describe a call of one of the other functions; batch_norm without running statistics."""
+    no_statistics = (None, None) if function == "batch_norm" else ()
 
     def calls(library: Any) -> Callable[..., Tensor]:
-        return lambda x, *rest: getattr(library, function)(x, *absent, *rest, **arguments)
+        return lambda x, *rest: getattr(library, function)(x, *no_statistics, *rest, **arguments)
 
     operands = [torch.randn(shape, requires_grad=True) for shape in shapes]
     return Layer(calls(F), calls(sc.functional), operands, lambda _: {}, 0)
 
 
 def measure(layer: Layer, given: Options) -> dict[str, Times]:
-    """Time the forward pass, and the backward pass to every operand."""
+    """Time the forward pass, and the backward pass with respect to every operand."""
     ways = {OURS: layer.ours, TORCH: layer.torchs}
     outputs = {name: way(*layer.operands) for name, way in ways.items()}
     grad_output = torch.randn_like(outputs[TORCH])
@@ -289,22 +289,27 @@ def measure(layer: Layer, given: Options) -> dict[str, Times]:
     }
 
 
-def table(group: str, layers: dict[str, dict[str, Times]], operations: dict[str, int], roof: float) -> Table:
-    """Lay out the others' time over ours, forward | backward: the median, for torch also the extremes.
+def table(group: str, layers: dict[str, dict[str, Times]], operations: dict[str, int], limit: float) -> Table:
+    """Return a table of the others' time / ours, forward | backward: the median, for torch also the extremes.
 
     Torch is compared with our layers in torch, other functions of arrays with our kernels. For a convolution
-    also how much of the speed of a matrix product our forward pass reaches.
+    the last column is the speed of our forward pass as a fraction of a matrix product's.
     """
     others = [name for name in _names(layers) if name not in (TORCH, OURS, KERNELS)]
-    roofed = any(operations[name] for name in layers)
+    has_products = any(operations[name] for name in layers)
     shown = Table(title=f"{group}: the others' time / ours", header_style="")
-    for column in ("", *(f"{TORCH} {way}" for way in PASSES), *others, *(["of the roof"] if roofed else [])):
+    for column in (
+        "",
+        *(f"{TORCH} {way}" for way in PASSES),
+        *others,
+        *(["of a product"] if has_products else []),
+    ):
         shown.add_column(column, justify="right" if column else "left")
     for name, both in layers.items():
         cells = [str(both[way]) for way in PASSES]
         cells += [_pair(both, other) if other in both["forward"].seconds else "" for other in others]
-        if roofed:
-            cells.append(f"{operations[name] / both['forward'].median(OURS) / roof:.0%}")
+        if has_products:
+            cells.append(f"{operations[name] / both['forward'].median(OURS) / limit:.0%}")
         shown.add_row(name, *cells)
     torchs = [f"{_mean(layers, way, TORCH):.2f}" for way in PASSES]
     means = [" | ".join(f"{_mean(layers, way, other, KERNELS):.2f}" for way in PASSES) for other in others]
@@ -313,7 +318,7 @@ def table(group: str, layers: dict[str, dict[str, Times]], operations: dict[str,
 
 
 def _names(layers: dict[str, dict[str, Times]]) -> list[str]:
-    """List the ways that were timed, in their order."""
+    """Return the names of the ways that were timed, in order."""
     return list(dict.fromkeys(name for both in layers.values() for name in both["forward"].seconds))
 
 
@@ -322,7 +327,7 @@ def _pair(both: dict[str, Times], other: str) -> str:
 
 
 def _mean(layers: dict[str, dict[str, Times]], way: str, other: str, ours: str = OURS) -> float:
-    """Take the geometric mean over the layers that the other way computes."""
+    """Return the geometric mean over the layers that the other way computes."""
     computed = [both[way] for both in layers.values() if other in both[way].seconds]
     return geometric_mean(times.ratio(other, ours) for times in computed)
 
@@ -336,15 +341,15 @@ def draw(measured: dict[str, dict[str, dict[str, Times]]], path: Path) -> Path:
     ]
     figure = Figure(figsize=(9, 1 + 0.32 * len(rows)), layout="constrained")
     axes = figure.subplots()
-    places = range(len(rows))
+    positions = range(len(rows))
     for offset, way in ((-0.2, "forward"), (0.2, "backward")):
-        beyond = [both[way].ratio() - 1 for _, both in rows]
-        axes.barh([place + offset for place in places], beyond, 0.4, left=1, label=way)
+        difference = [both[way].ratio() - 1 for _, both in rows]
+        axes.barh([position + offset for position in positions], difference, 0.4, left=1, label=way)
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_yticks(places, [name for name, _ in rows])
-    axes.set_ylim(len(rows) - 0.4, -0.6)  # from the first down, without empty bands
+    axes.set_yticks(positions, [name for name, _ in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.6)  # the first at the top, without empty bands
     axes.set_xlabel("torch's time / ours: to the right of 1 we are faster")
     axes.legend()
     figure.savefig(path, dpi=120)

@@ -1,7 +1,7 @@
-"""How everything here is measured: side by side in one process, in turn, as ratios.
+"""How all times here are measured: in one process, in turn, as ratios.
 
-A shared machine changes its speed from second to second, so no bare time is comparable with another. What is:
-the ratio of two times taken right after each other, and its median over several rounds.
+A shared machine changes its speed from second to second, so times of different moments cannot be compared.
+The ratio of two times taken right after each other can, and so can its median over several rounds.
 """
 
 import argparse
@@ -22,19 +22,19 @@ RESULTS = Path(__file__).parent / "results"
 OURS = "scratch_conv"
 TORCH = "torch"
 KERNELS = "our kernels"
-"""Called from NumPy, without torch: what other functions of arrays are compared with."""
+"""Called from NumPy, without torch; other functions of arrays are compared with these."""
 
-_FALL_ASLEEP = 0.15
-"""Seconds. The BLAS's own threads, which other ways of NumPy use, spin for a tenth after their work."""
+_PAUSE = 0.15
+"""Seconds. The BLAS's own threads, which other ways in NumPy use, spin for a tenth of a second after work."""
 
 _AS_FOUND = "--openmp-as-found"
 
 
-def start_anew_for_measuring() -> None:
-    """Run this program again in the environment to measure in; to be called before NumPy and torch load.
+def restart_for_measuring() -> None:
+    """Restart this program in the environment for measurements; call it before NumPy and torch are loaded.
 
     The BLAS chooses its own kernel (OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE would force another), and torch's
-    idle threads wait passively unless OMP_WAIT_POLICY says otherwise or it is to be left as found.
+    idle threads wait passively, unless OMP_WAIT_POLICY is set or `--openmp-as-found` given.
     """
     forced = [name for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE") if name in os.environ]
     unset = "OMP_WAIT_POLICY" not in os.environ and _AS_FOUND not in sys.argv
@@ -46,7 +46,7 @@ def start_anew_for_measuring() -> None:
 
 
 class Options(argparse.Namespace):
-    """What every program here is told."""
+    """The options of every program here."""
 
     rounds: int
     seconds: float
@@ -54,16 +54,16 @@ class Options(argparse.Namespace):
     openmp_as_found: bool
 
     def name(self, program: str) -> str:
-        """Name the results of a program: those of a trial or of another environment stay apart."""
+        """Return the name for a program's results; a trial or another environment has a name of its own."""
         return program + "-quick" * self.quick + _AS_FOUND[1:] * self.openmp_as_found
 
 
 def options(description: str | None, rounds: int, seconds: float) -> Options:
-    """Parse the command line; `--quick` is for trying whether a program works."""
+    """Parse the command line; `--quick` is a trial of the program."""
     parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
     parser.add_argument("--rounds", type=int, default=rounds, help="how often all are timed in turn")
-    parser.add_argument("--seconds", type=float, default=seconds, help="for each timing, about")
-    parser.add_argument("--quick", action="store_true", help="a few small cases, to see that it works")
+    parser.add_argument("--seconds", type=float, default=seconds, help="about how long each timing takes")
+    parser.add_argument("--quick", action="store_true", help="a few small cases, as a trial")
     parser.add_argument(_AS_FOUND, action="store_true", help="don't set OMP_WAIT_POLICY=PASSIVE")
     given = parser.parse_args(namespace=Options())
     if given.rounds < 1 or given.seconds < 0:
@@ -75,21 +75,21 @@ def options(description: str | None, rounds: int, seconds: float) -> Options:
 
 @dataclass(frozen=True)
 class Times:
-    """The seconds that several programs took, by name: one number a round, round by round in turn."""
+    """The seconds that several programs took, by name: one number a round."""
 
     seconds: dict[str, list[float]]
 
     def median(self, name: str) -> float:
-        """Give the median of a program's times."""
+        """Return the median of a program's times."""
         return median(self.seconds[name])
 
     def ratios(self, other: str = TORCH, ours: str = OURS) -> list[float]:
-        """Give another program's time over ours, sorted: above 1 we are faster."""
+        """Return another program's time / ours for each round, sorted: above 1 ours is faster."""
         pairs = zip(self.seconds[other], self.seconds[ours], strict=True)
         return sorted(theirs / own for theirs, own in pairs)
 
     def ratio(self, other: str = TORCH, ours: str = OURS) -> float:
-        """Give the median of the rounds' ratios."""
+        """Return the median of the rounds' ratios."""
         return median(self.ratios(other, ours))
 
     def __str__(self) -> str:
@@ -98,9 +98,9 @@ class Times:
 
 
 def in_turn(programs: Mapping[str, Callable[[], object]], rounds: int, seconds: float) -> Times:
-    """Time programs in turn, each for about `seconds` a round, right after as many calls to warm up.
+    """Time programs in turn, each for about `seconds` a round, right after as many calls as warm-up.
 
-    After a pause the first calls wait for threads, and cores, to wake up: in training there is no pause.
+    After a pause the first calls wait for threads and cores to wake up; in training there is no pause.
     """
     import torch
     from torch.utils.benchmark import Timer
@@ -113,14 +113,14 @@ def in_turn(programs: Mapping[str, Callable[[], object]], rounds: int, seconds: 
     taken: dict[str, list[float]] = {name: [] for name in programs}
     for _ in range(rounds):
         for name, timer in timers.items():
-            sleep(_FALL_ASLEEP)
+            sleep(_PAUSE)
             timer.timeit(numbers[name])
             taken[name].append(timer.timeit(numbers[name]).mean)
     return Times(taken)
 
 
 def matrix_product_speed() -> float:
-    """Measure the roof: the operations a second of a large float32 matrix product by NumPy's own BLAS."""
+    """Return the operations a second of a large float32 matrix product by NumPy's own BLAS."""
     import numpy as np
     from torch.utils.benchmark import Timer
 
@@ -130,7 +130,7 @@ def matrix_product_speed() -> float:
 
 
 def machine() -> dict[str, Any]:
-    """Describe what the figures were measured on: versions, threads, and the BLAS kernel that ran."""
+    """Return what the figures were measured with: versions, threads, and the BLAS kernel."""
     import torch
     from threadpoolctl import threadpool_info
 
@@ -156,7 +156,7 @@ def _version(package: str) -> str | None:
 
 
 def keep(name: str, results: Mapping[str, Any]) -> Path:
-    """Write the raw figures to benchmarks/results/<name>.json."""
+    """Write the raw figures to benchmarks/results/<name>.json; return its path."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"machine": machine(), **results}, indent=2) + "\n", encoding="utf-8")

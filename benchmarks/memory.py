@@ -1,14 +1,14 @@
 """The memory that a convolution takes besides its inputs and outputs: `python -m benchmarks.memory`.
 
-The peak of the process's resident memory during a forward and backward pass, less what it held before and
-what the pass gives; each case and backend in a process of its own, on Linux. Gives a table and memory.json in
-benchmarks/results.
+The peak of the process's resident memory during a forward and backward pass, minus what it held before and
+the size of the results; each case and backend in a process of its own, on Linux. Prints a table; writes
+memory.json to benchmarks/results.
 """
 
-from benchmarks.measuring import OURS, TORCH, keep, machine, options, start_anew_for_measuring
+from benchmarks.measuring import OURS, TORCH, keep, machine, options, restart_for_measuring
 
 if __name__ == "__main__":
-    start_anew_for_measuring()
+    restart_for_measuring()
 
 import multiprocessing
 from pathlib import Path
@@ -25,13 +25,13 @@ import scratch_conv as sc
 MEBIBYTE = 2**20
 CHANNELS = 64
 
-# Batch and height = width of a 3x3 convolution of 64 channels; the first is the one that is judged.
+# Batch and height = width of a 3x3 convolution of 64 channels; the first is the one that README quotes.
 CASES = [(32, 112), (8, 112), (16, 112), (64, 112), (32, 28), (32, 56), (32, 224)]
 QUICK = [(2, 16), (4, 16)]
 
 
 def main() -> None:
-    """Measure, print a table and keep the raw figures."""
+    """Measure, print a table, and write the raw figures."""
     given = options(__doc__, rounds=3, seconds=0.0)
     console = Console(highlight=False, width=120)
     console.print(machine(), soft_wrap=True)
@@ -55,13 +55,13 @@ def main() -> None:
 
 
 def in_own_process(name: str, batch: int, size: int) -> int:
-    """Measure in a process that has done nothing else."""
+    """Measure in a fresh process."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(peak_above, (name, batch, size))
 
 
 def peak_above(name: str, batch: int, size: int) -> int:
-    """Give the bytes that a pass takes at its peak, besides its inputs and outputs."""
+    """Return the bytes that a pass takes at its peak, besides its inputs and outputs."""
     convolve: Any = F.conv2d if name == TORCH else sc.functional.conv2d
     weight = torch.randn(CHANNELS, CHANNELS, 3, 3, requires_grad=True)
 
@@ -69,18 +69,18 @@ def peak_above(name: str, batch: int, size: int) -> int:
         y = convolve(x, weight, padding=1)
         return y, *torch.autograd.grad(y, (x, weight), grad_output)
 
-    # Whatever is loaded and kept at a first call is not counted, but for scratch memory that grows.
+    # What a first call loads and keeps is not counted, except scratch memory that grows.
     forward_and_backward(torch.ones(1, CHANNELS, 8, 8, requires_grad=True), torch.ones(1, CHANNELS, 8, 8))
     x = torch.randn(batch, CHANNELS, size, size, requires_grad=True)
     grad_output = torch.randn(batch, CHANNELS, size, size)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = _status("VmRSS")
     results = forward_and_backward(x, grad_output)
     return _status("VmHWM") - before - sum(result.nbytes for result in results)
 
 
 def _status(field: str) -> int:
-    """Read a size of this process, in bytes."""
+    """Return a size of this process, in bytes."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     (line,) = (line for line in lines if line.startswith(f"{field}:"))
     return int(line.split()[1]) * 1024

@@ -1,9 +1,9 @@
 """Whole models of torchvision, swapped, against torch in float64: `python -m benchmarks.models`.
 
 Every classification model that contains a convolution, one segmentation and one detection model, with random
-weights, in training mode, forward and backward; each by `swap` and by `override`. Held to: outputs equal to
-1e-8 of the largest output, every parameter's gradient to 1e-6 of that parameter's largest plus 1e-9 of the
-model's largest. Each model runs in a process of its own, as the largest need most of a machine's memory.
+weights, in training mode, forward and backward; each by `swap` and by `override`. The outputs must be equal
+within 1e-8 of the largest output, every parameter's gradient within 1e-6 of its largest element plus 1e-9 of
+the model's largest. Each model runs in a process of its own, as the largest need most of a machine's memory.
 """
 
 import argparse
@@ -31,7 +31,7 @@ OTHERS = ("fcn_resnet50", "ssdlite320_mobilenet_v3_large")
 
 
 def main() -> None:
-    """Compare, print a table and keep the raw figures; the exit status is 1 if a model is off."""
+    """Compare, print a table, and write the raw figures; the exit status is 1 if a model differs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="*", help="a pattern of model names; others keep their rows")
     options = parser.parse_args()
@@ -53,14 +53,14 @@ def main() -> None:
 
 
 def kept_rows() -> dict[str, dict[str, Any]]:
-    """Read the rows of earlier runs."""
+    """Return the rows of earlier runs."""
     path = RESULTS / "models.json"
     rows: dict[str, dict[str, Any]] = json.loads(path.read_text("utf-8"))["models"] if path.exists() else {}
     return rows
 
 
 def compare(name: str) -> dict[str, Any]:
-    """Run one model by torch, by `swap` and by `override`, and measure how far these are from torch."""
+    """Run one model by torch, by `swap` and by `override`; return how far these are from torch."""
     torch.manual_seed(0)
     model, inputs = build(name)
     model = model.double()
@@ -77,7 +77,7 @@ def compare(name: str) -> dict[str, Any]:
             buffer.copy_(start[name])
         got_outputs, got_gradients = run(model, inputs)
         return {
-            "output": max(map(share, got_outputs, outputs)),
+            "output": max(map(relative_difference, got_outputs, outputs)),
             "gradient": max(
                 float((got - want).abs().max() / bound(want, largest))
                 for got, want in zip(got_gradients, gradients, strict=True)
@@ -93,17 +93,17 @@ def compare(name: str) -> dict[str, Any]:
 
 
 def bound(gradient: Tensor, largest: float) -> Tensor:
-    """Give how far the gradient of a parameter may be from torch's."""
+    """Return how far the gradient of a parameter may be from torch's."""
     return GRADIENT_BOUND * gradient.abs().max() + GRADIENT_FLOOR * largest
 
 
-def share(got: Tensor, want: Tensor) -> float:
-    """Give the greatest difference as a share of the largest output."""
+def relative_difference(got: Tensor, want: Tensor) -> float:
+    """Return the greatest difference / the largest output."""
     return float((got - want).abs().max() / want.abs().max()) if want.numel() else 0.0
 
 
 def run(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[list[Tensor], list[Tensor]]:
-    """Give a model's outputs, and the gradients of the mean of their squares."""
+    """Return a model's outputs, and the gradients of the mean of their squares."""
     torch.manual_seed(1)
     model.zero_grad(set_to_none=True)
     outputs = [output for output in tensors(model(*inputs)) if output.is_floating_point()]
@@ -115,17 +115,17 @@ def run(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[list[Tensor], list[T
 
 
 def tensors(result: Any) -> Iterator[Tensor]:
-    """List the tensors in a model's result, whatever it packs them into."""
+    """Yield the tensors in a model's result, however nested."""
     if isinstance(result, Tensor):
         yield result
     elif result is not None:
-        parts: Iterable[Any] = result.values() if isinstance(result, dict) else result
-        for part in parts:
-            yield from tensors(part)
+        nested: Iterable[Any] = result.values() if isinstance(result, dict) else result
+        for each in nested:
+            yield from tensors(each)
 
 
 def build(name: str) -> tuple[nn.Module, tuple[Any, ...]]:
-    """Give a model with random weights, and two images of the smallest size that suits it."""
+    """Return a model with random weights, and two images of the smallest size that it accepts."""
     if name == "fcn_resnet50":
         return models.segmentation.fcn_resnet50(weights_backbone=None, num_classes=5), (images(64),)
     if name == "ssdlite320_mobilenet_v3_large":
@@ -156,19 +156,19 @@ def images(size: int) -> Tensor:
 
 
 def count(model: nn.Module) -> int:
-    """Count a model's parameters."""
+    """Return the number of a model's parameters."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def passed(row: dict[str, Any]) -> bool:
-    """Tell whether a model is equal to torch's within the bounds, both ways."""
+    """Return whether a model is equal to torch's within the bounds, both ways."""
     return "failed" not in row and all(
         row[way]["output"] <= OUTPUT_BOUND and row[way]["gradient"] <= 1 for way in ("swap", "override")
     )
 
 
 def in_own_process(function: Callable[[str], dict[str, Any]], name: str) -> dict[str, Any]:
-    """Call a function in a fresh process; a process that dies gives a row that says so."""
+    """Call a function in a fresh process; if the process dies, return a row that says so."""
     context = multiprocessing.get_context("spawn")
     receiving, sending = context.Pipe(duplex=False)
     process = context.Process(target=_call, args=(function, name, sending))
@@ -190,7 +190,7 @@ def _call(function: Callable[[str], dict[str, Any]], name: str, sending: Any) ->
 
 
 def table(rows: dict[str, dict[str, Any]]) -> Table:
-    """Lay out what was compared."""
+    """Return the table of results."""
     shown = Table(title="float64: greatest difference to torch")
     for column in (
         "model",
@@ -217,15 +217,15 @@ def table(rows: dict[str, dict[str, Any]]) -> Table:
         )
     equal = sum(passed(row) for row in rows.values())
     shown.caption = (
-        f"{equal} of {len(rows)} equal: outputs as a share of the largest, at most {OUTPUT_BOUND:.0e}; "
-        f"gradients as a share of their bound, {GRADIENT_BOUND:.0e} of the parameter's largest "
+        f"{equal} of {len(rows)} equal: output differences / the largest output, at most {OUTPUT_BOUND:.0e}; "
+        f"gradient differences / their bound, {GRADIENT_BOUND:.0e} of the parameter's largest "
         f"plus {GRADIENT_FLOOR:.0e} of the model's"
     )
     return shown
 
 
 def as_text(shown: Table) -> str:
-    """Print a table into a string."""
+    """Return a table as text."""
     console = Console(record=True, width=120, file=io.StringIO())
     console.print(shown)
     return console.export_text()

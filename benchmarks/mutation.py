@@ -1,8 +1,8 @@
-"""How many faults put into the kernels one by one their tests find: `python -m benchmarks.mutation`.
+"""Mutation testing of the kernels: `python -m benchmarks.mutation`.
 
-mutmut changes one operator, number or argument at a time and runs the tests that reach it. It leaves out what
-stands outside of functions, and decorated functions. What survives the tests is equivalent to the original,
-and listed with the reason in results/equivalent_mutants.toml, or it fails this program: a test is missing.
+mutmut changes one operator, number or argument at a time and runs the tests that reach it, but leaves out
+code outside of functions, and decorated functions. A mutant that survives is equivalent to the original, and
+listed with the reason in results/equivalent_mutants.toml; otherwise this program fails: a test is missing.
 """
 
 import argparse
@@ -30,7 +30,7 @@ EQUIVALENT = RESULTS / "equivalent_mutants.toml"
 
 
 class Mutant(NamedTuple):
-    """A change, told by the lines that it changes, so that it is the same one wherever they move."""
+    """A change, identified by the text of the changed lines, so that it is found again when they move."""
 
     file: str
     function: str
@@ -40,9 +40,9 @@ class Mutant(NamedTuple):
 
 @dataclass
 class Outcome:
-    """What became of one file's mutants. `survived` are those that nothing explains.
+    """The results of one file's mutants; `survived` are those without an explanation.
 
-    An interrupted run leaves some `untested`; they count nowhere else.
+    An interrupted run leaves some `untested`; these are not counted elsewhere.
     """
 
     killed: int = 0
@@ -53,17 +53,17 @@ class Outcome:
 
     @property
     def mutants(self) -> int:
-        """Count all that were tested."""
+        """The number of mutants that were tested."""
         return self.killed + self.timed_out + len(self.equivalent) + len(self.survived)
 
     @property
     def raw_score(self) -> float:
-        """Give the share of all mutants that the tests notice; those that never end are noticed too."""
+        """The fraction of all mutants that the tests detect; those that time out count as detected."""
         return (self.killed + self.timed_out) / max(1, self.mutants)
 
     @property
     def score(self) -> float:
-        """Give the share of those that are not equivalent."""
+        """The detected fraction of those that are not equivalent."""
         return (self.killed + self.timed_out) / max(1, self.mutants - len(self.equivalent))
 
 
@@ -94,7 +94,7 @@ def main() -> None:
 
 
 def mutmut() -> str:
-    """Give the path of the tool that stands beside this Python, or on the path."""
+    """Return the path of mutmut, beside this Python or on the PATH."""
     found = shutil.which("mutmut", path=str(Path(sys.executable).parent)) or shutil.which("mutmut")
     if found is None:
         sys.exit("mutmut is missing: pip install '.[mutation]'")
@@ -102,7 +102,7 @@ def mutmut() -> str:
 
 
 def equivalent_mutants() -> dict[Mutant, str]:
-    """Read the reasons why mutants are equivalent to the original."""
+    """Return the equivalent mutants, each with the reason."""
     entries = tomllib.loads(EQUIVALENT.read_text(encoding="utf-8"))["equivalent"]
     return {
         Mutant(entry["file"], entry["function"], entry["before"], after): entry["reason"]
@@ -112,7 +112,7 @@ def equivalent_mutants() -> dict[Mutant, str]:
 
 
 def read_outcomes(listed: Iterable[Mutant]) -> dict[str, Outcome]:
-    """Sort the results of the last run by file."""
+    """Return the results of the last run by file."""
     lines = ask("results", "--all", "true").splitlines()
     outcomes: dict[str, Outcome] = {}
     for name, status in (line.strip().split(": ") for line in lines if "__mutmut_" in line):
@@ -131,14 +131,14 @@ def read_outcomes(listed: Iterable[Mutant]) -> dict[str, Outcome]:
 
 
 def ask(*arguments: str) -> str:
-    """Give what a command of mutmut prints."""
+    """Return the output of a command of mutmut."""
     return subprocess.run(
         [mutmut(), *arguments], cwd=CHECKOUT, check=True, capture_output=True, encoding="utf-8"
     ).stdout
 
 
 def file_and_function(name: str) -> tuple[str, str]:
-    """Read mutmut's names: package.module.x_function__mutmut_1, package.module.xǁClassǁmethod__mutmut_1."""
+    """Split mutmut's names: package.module.x_function__mutmut_1, package.module.xǁClassǁmethod__mutmut_1."""
     module, _, mangled = name.rpartition(".")
     function = re.sub(r"__mutmut_\d+$", "", mangled)
     function = function[2:].replace("ǁ", ".") if function.startswith(("x_", "xǁ")) else function
@@ -146,14 +146,14 @@ def file_and_function(name: str) -> tuple[str, str]:
 
 
 def changed_lines(difference: str) -> tuple[str, str]:
-    """Give the text before and after a change from its unified diff, each on one line."""
+    """Return the text before and after a change from its unified diff, each on one line."""
     lines = [line for line in difference.splitlines() if not line.startswith(("---", "+++"))]
     before, after = ([line[1:].strip() for line in lines if line.startswith(sign)] for sign in "-+")
     return " ".join(before), " ".join(after)
 
 
 def in_all(outcomes: Iterable[Outcome]) -> Outcome:
-    """Add the files up."""
+    """Return the sum of all files."""
     total = Outcome()
     for outcome in outcomes:
         total.killed += outcome.killed
@@ -165,7 +165,7 @@ def in_all(outcomes: Iterable[Outcome]) -> Outcome:
 
 
 def raw_figures(outcome: Outcome) -> dict[str, object]:
-    """Give the counts, the scores and the surviving mutants of a file."""
+    """Return the counts, the scores and the surviving mutants of a file."""
     scores = {"mutants": outcome.mutants, "score": outcome.score, "raw_score": outcome.raw_score}
     mutants = {
         kind: [mutant._asdict() for mutant in getattr(outcome, kind)] for kind in ("equivalent", "survived")
@@ -174,7 +174,7 @@ def raw_figures(outcome: Outcome) -> dict[str, object]:
 
 
 def table(outcomes: dict[str, Outcome]) -> Table:
-    """Lay out the counts, file by file."""
+    """Return the table of counts, file by file."""
     shown = Table(
         "file", "mutants", "killed", "timed out", "survived", "equivalent", "untested", "score", "raw score"
     )

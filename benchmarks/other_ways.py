@@ -1,8 +1,8 @@
-"""The other ways to compute layers that ours are measured against, each with its derivatives.
+"""Other ways to compute layers, each with its derivatives, to compare ours with.
 
 In NumPy, as tutorials and libraries do it: `Im2col` copies the pixels under each tap of the kernel and calls
 `tensordot` (as Chainer does), `Windows` takes a strided view of all windows and calls `einsum`, and `Loops`
-is the definition. `Jax` compiles with XLA for the CPU, where JAX is installed.
+is the definition. `Jax` compiles with XLA for the CPU, if JAX is installed.
 
 Shapes: x (N, C, H, W), w (O, C, KH, KW), dy (N, O, OH, OW). Windows are square. The ways in NumPy have no
 groups.
@@ -20,7 +20,7 @@ Array = NDArray[np.float32]
 
 
 class Slide(NamedTuple):
-    """How a square window slides."""
+    """The arguments of a square sliding window."""
 
     kernel_size: int
     stride: int = 1
@@ -28,20 +28,20 @@ class Slide(NamedTuple):
     dilation: int = 1
 
     @property
-    def reach(self) -> int:
-        """The pixels from the first tap to the last, both included."""
+    def effective_kernel_size(self) -> int:
+        """The number of pixels from the first tap to the last, both included."""
         return self.dilation * (self.kernel_size - 1) + 1
 
     def count(self, size: int) -> int:
-        """Count the window's positions on an axis of this size, padding included."""
-        return (size - self.reach) // self.stride + 1
+        """Return the number of positions on an axis of this size, padding included."""
+        return (size - self.effective_kernel_size) // self.stride + 1
 
     def pad(self, x: Array, value: float = 0.0) -> Array:
-        """Surround images by a value."""
+        """Return images padded with a value."""
         return np.pad(x, ((0, 0), (0, 0), *[(self.padding,) * 2] * 2), constant_values=value)
 
     def met(self, i: int, j: int, padded: Array) -> Array:
-        """View the pixels (N, C, OH, OW) that a tap meets in padded images."""
+        """Return a view of the pixels (N, C, OH, OW) under a tap in padded images."""
         rows, columns = (
             slice(first, first + self.stride * self.count(size), self.stride)
             for first, size in zip((i * self.dilation, j * self.dilation), padded.shape[2:], strict=True)
@@ -54,7 +54,7 @@ class Im2col:
 
     @staticmethod
     def columns(x: Array, slide: Slide, padding_value: float = 0.0) -> Array:
-        """Copy the pixels that each tap meets."""
+        """Return a copy of the pixels under each tap."""
         padded, taps = slide.pad(x, padding_value), (slide.kernel_size,) * 2
         size = slide.count(padded.shape[2]), slide.count(padded.shape[3])
         columns = np.empty((*x.shape[:2], *taps, *size), dtype=x.dtype)
@@ -64,7 +64,7 @@ class Im2col:
 
     @staticmethod
     def images(columns: Array, size: tuple[int, int], slide: Slide) -> Array:
-        """Add what belongs to each tap to the pixels that it meets: the transpose of `columns`."""
+        """Add the values for each tap to the pixels under it: the transpose of `columns`."""
         height, width = (length + 2 * slide.padding for length in size)
         padded = np.zeros((*columns.shape[:2], height, width), dtype=columns.dtype)
         for i, j in np.ndindex(*columns.shape[2:4]):
@@ -73,31 +73,31 @@ class Im2col:
 
     @classmethod
     def convolve(cls, x: Array, w: Array, slide: Slide) -> Array:
-        """Convolve."""
+        """Return the convolution."""
         y = np.tensordot(cls.columns(x, slide), w, ((1, 2, 3), (1, 2, 3)))
         return np.moveaxis(y, 3, 1)
 
     @classmethod
     def convolve_backward(cls, dy: Array, x: Array, w: Array, slide: Slide) -> tuple[Array, Array]:
-        """Give the gradients of x and w."""
+        """Return the gradients of x and w."""
         dw = np.tensordot(dy, cls.columns(x, slide), ((0, 2, 3), (0, 4, 5)))
         columns = np.moveaxis(np.tensordot(w, dy, (0, 1)), 3, 0)
         return cls.images(columns, x.shape[2:], slide), dw
 
     @classmethod
     def max_pool(cls, x: Array, slide: Slide) -> Array:
-        """Take the maximum under each window."""
+        """Return the maximum under each window."""
         columns = cls.columns(x, slide, -np.inf)
         return columns.max(axis=(2, 3))
 
     @classmethod
     def max_pool_backward(cls, dy: Array, x: Array, slide: Slide) -> Array:
-        """Give the gradient of x."""
+        """Return the gradient of x."""
         columns = cls.columns(x, slide, -np.inf)
         shape = columns.shape
-        places = columns.reshape(*shape[:2], -1, *shape[4:]).argmax(axis=2)
+        indices = columns.reshape(*shape[:2], -1, *shape[4:]).argmax(axis=2)
         grads = np.zeros((*shape[:2], slide.kernel_size**2, *shape[4:]), dtype=dy.dtype)
-        np.put_along_axis(grads, places[:, :, None], dy[:, :, None], axis=2)
+        np.put_along_axis(grads, indices[:, :, None], dy[:, :, None], axis=2)
         return cls.images(grads.reshape(shape), x.shape[2:], slide)
 
 
@@ -106,28 +106,28 @@ class Windows:
 
     @staticmethod
     def windows(padded: Array, slide: Slide) -> Array:
-        """View each window of padded images."""
-        every = sliding_window_view(padded, (slide.reach,) * 2, axis=(2, 3))
-        step, apart = slide.stride, slide.dilation
-        windows: Array = every[:, :, ::step, ::step, ::apart, ::apart]
+        """Return a view of each window of padded images."""
+        every = sliding_window_view(padded, (slide.effective_kernel_size,) * 2, axis=(2, 3))
+        step, dilation = slide.stride, slide.dilation
+        windows: Array = every[:, :, ::step, ::step, ::dilation, ::dilation]
         return windows
 
     @classmethod
     def convolve(cls, x: Array, w: Array, slide: Slide) -> Array:
-        """Convolve."""
+        """Return the convolution."""
         windows = cls.windows(slide.pad(x), slide)
         y: Array = np.einsum("nchwij,ocij->nohw", windows, w, optimize=True)
         return y
 
     @classmethod
     def convolve_backward(cls, dy: Array, x: Array, w: Array, slide: Slide) -> tuple[Array, Array]:
-        """Give the gradients of x and w: that of x is dy, spread by the stride, convolved with w turned."""
+        """Return the gradients of x and w; dx is dy, spread by the stride, convolved with flipped w."""
         dw = np.einsum("nohw,nchwij->ocij", dy, cls.windows(slide.pad(x), slide), optimize=True)
-        reach, step = slide.reach - 1, slide.stride
-        height, width = (size + 2 * slide.padding + reach for size in x.shape[2:])
+        margin, step = slide.effective_kernel_size - 1, slide.stride
+        height, width = (size + 2 * slide.padding + margin for size in x.shape[2:])
         spread = np.zeros((*dy.shape[:2], height, width), dtype=dy.dtype)
         rows, columns = dy.shape[2:]
-        spread[:, :, reach : reach + step * rows : step, reach : reach + step * columns : step] = dy
+        spread[:, :, margin : margin + step * rows : step, margin : margin + step * columns : step] = dy
         inner = spread[:, :, slide.padding : height - slide.padding, slide.padding : width - slide.padding]
         windows = cls.windows(inner, slide._replace(stride=1))
         dx = np.einsum("nohwij,ocij->nchw", windows, w[:, :, ::-1, ::-1], optimize=True)
@@ -135,13 +135,13 @@ class Windows:
 
     @classmethod
     def max_pool(cls, x: Array, slide: Slide) -> Array:
-        """Take the maximum under each window."""
+        """Return the maximum under each window."""
         y: Array = cls.windows(slide.pad(x, -np.inf), slide).max(axis=(4, 5))
         return y
 
     @classmethod
     def max_pool_backward(cls, dy: Array, x: Array, slide: Slide) -> Array:
-        """Give the gradient of x, scattered by index."""
+        """Return the gradient of x, scattered by index."""
         padded = slide.pad(x, -np.inf)
         windows = cls.windows(padded, slide)
         taps = windows.reshape(*dy.shape, -1).argmax(axis=4)
@@ -159,7 +159,7 @@ class Loops:
 
     @staticmethod
     def convolve(x: Array, w: Array, slide: Slide) -> Array:
-        """Convolve."""
+        """Return the convolution."""
         padded = slide.pad(x)
         size = slide.count(padded.shape[2]), slide.count(padded.shape[3])
         y = np.zeros((len(x), len(w), *size), dtype=x.dtype)
@@ -172,7 +172,7 @@ class Loops:
 
     @staticmethod
     def convolve_backward(dy: Array, x: Array, w: Array, slide: Slide) -> tuple[Array, Array]:
-        """Give the gradients of x and w."""
+        """Return the gradients of x and w."""
         padded = slide.pad(x)
         grad_padded, dw = np.zeros_like(padded), np.zeros_like(w)
         for n, o, p, q in np.ndindex(*dy.shape):
@@ -192,7 +192,7 @@ class Jax:
 
     @staticmethod
     def passes(layer: Callable[..., Any], dy: Array, *operands: Array) -> dict[str, Callable[[], Any]]:
-        """Compile a layer of JAX's, and its backward pass to every operand, for arrays like these."""
+        """Compile a layer of JAX's, and its backward pass for every operand, for arrays like these."""
         import jax
 
         def backward(dy: Any, *operands: Any) -> Any:
@@ -207,7 +207,7 @@ class Jax:
 
     @staticmethod
     def convolution(slide: Slide, groups: int) -> Callable[..., Any]:
-        """Give the convolution of x and w."""
+        """Return the convolution as a function of x and w."""
         import jax
 
         return lambda x, w: jax.lax.conv_general_dilated(
@@ -221,7 +221,7 @@ class Jax:
 
     @staticmethod
     def max_pooling(slide: Slide) -> Callable[..., Any]:
-        """Give max pooling."""
+        """Return max pooling as a function of x."""
         import jax
 
         return lambda x: jax.lax.reduce_window(

@@ -1,7 +1,8 @@
 """How the time of layers grows with batch, image and threads: `python -m benchmarks.scaling`.
 
 A 3x3 convolution and max pooling, forward and backward, for batches of 1 to 512, images of 8 to 512 pixels
-a side, and one thread up to all cores. Gives tables, scaling.json and scaling.png in benchmarks/results.
+a side, and one thread up to all cores. Prints tables; writes scaling.json and scaling.png to
+benchmarks/results.
 """
 
 from benchmarks.measuring import (
@@ -13,11 +14,11 @@ from benchmarks.measuring import (
     keep,
     machine,
     options,
-    start_anew_for_measuring,
+    restart_for_measuring,
 )
 
 if __name__ == "__main__":
-    start_anew_for_measuring()
+    restart_for_measuring()
 
 import os
 from collections.abc import Callable
@@ -34,7 +35,7 @@ import scratch_conv as sc
 
 
 class Case(NamedTuple):
-    """Images of 32 channels, and the threads that they are computed by."""
+    """Images of 32 channels, and the number of threads."""
 
     batch: int
     size: int
@@ -42,7 +43,7 @@ class Case(NamedTuple):
 
     @property
     def pixels(self) -> int:
-        """Count the pixels of one channel of all images."""
+        """The pixels of one channel of all images."""
         return self.batch * self.size**2
 
 
@@ -55,7 +56,7 @@ SERIES: dict[str, list[Case]] = {
 
 
 def main() -> None:
-    """Measure, print tables, and keep the raw figures and an image."""
+    """Measure, print tables, and write the raw figures and a chart."""
     given = options(__doc__, rounds=5, seconds=0.2)
     console = Console(highlight=False, width=120)
     console.print(machine(), soft_wrap=True)
@@ -79,17 +80,17 @@ def main() -> None:
     }
     name = given.name("scaling")
     console.print(f"Raw figures: {keep(name, raw)}", soft_wrap=True)
-    console.print(f"Image: {draw(measured, RESULTS / f'{name}.png')}", soft_wrap=True)
+    console.print(f"Chart: {draw(measured, RESULTS / f'{name}.png')}", soft_wrap=True)
 
 
 def convolution(case: Case) -> dict[str, Callable[[], object]]:
-    """Give a forward and backward pass of a 3x3 convolution, 32 to 32 channels."""
+    """Return a forward and backward pass of a 3x3 convolution, 32 to 32 channels."""
     weight = torch.randn(32, 32, 3, 3, requires_grad=True)
     return _passes(case, lambda library, x, w: library.conv2d(x, w, padding=1), weight)
 
 
 def max_pooling(case: Case) -> dict[str, Callable[[], object]]:
-    """Give a forward and backward pass of 2x2 max pooling."""
+    """Return a forward and backward pass of 2x2 max pooling."""
     return _passes(case, lambda library, x: library.max_pool2d(x, 2))
 
 
@@ -104,7 +105,7 @@ def _passes(case: Case, layer: Callable[..., Tensor], *weights: Tensor) -> dict[
 
 
 def table(title: str, cases: list[Case], measured: dict[str, Times]) -> Table:
-    """Lay out the time for each pixel, which stays the same where the cost grows linearly, and the ratio."""
+    """Return a table of the time for each pixel, constant where the cost is linear, and the ratio."""
     shown = Table(title=f"{title}: forward and backward", header_style="")
     for column in (title.split()[-1], "torch, ns a pixel", "ours, ns a pixel", "torch's time / ours"):
         shown.add_column(column, justify="right")

@@ -1,7 +1,7 @@
 """The speed of training against torch's, swapped layers in a whole step: `python -m benchmarks.training`.
 
 A step (forward, backward, Adam) of simple-cnn and of ResNet-18 on images of 32x32, and an epoch (of
-ResNet-18 a tenth of one), of which both do the steps in turn. Gives a table and training.json in
+ResNet-18 a tenth of one) in which both take each step in turn. Prints a table; writes training.json to
 benchmarks/results.
 """
 
@@ -13,11 +13,11 @@ from benchmarks.measuring import (
     keep,
     machine,
     options,
-    start_anew_for_measuring,
+    restart_for_measuring,
 )
 
 if __name__ == "__main__":
-    start_anew_for_measuring()
+    restart_for_measuring()
 
 from collections.abc import Callable
 from time import perf_counter
@@ -33,11 +33,11 @@ from scratch_conv.training.backends.models import simple_cnn
 
 BATCH = 128
 EPOCHS = {"simple-cnn": 50_000, "ResNet-18": 5_000}
-"""Images: all of CIFAR-10, and for the network that takes half an hour an epoch a tenth of them."""
+"""Images of an epoch: all of CIFAR-10, and a tenth for the network that takes half an hour an epoch."""
 
 
 def resnet18_for_small_images() -> nn.Module:
-    """Build ResNet-18 as it is used on 32x32: a 3x3 stem of stride 1, without max pooling after it."""
+    """Return ResNet-18 as it is used on 32x32: a 3x3 stem of stride 1, without max pooling after it."""
     network = resnet18(num_classes=10)
     network.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
     network.maxpool = nn.Identity()
@@ -51,7 +51,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 
 
 def main() -> None:
-    """Measure, print a table and keep the raw figures."""
+    """Measure, print a table, and write the raw figures."""
     given = options(__doc__, rounds=15, seconds=0.3)
     console = Console(highlight=False, width=120)
     console.print(machine(), soft_wrap=True)
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 class TrainingStep:
-    """One step of the recipe on the same batch each time: forward, backward, Adam."""
+    """One step of training on the same batch each time: forward, backward, Adam."""
 
     def __init__(self, build: Callable[[], nn.Module], swapped: bool = False) -> None:
         torch.manual_seed(0)
@@ -86,7 +86,7 @@ class TrainingStep:
         self.optimiser = torch.optim.Adam(self.network.parameters(), 1e-3)
 
     def __call__(self) -> None:
-        """Do a step."""
+        """Take a step."""
         loss = self.loss(self.network(self.images), self.labels)
         self.optimiser.zero_grad()
         torch.autograd.backward(loss)
@@ -94,7 +94,7 @@ class TrainingStep:
 
 
 def epoch(steps: dict[str, TrainingStep], images: int) -> Times:
-    """Time the steps of an epoch, both backends in turn."""
+    """Time the steps of an epoch, with both backends in turn."""
     taken = dict.fromkeys(steps, 0.0)
     for _ in range(images // BATCH):
         for name, step in steps.items():
