@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 
 import scratch_conv as sc
-from scratch_conv import kernels
 from scratch_conv.parity import Case, Supports, assert_parity, cases
 from scratch_conv.parity.judging.compare import compare
 
@@ -68,14 +67,6 @@ def test_function_gives_torch_values_and_gradients(like: str) -> None:
 @pytest.mark.parametrize("like", FUNCTIONS)
 def test_function_gives_torch_second_derivatives(like: str) -> None:
     parity(FUNCTIONS[like], like, Supports(dtypes=REAL, second_derivatives=True))
-
-
-@pytest.mark.parametrize("algorithm", ["im2col", "mec", "banded"])
-@pytest.mark.parametrize("like", ["conv1d", "conv2d", "conv_transpose2d"])
-def test_every_algorithm_gives_torch_values_and_derivatives(like: str, algorithm: str) -> None:
-    """Whatever the rule would choose. Winograd's has a bound of its own: see kernels/test_winograd.py."""
-    with kernels.convolution_algorithm(algorithm):
-        parity(FUNCTIONS[like], like, Supports(dtypes=REAL, second_derivatives=True))
 
 
 @pytest.mark.parametrize("like", FUNCTIONS)
