@@ -5,10 +5,10 @@ one process. The table has the time of each over that of the chosen one: where o
 wrong. Raw figures are kept in benchmarks/results/choosing.json.
 """
 
-from benchmarks.measuring import Options, Times, in_turn, keep, machine, options, start_anew_for_measuring
+from benchmarks.measuring import Options, Times, in_turn, keep, machine, options, restart_for_measuring
 
 if __name__ == "__main__":
-    start_anew_for_measuring()
+    restart_for_measuring()
 
 from collections.abc import Callable
 from typing import NamedTuple
