@@ -7,46 +7,15 @@ from hypothesis import given
 
 import scratch_conv as sc
 from scratch_conv.parity import Case, Supports, assert_parity, cases
+from scratch_conv.parity.drawing.claims import COMPLEX
 from scratch_conv.parity.judging.compare import compare
+from scratch_conv.parity.operators import OPERATORS
 
 REAL = ("float32", "float64")
 REDUCED = ("float16", "bfloat16")
-COMPLEX = ("complex64", "complex128")
 
-FUNCTIONS: dict[str, Any] = {
-    "adaptive_avg_pool2d": sc.functional.adaptive_avg_pool2d,
-    "avg_pool2d": sc.functional.avg_pool2d,
-    "batch_norm": sc.functional.batch_norm,
-    "conv1d": sc.functional.conv1d,
-    "conv2d": sc.functional.conv2d,
-    "conv_transpose2d": sc.functional.conv_transpose2d,
-    "cross_entropy": sc.functional.cross_entropy,
-    "dropout": sc.functional.dropout,
-    "dropout2d": sc.functional.dropout2d,
-    "flatten": sc.functional.flatten,
-    "linear": sc.functional.linear,
-    "log_softmax": sc.functional.log_softmax,
-    "max_pool2d": sc.functional.max_pool2d,
-    "relu": sc.functional.relu,
-    "softmax": sc.functional.softmax,
-}
-MODULES = {
-    "adaptive_avg_pool2d": sc.nn.AdaptiveAvgPool2d,
-    "avg_pool2d": sc.nn.AvgPool2d,
-    "batch_norm": sc.nn.BatchNorm2d,
-    "conv1d": sc.nn.Conv1d,
-    "conv2d": sc.nn.Conv2d,
-    "conv_transpose2d": sc.nn.ConvTranspose2d,
-    "cross_entropy": sc.nn.CrossEntropyLoss,
-    "dropout": sc.nn.Dropout,
-    "dropout2d": sc.nn.Dropout2d,
-    "flatten": sc.nn.Flatten,
-    "linear": sc.nn.Linear,
-    "log_softmax": sc.nn.LogSoftmax,
-    "max_pool2d": sc.nn.MaxPool2d,
-    "relu": sc.nn.ReLU,
-    "softmax": sc.nn.Softmax,
-}
+FUNCTIONS: dict[str, Any] = {like: getattr(sc.functional, like) for like in OPERATORS}
+MODULES = {like: getattr(sc.nn, operator.module.__name__) for like, operator in OPERATORS.items()}
 
 
 def parity(candidate: Any, like: str, supports: Supports, *, invalid: bool = False) -> None:
@@ -82,7 +51,7 @@ def test_function_gives_torch_values_in_reduced_precision(like: str) -> None:
     rounded_once()
 
 
-@pytest.mark.parametrize("like", ["conv1d", "conv2d", "conv_transpose2d", "linear"])
+@pytest.mark.parametrize("like", [like for like in OPERATORS if set(COMPLEX) <= set(OPERATORS[like].dtypes)])
 def test_function_gives_torch_values_for_complex_numbers(like: str) -> None:
     parity(FUNCTIONS[like], like, Supports(dtypes=COMPLEX, second_derivatives=True))
 

@@ -18,12 +18,11 @@ from torch.utils.checkpoint import checkpoint
 
 import scratch_conv as sc
 from scratch_conv.parity import Case, Supports, assert_parity, cases
+from scratch_conv.parity.operators import OPERATORS
 
-LINEAR = ["adaptive_avg_pool2d", "avg_pool2d", "conv1d", "conv2d", "conv_transpose2d", "linear"]
-PIECEWISE = ["max_pool2d", "relu"]
-RANDOM = ["dropout", "dropout2d"]
-OTHERS = ["batch_norm", "cross_entropy", "log_softmax", "softmax"]
-OPERATORS = [*LINEAR, *PIECEWISE, *RANDOM, *OTHERS, "flatten"]  # flatten gives its input's memory
+# A view of its input, or one with other random numbers, is not what a transformed function gives.
+COMPUTED = [like for like, operator in OPERATORS.items() if not (operator.views or operator.random)]
+LINEAR = [like for like in COMPUTED if OPERATORS[like].linear or OPERATORS[like].piecewise_linear]
 
 CLAIMS = Supports(memory_format=True)
 A_FEW = settings(max_examples=max(4, settings().max_examples // 25))
@@ -34,9 +33,7 @@ Function = Callable[..., Any]
 
 def without_effects(like: str) -> dict[str, Any]:
     """Claim everything but what writes into tensors: inplace, and training with running statistics."""
-    if like == "batch_norm":
-        return {"without": ["training"]}
-    return {"without": ["inplace"] if like in ("relu", *RANDOM) else []}
+    return {"without": sorted(OPERATORS[like].writing)}
 
 
 def compiled(function: Function, backend: str, dynamic: bool) -> Function:
@@ -120,7 +117,7 @@ def batched(function: Function, chosen: Sequence[bool], axes: Sequence[int]) -> 
     return call
 
 
-@pytest.mark.parametrize("like", [*LINEAR, *PIECEWISE, *OTHERS])
+@pytest.mark.parametrize("like", COMPUTED)
 def test_vmapped_functions_give_torch_results(like: str) -> None:
     claims = without_effects(like)
 
@@ -156,12 +153,12 @@ def linearised(function: Function, jacobian: Function) -> Function:
     return call
 
 
-@pytest.mark.parametrize("like", [*LINEAR, *PIECEWISE])
+@pytest.mark.parametrize("like", LINEAR)
 @pytest.mark.parametrize("jacobian", [torch.func.jacfwd, torch.func.jacrev])
 def test_jacobians_give_torch_gradients(like: str, jacobian: Function) -> None:
     # Forward mode refuses expanded tensors, with torch's own functions too.
     claims = {"special_values": False, "empty": False, "layouts": False, **without_effects(like)}
-    claims["without"] += ["return_indices"] if like == "max_pool2d" else []
+    claims["without"] += {"return_indices"} & {*OPERATORS[like].arguments}
 
     @SOME
     @given(cases(like, claims))
@@ -171,11 +168,11 @@ def test_jacobians_give_torch_gradients(like: str, jacobian: Function) -> None:
     compare()
 
 
-@pytest.mark.parametrize("like", [like for like in OPERATORS if like != "flatten"])
+@pytest.mark.parametrize("like", [like for like in OPERATORS if not OPERATORS[like].views])
 def test_results_are_views_only_where_torchs_are(like: str) -> None:
     """A view may not be detached in place."""
     # Of channels_last inputs, batch_norm gives a permuted view.
-    claims = {"layouts": like != "batch_norm", **without_effects(like)}
+    claims = {"layouts": not OPERATORS[like].updates, **without_effects(like)}
 
     def call(*tensors: Tensor | None, **arguments: Any) -> Any:
         outputs = [getattr(library, like)(*tensors, **arguments) for library in (sc.functional, F)]
