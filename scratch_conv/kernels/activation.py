@@ -16,6 +16,8 @@ from scratch_conv.kernels.elementwise import over_elements
 from scratch_conv.kernels.scratch_memory import scratch
 from scratch_conv.kernels.windows import Array
 
+__all__ = ["relu", "relu_gate"]
+
 
 def relu(x: Array, out: Array | None = None) -> Array:
     """Take the positive part: y = max(x, 0), written to `out` if one is given, which may be x itself."""

@@ -14,6 +14,8 @@ import numpy as np
 
 from scratch_conv.kernels.windows import Array
 
+__all__ = ["Classes", "inverse_total_weight", "nll", "nll_grad", "smooth_labels"]
+
 
 class Classes(NamedTuple):
     """The classes that are aimed at: `target` (A, B) of `number`, what they weigh, and which is left out."""

@@ -12,6 +12,8 @@ import numpy as np
 from scratch_conv.kernels.elementwise import over_elements
 from scratch_conv.kernels.windows import Array
 
+__all__ = ["drop"]
+
 
 def drop(x: Array, mask: Array, scale: float) -> Array:
     """Keep x where the mask is 1, times `scale`; x times zero stands elsewhere, as in torch."""

@@ -8,6 +8,8 @@ from scratch_conv.kernels.scratch_memory import scratch
 from scratch_conv.kernels.threads import parallel
 from scratch_conv.kernels.windows import Array, plane_blocks
 
+__all__ = ["over_elements"]
+
 _CHUNK_BYTES = 2**20
 """The size of a chunk, which stays in the core's own cache."""
 

@@ -18,6 +18,8 @@ import numpy as np
 from scratch_conv.kernels.threads import get_num_threads, parallel
 from scratch_conv.kernels.windows import Array
 
+__all__ = ["linear", "matrix_product"]
+
 _WORTH_A_THREAD = 2**20
 """A thread takes a part of a product from this many multiplications on: waking it costs as much time."""
 

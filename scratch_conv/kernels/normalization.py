@@ -22,6 +22,8 @@ from scratch_conv.kernels.scratch_memory import scratch
 from scratch_conv.kernels.threads import parallel
 from scratch_conv.kernels.windows import Array, axis_blocks, plane_blocks
 
+__all__ = ["batch_norm", "batch_norm_grad", "batch_norm_inference", "inverse_deviation", "running_average"]
+
 _BLOCK_BYTES = 2**20
 """Channels are normalized so many at a time that a block stays near the core between the passes."""
 

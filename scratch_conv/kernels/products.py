@@ -15,6 +15,8 @@ import numpy as np
 
 from scratch_conv.kernels.windows import Array
 
+__all__ = ["summed_product"]
+
 
 def summed_product(a: Array, b: Array, shape: Sequence[int], factor: float) -> Array:
     """Multiply a by b and by the factor, summed or repeated to the shape that is asked for."""

@@ -12,6 +12,8 @@ import numpy as np
 from scratch_conv.kernels.threads import end_threads
 from scratch_conv.kernels.windows import Array
 
+__all__ = ["free_scratch"]
+
 
 def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
     """Give this thread's own uninitialised array of that name; its memory is used again by the next call.

@@ -21,6 +21,8 @@ from scratch_conv.kernels.scratch_memory import scratch
 from scratch_conv.kernels.threads import parallel
 from scratch_conv.kernels.windows import Array, axis_blocks
 
+__all__ = ["exponential", "log_softmax", "log_softmax_grad", "softmax", "softmax_grad"]
+
 _BLOCK_BYTES = 2**18
 """So much of an array at a time stays in the core's own cache between the passes."""
 

@@ -19,6 +19,8 @@ from typing import Any, TypeVar
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+__all__ = ["get_num_threads", "set_num_threads", "using_num_threads"]
+
 _Block = TypeVar("_Block")
 
 _WORTH_A_THREAD = 2**19

@@ -1,1 +1,4 @@
-"""Pooling: the maximum and the average under each window."""
+"""Average and max pooling."""
+
+from scratch_conv.kernels.pooling.average import *
+from scratch_conv.kernels.pooling.maximum import *

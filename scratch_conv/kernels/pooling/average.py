@@ -20,6 +20,8 @@ from scratch_conv.kernels.scratch_memory import scratch
 from scratch_conv.kernels.threads import parallel
 from scratch_conv.kernels.windows import Array, Pair, Window, axis_blocks, plane_blocks
 
+__all__ = ["adaptive_avg_pool2d", "adaptive_avg_pool2d_grad_input", "avg_pool2d", "avg_pool2d_grad_input"]
+
 _BLOCK_BYTES = 2**20
 """Planes are pooled so many at a time that a block stays in the core's own cache between the passes.
 

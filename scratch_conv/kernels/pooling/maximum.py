@@ -19,6 +19,8 @@ from scratch_conv.kernels.scratch_memory import scratch
 from scratch_conv.kernels.threads import parallel
 from scratch_conv.kernels.windows import Array, Pair, Tap, Window, axis_blocks, plane_blocks
 
+__all__ = ["max_pool2d", "max_pool2d_gather", "max_pool2d_indices", "max_pool2d_scatter"]
+
 _Block = tuple[slice, ...]
 """An index into outputs (N·C, OH, OW): planes, and rows and columns of them."""
 
