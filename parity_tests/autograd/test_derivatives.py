@@ -222,6 +222,7 @@ def test_hessian_and_jacobians() -> None:
         torch.testing.assert_close(ours(x), torchs(x), rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.compiles
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # of opcheck's own making
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("name", ["conv2d", "conv_transpose2d", "conv2d_grad_weight", "conv2d_grad_bias"])
@@ -238,6 +239,7 @@ def test_operators_of_convolution_pass_opcheck(name: str, channels_last: bool) -
     torch.library.opcheck(getattr(torch.ops.scratch_conv, name).default, inputs)
 
 
+@pytest.mark.compiles
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")
 @pytest.mark.parametrize("kernel_size", [[3, 3], [17, 17]])
 @pytest.mark.parametrize(
@@ -256,6 +258,7 @@ def test_operators_of_max_pooling_pass_opcheck(name: str, kernel_size: list[int]
     torch.library.opcheck(getattr(torch.ops.scratch_conv, name).default, inputs)
 
 
+@pytest.mark.compiles
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("name", ["avg_pool2d", "adaptive_avg_pool2d"])

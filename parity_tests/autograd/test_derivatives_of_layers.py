@@ -243,6 +243,7 @@ OPERATORS: list[tuple[str, tuple[Any, ...]]] = [
 ]
 
 
+@pytest.mark.compiles
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # of opcheck's own making
 @pytest.mark.parametrize(("name", "arguments"), OPERATORS, ids=[name for name, _ in OPERATORS])
 def test_operator_passes_opcheck(name: str, arguments: tuple[Any, ...]) -> None:
