@@ -86,15 +86,3 @@ def construct(layer: Callable[..., Any], arguments: dict[str, Any]) -> tuple[Any
             return construct(layer, fewer)
         words = ", ".join(f"{name}={short(value)}" for name, value in arguments.items())
         raise InterfaceError(f"{name_of(layer)}({words}): {error}") from None
-
-
-def counts_its_calls(operator: Operator, tensors: dict[str, Any], arguments: dict[str, Any]) -> bool:
-    """Return whether a right layer's second call gives something else: an average over all its batches."""
-    return operator.constructor(tensors, arguments).get("momentum", ...) is None
-
-
-def trains(operator: Operator, arguments: dict[str, Any]) -> bool | None:
-    """Return whether a call trains, None where the operator makes no difference."""
-    if "training" not in operator.arguments:
-        return None
-    return bool(arguments.get("training", operator.trains))

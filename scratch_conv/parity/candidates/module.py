@@ -11,8 +11,6 @@ from torch import Tensor
 from scratch_conv.parity.candidates.arguments import (
     construct,
     constructor_arguments,
-    counts_its_calls,
-    trains,
 )
 from scratch_conv.parity.candidates.candidate import Use, Wiring
 from scratch_conv.parity.candidates.layer import ABSENT, SPELLINGS, LayerClass, present_tensors
@@ -38,7 +36,7 @@ class ModuleClass(LayerClass[Wiring]):
     def guess(self, case: Case) -> Wiring:
         """Return the wiring of a module that holds torch's tensors under torch's names."""
         tensors = {name: array.make(case.torch_dtype) for name, array in case.arrays}
-        training = trains(self.operator, case.keywords)
+        training = self.operator.trains(case.keywords)
         return Wiring(
             constructor_arguments(self.given, self.operator, tensors, case.keywords),
             {name: name for name in tensors if name not in self.operator.inputs},
@@ -71,7 +69,7 @@ class _ModuleInUse(Use):
 
     def __call__(self, *tensors: Tensor | None, **arguments: Any) -> Any:
         present = present_tensors(self.operator, tensors)
-        if self._module is None or counts_its_calls(self.operator, present, arguments):
+        if self._module is None or self.operator.averages_its_batches(arguments):
             self._module = self._construct(present, arguments)
         inputs = tuple(present[name] for name in self.operator.inputs)
         held, absent = _find_state(self._module, self.operator, set(present))
@@ -84,7 +82,7 @@ class _ModuleInUse(Use):
     def _construct(self, present: dict[str, Tensor], arguments: dict[str, Any]) -> torch.nn.Module:
         constructed = constructor_arguments(self.kind, self.operator, present, arguments)
         module: torch.nn.Module = construct(self.kind, constructed)[0]
-        training = trains(self.operator, arguments)
+        training = self.operator.trains(arguments)
         return module if training is None else module.train(training)
 
     def held(self) -> dict[str, Tensor]:

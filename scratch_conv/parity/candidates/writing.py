@@ -14,8 +14,7 @@ def write_call(case: Case, operator: Operator, renamed: dict[str, str]) -> str:
     """Return the arguments of the operator's call, with other expressions for the tensors in `renamed`."""
     signature = operator.signature
     last = max(signature.index(name) for name in case.tensors)
-    if UPDATED[0] in signature:  # torch has no default for the running statistics
-        last = max(last, signature.index(UPDATED[1]))
+    last = max([last, *map(signature.index, operator.updates)])  # torch has no default for these
     names = [renamed.get(name, name) if name in case.tensors else "None" for name in signature[: last + 1]]
     return ", ".join([*names, *_words(case.keywords)])
 

@@ -69,15 +69,11 @@ class Operator(ABC):
     views: ClassVar[bool] = False
     signed_zeros: ClassVar[bool] = False
 
-    @property
-    def has_modes(self) -> bool:
-        """Whether a layer computes something else in training than in evaluation."""
-        return "training" in self.arguments
-
-    @property
-    def trains(self) -> bool:
-        """Whether torch's function trains unless it is told not to."""
-        return bool(self.defaults.get("training", False))
+    def trains(self, arguments: dict[str, Any]) -> bool | None:
+        """Return whether a call trains, None where training and evaluation are the same."""
+        if "training" not in self.arguments:
+            return None
+        return bool(arguments.get("training", self.defaults.get("training", False)))
 
     @property
     def updates(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scratch_conv.parity.candidates.arguments import constructor_arguments, counts_its_calls
+from scratch_conv.parity.candidates.arguments import constructor_arguments
 from scratch_conv.parity.candidates.candidate import Use, Wiring
 from scratch_conv.parity.candidates.layer import ABSENT, LayerClass, present_tensors
 from scratch_conv.parity.candidates.numpy_layer.places import find_gradient
@@ -155,7 +155,7 @@ class _NumpyLayerInUse(Use):
 
     def __call__(self, *tensors: Tensor | None, **arguments: Any) -> Any:
         present = present_tensors(self.operator, tensors)
-        if self._used is None or counts_its_calls(self.operator, present, arguments):
+        if self._used is None or self.operator.averages_its_batches(arguments):
             self._used = ConstructedLayer(self.layer, self.operator, present, arguments)
         else:
             self._used.reset(present)

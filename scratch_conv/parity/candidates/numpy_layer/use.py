@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scratch_conv.parity.candidates.arguments import construct, constructor_arguments, trains
+from scratch_conv.parity.candidates.arguments import construct, constructor_arguments
 from scratch_conv.parity.candidates.candidate import GradientError
 from scratch_conv.parity.candidates.layer import ABSENT, SPELLINGS
 from scratch_conv.parity.candidates.numpy_layer.places import Place, find_gradient, find_parameter, is_merged
@@ -58,7 +58,7 @@ class ConstructedLayer:
         self.absent = self._fill_absent(tensors)
         self.mode: dict[str, bool] = {}
         self.switch = ""
-        training = trains(operator, arguments)
+        training = operator.trains(arguments)
         if training is not None:
             self.mode, self.switch = _set_mode(self.layer, training)
 
