@@ -43,7 +43,7 @@ def test_torch_equals_itself(like: str) -> None:
 
 @pytest.mark.parametrize("like", OPERATORS)
 def test_torch_equals_itself_in_reduced_precision(like: str) -> None:
-    """Torch rounds on the way, in other places on other processors."""
+    """Where torch rounds on the way depends on the processor."""
     second = like not in {"batch_norm", "cross_entropy"}
     claims = Supports(("float16", "bfloat16"), second_derivatives=second, memory_format=True)
     for_each_case(like, claims, lambda case: assert_parity(OPERATORS[like].reference, case, claims))

@@ -39,7 +39,7 @@ def _nan_lost(input: Tensor, **arguments: Any) -> Tensor:
     return F.relu(input, **arguments) if arguments else torch.where(input > 0, input, 0.0)
 
 
-@RELU.fault("gradient-by-sign-of-output-gradient", "masks by the gradient that comes in instead of the input")
+@RELU.fault("gradient-by-sign-of-output-gradient", "masks by the incoming gradient instead of the input")
 @partial(with_gradients, F.relu)
 def _masked_by_gradient(b: Backward) -> Gradients:
     return [torch.where(b.grad_output > 0, b.grad_output, 0.0)]

@@ -1,4 +1,4 @@
-"""Tools to give a right result a wrong gradient."""
+"""Wrong gradients for a right result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Backward:
 
     Attributes:
         right: the right gradients.
-        grad_output: the gradient that comes in.
+        grad_output: the incoming gradient.
         tensors: the call's tensors.
         arguments: the call's other arguments.
     """

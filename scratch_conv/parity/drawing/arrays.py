@@ -190,7 +190,7 @@ _CODE = {
 
 
 def _arrange(values: Tensor, layout: Layout, shape: tuple[int, ...]) -> Tensor:
-    """Give the values the strides of `layout`; the values stay."""
+    """Return the values with the strides of `layout`."""
     if layout == "channels_last" and values.ndim in _CHANNELS_LAST:
         return values.contiguous(memory_format=_CHANNELS_LAST[values.ndim])
     if layout == "transposed" and values.ndim >= 2:

@@ -20,7 +20,7 @@ class Case:
         arguments: names and values of the arguments that differ from torch's default.
         dtype: name of the dtype of the floating-point tensors.
         wanted: names of the tensors whose gradient is wanted.
-        grad_output: the gradient that comes in; its shape follows from the call and is left empty here.
+        grad_output: the incoming gradient; its shape follows from the call and is left empty here.
         order: 1 for gradients, 2 for their derivatives too.
         seed: what torch's generator is seeded with before the call; None where the call draws nothing.
     """

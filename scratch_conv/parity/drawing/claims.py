@@ -20,7 +20,7 @@ class Supports:
         dtypes: names of the dtypes it takes; those that torch's operator lacks are never drawn.
         layouts: takes channels_last, transposed, sliced and expanded tensors; False: contiguous ones only.
         unbatched: takes an input without its batch axis.
-        further_axes: takes more axes than (N, C), where the operator is not one of pictures.
+        further_axes: takes more axes than (N, C), where the operator is not one of images.
         class_probabilities: a loss takes them as its target, besides the classes' indices.
         empty: takes a batch of zero.
         special_values: NaN, infinities, -0.0, subnormals and the largest numbers.

@@ -1,4 +1,4 @@
-"""Pieces of which the operators' case strategies are made."""
+"""What the operators' case strategies draw alike: dtypes, shapes, layouts, arguments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Draw: TypeAlias = Callable[[st.SearchStrategy[Any]], Any]
 _KINDS: tuple[Kind, ...] = ("counting", "integers", "normal", "integers", "normal", "graded")
 _INTEGER_KINDS: tuple[Kind, ...] = ("counting", "integers", "integers")
 _LAYOUTS: tuple[Layout, ...] = ("contiguous", "channels_last", "transposed", "sliced", "expanded")
-_AXES = (1, 2, 3, 4, 5, 2, 3, 4, 4, 0)  # in the order of shrinking, those that tell most more often
+_AXES = (1, 2, 3, 4, 5, 2, 3, 4, 4, 0)  # in the order of shrinking, the most telling ones more often
 _SEEDS = st.integers(0, 2**16 - 1)
 
 
@@ -90,7 +90,7 @@ def draw_pool_padding(draw: Draw, supports: Supports, kernel_size: tuple[int, in
 def draw_arrays(
     draw: Draw, supports: Supports, shapes: dict[str, tuple[int, ...]], kind: Kind
 ) -> tuple[tuple[tuple[str, Array], ...], Array]:
-    """Draw the layouts and the seed of a case's tensors and of the gradient that comes in."""
+    """Draw the layouts and the seed of a case's tensors and of the incoming gradient."""
     seed = draw(_SEEDS)
     names = [*shapes, "grad_output"]
     layouts: dict[str, Layout] = dict.fromkeys(names, "contiguous")
@@ -130,7 +130,7 @@ def given_arguments(arguments: dict[str, Any], defaults: dict[str, Any]) -> tupl
 
 def some_tap_meets(length: int, stride: int, padding: int, dilation: int, kernel_size: int) -> bool:
     """Return whether a pixel of an axis is met by a tap at some position of the window."""
-    reach = dilation * (kernel_size - 1) + 1
-    corners = range(-padding, length + padding - reach + 1, stride)
-    taps = {corner + tap for corner in corners for tap in range(0, reach, dilation)}
+    extent = dilation * (kernel_size - 1) + 1
+    corners = range(-padding, length + padding - extent + 1, stride)
+    taps = {corner + tap for corner in corners for tap in range(0, extent, dilation)}
     return stride == 1 or bool(taps & set(range(length)))

@@ -34,7 +34,7 @@ class Values:
 
     Attributes:
         tensors: what the operator is called with, by name.
-        grad_output: the gradient that comes in; None where no gradient is wanted.
+        grad_output: the incoming gradient; None where no gradient is wanted.
         directions: for second derivatives, what the gradient of each wanted tensor is multiplied by.
     """
 
@@ -72,12 +72,12 @@ class Run:
 
 
 def make_values(case: Case) -> Values:
-    """Return the tensors of a case, without the gradient that comes in (see `with_gradients`)."""
+    """Return the tensors of a case, without the incoming gradient (see `with_gradients`)."""
     return Values({name: array.make(case.torch_dtype) for name, array in case.arrays})
 
 
 def with_gradients(case: Case, values: Values, output: Tensor) -> Values:
-    """Add the gradient that comes in, shaped like `output`, and the directions of second derivatives."""
+    """Add the incoming gradient, shaped like `output`, and the directions of second derivatives."""
     if not case.wanted:
         return values
     shaped = case.grad_output.reshaped(tuple(output.shape))

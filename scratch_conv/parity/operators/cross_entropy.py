@@ -39,9 +39,10 @@ class CrossEntropy(Operator):
 
     With p the softmax and L = -log p, whose errors e_p and e_L `softmax_errors` bounds, and q the weight of
     each L (of the class's weight, the target and the smoothing), the loss is Σ q L / D, where D is 1, the
-    number of samples or the sum of their weights. With h what comes in divided by D, Q = Σq of a sample, q' =
-    dq/dt for a target t of probabilities, and V and T the directions along which the gradients of the logits
-    and of the target are differentiated, the gradients and their derivatives are polynomials in p and L:
+    number of samples or the sum of their weights. With h the incoming gradient divided by D, Q = Σq of a
+    sample, q' = dq/dt for a target t of probabilities, and V and T the directions along which the gradients
+    of the logits and of the target are differentiated, the gradients and their derivatives are polynomials in
+    p and L:
 
         logits          h (p Q - q)
         target          h q' L

@@ -49,17 +49,16 @@ class BatchNorm(Operator):
         μ        e_μ = gamma_(n+1) A
         d        e_d = e_μ + u |d|
         v        e_v = gamma_(n+3) σ² + 2 mean|d| e_μ + e_μ² + u v: the variance about the mean, in two passes
-        or by
-                 Welford's update (Chan, Golub and LeVeque, 1983); mean(x²) - μ² is not as accurate and is not
-                 allowed
+                 or by Welford's update (Chan, Golub and LeVeque, 1983); mean(x²) - μ² is not as accurate and
+                 is not allowed
         s        r_s = √(v / (v - e_v)) - 1 + 3 u, relative; v - e_v is eps at least, less its roundings
         x̂        e_x̂ = s (1 + r_s) e_d + |x̂| (r_s + u)
-        y        e_y = |γ| e_x̂ + 4 u (|γ| s (|x| + |μ|) + |β|): written as γ x̂ + β or as x (γ s) + (β - μ γ
-        s)
+        y        e_y = |γ| e_x̂ + 4 u (|γ| s (|x| + |μ|) + |β|): written as γ x̂ + β or as
+                 x (γ s) + (β - μ γ s)
 
-    The gradients and their derivatives are polynomials in x̂ and s. With g what comes in, V, a and b the
-    directions along which the gradients of x, γ and β are differentiated, and the projection P w = w - mean w
-    - x̂ mean(w x̂) (P w = w in evaluation):
+    The gradients and their derivatives are polynomials in x̂ and s. With g the incoming gradient, V, a and b
+    the directions along which the gradients of x, γ and β are differentiated, and the projection P w = w -
+    mean w - x̂ mean(w x̂) (P w = w in evaluation):
 
         β        Σ g
         γ        Σ g x̂

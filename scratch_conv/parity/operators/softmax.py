@@ -36,7 +36,7 @@ from scratch_conv.parity.operators.rounding import (
     unit_roundoff,
 )
 
-_FUNCTION = 4.0  # roundings that a computed exp or log is taken to be worth: faithful ones need 2
+_FUNCTION = 4.0  # roundings that a computed exp or log counts as: a faithful one needs 2
 
 
 @dataclass
@@ -88,8 +88,8 @@ def product(a: Tensor, b: Tensor) -> Tensor:
 class Softmax(Operator):
     """torch.nn.functional.softmax.
 
-    With p the softmax, whose error `softmax_errors` bounds, g what comes in and V the direction along which
-    the gradient is differentiated, the gradient and its derivatives are polynomials in p:
+    With p the softmax, whose error `softmax_errors` bounds, g the incoming gradient and V the direction along
+    which the gradient is differentiated, the gradient and its derivatives are polynomials in p:
 
         input          p (g - Σ p g)
         second grad    p (V - Σ p V)
@@ -177,9 +177,9 @@ class Softmax(Operator):
 class LogSoftmax(Softmax):
     """torch.nn.functional.log_softmax.
 
-    The output errs by e (see `softmax_errors`). With p the softmax, g what comes in, G = Σ g and V the
-    direction along which the gradient is differentiated, the gradient and its derivatives are polynomials in
-    p:
+    The output errs by e (see `softmax_errors`). With p the softmax, g the incoming gradient, G = Σ g and V
+    the direction along which the gradient is differentiated, the gradient and its derivatives are polynomials
+    in p:
 
         input          g - p G
         second grad    V - Σ p V

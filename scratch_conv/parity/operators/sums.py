@@ -14,8 +14,7 @@ from scratch_conv.parity.operators.rounding import exactly_summable, sum_bound
 
 
 class SumOfProducts(Operator):
-    """An operator that is linear in each of the tensors named in `linear`: convolution, pooling, linear
-    layers.
+    """An operator whose results are sums of products: convolution, pooling, linear layers.
 
     Its gradients, and theirs, are sums of products too. Σ|x||w| is the same operator on absolute values, and
     the number of products is the same operator on ones.

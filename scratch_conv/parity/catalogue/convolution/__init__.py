@@ -1,1 +1,1 @@
-"""Faults of convolution."""
+"""Implementations of convolutions, wrong and right."""

@@ -1,4 +1,4 @@
-"""A convolution whose every number can be turned: what the faults of conv2d are made from."""
+"""A convolution whose geometry can be changed: what the faults of conv2d are made from."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _backward = partial(with_gradients, _conv2d)
 
 
 def _columns(weight: Tensor, grad_output: Tensor, groups: int) -> Tensor:
-    """Return what each tap of each window hands back: (..., C, KH, KW, OH, OW)."""
+    """Return what each tap of each window adds to the gradient: (..., C, KH, KW, OH, OW)."""
     taps = torch.unflatten(weight, 0, (groups, -1))
     windows = torch.unflatten(grad_output, -3, (groups, -1))
     return torch.einsum("gochw,...goyx->...gchwyx", taps, windows).flatten(-6, -5)

@@ -17,7 +17,7 @@ COLLECTIONS = (CONVOLUTION_1D,)
 
 @CONVOLUTION_1D.sound("by-conv2d", {"second_derivatives": True})
 def conv1d_by_conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any) -> Tensor:
-    """Convolve as a picture of one row."""
+    """Convolve as an image of one row."""
     row = {"stride": 1, "padding": 0, "dilation": 1}
     for name, fill in row.items():
         value = arguments.get(name, fill)
@@ -36,10 +36,10 @@ def _same_pads_the_front(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, padding: Any = 0, **arguments: Any
 ) -> Tensor:
     dilation = arguments.get("dilation", 1)
-    reach = (dilation[0] if isinstance(dilation, tuple) else dilation) * (weight.shape[-1] - 1)
+    extent = (dilation[0] if isinstance(dilation, tuple) else dilation) * (weight.shape[-1] - 1)
     if padding != "same":
         return F.conv1d(input, weight, bias, padding=padding, **arguments)
-    return F.conv1d(F.pad(input, (reach - reach // 2, reach // 2)), weight, bias, **arguments)
+    return F.conv1d(F.pad(input, (extent - extent // 2, extent // 2)), weight, bias, **arguments)
 
 
 @CONVOLUTION_1D.fault("dilation-ignored", "places the taps next to each other whatever the dilation")

@@ -22,7 +22,7 @@ _fault = CONVOLUTION.fault
 
 @_fault(
     "kernel-flipped",
-    "convolves in the mathematician's sense: the kernel is rotated by 180 degrees",
+    "convolves instead of correlating: the kernel is flipped in both axes",
     "astrorama/SourceXtractorPlusPlus/pull/72",
 )
 def _kernel_flipped(input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any) -> Tensor:
@@ -170,7 +170,7 @@ def _groups_read_first(input: Tensor, weight: Tensor, bias: Tensor | None = None
     return _conv2d(first, weight, bias, **{**arguments, "groups": 1})
 
 
-@_fault("bias-twice", "adds the bias once in each of two places")
+@_fault("bias-twice", "adds the bias twice")
 def _bias_twice(input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any) -> Tensor:
     output = _conv2d(input, weight, bias, **arguments)
     return output if bias is None else output + bias[:, None, None]

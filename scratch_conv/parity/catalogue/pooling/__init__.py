@@ -1,1 +1,1 @@
-"""Faults of pooling."""
+"""Implementations of pooling, wrong and right."""

@@ -69,7 +69,7 @@ def _none_taken_for_one(input: Tensor, output_size: Any) -> Tensor:
     return F.adaptive_avg_pool2d(input, output_size)
 
 
-@ADAPTIVE_AVERAGE_POOLING.fault("gradient-undivided", "hands the whole gradient to each pixel of the window")
+@ADAPTIVE_AVERAGE_POOLING.fault("gradient-undivided", "passes the whole gradient to each pixel of the window")
 @partial(with_gradients, F.adaptive_avg_pool2d)
 def _gradient_undivided(b: Backward) -> Gradients:
     shape, output = b.tensors[0].shape, b.grad_output.shape

@@ -69,7 +69,7 @@ def _divisor_override_ignored(input: Tensor, **arguments: Any) -> Tensor:
     return _avg_pool2d(input, **arguments)
 
 
-@_fault("gradient-undivided", "hands the whole gradient to each pixel of the window")
+@_fault("gradient-undivided", "passes the whole gradient to each pixel of the window")
 @_backward
 def _gradient_undivided(b: Backward) -> Gradients:
     height, width = as_pair(b.arguments["kernel_size"])

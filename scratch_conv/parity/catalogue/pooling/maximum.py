@@ -180,7 +180,7 @@ def _taps(input: Tensor, b: Backward, fill: float = -torch.inf) -> list[Tensor]:
 
 
 def _scattered(b: Backward, shares: Tensor) -> Gradients:
-    """Return the gradient that hands each tap its share of what comes in."""
+    """Return the gradient that gives each tap its part of the incoming gradient."""
     leaf = torch.zeros_like(b.tensors[0], requires_grad=True)
     with torch.enable_grad():
         seen = torch.stack(_taps(leaf, b, 0.0), -3)

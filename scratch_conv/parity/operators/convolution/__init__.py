@@ -1,1 +1,1 @@
-"""Conv2d."""
+"""Convolutions."""

@@ -130,7 +130,7 @@ def _cases(draw: Draw, supports: Supports) -> Case:
     windows = [d * (k - 1) + 1 for k, d in zip(kernel_size, as_pair(dilation), strict=True)]
     margins = windows if padding == "same" else as_pair(0 if isinstance(padding, str) else padding)
     lengths = tuple(draw_length(draw, w - 2 * p) for w, p in zip(windows, margins, strict=True))
-    # Where no tap at any position meets the picture, torch 2.14 crashes (channels_last, with a bias).
+    # Where no tap at any position meets the image, torch 2.14 crashes (channels_last, with a bias).
     axes = zip(lengths, as_pair(stride), margins, as_pair(dilation), kernel_size, strict=True)
     assume(all(some_tap_meets(*axis) for axis in axes))
     shapes: dict[str, tuple[int, ...]] = {"input": (*draw_batch(draw, supports), in_channels, *lengths)}

@@ -54,7 +54,7 @@ def _cases(draw: Draw, supports: Supports) -> Case:
     window = as_int(dilation) * (kernel_size - 1) + 1
     margin = {"same": window, "valid": 0}[padding] if isinstance(padding, str) else as_int(padding)
     length = draw_length(draw, window - 2 * margin)
-    # As in conv2d, of which torch makes it.
+    # As in conv2d, by which torch computes it.
     assume(some_tap_meets(length, as_int(stride), margin, as_int(dilation), kernel_size))
     shapes: dict[str, tuple[int, ...]] = {"input": (*draw_batch(draw, supports), in_channels, length)}
     shapes["weight"] = (out_channels, in_channels // groups, kernel_size)
