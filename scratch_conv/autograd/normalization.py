@@ -1,11 +1,13 @@
 """Batch normalization as Functions: in training by the batch's statistics, and by given ones.
 
-The first derivatives are kernels of their own. The further ones are written with x̂ and s as differentiable
-results of `Normalize`, in products summed over channels: with n elements a channel and the map
+The backward pass is a kernel of its own. Where its result may be differentiated again, it is composed of
+products, summed over channels, with x̂ and s as differentiable results of `Normalize`: with n elements a
+channel and the map
 
     B(g) = s · (g - Σ g / n - x̂ · Σ g x̂ / n),
 
-which is its own transpose, dx̂ = B(dx), ds = -s² · Σ x̂ dx / n, and the gradient of x is B(γ dy).
+the gradient of x is B(γ dy). B is its own transpose, and the derivatives of x̂ and s along x' are B(x') and
+-s² · Σ x̂ x' / n.
 
 Tensors: input (N, C, L); a channel's numbers are (C,), and (1, C, 1) in the products.
 """
@@ -18,8 +20,17 @@ from torch import Tensor
 from torch.autograd import Function
 
 from scratch_conv import kernels
-from scratch_conv.autograd.operators import call, fold, operator, register_derivatives, unfold, wanted
-from scratch_conv.autograd.products import product
+from scratch_conv.autograd.operators import (
+    call,
+    call_constant,
+    fold,
+    may_be_differentiated,
+    operator,
+    register_derivatives,
+    unfold,
+    wanted,
+)
+from scratch_conv.autograd.products import product, widened
 from scratch_conv.autograd.tensors import to_array, to_array_if_any, to_tensor, to_tensor_like
 
 
@@ -185,19 +196,23 @@ class BatchNorm(_ByChannel):
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor, *_: Any) -> Any:
+        input, mean, variance, weight = ctx.saved_tensors
         _, needs_weight, needs_bias, _ = ctx.needs_input_grad
-        grad_weight = grad_bias = None
-        if wanted(ctx)[0]:
-            grads = call(BatchNormGrad, grad_output, *ctx.saved_tensors, ctx.eps)
-            grad_input, grad_weight, grad_bias = grads
+        wants_input = wanted(ctx)[0]
+        if wants_input and not may_be_differentiated():
+            arguments = grad_output, input, mean, variance, weight, ctx.eps
+            grad_input, grad_weight, grad_bias = call_constant(batch_norm_grad, *arguments)
             return grad_input, grad_weight if needs_weight else None, grad_bias if needs_bias else None, None
-        input, *_ = ctx.saved_tensors
+        grad_output = widened(grad_output)
+        normal, inverse = call(Normalize, widened(input), ctx.eps)
+        grad_input = grad_weight = grad_bias = None
+        if wants_input:
+            grad_input = _centred(_weighted(grad_output, weight), normal, _beside(inverse))
         if needs_weight:
-            normal, _ = call(Normalize, _widened(input), ctx.eps)
-            grad_weight = _sum(_widened(grad_output), normal).reshape(-1)
+            grad_weight = _sum(grad_output, normal).reshape(-1)
         if needs_bias:
-            grad_bias = _sum(_widened(grad_output)).reshape(-1)
-        return None, grad_weight, grad_bias, None
+            grad_bias = _sum(grad_output).reshape(-1)
+        return grad_input, grad_weight, grad_bias, None
 
     @classmethod
     def vmap(cls, info: Any, in_dims: Any, *operands: Any) -> Any:
@@ -217,63 +232,6 @@ class BatchNorm(_ByChannel):
         if input_t is not None:
             output_t = output_t + _weighted(_centred(input_t, normal, _beside(inverse)), weight)
         return output_t, None, None
-
-
-class BatchNormGrad(_ByChannel):
-    """dx, dγ and dβ, as functions of dy, x and γ."""
-
-    forward = staticmethod(torch.ops.scratch_conv.batch_norm_grad.default)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        grad_output, input, _, _, weight, ctx.eps = inputs
-        ctx.save_for_backward(grad_output, input, weight)
-        ctx.save_for_forward(grad_output, input, weight)
-
-    @staticmethod
-    def backward(ctx: Any, to_input: Tensor, to_weight: Tensor, to_bias: Tensor) -> Any:
-        grad_output, input, weight = ctx.saved_tensors
-        wants_grad_output, wants_input, _, _, wants_weight, _ = ctx.needs_input_grad
-        normal, inverse = call(Normalize, input, ctx.eps)
-        inverse, to_weight, shape = _beside(inverse), _beside(to_weight), normal.shape
-        back = _centred(to_input, normal, inverse)
-        of_grad_output = of_input = of_weight = None
-        if wants_grad_output:
-            by_parameters = product(normal, to_weight, shape) + _spread(to_bias, normal)
-            of_grad_output = _weighted(back, weight) + by_parameters
-        if wants_weight:
-            of_weight = _sum(grad_output, back).reshape(-1)
-        if wants_input:
-            weighted = _weighted(grad_output, weight)
-            of_normal = product(grad_output, to_weight, shape) - _crossed(to_input, weighted, normal, inverse)
-            of_inverse = _sum(to_input, _uncorrelated(weighted, normal))
-            through_inverse = product(_square(inverse), of_inverse, inverse.shape, -1 / _count(normal))
-            of_input = _centred(of_normal, normal, inverse) + product(normal, through_inverse, shape)
-        return of_grad_output, of_input, None, None, of_weight, None
-
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> Any:
-        grad_output, input, weight = ctx.saved_tensors
-        grad_output_t, input_t, _, _, weight_t, _ = tangents
-        normal, inverse = call(Normalize, input, ctx.eps)
-        inverse, shape = _beside(inverse), normal.shape
-        weighted_t, grad_weight_t, grad_bias_t = _spread(None, normal), _spread(None, inverse), None
-        if grad_output_t is not None:
-            weighted_t = weighted_t + _weighted(grad_output_t, weight)
-            grad_weight_t, grad_bias_t = _sum(grad_output_t, normal), _sum(grad_output_t)
-        if weight_t is not None:
-            weighted_t = weighted_t + product(grad_output, _beside(weight_t), shape)
-        grad_input_t = _centred(weighted_t, normal, inverse)
-        if input_t is not None:
-            weighted = _weighted(grad_output, weight)
-            normal_t = _centred(input_t, normal, inverse)
-            along = _sum(input_t, normal, -1 / _count(normal))
-            inverse_t = product(_square(inverse), along, inverse.shape)
-            grad_input_t = grad_input_t + product(_uncorrelated(weighted, normal), inverse_t, shape)
-            grad_input_t = grad_input_t - _moved(weighted, normal, normal_t, inverse)
-            grad_weight_t = grad_weight_t + _sum(grad_output, normal_t)
-        grad_bias_t = _spread(None, inverse) if grad_bias_t is None else grad_bias_t
-        return grad_input_t, grad_weight_t.reshape(-1), grad_bias_t.reshape(-1)
 
 
 class BatchNormInference(_ByChannel):
@@ -296,10 +254,10 @@ class BatchNormInference(_ByChannel):
             rest = torch.zeros_like(mean), variance, ctx.eps
             grad_input = call(BatchNormInference, grad_output, weight, None, *rest)
         if needs_weight:
-            normal = call(BatchNormInference, _widened(input), None, None, mean, variance, ctx.eps)
-            grad_weight = _sum(_widened(grad_output), normal).reshape(-1)
+            normal = call(BatchNormInference, widened(input), None, None, mean, variance, ctx.eps)
+            grad_weight = _sum(widened(grad_output), normal).reshape(-1)
         if needs_bias:
-            grad_bias = _sum(_widened(grad_output)).reshape(-1)
+            grad_bias = _sum(widened(grad_output)).reshape(-1)
         return grad_input, grad_weight, grad_bias, None, None, None
 
     @staticmethod
@@ -325,29 +283,10 @@ def _uncorrelated(g: Tensor, normal: Tensor) -> Tensor:
     return g - _sum(g, factor=share) - product(normal, _sum(g, normal, share), normal.shape)
 
 
-def _crossed(a: Tensor, b: Tensor, normal: Tensor, inverse: Tensor) -> Tensor:
-    """Give s / n · (a · Σ b x̂ + b · Σ a x̂): minus the derivative of Σ a · B(b) to x̂."""
-    by_a = product(inverse, _sum(a, normal), inverse.shape, 1 / _count(normal))
-    by_b = product(inverse, _sum(b, normal), inverse.shape, 1 / _count(normal))
-    return product(a, by_b, normal.shape) + product(b, by_a, normal.shape)
-
-
-def _moved(g: Tensor, normal: Tensor, normal_t: Tensor, inverse: Tensor) -> Tensor:
-    """Give s / n · (x̂' · Σ g x̂ + x̂ · Σ g x̂'): minus what B(g) changes by with x̂."""
-    along = product(inverse, _sum(g, normal), inverse.shape, 1 / _count(normal))
-    along_t = product(inverse, _sum(g, normal_t), inverse.shape, 1 / _count(normal))
-    return product(normal_t, along, normal.shape) + product(normal, along_t, normal.shape)
-
-
 def _sum(a: Tensor, b: Tensor | None = None, factor: float = 1.0) -> Tensor:
     """Give Σ factor · a · b for each channel, (1, C, 1)."""
     other = a.new_ones(1, 1, 1) if b is None else b
     return product(a, other, (1, a.shape[1], 1), factor)
-
-
-def _widened(tensor: Tensor) -> Tensor:
-    """Bring half precision to float32, so that a sum is rounded once, at the end."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _square(inverse: Tensor) -> Tensor:
@@ -373,5 +312,5 @@ def _count(input: Tensor) -> int:
     return max(1, input.shape[0] * input.shape[2])
 
 
-for _function in (Normalize, BatchNorm, BatchNormGrad, BatchNormInference):
+for _function in (Normalize, BatchNorm, BatchNormInference):
     register_derivatives(_function)

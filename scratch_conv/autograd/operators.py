@@ -118,6 +118,11 @@ def wanted(ctx: Any) -> tuple[bool, ...]:
     return tuple(needs and internals.will_run(node) for needs, (node, _) in pairs)
 
 
+def may_be_differentiated() -> bool:
+    """Return whether the result of the current backward pass may be differentiated again."""
+    return torch.is_grad_enabled() or internals.in_transform()
+
+
 @cache
 def _nested(function: type[Function]) -> type[Function]:
     """Give a Function whose `jvp` is differentiated by the transforms around the innermost one.

@@ -103,5 +103,10 @@ def total(a: Tensor, b: Tensor | None = None) -> Tensor:
     return product(a, other, (a.shape[0], 1, a.shape[2]))
 
 
+def widened(tensor: Tensor) -> Tensor:
+    """Return half precision as float32, so that a sum of products is rounded once, at the end."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
 for _function in (MatrixProduct, SummedProduct):
     register_derivatives(_function)

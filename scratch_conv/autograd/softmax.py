@@ -1,6 +1,7 @@
 """Softmax and log-softmax as Functions, along the middle of three dimensions (A, K, B).
 
-The first derivatives are kernels of their own; the further ones are products of what is there.
+The backward passes are kernels of their own. Where their results may be differentiated again, they are
+composed of products with the results of the forward passes.
 """
 
 from typing import Any
@@ -10,8 +11,16 @@ from torch import Tensor
 from torch.autograd import Function
 
 from scratch_conv import kernels
-from scratch_conv.autograd.operators import call, fold, operator, register_derivatives, unfold, wanted
-from scratch_conv.autograd.products import product, total
+from scratch_conv.autograd.operators import (
+    call,
+    call_constant,
+    fold,
+    may_be_differentiated,
+    operator,
+    register_derivatives,
+    unfold,
+)
+from scratch_conv.autograd.products import product, total, widened
 from scratch_conv.autograd.tensors import to_array, to_tensor, to_tensor_like
 
 
@@ -70,103 +79,48 @@ class _AlongClasses(Function):
         return unfold(call(cls, fold(input, in_dims[0], 0, info.batch_size)), 0, info.batch_size), 0
 
 
-class _GradAlongClasses(Function):
-    """What the derivatives share: they depend on a gradient and on the result that was differentiated."""
-
-    @classmethod
-    def setup_context(cls, ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.save_for_backward(*inputs)
-        ctx.save_for_forward(*inputs)
-
-    @classmethod
-    def vmap(cls, info: Any, in_dims: Any, *operands: Tensor) -> Any:
-        size = info.batch_size
-        folded = (fold(operand, dim, 0, size) for operand, dim in zip(operands, in_dims, strict=True))
-        return unfold(call(cls, *folded), 0, size), 0
-
-
 class Softmax(_AlongClasses):
-    """p = softmax(x): dx = softmax_grad(dp, p), and tangents go by the same map, which is symmetric."""
+    """p = softmax(x): dx = p · (dp - Σ p · dp), and tangents go by the same map, which is symmetric."""
 
     forward = staticmethod(torch.ops.scratch_conv.softmax.default)
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> Any:
-        return call(SoftmaxGrad, grad_output, *ctx.saved_tensors)
+        (output,) = ctx.saved_tensors
+        if not may_be_differentiated():
+            return call_constant(softmax_grad, grad_output, output)
+        return _softmax_map(widened(grad_output), widened(output))
 
     @staticmethod
     def jvp(ctx: Any, input_t: Tensor) -> Any:
-        return call(SoftmaxGrad, input_t, *ctx.saved_tensors)
+        (output,) = ctx.saved_tensors
+        return _softmax_map(widened(input_t), widened(output)).to(output.dtype)
 
 
-class SoftmaxGrad(_GradAlongClasses):
-    """dx = p · (g - Σ p·g): symmetric in g, quadratic in p."""
-
-    forward = staticmethod(torch.ops.scratch_conv.softmax_grad.default)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        grad_output, output = ctx.saved_tensors
-        wants_grad_output, wants_output = wanted(ctx)
-        to_grad_output = call(SoftmaxGrad, grad, output) if wants_grad_output else None
-        if not wants_output:
-            return to_grad_output, None
-        shape = output.shape
-        to_output = product(grad, grad_output, shape)
-        to_output = to_output - product(grad, total(grad_output, output), shape)
-        return to_grad_output, to_output - product(grad_output, total(grad, output), shape)
-
-    @staticmethod
-    def jvp(ctx: Any, grad_output_t: Tensor | None, output_t: Tensor | None) -> Any:
-        grad_output, output = ctx.saved_tensors
-        by_grad = None if grad_output_t is None else call(SoftmaxGrad, grad_output_t, output)
-        if output_t is None:
-            return by_grad
-        shape = output.shape
-        by_output = product(output_t, grad_output, shape)
-        by_output = by_output - product(output_t, total(grad_output, output), shape)
-        by_output = by_output - product(output, total(grad_output, output_t), shape)
-        return by_output if by_grad is None else by_grad + by_output
+def _softmax_map(g: Tensor, p: Tensor) -> Tensor:
+    """Return p · (g - Σ p · g)."""
+    weighted = product(p, g, p.shape)
+    return weighted - product(p, total(weighted), p.shape)
 
 
 class LogSoftmax(_AlongClasses):
-    """l = log softmax(x): dx = log_softmax_grad(dl, l); tangents lose their mean by softmax."""
+    """l = log softmax(x): dx = dl - exp(l) · Σ dl, and the tangent of l is x' - Σ exp(l) · x'."""
 
     forward = staticmethod(torch.ops.scratch_conv.log_softmax.default)
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> Any:
-        return call(LogSoftmaxGrad, grad_output, *ctx.saved_tensors)
+        (output,) = ctx.saved_tensors
+        if not may_be_differentiated():
+            return call_constant(log_softmax_grad, grad_output, output)
+        grad_output = widened(grad_output)
+        weights = call(Exponential, widened(output))
+        return grad_output - product(weights, total(grad_output), output.shape)
 
     @staticmethod
     def jvp(ctx: Any, input_t: Tensor) -> Any:
         (output,) = ctx.saved_tensors
         return input_t - total(input_t, call(Exponential, output))
-
-
-class LogSoftmaxGrad(_GradAlongClasses):
-    """dx = g - exp(l) · Σ g: linear in g."""
-
-    forward = staticmethod(torch.ops.scratch_conv.log_softmax_grad.default)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        grad_output, output = ctx.saved_tensors
-        wants_grad_output, wants_output = wanted(ctx)
-        weighted = product(grad, call(Exponential, output), output.shape)
-        to_grad_output = grad - total(weighted) if wants_grad_output else None
-        to_output = product(weighted, total(grad_output), output.shape, -1.0) if wants_output else None
-        return to_grad_output, to_output
-
-    @staticmethod
-    def jvp(ctx: Any, grad_output_t: Tensor | None, output_t: Tensor | None) -> Any:
-        grad_output, output = ctx.saved_tensors
-        by_grad = None if grad_output_t is None else call(LogSoftmaxGrad, grad_output_t, output)
-        if output_t is None:
-            return by_grad
-        weighted = product(output_t, call(Exponential, output), output.shape)
-        by_output = product(weighted, total(grad_output), output.shape, -1.0)
-        return by_output if by_grad is None else by_grad + by_output
 
 
 class Exponential(_AlongClasses):
@@ -185,5 +139,5 @@ class Exponential(_AlongClasses):
         return product(input_t, output, output.shape)
 
 
-for _function in (Softmax, SoftmaxGrad, LogSoftmax, LogSoftmaxGrad, Exponential):
+for _function in (Softmax, LogSoftmax, Exponential):
     register_derivatives(_function)
