@@ -3,13 +3,14 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 import scratch_conv as sc
 from scratch_conv.parity import Case, Supports, assert_parity, cases
 from scratch_conv.parity.drawing.claims import COMPLEX
 from scratch_conv.parity.judging.compare import compare
 from scratch_conv.parity.operators import OPERATORS
+from scratch_conv.parity.operators.calling import make_values
 
 REAL = ("float32", "float64")
 REDUCED = ("float16", "bfloat16")
@@ -64,6 +65,22 @@ def test_function_keeps_the_memory_format_as_torch_does(like: str) -> None:
 @pytest.mark.parametrize("like", FUNCTIONS)
 def test_function_refuses_what_torch_refuses(like: str) -> None:
     parity(FUNCTIONS[like], like, Supports(dtypes=REAL, errors=True), invalid=True)
+
+
+@pytest.mark.parametrize("like", MODULES)
+def test_module_is_constructed_as_torchs(like: str) -> None:
+    operator = OPERATORS[like]
+
+    @settings(max_examples=max(4, settings().max_examples // 10))
+    @given(case=cases(like, Supports(functional=False, empty=False)))
+    def alike(case: Case) -> None:
+        arguments = operator.constructor(make_values(case).tensors, case.keywords)
+        torchs, ours = operator.module(**arguments), MODULES[like](**arguments)
+        assert isinstance(ours, operator.module)
+        assert repr(ours) == repr(torchs)
+        assert ours.state_dict().keys() == torchs.state_dict().keys()
+
+    alike()
 
 
 @pytest.mark.parametrize("like", MODULES)

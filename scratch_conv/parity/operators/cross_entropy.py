@@ -68,6 +68,7 @@ class CrossEntropy(Operator):
     defaults = _DEFAULTS
     constructed = frozenset({"weight"})
     dtypes = FLOATS
+    accurate_twice = False
 
     def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
         """Draw calls that torch accepts."""

@@ -50,6 +50,7 @@ class Operator(ABC):
         piecewise_linear: whether it is linear in the input between the points where its derivative jumps.
         random: whether it draws random numbers, in the order of the input's memory: values depend on strides.
         views: whether the output is a view of the input where the strides allow it.
+        accurate_twice: whether torch's own second derivatives lie within the bounds.
         signed_zeros: whether the sign of a zero in the output is compared: where values are copied.
     """
 
@@ -67,6 +68,7 @@ class Operator(ABC):
     piecewise_linear: ClassVar[bool] = False
     random: ClassVar[bool] = False
     views: ClassVar[bool] = False
+    accurate_twice: ClassVar[bool] = True
     signed_zeros: ClassVar[bool] = False
 
     def trains(self, arguments: dict[str, Any]) -> bool | None:
