@@ -226,7 +226,7 @@ def pooling(function: str, batch: int, channels: int, size: int, arguments: dict
         window = window_of(slide)
 
         def backward() -> object:
-            """Find the maxima again, as the others do: they get only the input."""
+            """Find the maxima again, as the others do: which get only the input."""
             _, indices = kernels.max_pool2d(array, window, False)
             return kernels.max_pool2d_scatter(dy, indices, array.shape[2:], window)
 

@@ -1,4 +1,4 @@
-"""The speed of training against torch's, swapped layers in a whole step: `python -m benchmarks.training`.
+"""The speed of training against torch's, with swapped layers: `python -m benchmarks.training`.
 
 A step (forward, backward, Adam) of simple-cnn and of ResNet-18 on images of 32x32, and an epoch (of
 ResNet-18 a tenth of one) in which both take each step in turn. Prints a table; writes training.json to

@@ -151,7 +151,7 @@ def assert_report(out: Path) -> None:
         ("compare --data-dir file", "--data-dir file: not a folder"),
         (
             "compare --data-dir other",
-            "--data-dir other: holds neither train/ and test/ folders nor a whole cifar10",
+            "--data-dir other: holds neither train/ and test/ folders nor a complete cifar10",
         ),
         ("compare --data-dir half", "--data-dir half: has no folder test/"),
         ("compare --data-dir damaged", "damaged/test/b/0.png: not an image that can be read"),

@@ -24,7 +24,7 @@ def slides(draw: st.DrawFn) -> Slide:
 
 
 def integers(seed: int, *shape: int) -> Any:
-    """Draw whole numbers, whose sums are exact in float32."""
+    """Draw integers, whose sums are exact in float32."""
     return np.random.default_rng(seed).integers(-4, 5, shape).astype(np.float32)
 
 

@@ -3,7 +3,7 @@
 import os
 import sys
 
-# Which extra of the package brings a module that may be missing; parity's own has some of train's too.
+# The extra of the package that installs a module that may be missing; parity's includes some of train's.
 EXTRAS = {
     "typer": "train",
     "rich": "train",
@@ -17,9 +17,9 @@ PARITY = {"typer", "rich", "matplotlib"}
 
 
 def main() -> int:
-    """Run the command that the arguments name, and return its exit status."""
-    # torch's idle threads would spin for milliseconds and keep the cores from NumPy's: 122 ms a training step
-    # instead of 81. It counts only before torch is loaded; processes started from here inherit it.
+    """Run the command line, and return its exit status."""
+    # Otherwise torch's idle threads spin for milliseconds and take the cores from NumPy's: 122 ms a training
+    # step instead of 81. It must be set before torch is loaded; child processes inherit it.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         return _run()
@@ -50,7 +50,7 @@ def _run() -> int:
         return app(prog_name="scratch-conv", standalone_mode=False) or 0
     except InputError as error:
         return _fail(str(error), 2)
-    except typer.TyperException as error:  # an unknown option, or a word where a number should stand
+    except typer.TyperException as error:  # an unknown option, or an argument of the wrong type
         return _fail(error.format_message(), 2)
 
 

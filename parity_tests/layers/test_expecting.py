@@ -41,7 +41,7 @@ EVERY_LAYER = [
 
 
 def x_for(layer: Layer) -> Any:
-    """Make an input for one of these layers."""
+    """Return an input for one of these layers."""
     return np.ones((2, 6) if isinstance(layer, Dense) else (2, 2, 4, 4), np.float32)
 
 

@@ -136,7 +136,7 @@ class Infinite(ReLU):
     """Loses itself in NaN."""
 
     def backward(self, dy: Array) -> Array:
-        """Carry nothing back."""
+        """Return dx; store no gradient."""
         return dy * np.nan
 
 
@@ -207,7 +207,7 @@ def test_an_element_between_two_kinks_is_skipped_and_counted() -> None:
 
 def test_a_wrong_gradient_beside_a_kink_is_found() -> None:
     class Leaking(ReLU):
-        """Lets a tenth of the gradient through where it should not."""
+        """Passes a tenth of the gradient where it should be zero."""
 
         def backward(self, dy: Array) -> Array:
             return super().backward(dy) + 0.1 * dy * (self.y == 0)
@@ -219,7 +219,7 @@ class Doubling(Dense):
     """Writes into dy, and is wrong by as much."""
 
     def backward(self, dy: Array) -> Array:
-        """Carry back too much."""
+        """Return a wrong dx."""
         dy *= 2
         return super().backward(dy)
 
@@ -234,7 +234,7 @@ class InPlace(ReLU):
         return x
 
     def backward(self, dy: Array) -> Array:
-        """Carry back, leaving nothing behind."""
+        """Return dx, and remove what was kept."""
         dx = super().backward(dy)
         self.y[...] = 7
         return dx
@@ -252,7 +252,7 @@ class OnceNaN(ReLU):
     """Loses one element in NaN."""
 
     def backward(self, dy: Array) -> Array:
-        """Carry the others back."""
+        """Return the gradient of the other elements."""
         dx = super().backward(dy)
         dx[0, 1] = np.nan
         return dx
@@ -284,7 +284,7 @@ class Steep(ReLU):
     """exp(30 · max(x, 0)): the line through two points is wrong by more than the bound."""
 
     def forward(self, x: Array) -> Array:
-        """Let it rise."""
+        """Return a rising function."""
         return np.exp(30 * super().forward(x))
 
     def backward(self, dy: Array) -> Array:

@@ -53,8 +53,8 @@ def test_parameters_and_gradients_have_the_same_names_and_shapes() -> None:
         name: array.shape for name, array in trained.gradients.items()
     }
     assert set(trained.state) - set(trained.parameters) == {
-        f"{place}.{what}"
-        for place in ("1", "3.bn1", "3.bn2", "3.downsample.1")
+        f"{layer}.{what}"
+        for layer in ("1", "3.bn1", "3.bn2", "3.downsample.1")
         for what in ("running_mean", "running_var", "num_batches_tracked")
     }
 
@@ -80,54 +80,54 @@ def test_a_saved_network_computes_the_same_once_loaded(tmp_path: Path) -> None:
     )
 
 
-def damaged(path: Path, whole: bytes) -> None:
+def damaged(path: Path, intact: bytes) -> None:
     """Cut a file in the middle."""
-    path.write_bytes(whole[: len(whole) // 2])
+    path.write_bytes(intact[: len(intact) // 2])
 
 
-def flipped(path: Path, whole: bytes) -> None:
+def flipped(path: Path, intact: bytes) -> None:
     """Change bytes in the middle of an array."""
-    middle = len(whole) // 2
+    middle = len(intact) // 2
     path.write_bytes(
-        whole[:middle] + bytes(255 - byte for byte in whole[middle : middle + 8]) + whole[middle + 8 :]
+        intact[:middle] + bytes(255 - byte for byte in intact[middle : middle + 8]) + intact[middle + 8 :]
     )
 
 
-def emptied(path: Path, whole: bytes) -> None:
-    """Leave nothing."""
+def emptied(path: Path, intact: bytes) -> None:
+    """Make the file empty."""
     path.write_bytes(b"")
 
 
-def an_image(path: Path, whole: bytes) -> None:
+def an_image(path: Path, intact: bytes) -> None:
     """Write something else."""
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
 
 
-def a_pickle(path: Path, whole: bytes) -> None:
+def a_pickle(path: Path, intact: bytes) -> None:
     """Write what would run code if it were loaded."""
     path.write_bytes(pickle.dumps({"0.weight": np.ones(3)}))
 
 
-def objects(path: Path, whole: bytes) -> None:
+def objects(path: Path, intact: bytes) -> None:
     """Write arrays of objects, which hold pickles."""
     with path.open("wb") as file:
         np.savez(file, allow_pickle=True, **{name: np.array([{}], object) for name in network().state})
 
 
-def one_array(path: Path, whole: bytes) -> None:
+def one_array(path: Path, intact: bytes) -> None:
     """Write a single array."""
     with path.open("wb") as file:
         np.save(file, np.ones(3))
 
 
-def text(path: Path, whole: bytes) -> None:
+def text(path: Path, intact: bytes) -> None:
     """Write a zip file with a text under each name."""
     with zipfile.ZipFile(path, "w") as file:
         for name in network().state:
             file.writestr(name, "no array")
 
 
-def enormous(path: Path, whole: bytes) -> None:
+def enormous(path: Path, intact: bytes) -> None:
     """Announce an array that no memory holds."""
     file = io.BytesIO()
     np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (10**14,)})
@@ -135,19 +135,19 @@ def enormous(path: Path, whole: bytes) -> None:
         archive.writestr("0.weight.npy", file.getvalue())
 
 
-def encrypted(path: Path, whole: bytes) -> None:
+def encrypted(path: Path, intact: bytes) -> None:
     """Flip the bit by which a zip file says that its first member is encrypted."""
-    place = whole.index(b"PK\x01\x02") + 8
-    path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    offset = intact.index(b"PK\x01\x02") + 8
+    path.write_bytes(intact[:offset] + bytes([intact[offset] ^ 1]) + intact[offset + 1 :])
 
 
-def patched(path: Path, whole: bytes) -> None:
+def patched(path: Path, intact: bytes) -> None:
     """Set the bit by which a zip file says that its first member is a patch."""
-    place = whole.index(b"PK\x01\x02") + 8
-    path.write_bytes(whole[:place] + bytes([whole[place] | 32]) + whole[place + 1 :])
+    offset = intact.index(b"PK\x01\x02") + 8
+    path.write_bytes(intact[:offset] + bytes([intact[offset] | 32]) + intact[offset + 1 :])
 
 
-def compressed(path: Path, whole: bytes) -> None:
+def compressed(path: Path, intact: bytes) -> None:
     """Damage what is compressed."""
     np.savez_compressed(path, np.arange(1000))
     packed = path.read_bytes()

@@ -13,7 +13,7 @@ from scratch_conv.layers import SGD, Adam, BatchNorm2D, Dense, ReLU, Sequential
 
 
 def steps_of(ours: Any, torchs: Any, options: dict[str, Any], seed: int) -> None:
-    """Give both the same five gradients, and compare the weights after each step."""
+    """Pass both the same five gradients, and compare the weights after each step."""
     rng = np.random.default_rng(seed)
     layer = Dense(3, 4, rng=rng, dtype=np.float64)
     weights = [torch.tensor(array, requires_grad=True) for array in layer.parameters.values()]

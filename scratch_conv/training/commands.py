@@ -103,22 +103,9 @@ def compare(
     numpy: Annotated[bool, typer.Option("--numpy", help="Train in NumPy alone as well.")] = False,
 ) -> None:
     """Train one network twice, with torch's layers and with ours, and compare."""
-    given = Given(
-        dataset,
-        data_dir,
-        model,
-        epochs,
-        batch_size,
-        lr,
-        seed,
-        precision,
-        limit,
-        out,
-        resume,
-        optimizer,
-        augment,
-    )
-    _train(BACKENDS if numpy else COMPARED, given)
+    options = dict(locals())  # the arguments by name
+    del options["numpy"]
+    _train(BACKENDS if numpy else COMPARED, Given(**options))
 
 
 def train(
@@ -140,23 +127,10 @@ def train(
     augment: Augment = None,
 ) -> None:
     """Train a network with one backend."""
+    options = dict(locals())
+    del options["backend"]
     choose("--backend", backend, BACKENDS)
-    given = Given(
-        dataset,
-        data_dir,
-        model,
-        epochs,
-        batch_size,
-        lr,
-        seed,
-        precision,
-        limit,
-        out,
-        resume,
-        optimizer,
-        augment,
-    )
-    _train((backend,), given)
+    _train((backend,), Given(**options))
 
 
 def _train(backends: tuple[str, ...], given: Given) -> None:

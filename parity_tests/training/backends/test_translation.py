@@ -162,8 +162,8 @@ def test_every_layer_keeps_its_own_mode() -> None:
     module.get_submodule("1.bn2").eval()
     layer = from_torch(module)
     children = {
-        f"{place}.{name}": each
-        for place, one in layer.children.items()
+        f"{index}.{name}": each
+        for index, one in layer.children.items()
         for name, each in one.children.items()
     }
     modes = {name: each.training for name, each in {**layer.children, **children}.items()}

@@ -176,7 +176,7 @@ def test_a_server_out_of_reach_is_given_up_soon(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_folder_without_the_data_set_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nor a whole cifar10"):
+    with pytest.raises(InputError, match="nor a complete cifar10"):
         read_published("cifar10", tmp_path, download=False)
 
 

@@ -1,4 +1,4 @@
-"""A job that a training process is given, and the outcome that it leaves."""
+"""The job of a training process, and its outcome."""
 
 import json
 import re

@@ -136,18 +136,18 @@ def initial_network(settings: Settings, data: ImageSet) -> nn.Module:
 
 
 def _trainer(job: Job, record: Record) -> pl.Trainer:
-    whole = job.steps is None
+    complete = job.steps is None
     return pl.Trainer(
         accelerator="cpu",
         devices=1,
         precision=job.settings.precision,  # type: ignore[arg-type]
         max_epochs=job.settings.epochs,
         max_steps=-1 if job.steps is None else job.steps,
-        limit_val_batches=None if whole else 0,
+        limit_val_batches=None if complete else 0,
         num_sanity_val_steps=0,
-        callbacks=[record, LiveProgress(job.title, record), *([each_epoch(job.folder)] if whole else [])],
+        callbacks=[record, LiveProgress(job.title, record), *([each_epoch(job.folder)] if complete else [])],
         plugins=[AtomicCheckpointIO()],
-        enable_checkpointing=whole,
+        enable_checkpointing=complete,
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,

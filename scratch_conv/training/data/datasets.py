@@ -24,7 +24,7 @@ def resolve_dataset(dataset: str, data_dir: Path | None) -> str:
         return dataset
     if dataset in DRAWN:
         raise InputError(
-            f"--data-dir {data_dir}: --dataset {dataset} is drawn, not read; leave one of the two out"
+            f"--data-dir {data_dir}: --dataset {dataset} is drawn, not read; omit one of the two"
         )
     if not data_dir.is_dir():
         raise InputError(

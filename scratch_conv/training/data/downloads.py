@@ -57,7 +57,7 @@ def read_published(dataset: str, root: Path, *, download: bool) -> tuple[tuple[s
     except RuntimeError as error:  # torchvision's, for a file that is missing or not as expected
         if not download:
             raise InputError(
-                f"--data-dir {root}: holds neither train/ and test/ folders nor a whole {dataset}"
+                f"--data-dir {root}: holds neither train/ and test/ folders nor a complete {dataset}"
                 " in torchvision's layout"
             ) from error
     except Exception as error:  # a damaged file can fail in any way

@@ -42,10 +42,10 @@ class ImageSet:
 
     def digest(self) -> str:
         """Return a digest of every pixel and label."""
-        whole = hashlib.sha256()
+        digest = hashlib.sha256()
         for array in (*self.train, *self.test):
-            whole.update(array.tobytes())
-        return whole.hexdigest()
+            digest.update(array.tobytes())
+        return digest.hexdigest()
 
     def samples(self, count: int = 16) -> npt.NDArray[np.intp]:
         """Return indices of test images for a report: spread evenly, since folders are sorted by class."""

@@ -1,1 +1,1 @@
-"""What a finished comparison leaves: figures, tables, summary.json and report.html."""
+"""The results of a finished run: figures, tables, summary.json and report.html."""

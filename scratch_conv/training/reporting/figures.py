@@ -74,7 +74,7 @@ def filters(outcomes: Mapping[str, Outcome]) -> bytes:
         side, gap = large.shape[-1], 3 if len(large) > 1 else 0  # make_grid gives one image no margin
         grid = make_grid(large, nrow=16, padding=gap, normalize=True, scale_each=True, pad_value=1)
         axes.imshow(grid.permute(1, 2, 0).numpy())
-        for row, column in (divmod(place, 16) for place in range(len(large))):
+        for row, column in (divmod(number, 16) for number in range(len(large))):
             corner = gap - 0.5 + column * (side + gap), gap - 0.5 + row * (side + gap)
             # Without a frame, white taps would be invisible on the white page.
             axes.add_patch(Rectangle(corner, side, side, fill=False, edgecolor="#8a8f98", linewidth=0.5))
@@ -100,12 +100,12 @@ def predictions(data: ImageSet, outcomes: Mapping[str, Outcome]) -> bytes:
     grid = figure.subplots(lines, 8, squeeze=False).ravel()
     for axes in grid:
         axes.axis("off")
-    for place, (axes, index) in enumerate(zip(grid, samples, strict=False)):
+    for number, (axes, index) in enumerate(zip(grid, samples, strict=False)):
         label = data.test[1][index]
         axes.imshow(data.test[0][index].transpose(1, 2, 0), cmap="gray")
         axes.set_title(data.classes[label], fontsize=9)
         for line, (name, outcome) in enumerate(outcomes.items()):
-            probability, guess = outcome.predictions[place].max(0)
+            probability, guess = outcome.predictions[number].max(0)
             text = f"{name}: {data.classes[guess]} {probability:.0%}"
             colour = RIGHT if guess == label else WRONG
             below = {"xytext": (0.5, -0.06 - 0.15 * line), "textcoords": "axes fraction"}
