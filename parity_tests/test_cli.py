@@ -42,10 +42,13 @@ def command(
     capsys: pytest.CaptureFixture[str],
     offline: dict[str, str],
     tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Command:
     """Call the command in this process, from an empty folder, and return its status and what it printed."""
     for name, value in {**offline, "OMP_WAIT_POLICY": "PASSIVE"}.items():
         monkeypatch.setenv(name, value)
+    # Or else the first import of matplotlib writes its list of fonts to XDG_CACHE_HOME.
+    monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path_factory.getbasetemp()))
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments: str | Path) -> tuple[int, str, str]:
