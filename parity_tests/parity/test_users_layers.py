@@ -337,15 +337,3 @@ def test_a_layer_that_takes_pairs_is_tested_with_pairs() -> None:
         NumpyConvolution, "conv2d", EXAMPLES, supports={"without": ["unbatched", "string_padding"]}
     )
     assert report.passed, str(report)
-
-
-def test_the_readmes_layer_is_found_wrong_as_the_readme_shows_it() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    code = "# my_layers.py" + readme.partition("# my_layers.py")[2].partition("```")[0]
-    wrong, right = {"__name__": "my_layers"}, {"__name__": "my_layers"}
-    exec(code, wrong)
-    exec(code.replace("] = taps", "] += taps"), right)
-    report = check(wrong["Conv"], "conv2d", supports={"unbatched": False})
-    lines = str(report).splitlines()
-    assert all(line in readme for line in lines[: lines.index("grad_input, expected:")])
-    assert check(right["Conv"], "conv2d", EXAMPLES, supports={"unbatched": False}).passed
