@@ -22,11 +22,9 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
-class Accepted(NamedTuple):
-    """The cases that an algorithm accepts: claims, and a change of what is drawn."""
-
-    without: frozenset[str] = frozenset()
-    changed: Callable[[Case], Case] = lambda case: case
+def as_drawn(case: Case) -> Case:
+    """Return the case itself."""
+    return case
 
 
 def depthwise(case: Case) -> Case:
@@ -38,20 +36,40 @@ def depthwise(case: Case) -> Case:
     return changed.reshaped("bias", (channels,)) if "bias" in tensors else changed
 
 
-ACCEPTED = {
-    "im2col": Accepted(),
-    "mec": Accepted(),
-    "banded": Accepted(frozenset({"stride", "dilation"}), depthwise),
-}
+def pointwise(case: Case) -> Case:
+    """Return the case with a single tap, which meets all pixels and no padding."""
+    outs, channels, *kernel_size = case.tensors["weight"].shape
+    unpadded = {name: 0 for name in ("padding", "output_padding") if name in case.keywords}
+    return case.changed(**unpadded).reshaped("weight", (outs, channels, *[1] * len(kernel_size)))
 
 
-@pytest.mark.parametrize("algorithm", ACCEPTED)
+class Accepted(NamedTuple):
+    """Cases that an algorithm accepts: a change of what is drawn, and arguments that keep their default."""
+
+    algorithm: str
+    changed: Callable[[Case], Case] = as_drawn
+    without: frozenset[str] = frozenset()
+
+    def __str__(self) -> str:
+        return f"{self.algorithm}-{self.changed.__name__}"
+
+
+ACCEPTED = [
+    Accepted("im2col"),
+    Accepted("im2col", pointwise, frozenset({"stride"})),
+    Accepted("im2col", depthwise),
+    Accepted("mec"),
+    Accepted("mec", depthwise),
+]
+
+
+@pytest.mark.parametrize("accepted", ACCEPTED, ids=str)
 @pytest.mark.parametrize("like", FUNCTIONS)
 def test_every_algorithm_gives_torch_values_and_derivatives(
-    like: str, algorithm: str, monkeypatch: pytest.MonkeyPatch
+    like: str, accepted: Accepted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the rules would choose; and it is the one that computes all of them."""
-    accepted, forced, computed = ACCEPTED[algorithm], choosing.ALGORITHMS[algorithm], list[Algorithm]()
+    forced, computed = choosing.ALGORITHMS[accepted.algorithm], list[Algorithm]()
     supports = Supports(second_derivatives=True, without=accepted.without)
     choose = choosing._algorithm
 
@@ -65,7 +83,7 @@ def test_every_algorithm_gives_torch_values_and_derivatives(
     def compare(case: Case) -> None:
         assert_parity(FUNCTIONS[like], case, supports)
 
-    with kernels.convolution_algorithm(algorithm):
+    with kernels.convolution_algorithm(accepted.algorithm):
         compare()
     assert len(computed) >= 100
     assert all(each is forced for each in computed)

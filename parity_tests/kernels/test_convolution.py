@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from scratch_conv import kernels
 from scratch_conv.kernels import Window, threads
-from scratch_conv.kernels.convolution import banded, choosing, im2col, mec, winograd
+from scratch_conv.kernels.convolution import choosing, im2col, mec, winograd
 from scratch_conv.kernels.convolution.choosing import ALGORITHMS
 from scratch_conv.kernels.convolution.shapes import Shapes
 from scratch_conv.kernels.windows import Array, Pair, effective_kernel_size
@@ -108,8 +108,6 @@ def cut_up(algorithm: str, block_bytes: int, few_columns: int, num_threads: int)
         patch.setattr(threads, "_WORTH_A_THREAD", 1)
         patch.setattr(mec, "_MOST_BYTES", 4 * block_bytes)
         patch.setattr(mec, "_FEW_COLUMNS", few_columns)
-        patch.setattr(banded, "_RUN_BYTES", block_bytes)
-        patch.setattr(banded, "_BLOCK_BYTES", 4 * block_bytes)
         yield
 
 
