@@ -166,6 +166,7 @@ def test_a_transposed_convolution_gives_the_size_it_is_asked_for(output_size: An
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_gives_torchs_dtypes(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
     model = nn.Sequential(
         nn.Linear(8, 8),
         nn.Conv2d(3, 4, 3),
@@ -186,7 +187,8 @@ def test_autocast_gives_torchs_dtypes(dtype: torch.dtype) -> None:
         sc.swap(model)
         got = model(x)
     assert got.dtype == expected.dtype
-    torch.testing.assert_close(got, expected)
+    # Each layer rounds its result in both, and some of torch's round on the way, depending on the processor.
+    torch.testing.assert_close(got, expected, rtol=2 * torch.finfo(dtype).eps, atol=1e-5)
     got.float().sum().backward()
     assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in model.parameters())
 
