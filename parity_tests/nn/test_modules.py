@@ -99,8 +99,8 @@ EXACT = [layer for layer in LAYERS if layer[0] in ("Conv2d", "Flatten", "Linear"
 def test_outputs_are_torchs(name: str, arguments: dict[str, Any]) -> None:
     torchs, ours = pair(name, arguments)
     dtype = arguments.get("dtype", torch.float32)
-    picture = (arguments.get("in_channels", 3), *((7,) if name.endswith("1d") else (7, 6)))
-    for shape in ((2, *picture), picture):
+    image = (arguments.get("in_channels", 3), *((7,) if name.endswith("1d") else (7, 6)))
+    for shape in ((2, *image), image):
         for integers in (torchs, ours):  # whole numbers, so that every order of summation gives the same
             for parameter in integers.parameters():
                 parameter.data.mul_(8).round_()
@@ -264,11 +264,11 @@ def test_dropout_is_torchs_bit_for_bit(name: str, dtype: torch.dtype, p: float) 
     torchs, ours = pair(name, {"p": p})
     x = torch.randn(4, 3, 5, 2).to(dtype)
     strided = x.to(memory_format=torch.channels_last), x[::2], x.transpose(0, 1), x[:, :1].expand(x.shape)
-    for picture in (x, *strided):
+    for image in (x, *strided):
         torch.manual_seed(1)
-        got = ours(picture)
+        got = ours(image)
         torch.manual_seed(1)
-        want = torchs(picture)
+        want = torchs(image)
         assert torch.equal(got, want)
         assert got.stride() == want.stride()
     assert ours.eval()(x) is x

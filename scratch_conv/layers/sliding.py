@@ -25,11 +25,9 @@ def sliding_window(kernel_size: Size, stride: Size, padding: Size | str, dilatio
     if padding == "same":
         if strides != (1, 1):
             raise ValueError(f"padding='same' keeps the size of the image, which stride={stride} does not")
-        sides = same_padding(taps[0], steps[0]), same_padding(taps[1], steps[1])
-    else:
-        rows, columns = pair("padding", 0 if padding == "valid" else padding, least=0)
-        sides = (rows, rows), (columns, columns)
-    return Window(taps, strides, sides, steps)
+        return Window(taps, strides, tuple(map(same_padding, taps, steps)), steps)
+    margins = pair("padding", 0 if padding == "valid" else padding, least=0)
+    return Window(taps, strides, tuple(zip(margins, margins, strict=True)), steps)
 
 
 def pooling_window(kernel_size: Size, stride: Size, padding: Size, dilation: Size = 1) -> Window:
