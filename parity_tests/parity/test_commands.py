@@ -66,7 +66,7 @@ def test_a_right_target_ends_with_status_0(place: Path) -> None:
     assert "equal to torch" in ended.stdout
 
 
-def test_a_wrong_target_ends_with_status_1_and_leaves_pictures(place: Path) -> None:
+def test_a_wrong_target_ends_with_status_1_and_leaves_images(place: Path) -> None:
     ended = parity(place, "--target candidates:wrong --like conv2d --out out")
     assert ended.returncode == 1
     assert "output differs in" in ended.stdout

@@ -75,11 +75,11 @@ def check(
     notes: dict[str, None] = {}  # in the order in which they were made
 
     def judge(case: Case) -> Verdict:
-        verdict = _judge(apart, case)
+        verdict = _judge(isolated, case)
         notes.update(dict.fromkeys(verdict.notes))
         return verdict
 
-    with _apart(lambda case: compare(tested, case, claims), limit) as apart:
+    with _isolated(lambda case: compare(tested, case, claims), limit) as isolated:
         found = search(drawn_cases(operator, claims), judge, examples, seed, progress=progress)
         failures = [*found.failures, *([(found.case, found.verdict)] if found.case and found.verdict else [])]
         diagnosis = diagnose(failures, lambda names: _works(judge, operator, _leave_out(claims, names), seed))
@@ -123,14 +123,16 @@ def _judge(work: Callable[[Case], Verdict], case: Case) -> Verdict:
 
 def _wire(candidate: Candidate[W], case: Case, limit: float | None) -> W:
     """Return how the candidate is called on a case; a guess, where finding that out hangs or dies."""
-    with _apart(lambda case: candidate.wire(case, expect(candidate.operator, case).values), limit) as wired:
+    with _isolated(
+        lambda case: candidate.wire(case, expect(candidate.operator, case).values), limit
+    ) as wired:
         try:
             return wired(case)
         except LostError:
             return candidate.guess(case)
 
 
-def _apart(
+def _isolated(
     work: Callable[[Case], T], time_limit: float | None
 ) -> AbstractContextManager[Callable[[Case], T]]:
     """Return work that is done in a process of its own; in this one where there is no time limit."""

@@ -32,7 +32,7 @@ Seed = Annotated[int, typer.Option(help="The same seed draws the same configurat
 Without = Annotated[
     str | None,
     typer.Option(
-        help="What the target does not claim and is not tested for, parted by commas: "
+        help="What the target does not claim and is not tested for, separated by commas: "
         f"{_ON}, and torch's arguments (groups, dilation, ceil_mode, ...). What its signature lacks is left "
         "out by itself.",
         metavar="NAMES",
@@ -49,7 +49,10 @@ Dtypes = Annotated[
 Out = Annotated[Path | None, typer.Option(help="A folder for the report and heat maps of a difference.")]
 SelfTest = Annotated[
     bool,
-    typer.Option("--self-test", help="Let the suite find its catalogue of faults and pass right ones."),
+    typer.Option(
+        "--self-test",
+        help="Test the suite itself: by faults that it has to find and right layers that it has to pass.",
+    ),
 ]
 Thorough = Annotated[
     bool,
@@ -226,8 +229,8 @@ def _save(reports: Iterable[Report], out: Path | None) -> None:
             written.append(out / f"{report.like}.txt")
             written[-1].write_text(f"{report}\n", encoding="utf-8")
             for difference in report.differences:
-                picture = out / f"{report.like}-{difference.what.replace(' ', '-')}.png"
-                written += [picture] if draw_difference(difference, picture) else []
+                image = out / f"{report.like}-{difference.what.replace(' ', '-')}.png"
+                written += [image] if draw_difference(difference, image) else []
     except OSError as error:
         raise typer.BadParameter(f"--out {out}: cannot be written ({error.strerror})") from error
     print(f"\nwritten: {', '.join(map(str, written))}")

@@ -47,7 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--parity-without",
         metavar="NAMES",
-        help=f"what it does not claim, parted by commas: {', '.join(FEATURES)}, and torch's arguments",
+        help=f"what it does not claim, separated by commas: {', '.join(FEATURES)}, and torch's arguments",
     )
     group.addoption("--parity-with", metavar="NAMES", help="claims that are not tested by default")
     group.addoption("--parity-dtypes", metavar="NAMES", help=f"of {', '.join(DTYPES)}")
@@ -142,7 +142,7 @@ class ParityItem(pytest.Item):
     """One aspect of one operator, checked."""
 
     def prepare(self, candidate: Any, like: str, claims: Supports, examples: int) -> None:
-        """Say what the test checks."""
+        """Set what the test checks."""
         self.candidate, self.like, self.claims, self.examples = candidate, like, claims, examples
         self.known = ""  # the file that lists it as known to fail
 

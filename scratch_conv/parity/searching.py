@@ -20,7 +20,7 @@ _FAILURES = 6  # how many are kept for the diagnosis
 
 
 class _FailureError(Exception):
-    """Tells Hypothesis that a case failed."""
+    """Raised so that Hypothesis knows that a case failed."""
 
 
 @dataclass

@@ -12,7 +12,7 @@ from scratch_conv.parity.reporting.report import Report
 
 @dataclass(frozen=True)
 class Trial:
-    """One implementation of known worth, and what `check` said.
+    """One implementation that is known to be right or wrong, and what `check` said.
 
     Attributes:
         name: the fault's or the variant's.

@@ -74,8 +74,6 @@ W = TypeVar("W", bound=Wiring)
 class Candidate(ABC, Generic[W]):
     """An implementation, the operator it is compared with, and all that depends on its form.
 
-    Called as `Call` says, it computes the operator.
-
     Attributes:
         given: the function or class as `check` was given it.
         operator: what it is compared with.
@@ -97,10 +95,6 @@ class Candidate(ABC, Generic[W]):
     def name(self) -> str:
         """The name under which it is reported."""
         return name_of(self.given)
-
-    def __call__(self, *tensors: Tensor | None, **arguments: Any) -> Any:
-        """Return what it returns, called as `Call` says."""
-        return self.start()(*tensors, **arguments)
 
     @abstractmethod
     def start(self) -> Use:

@@ -34,7 +34,7 @@ def takes_any_keyword(parameters: dict[str, inspect.Parameter]) -> bool:
 
 
 def check_call(candidate: Callable[..., Any], *positional: Any, **keywords: Any) -> None:
-    """See that a candidate can be called with these arguments.
+    """Check that a candidate can be called with these arguments.
 
     Raises:
         InterfaceError: says which argument it lacks or does not take.

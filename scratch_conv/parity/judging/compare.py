@@ -36,7 +36,7 @@ class Difference:
         got: the candidate's values, where values differ.
         expected: torch's in float64.
         wrong: where they differ too much.
-        allowed: how far they may lie apart.
+        allowed: the greatest difference allowed.
         dtypes: the names of the candidate's dtype and of torch's, where these differ.
     """
 
@@ -154,7 +154,7 @@ def _as_number(tensor: Tensor) -> Tensor:
 
 
 def _measure(name: str, got: Tensor, value: Tensor, wrong: Tensor) -> str:
-    """Say how much differs and where, in the manner of torch.testing."""
+    """Return a line that says how much differs and where, in the manner of torch.testing."""
     got, value = _as_number(got), _as_number(value)
     error = (got.to(value.dtype) - value).abs()
     finite = torch.where(wrong & error.isfinite(), error.to(torch.float64), -1.0)

@@ -17,7 +17,7 @@ Failure = tuple[Case, Verdict]
 
 
 def diagnose(failures: list[Failure], works_without: Callable[[list[str]], bool]) -> list[str]:
-    """Say what the failures of a candidate point to.
+    """Return lines that say what the failures of a candidate point to.
 
     Args:
         failures: cases on which it failed and what differed there, the smallest one last.

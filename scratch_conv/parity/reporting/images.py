@@ -1,4 +1,4 @@
-"""A difference as heat maps: expected, got, and what lies between."""
+"""A difference as heat maps: expected, got, and got minus expected."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def draw_difference(difference: Difference, path: Path) -> bool:
 
     Args:
         difference: what differs; its tensors have two axes at least to be drawn.
-        path: where the picture goes.
+        path: the file to write.
 
     Returns:
         Whether there was something to draw.
@@ -47,8 +47,8 @@ def _draw(what: str, planes: list[Tensor], path: Path) -> None:
     for axes, title, plane in zip(figure.subplots(1, 3), titles, planes, strict=True):
         values = plane.double().numpy()
         if plane is planes[2]:
-            reach = float(plane[plane.isfinite()].abs().max()) if plane.isfinite().any() else 1.0
-            image = axes.imshow(values, cmap="RdBu", vmin=-reach, vmax=reach)
+            limit = float(plane[plane.isfinite()].abs().max()) if plane.isfinite().any() else 1.0
+            image = axes.imshow(values, cmap="RdBu", vmin=-limit, vmax=limit)
         else:
             image = axes.imshow(values, cmap="viridis", vmin=low, vmax=high)
         axes.set(title=title, xlabel="column", ylabel="row")

@@ -1,4 +1,4 @@
-"""The pattern of a difference: where the wrong elements lie, and what the wrong values are instead."""
+"""The pattern of a difference: where the wrong elements are, and what the wrong values are instead."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NAMES = ("sample", "channel", "row", "column")
 
 
 def describe_pattern(got: Tensor, expected: Tensor, wrong: Tensor) -> list[str]:
-    """Say in plain words what is regular about a difference.
+    """Describe in words what is regular about a difference.
 
     Args:
         got: the candidate's result.

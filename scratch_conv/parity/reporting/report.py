@@ -1,4 +1,4 @@
-"""What `check` has to say."""
+"""The report of a check."""
 
 from __future__ import annotations
 

@@ -29,14 +29,14 @@ class Place:
     store: str = ""
 
     def get(self, layer: Any) -> Any:
-        """Return what stands there, None where nothing does."""
+        """Return what is stored there, None where nothing is."""
         if not self.store:
             return getattr(layer, self.name, None)
         held = getattr(layer, self.store, None)
         return held.get(self.name) if isinstance(held, dict) else None
 
     def put(self, layer: Any, value: NDArray[Any]) -> None:
-        """Let an array stand there."""
+        """Store an array there."""
         if self.store:
             getattr(layer, self.store)[self.name] = value
         else:

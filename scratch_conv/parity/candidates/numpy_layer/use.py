@@ -150,7 +150,7 @@ class ConstructedLayer:
         return {name: np.asarray(grads[name]) for name in (names[0], *wanted)}
 
     def check_gradients(self, grads: dict[str, NDArray[Any]]) -> None:
-        """See that gradients have the shapes and dtypes of their tensors, or of the layer's own parameters.
+        """Check that gradients have the shapes and dtypes of their tensors, or of the layer's own parameters.
 
         Autograd would not say: it sums a gradient that can be expanded to its tensor's shape, even away to
         nothing, and converts its dtype.
