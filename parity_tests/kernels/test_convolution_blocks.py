@@ -170,8 +170,8 @@ def test_mec_cuts_blocks_that_fit_and_are_not_smaller_than_needed(
     done = [
         (picture, row)
         for block in blocks
-        for picture in range(n)[block.pictures]
-        for row in range(height)[block.part.rows]
+        for picture in range(n)[block.images]
+        for row in range(height)[block.region.rows]
     ]
     assert sorted(done) == list(np.ndindex(n, height))
 
@@ -179,7 +179,7 @@ def test_mec_cuts_blocks_that_fit_and_are_not_smaller_than_needed(
         few_columns = 1
     copied, lowered, stacked, sums = bytes_of_a_row(layer)
     row_bytes = copied + lowered + stacked + 2 * sums
-    rows = max(block.part.rows.stop - block.part.rows.start for block in blocks)
+    rows = max(block.region.rows.stop - block.region.rows.start for block in blocks)
     assert rows == height or (rows + 1) * row_bytes > block_bytes
     assert rows == height or rows * width >= few_columns
     assert rows * row_bytes <= block_bytes or (rows - 1) * width < few_columns
@@ -190,9 +190,9 @@ def test_mec_cuts_blocks_that_fit_and_are_not_smaller_than_needed(
     shares: set[Pair] = set()
     rests: set[Pair] = set()
     for block in blocks:
-        count = block.pictures.stop - block.pictures.start
+        count = block.images.stop - block.images.start
         assert count % block.side == 0
-        (shares if block.side == side else rests).add((block.pictures.start, count))
+        (shares if block.side == side else rests).add((block.images.start, count))
     assert len(rests) <= 1  # fewer pictures than lie side by side
     assert all(count < side for _, count in rests)
 
@@ -214,7 +214,7 @@ def test_mec_shares_work_out_where_it_is_worth_a_thread(batch: int, sharing: int
     with kernels.using_num_threads(4):
         blocks = blocks_of(Layer(x, w, window, 1))
     side = max(block.side for block in blocks)
-    assert len({block.pictures.start for block in blocks if block.side == side}) == sharing
+    assert len({block.images.start for block in blocks if block.side == side}) == sharing
 
 
 @given(layers(), st.sampled_from([1, 500, 2_000, 20_000]), st.sampled_from([1, 16, 512]))
@@ -225,18 +225,18 @@ def test_mec_cuts_rows_that_are_too_long(layer: Layer, most_bytes: int, few_colu
         blocks = blocks_of(layer)
     done = np.zeros((len(layer.x), *layer.output_size), dtype=int)
     for block in blocks:
-        done[block.pictures, block.part.rows, block.part.columns] += 1
-        assert block.part.columns.stop <= layer.output_size[1]
+        done[block.images, block.region.rows, block.region.columns] += 1
+        assert block.region.columns.stop <= layer.output_size[1]
     assert (done == 1).all()
     height, width = layer.window.kernel_size[0], layer.output_size[1]
     below = (height - 1) * layer.window.dilation[0] // layer.window.stride[0]
     copied, lowered, stacked, sums = (part // width for part in bytes_of_a_row(layer))
     column = copied + lowered + stacked + 2 * sums
-    columns = max(block.part.columns.stop - block.part.columns.start for block in blocks)
+    columns = max(block.region.columns.stop - block.region.columns.start for block in blocks)
     assert columns == 1 or columns * (1 + below) * column <= most_bytes
     assert columns == width or (columns + 1) * (1 + below) * column > most_bytes
     for block in blocks:
-        rows = block.part.rows.stop - block.part.rows.start
+        rows = block.region.rows.stop - block.region.rows.start
         needed = block.side * columns * (column * rows + lowered * below)
         assert needed <= 2 * most_bytes or columns == rows == block.side == 1
 
@@ -248,9 +248,9 @@ def test_mec_gives_the_rows_of_one_picture_to_one_thread(
     """Those write to the same pixels in the gradient of the input; other pictures go to other threads."""
     with mec_cutting(block_bytes, few_columns, num_threads):
         blocks = blocks_of(layer)
-    together = mec._by_pictures(blocks)
+    together = mec._by_images(blocks)
     assert [block for group in together for block in group] == blocks
-    firsts = [{block.pictures.start for block in group} for group in together]
+    firsts = [{block.images.start for block in group} for group in together]
     assert [len(first) for first in firsts] == [1] * len(together)
     assert len(set.union(*firsts)) == len(together)
 
@@ -268,7 +268,7 @@ def test_mec_takes_the_memory_that_its_blocks_count_on(
         operations = layer.operations("mec")
         taken = {name: scratch_taken(operation) for name, operation in operations.items()}
         in_all = scratch_taken(*operations.values())
-    rows, pictures = block.part.rows.stop - block.part.rows.start, block.pictures.stop - block.pictures.start
+    rows, pictures = block.region.rows.stop - block.region.rows.start, block.images.stop - block.images.start
     height = window.kernel_size[0]
     below = (height - 1) * window.dilation[0] // window.stride[0]
     lowered *= (rows + below) * pictures
@@ -280,7 +280,7 @@ def test_mec_takes_the_memory_that_its_blocks_count_on(
     multiplied = columns * height + groups if stacks(layer) else columns
     weights = multiplied * len(w) // groups * pictures // block.side * x.itemsize
     products = columns * rows * layer.output_size[1] * pictures * x.itemsize
-    read = math.prod(axis.stop - axis.start for axis in block.part.reads)
+    read = math.prod(axis.stop - axis.start for axis in block.region.reads)
     copied = read * x.shape[1] * pictures * x.itemsize * skips(window)
     assert taken["forward"] == copied + lowered + stacked + sums + added
     assert taken["grad_weight"] == copied + lowered + stacked + weights
