@@ -196,8 +196,8 @@ def test_vmap_of_max_pool2d(arguments: dict[str, Any], in_dim: int) -> None:
 def test_per_sample_gradients() -> None:
     x, w, b = (t.detach() for t in operands(1))
 
-    def loss(function: Callable[..., Tensor], w: Tensor, b: Tensor, picture: Tensor) -> Tensor:
-        return F.max_pool2d(function(picture[None], w, b), 2).pow(2).sum()
+    def loss(function: Callable[..., Tensor], w: Tensor, b: Tensor, image: Tensor) -> Tensor:
+        return F.max_pool2d(function(image[None], w, b), 2).pow(2).sum()
 
     def gradients(function: Callable[..., Tensor]) -> Any:
         one = torch.func.grad(lambda w, b, p: loss(function, w, b, p), argnums=(0, 1))

@@ -8,14 +8,11 @@ from torch.autograd import Function
 
 from scratch_conv import kernels
 from scratch_conv.autograd import _torch_internals as internals
-from scratch_conv.autograd.operators import (
-    as_torch_computes,
-    call,
-    operator,
-    register_derivatives,
-    vmap_elementwise,
-)
+from scratch_conv.autograd.batching import vmap_elementwise
+from scratch_conv.autograd.operators import as_torch_computes, call, operator, register_derivatives
 from scratch_conv.autograd.tensors import to_array, to_tensor_like
+
+__all__ = ["ReLU", "ReLUInPlace"]
 
 
 @operator
@@ -78,7 +75,7 @@ class ReLUInPlace(Function):
 
     @staticmethod
     def fits_in_place(input: Tensor) -> bool:
-        """Tell whether a tensor is one that autograd and the kernel can write over, with none looking on.
+        """Return whether autograd and the kernel can write over a tensor, and no mode or transform is active.
 
         Autograd must know the tensor by its own history; a leaf it would refuse after the work was done.
         """

@@ -3,13 +3,14 @@
 They are the convolution, the gradient of its input (which is the transposed convolution), and the gradient of
 its weight.
 
-What shapes the result travels flat, as the operators' schemas want it: whether it is channels_last, stride
+The geometry is passed as flat arguments, as operators' schemas require: channels_last of the result, stride
 (2), padding (4: top, bottom, left, right; a negative one crops), dilation (2), groups. Tensors are batched:
 input (N, C, H, W), weight (O, C/G, KH, KW), bias (O,).
-Gradients of complex tensors follow torch's convention: the conjugate of the other operand takes its place.
+Gradients of complex tensors follow torch's convention: of the other operand they use the conjugate.
 """
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -17,18 +18,19 @@ from torch import Tensor
 from torch.autograd import Function
 
 from scratch_conv import kernels
+from scratch_conv.autograd.batching import fold, unfold
+from scratch_conv.autograd.bilinear import Bilinear, BilinearWithBias
 from scratch_conv.autograd.operators import (
-    Bilinear,
-    BilinearWithBias,
     call,
-    fold,
+    flop_formula,
     operator,
     register_derivatives,
-    unfold,
     wanted,
     window_of,
 )
 from scratch_conv.autograd.tensors import empty, memory_format, to_array, to_array_if_any, to_tensor
+
+__all__ = ["Conv2d", "ConvTranspose2d"]
 
 
 @operator
@@ -115,6 +117,21 @@ def _(grad_output: Any) -> Tensor:
     return grad_output.new_empty(grad_output.shape[1])
 
 
+@flop_formula("conv2d")
+def _(input: Sequence[int], weight: Sequence[int], *_: Any, out_shape: Sequence[int], **__: Any) -> int:
+    return 2 * prod(out_shape) * prod(weight[1:])
+
+
+@flop_formula("conv_transpose2d")
+def _(input: Sequence[int], weight: Sequence[int], *_: Any, **__: Any) -> int:
+    return 2 * prod(input) * prod(weight[1:])
+
+
+@flop_formula("conv2d_grad_weight")
+def _(grad_output: Sequence[int], *_: Any, out_shape: Sequence[int], **__: Any) -> int:
+    return 2 * prod(grad_output) * prod(out_shape[1:])
+
+
 class _Convolving(BilinearWithBias):
     """What the convolution and its transpose have in common: all but the backward pass."""
 
@@ -198,7 +215,7 @@ class Conv2dGradWeight(Bilinear):
 
 
 class Conv2dGradBias(Function):
-    """db = Σ dy over pictures and pixels; its transpose repeats db over them."""
+    """db = Σ dy over images and pixels; its transpose repeats db over them."""
 
     forward = staticmethod(torch.ops.scratch_conv.conv2d_grad_bias.default)
 

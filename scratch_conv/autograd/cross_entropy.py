@@ -10,10 +10,13 @@ from torch import Tensor
 from torch.autograd import Function
 
 from scratch_conv import kernels
-from scratch_conv.autograd.operators import call, fold, operator, register_derivatives, unfold
+from scratch_conv.autograd.batching import fold, unfold
+from scratch_conv.autograd.operators import call, operator, register_derivatives
 from scratch_conv.autograd.products import product
 from scratch_conv.autograd.tensors import to_array, to_array_if_any, to_tensor, to_tensor_like
 from scratch_conv.kernels import Classes
+
+__all__ = ["Nll", "SmoothLabels", "inverse_total_weight"]
 
 
 def _classes(target: Tensor, count: int, weight: Tensor | None, ignore_index: int) -> Classes:
@@ -77,7 +80,7 @@ def _(probabilities: Any, smoothing: float) -> Tensor:
 
 
 class _OfClasses(Function):
-    """What the map and its transpose share: linear in their values, for given classes."""
+    """A map for given classes, linear in its values: the loss or its transpose."""
 
     @classmethod
     def setup_context(cls, ctx: Any, inputs: Any, output: Any) -> None:

@@ -8,8 +8,11 @@ from torch import Tensor
 from torch.autograd import Function
 
 from scratch_conv import kernels
-from scratch_conv.autograd.operators import call, operator, register_derivatives, vmap_elementwise
+from scratch_conv.autograd.batching import vmap_elementwise
+from scratch_conv.autograd.operators import call, operator, register_derivatives
 from scratch_conv.autograd.tensors import to_array, to_tensor, to_tensor_like
+
+__all__ = ["Drop"]
 
 
 @operator

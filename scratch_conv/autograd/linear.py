@@ -3,23 +3,21 @@
 Tensors have G groups: input (G, M, I), weight (G, O, I), bias (G, O), output (G, M, O).
 """
 
+from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from scratch_conv import kernels
-from scratch_conv.autograd.operators import (
-    BilinearWithBias,
-    call,
-    fold,
-    operator,
-    register_derivatives,
-    unfold,
-    wanted,
-)
+from scratch_conv.autograd.batching import fold, unfold
+from scratch_conv.autograd.bilinear import BilinearWithBias
+from scratch_conv.autograd.operators import call, flop_formula, operator, register_derivatives, wanted
 from scratch_conv.autograd.products import MatrixProduct, total
 from scratch_conv.autograd.tensors import to_array, to_array_if_any, to_tensor
+
+__all__ = ["Linear"]
 
 
 @operator
@@ -30,6 +28,11 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 @linear.register_fake
 def _(input: Any, weight: Any, bias: Any) -> Tensor:
     return input.new_empty(input.shape[0], input.shape[1], weight.shape[1])
+
+
+@flop_formula("linear")
+def _(input: Sequence[int], weight: Sequence[int], *_: Any, out_shape: Sequence[int], **__: Any) -> int:
+    return 2 * prod(out_shape) * weight[-1]
 
 
 class Linear(BilinearWithBias):

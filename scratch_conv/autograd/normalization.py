@@ -20,18 +20,19 @@ from torch import Tensor
 from torch.autograd import Function
 
 from scratch_conv import kernels
+from scratch_conv.autograd.batching import fold, unfold
 from scratch_conv.autograd.operators import (
     call,
     call_constant,
-    fold,
     may_be_differentiated,
     operator,
     register_derivatives,
-    unfold,
     wanted,
 )
 from scratch_conv.autograd.products import product, widened
 from scratch_conv.autograd.tensors import to_array, to_array_if_any, to_tensor, to_tensor_like
+
+__all__ = ["BatchNorm", "BatchNormInference", "update_running"]
 
 
 @operator
@@ -80,7 +81,7 @@ def normalize(input: Tensor, eps: float) -> tuple[Tensor, Tensor]:
 def update_running(running: Tensor, batch: Tensor, momentum: float, count: int) -> None:
     """Move a running mean towards that of a batch; or a running variance, made unbiased, over `count` values.
 
-    For a mean, `count` is 0. (A compiler may leave a whole number open; for another float it compiles anew.)
+    For a mean, `count` is 0. (A compiler treats integers as dynamic, but compiles again for another float.)
 
     The one operator that mutates: `torch.func` refuses a `copy_` onto a tensor from outside of the transform
     and, as with torch's own batch norm, lets an operator write to it.
@@ -130,13 +131,13 @@ def _(info: Any, in_dims: Any, running: Tensor, batch: Tensor, *numbers: Any) ->
 
 
 def _of_channels(input: Tensor) -> Tensor:
-    """Give empty statistics: in float32 at least."""
+    """Return an uninitialized tensor of one number a channel, in float32 at least."""
     dtype = torch.promote_types(input.dtype, torch.float32)
     return input.new_empty(input.shape[1], dtype=dtype)
 
 
 class _ByChannel(Function):
-    """Channels don't know of each other: a batch of calls is a call with more channels."""
+    """A function that treats each channel alone: vmap merges the batch of calls into the channels."""
 
     @classmethod
     def vmap(cls, info: Any, in_dims: Any, *operands: Any) -> Any:
@@ -273,18 +274,18 @@ class BatchNormInference(_ByChannel):
 
 
 def _centred(g: Tensor, normal: Tensor, inverse: Tensor) -> Tensor:
-    """Give B(g), see above."""
+    """Return B(g), see the module's docstring."""
     return product(_uncorrelated(g, normal), inverse, normal.shape)
 
 
 def _uncorrelated(g: Tensor, normal: Tensor) -> Tensor:
-    """Take from g its mean and its part along x̂: g - Σ g / n - x̂ · Σ g x̂ / n."""
-    share = 1 / _count(normal)
-    return g - _sum(g, factor=share) - product(normal, _sum(g, normal, share), normal.shape)
+    """Subtract from g its mean and its projection on x̂: g - Σ g / n - x̂ · Σ g x̂ / n."""
+    factor = 1 / _count(normal)
+    return g - _sum(g, factor=factor) - product(normal, _sum(g, normal, factor), normal.shape)
 
 
 def _sum(a: Tensor, b: Tensor | None = None, factor: float = 1.0) -> Tensor:
-    """Give Σ factor · a · b for each channel, (1, C, 1)."""
+    """Return Σ factor · a · b for each channel, (1, C, 1)."""
     other = a.new_ones(1, 1, 1) if b is None else b
     return product(a, other, (1, a.shape[1], 1), factor)
 
@@ -308,7 +309,7 @@ def _beside(of_channels: Tensor) -> Tensor:
 
 
 def _count(input: Tensor) -> int:
-    """Give n, the elements of a channel."""
+    """Return n, the elements of a channel."""
     return max(1, input.shape[0] * input.shape[2])
 
 

@@ -1,26 +1,23 @@
 """Bilinear maps that are their own derivatives: products of matrices, and products summed to a shape.
 
 Derivatives of higher order are made of these, so that each order has a next one. Gradients of complex
-tensors follow torch's convention: the conjugate of the other operand takes its place.
+tensors follow torch's convention: of the other operand they use the conjugate.
 """
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from scratch_conv import kernels
-from scratch_conv.autograd.operators import (
-    Bilinear,
-    call,
-    fold,
-    operator,
-    register_derivatives,
-    unfold,
-    wanted,
-)
+from scratch_conv.autograd.batching import fold, unfold
+from scratch_conv.autograd.bilinear import Bilinear
+from scratch_conv.autograd.operators import call, flop_formula, operator, register_derivatives, wanted
 from scratch_conv.autograd.tensors import to_array, to_tensor
+
+__all__ = ["product"]
 
 
 @operator
@@ -43,6 +40,11 @@ def _(a: Any, b: Any, shape: Any, factor: float) -> Tensor:
     return a.new_empty(shape)
 
 
+@flop_formula("matrix_product")
+def _(a: Sequence[int], b: Sequence[int], *, out_shape: Sequence[int], **__: Any) -> int:
+    return 2 * prod(out_shape) * a[-1]
+
+
 class MatrixProduct(Bilinear):
     """c = a·b of matrices (G, M, K) and (G, K, N): da = dc·bᵀ, db = aᵀ·dc."""
 
@@ -58,7 +60,7 @@ class MatrixProduct(Bilinear):
 
     @classmethod
     def vmap(cls, info: Any, in_dims: Any, a: Tensor, b: Tensor, *_: Any) -> Any:
-        """Take one operand's vmapped dimension for more rows or columns, both operands' for groups."""
+        """Merge the vmapped dimension of one operand into rows or columns, those of both into groups."""
         size, (a_dim, b_dim) = info.batch_size, in_dims
         if b_dim is None:
             return unfold(call(cls, fold(a, a_dim, 1, size), b), 1, size), 1
@@ -68,7 +70,7 @@ class MatrixProduct(Bilinear):
 
 
 class SummedProduct(Bilinear):
-    """c = Σ factor·a·b, of the shape that is asked for: da = Σ factor·dc·b, db = Σ factor·dc·a."""
+    """c = Σ factor·a·b, summed to a given shape: da = Σ factor·dc·b, db = Σ factor·dc·a."""
 
     forward = staticmethod(torch.ops.scratch_conv.summed_product.default)
 
@@ -92,13 +94,13 @@ class SummedProduct(Bilinear):
 
 
 def product(a: Tensor, b: Tensor, shape: Sequence[int], factor: float = 1.0) -> Tensor:
-    """Give Σ factor·a·b, of the shape that is asked for."""
+    """Return Σ factor·a·b of a shape: summed over the axes of size 1."""
     result: Tensor = call(SummedProduct, a, b, shape, factor)
     return result
 
 
 def total(a: Tensor, b: Tensor | None = None) -> Tensor:
-    """Give Σ a·b, or Σ a, over the middle of three dimensions, which is kept with the size 1."""
+    """Return Σ a·b, or Σ a, over the middle of three dimensions, which is kept with the size 1."""
     other = a.new_ones(1, 1, 1) if b is None else b
     return product(a, other, (a.shape[0], 1, a.shape[2]))
 

@@ -11,17 +11,18 @@ from torch import Tensor
 from torch.autograd import Function
 
 from scratch_conv import kernels
+from scratch_conv.autograd.batching import fold, unfold
 from scratch_conv.autograd.operators import (
     call,
     call_constant,
-    fold,
     may_be_differentiated,
     operator,
     register_derivatives,
-    unfold,
 )
 from scratch_conv.autograd.products import product, total, widened
 from scratch_conv.autograd.tensors import to_array, to_tensor, to_tensor_like
+
+__all__ = ["LogSoftmax", "Softmax"]
 
 
 @operator
@@ -67,7 +68,7 @@ def _(input: Any) -> Tensor:
 
 
 class _AlongClasses(Function):
-    """What the functions of one tensor (A, K, B) share: they save their result, and batches join A."""
+    """A function of one tensor (A, K, B) that saves its result; vmap merges the batch into A."""
 
     @classmethod
     def setup_context(cls, ctx: Any, inputs: Any, output: Any) -> None:

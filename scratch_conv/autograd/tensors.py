@@ -1,4 +1,4 @@
-"""Between torch's tensors and NumPy's arrays."""
+"""Conversion between torch's tensors and NumPy's arrays, and the memory formats of results."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,8 @@ from torch import Tensor
 
 from scratch_conv.autograd import _torch_internals as internals
 from scratch_conv.kernels.windows import Array
+
+__all__ = ["is_channels_last"]
 
 _COMPUTED_IN_FLOAT32 = {torch.float16, torch.bfloat16}
 
@@ -31,7 +33,7 @@ def to_tensor(
 ) -> Tensor:
     """Wrap an array as a tensor in a memory format, rounded to the dtype of `like` (if any is given).
 
-    The strides are those of a new tensor in that format also where an axis of one or none leaves them open.
+    The strides are those of a new tensor in that format, also where axes of size 0 or 1 would allow others.
     """
     tensor = torch.from_numpy(np.ascontiguousarray(array))
     if like is not None:
@@ -47,14 +49,14 @@ def empty(
     memory_format: torch.memory_format = torch.contiguous_format,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """Give a new tensor with the device of another, and its dtype if no other is named."""
+    """Return an uninitialized tensor on the device of `like`, and of its dtype if none is given."""
     return torch.empty(
         tuple(shape), dtype=dtype or like.dtype, device=like.device, memory_format=memory_format
     )
 
 
 def is_channels_last(*operands: Tensor) -> bool:
-    """Tell whether torch's output is channels_last: any operand's strides are, and the batch is not empty."""
+    """Return whether torch's output is channels_last: an operand suggests it, and the batch is not empty."""
     return any(map(_suggests_channels_last, operands)) and bool(operands[0].shape[0])
 
 
@@ -66,7 +68,7 @@ def _suggests_channels_last(operand: Tensor) -> bool:
 
 
 def memory_format(channels_last: bool) -> torch.memory_format:
-    """Name the memory format."""
+    """Return the memory format of 4-dimensional tensors that are channels_last, or not."""
     return torch.channels_last if channels_last else torch.contiguous_format
 
 
@@ -81,5 +83,5 @@ def _same_layout(one: Tensor, other: Tensor) -> bool:
 
 
 def common_memory_format(*operands: Tensor) -> torch.memory_format:
-    """Give the format of torch's outputs: channels_last if any operand's strides suggest it."""
+    """Return the format of torch's outputs: channels_last if any operand's strides suggest it."""
     return memory_format(is_channels_last(*operands))

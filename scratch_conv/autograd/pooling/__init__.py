@@ -1,1 +1,4 @@
 """Pooling as Functions."""
+
+from scratch_conv.autograd.pooling.average import *
+from scratch_conv.autograd.pooling.maximum import *

@@ -13,8 +13,11 @@ from torch import Tensor
 from torch.autograd import Function
 
 from scratch_conv import kernels
-from scratch_conv.autograd.operators import call, fold, operator, register_derivatives, unfold, window_of
+from scratch_conv.autograd.batching import fold, unfold
+from scratch_conv.autograd.operators import call, operator, register_derivatives, window_of
 from scratch_conv.autograd.tensors import empty, memory_format, to_array, to_tensor
+
+__all__ = ["AdaptiveAvgPool2d", "AvgPool2d"]
 
 
 @operator
@@ -74,7 +77,7 @@ for _operator in (avg_pool2d, avg_pool2d_grad_input, adaptive_avg_pool2d, adapti
 
 
 class _Linear(Function):
-    """A map linear in its values, with a result of a given size; `transpose` is the other of the pair."""
+    """A map that is linear in its values, with a result of a given size; `transpose` is its transpose."""
 
     transpose: type[Function]
 

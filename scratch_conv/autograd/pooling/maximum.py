@@ -1,7 +1,10 @@
-"""Max pooling as Functions: a scatter and a gather by the same places, each the other's derivative.
+"""Max pooling as Functions: a scatter and a gather by the same indices, each the other's derivative.
 
-The window travels flat, as the operators' schemas want it: kernel_size (2), stride (2), padding (4: top,
-bottom, left, right), dilation (2). Tensors are batched: input (N, C, H, W), output and places (N, C, OH, OW).
+The window is passed as flat arguments, as operators' schemas require: kernel_size (2), stride (2), padding
+(4: top, bottom, left, right), dilation (2).
+
+Tensors are batched: input (N, C, H, W), output and indices (N, C, OH, OW).
+An index is row · W + column in int32, which takes half the memory of torch's int64.
 """
 
 from collections.abc import Sequence
@@ -12,7 +15,8 @@ from torch import Tensor
 from torch.autograd import Function
 
 from scratch_conv import kernels
-from scratch_conv.autograd.operators import call, fold, operator, register_derivatives, unfold, window_of
+from scratch_conv.autograd.batching import fold, unfold
+from scratch_conv.autograd.operators import call, operator, register_derivatives, window_of
 from scratch_conv.autograd.tensors import (
     common_memory_format,
     empty,
@@ -21,6 +25,8 @@ from scratch_conv.autograd.tensors import (
     to_array,
     to_tensor,
 )
+
+__all__ = ["MaxPool2d", "max_pool2d_indices"]
 
 
 @operator
@@ -33,15 +39,15 @@ def max_pool2d(
     dilation: Sequence[int],
 ) -> tuple[Tensor, Tensor]:
     window = window_of(kernel_size, stride, padding, dilation)
-    output, places = kernels.max_pool2d(to_array(input), window, ceil_mode)
+    output, indices = kernels.max_pool2d(to_array(input), window, ceil_mode)
     format = common_memory_format(input)
-    return to_tensor(output, input, format), to_tensor(places, None, format)
+    return to_tensor(output, input, format), to_tensor(indices, None, format)
 
 
 @operator
 def max_pool2d_scatter(
     grad_output: Tensor,
-    places: Tensor,
+    indices: Tensor,
     input_size: Sequence[int],
     channels_last: bool,
     kernel_size: Sequence[int],
@@ -51,27 +57,27 @@ def max_pool2d_scatter(
 ) -> Tensor:
     window = window_of(kernel_size, stride, padding, dilation)
     size = (input_size[0], input_size[1])
-    grad_input = kernels.max_pool2d_scatter(to_array(grad_output), to_array(places), size, window)
+    grad_input = kernels.max_pool2d_scatter(to_array(grad_output), to_array(indices), size, window)
     return to_tensor(grad_input, grad_output, memory_format(channels_last))
 
 
 @operator
 def max_pool2d_gather(
     input: Tensor,
-    places: Tensor,
+    indices: Tensor,
     kernel_size: Sequence[int],
     stride: Sequence[int],
     padding: Sequence[int],
     dilation: Sequence[int],
 ) -> Tensor:
     window = window_of(kernel_size, stride, padding, dilation)
-    return to_tensor(kernels.max_pool2d_gather(to_array(input), to_array(places), window), input)
+    return to_tensor(kernels.max_pool2d_gather(to_array(input), to_array(indices), window), input)
 
 
 @operator
-def max_pool2d_indices(places: Tensor) -> Tensor:
-    indices = kernels.max_pool2d_indices(to_array(places))
-    return to_tensor(indices, None, common_memory_format(places))
+def max_pool2d_indices(indices: Tensor) -> Tensor:
+    widened = kernels.max_pool2d_indices(to_array(indices))
+    return to_tensor(widened, None, common_memory_format(indices))
 
 
 @max_pool2d.register_fake
@@ -83,105 +89,105 @@ def _(input: Any, ceil_mode: bool, *window: Any) -> tuple[Tensor, Tensor]:
 
 
 @max_pool2d_scatter.register_fake
-def _(grad_output: Any, places: Any, input_size: Any, channels_last: bool, *window: Any) -> Tensor:
+def _(grad_output: Any, indices: Any, input_size: Any, channels_last: bool, *window: Any) -> Tensor:
     return empty(grad_output, (*grad_output.shape[:2], *input_size), memory_format(channels_last))
 
 
 @max_pool2d_gather.register_fake
-def _(input: Any, places: Any, *window: Any) -> Tensor:
-    return input.new_empty(places.shape)
+def _(input: Any, indices: Any, *window: Any) -> Tensor:
+    return input.new_empty(indices.shape)
 
 
 @max_pool2d_indices.register_fake
-def _(places: Any) -> Tensor:
-    return empty(places, places.shape, common_memory_format(places), torch.int64)
+def _(indices: Any) -> Tensor:
+    return empty(indices, indices.shape, common_memory_format(indices), torch.int64)
 
 
 @max_pool2d_indices.register_vmap
-def _(info: Any, in_dims: Any, places: Tensor) -> Any:
-    indices = torch.ops.scratch_conv.max_pool2d_indices(fold(places, in_dims[0], 0, info.batch_size))
-    return unfold(indices, 0, info.batch_size), 0
+def _(info: Any, in_dims: Any, indices: Tensor) -> Any:
+    widened = torch.ops.scratch_conv.max_pool2d_indices(fold(indices, in_dims[0], 0, info.batch_size))
+    return unfold(widened, 0, info.batch_size), 0
 
 
 class MaxPool2d(Function):
-    """y = max under each window: dx = scatter(dy) to the places of the maxima."""
+    """y = max under each window: dx = scatter(dy) to the indices of the maxima."""
 
     forward = staticmethod(torch.ops.scratch_conv.max_pool2d.default)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         input, _, *ctx.window = inputs
-        _, places = output
+        _, indices = output
         ctx.input_size, ctx.channels_last = input.shape[2:], is_channels_last(input)
-        ctx.mark_non_differentiable(places)
-        ctx.set_materialize_grads(False)  # zeros for the places took a third of the backward pass
-        ctx.save_for_backward(places)
-        ctx.save_for_forward(places)
+        ctx.mark_non_differentiable(indices)
+        ctx.set_materialize_grads(False)  # zeros for the indices took a third of the backward pass
+        ctx.save_for_backward(indices)
+        ctx.save_for_forward(indices)
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor | None, _: Any) -> Any:
         if grad_output is None:
             return (None,) * 6
-        (places,) = ctx.saved_tensors
+        (indices,) = ctx.saved_tensors
         size = (ctx.input_size, ctx.channels_last)
-        grad_input = call(MaxPool2dScatter, grad_output, places, *size, *ctx.window)
+        grad_input = call(MaxPool2dScatter, grad_output, indices, *size, *ctx.window)
         return grad_input, None, None, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, input_t: Tensor, *_: Any) -> Any:
-        (places,) = ctx.saved_tensors
-        return call(MaxPool2dGather, input_t, places, *ctx.window), None
+        (indices,) = ctx.saved_tensors
+        return call(MaxPool2dGather, input_t, indices, *ctx.window), None
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, input: Tensor, *rest: Any) -> Any:
-        output, places = call(MaxPool2d, fold(input, in_dims[0], 0, info.batch_size), *rest)
-        return (unfold(output, 0, info.batch_size), unfold(places, 0, info.batch_size)), (0, 0)
+        output, indices = call(MaxPool2d, fold(input, in_dims[0], 0, info.batch_size), *rest)
+        return (unfold(output, 0, info.batch_size), unfold(indices, 0, info.batch_size)), (0, 0)
 
 
-class _ByPlaces(Function):
-    """What the scatter and the gather, linear in their values for given places, share."""
+class _ByIndices(Function):
+    """A map by given indices, linear in its values: the scatter or the gather."""
 
     @classmethod
     def setup_context(cls, ctx: Any, inputs: Any, output: Any) -> None:
-        values, places, *ctx.rest = inputs
+        values, indices, *ctx.rest = inputs
         ctx.values_size, ctx.channels_last = values.shape[2:], is_channels_last(values)
-        ctx.save_for_backward(places)
-        ctx.save_for_forward(places)
+        ctx.save_for_backward(indices)
+        ctx.save_for_forward(indices)
 
     @classmethod
     def jvp(cls, ctx: Any, values_t: Tensor, *_: Any) -> Any:
-        (places,) = ctx.saved_tensors
-        return call(cls, values_t, places, *ctx.rest)
+        (indices,) = ctx.saved_tensors
+        return call(cls, values_t, indices, *ctx.rest)
 
     @classmethod
-    def vmap(cls, info: Any, in_dims: Any, values: Tensor, places: Tensor, *rest: Any) -> Any:
-        size, (values_dim, places_dim, *_) = info.batch_size, in_dims
-        folded = fold(values, values_dim, 0, size), fold(places, places_dim, 0, size)
+    def vmap(cls, info: Any, in_dims: Any, values: Tensor, indices: Tensor, *rest: Any) -> Any:
+        size, (values_dim, indices_dim, *_) = info.batch_size, in_dims
+        folded = fold(values, values_dim, 0, size), fold(indices, indices_dim, 0, size)
         return unfold(call(cls, *folded, *rest), 0, size), 0
 
 
-class MaxPool2dScatter(_ByPlaces):
-    """dx[place of the maximum] += dy: linear in dy; its transpose is the gather."""
+class MaxPool2dScatter(_ByIndices):
+    """dx[index of the maximum] += dy: linear in dy; its transpose is the gather."""
 
     forward = staticmethod(torch.ops.scratch_conv.max_pool2d_scatter.default)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        (places,) = ctx.saved_tensors
+        (indices,) = ctx.saved_tensors
         _, _, *window = ctx.rest
-        return call(MaxPool2dGather, grad, places, *window), None, None, None, None, None, None, None
+        return call(MaxPool2dGather, grad, indices, *window), None, None, None, None, None, None, None
 
 
-class MaxPool2dGather(_ByPlaces):
-    """y = x[place of the maximum]: linear in x; its transpose is the scatter."""
+class MaxPool2dGather(_ByIndices):
+    """y = x[index of the maximum]: linear in x; its transpose is the scatter."""
 
     forward = staticmethod(torch.ops.scratch_conv.max_pool2d_gather.default)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        (places,) = ctx.saved_tensors
+        (indices,) = ctx.saved_tensors
         size = (ctx.values_size, ctx.channels_last)
-        grad_input = call(MaxPool2dScatter, grad, places, *size, *ctx.rest)
+        grad_input = call(MaxPool2dScatter, grad, indices, *size, *ctx.rest)
         return grad_input, None, None, None, None, None
 
 
