@@ -133,20 +133,20 @@ def test_average_pooling_knows_where_windows_leave_pixels_out_or_overlap(
 ) -> None:
     window, size = drawn[0]._replace(dilation=(1, 1)), drawn[1]
     output_size = window.output_size(size, ceil_mode)
-    for axis, described in enumerate(average_pooling._under_window(window, size, output_size)):
+    axes = average_pooling._axes(window, size, output_size, True)
+    for axis, described in enumerate((axes.rows, axes.columns)):
         over = np.zeros(size[axis], dtype=int)
         for position in range(output_size[axis]):
             start = position * window.stride[axis] - window.padding[axis][0]
             over[max(0, start) : max(0, start + window.kernel_size[axis])] += 1
         assert described.covered == (over >= 1).all()
-        assert described.apart == (over <= 1).all()
+        assert described.non_overlapping == (over <= 1).all()
 
 
-def test_a_divisor_that_all_outputs_have_is_one_number() -> None:
-    same, different, none = np.full(3, 2), np.array([2, 3]), np.zeros(0, dtype=int)
-    assert average_pooling._products(same, same).array().shape == ()
-    np.testing.assert_array_equal(average_pooling._products(same[:1], different).array(), [[4, 6]])
-    assert average_pooling._products(none, same).array().shape == (0, 3)
+def test_a_divisor_that_all_windows_have_is_one_number() -> None:
+    assert average_pooling._bins(6, 3).divisors.tolist() == [2]
+    assert average_pooling._bins(5, 3).divisors.tolist() == [2, 3, 2]
+    assert average_pooling._bins(5, 0).divisors.tolist() == []
 
 
 @given(st.integers(0, 3), st.lists(st.integers(1, 3), max_size=4))

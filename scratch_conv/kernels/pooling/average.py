@@ -2,17 +2,17 @@
 
     y[n, c, p, q] = (Σ_{i, j} x[n, c, i, j]) / divisor[p, q]        (i, j) under the window of (p, q)
 
-Which pixels lie under a window is told axis by axis, so the sum goes over rows first, then over the columns
-of what is left. Average pooling is linear: its derivative divides by the same divisors and spreads each
-quotient over its window, and that map's derivative is the pooling again.
+Which pixels lie under a window is known axis by axis, so the sum goes over rows first, then over the columns
+of what is left. Average pooling is linear: its derivative divides by the same divisors and adds each quotient
+to all pixels of its window, and that map's derivative is the pooling again.
 
 Shapes: x (N, C, H, W), y (N, C, OH, OW).
 """
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterable
-from functools import lru_cache
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -22,24 +22,29 @@ from scratch_conv.kernels.windows import Array, Pair, Window, axis_blocks, plane
 
 __all__ = ["adaptive_avg_pool2d", "adaptive_avg_pool2d_grad_input", "avg_pool2d", "avg_pool2d_grad_input"]
 
-_BLOCK_BYTES = 2**20
-"""Planes are pooled so many at a time that a block stays in the core's own cache between the passes.
+_Index = tuple[slice, slice, slice]
+"""Of planes, rows and columns."""
 
-A larger plane is pooled in parts.
-"""
+_Taps = tuple[tuple[Any, Any], ...]
+"""Pairs of indices into two axes, slices or arrays of ascending numbers."""
+
+_BLOCK_BYTES = 2**20
+"""A block of planes, or of one that is larger, stays in the core's own cache between the passes."""
 
 
 def avg_pool2d(
     x: Array, output_size: Pair, window: Window, count_include_pad: bool, divisor_override: int | None
 ) -> Array:
-    """Average x (N, C, H, W) under each window: gives y (N, C, OH, OW) of `output_size` (OH, OW).
+    """Return the averages y (N, C, OH, OW) of x (N, C, H, W) under each window.
 
-    The divisor is `divisor_override`; or the number of taps that are not beyond the padding; or, without
-    `count_include_pad`, of those that are not in the padding either.
+    Args:
+        x: The images.
+        output_size: (OH, OW).
+        window: The window; it has no dilation.
+        count_include_pad: Whether the taps in the padding count in the divisors.
+        divisor_override: The divisor of all sums, in place of the number of taps.
     """
-    size = (x.shape[2], x.shape[3])
-    divisors = _divisors(window, size, output_size, count_include_pad, divisor_override)
-    return _average(x, _under_window(window, size, output_size), divisors)
+    return _average(x, _axes(window, x.shape[2:], output_size, count_include_pad), divisor_override)
 
 
 def avg_pool2d_grad_input(
@@ -49,155 +54,180 @@ def avg_pool2d_grad_input(
     count_include_pad: bool,
     divisor_override: int | None,
 ) -> Array:
-    """Carry the gradient of y (N, C, OH, OW) back to x (N, C, H, W): dy / divisor to all of a window."""
-    size = (grad_output.shape[2], grad_output.shape[3])
-    divisors = _divisors(window, input_size, size, count_include_pad, divisor_override)
-    return _spread(grad_output, _under_window(window, input_size, size), divisors)
+    """Return the gradient with respect to x (N, C, H, W): dy / divisor for all pixels of a window, summed."""
+    axes = _axes(window, input_size, grad_output.shape[2:], count_include_pad)
+    return _distribute(grad_output, axes, divisor_override)
 
 
 def adaptive_avg_pool2d(x: Array, output_size: Pair) -> Array:
-    """Average x (N, C, H, W) into y (N, C, OH, OW) of `output_size` (OH, OW).
+    """Return the averages y (N, C, OH, OW), of `output_size` (OH, OW), of x (N, C, H, W).
 
     Output row p averages the rows from floor(p H / OH) up to ceil((p + 1) H / OH), columns likewise.
     """
-    bins = _bins(x.shape[2], output_size[0]), _bins(x.shape[3], output_size[1])
-    return _average(x, bins, _areas(*bins))
+    return _average(x, _adaptive_axes(x.shape[2:], output_size), None)
 
 
 def adaptive_avg_pool2d_grad_input(grad_output: Array, input_size: Pair) -> Array:
-    """Carry the gradient of y (N, C, OH, OW) back to x (N, C, H, W): dy / area goes to the whole bin."""
-    bins = _bins(input_size[0], grad_output.shape[2]), _bins(input_size[1], grad_output.shape[3])
-    return _spread(grad_output, bins, _areas(*bins))
+    """Return the gradient with respect to x (N, C, H, W): dy / area for all pixels of a bin, summed."""
+    return _distribute(grad_output, _adaptive_axes(input_size, grad_output.shape[2:]), None)
 
 
-_Taps = tuple[tuple[Any, Any], ...]
-"""Pairs of indices into two axes, slices or arrays of ascending numbers."""
+@dataclass(frozen=True, eq=False)
+class _Axis:
+    """Which pixels of an axis, or of some of it, lie under which windows: those from starts up to ends.
 
-
-class _Axis(NamedTuple):
-    """Which pixels of one axis lie under which windows.
-
-    Each tap is an index of windows and one of the pixels that these meet; within a tap none appears twice.
-    The windows cover the axis if each pixel lies under one; they are apart if none lies under two.
+    Both ascend; windows may start before the first pixel and end after the last.
     """
 
-    pixels: int
-    windows: int
-    taps: _Taps
-    covered: bool
-    apart: bool
+    windows: slice
+    pixels: slice
+    starts: Array
+    ends: Array
+    lengths: Array
+    """Of each window, what counts in its divisor."""
 
-    def of_windows(self, windows: slice) -> tuple["_Axis", slice]:
-        """Give the axis of some windows, and the pixels of this one that it has."""
-        if windows == slice(0, self.windows):
-            return self, slice(0, self.pixels)
-        taps, pixels = _restricted(self.taps, (self.windows, self.pixels), windows)
-        count = windows.stop - windows.start
-        return self._replace(windows=count, pixels=pixels.stop - pixels.start, taps=taps), pixels
+    @cached_property
+    def taps(self) -> _Taps:
+        """Pairs of an index of windows and one of the pixels that they meet; within a tap none appears twice.
 
-    def of_pixels(self, pixels: slice) -> tuple["_Axis", slice]:
-        """Give the axis of some pixels, and the windows of this one that it has."""
-        if pixels == slice(0, self.pixels):
-            return self, slice(0, self.windows)
-        taps, windows = _restricted(_swapped(self.taps), (self.pixels, self.windows), pixels)
-        count = pixels.stop - pixels.start
-        return self._replace(windows=windows.stop - windows.start, pixels=count, taps=_swapped(taps)), windows
+        The taps go through the windows' pixels and, where windows start at the same pixel, through these.
+        """
+        rank = np.arange(len(self.starts)) - np.searchsorted(self.starts, self.starts)
+        first, stop = self.pixels.start, np.minimum(self.ends, self.pixels.stop)
+        taps = []
+        for turn in range(rank.max(initial=-1) + 1):
+            for offset in range((stop - self.starts).max(initial=0)):
+                met = self.starts + offset
+                chosen = np.flatnonzero((rank == turn) & (met >= first) & (met < stop))
+                if chosen.size:
+                    taps.append((_as_slice(chosen), _as_slice(met[chosen] - first)))
+        return tuple(taps)
 
-    def is_one_window(self) -> bool:
-        """Tell whether there is a single window, over all pixels."""
-        return self.windows == 1 and len(self.taps) == self.pixels
+    @cached_property
+    def covered(self) -> bool:
+        """Whether each pixel lies under a window."""
+        starts, ends = np.append(self.starts, self.pixels.stop), np.append(self.pixels.start, self.ends)
+        return bool((starts <= ends).all())
+
+    @cached_property
+    def non_overlapping(self) -> bool:
+        """Whether no pixel lies under two windows."""
+        return bool((self.starts[1:] >= self.ends[:-1]).all())
+
+    @cached_property
+    def divisors(self) -> Array:
+        """The lengths, or the one that all windows have."""
+        return self.lengths[:1] if (self.lengths == self.lengths[:1]).all() else self.lengths
+
+    def part(self, windows: slice, pixels: slice) -> "_Axis":
+        """Return some of the windows and some of the pixels."""
+        return _Axis(windows, pixels, self.starts[windows], self.ends[windows], self.lengths[windows])
 
 
-class _Divisors(NamedTuple):
-    """Those of all outputs: the product of a row's (OH,) and a column's (OW,), or one number for all."""
-
-    rows: Array
-    columns: Array
-    single: Array | None
-
-    def of(self, rows: slice, columns: slice) -> "_Divisors":
-        """Give those of a part of the outputs."""
-        return self._replace(rows=self.rows[rows], columns=self.columns[columns])
-
-    def array(self) -> Array:
-        """Give them as an array, or the one that all have: dividing by a number is faster."""
-        return np.multiply.outer(self.rows, self.columns) if self.single is None else self.single
+@lru_cache(maxsize=1024)
+def _with_windows(axis: _Axis, first: int, stop: int) -> _Axis:
+    """Return some windows of an axis and the pixels under them."""
+    pixels = slice(max(0, axis.starts[first]), min(axis.pixels.stop, axis.ends[stop - 1]))
+    return axis.part(slice(first, stop), pixels)
 
 
-class _Planes(NamedTuple):
-    """Planes of `pixels` (N·C, H, W) and of `windows` (N·C, OH, OW), or a part of each."""
+@lru_cache(maxsize=1024)
+def _with_pixels(axis: _Axis, first: int, stop: int) -> _Axis:
+    """Return some pixels of an axis and the windows over them."""
+    begin, end = np.searchsorted(axis.ends, first, side="right"), np.searchsorted(axis.starts, stop)
+    return axis.part(slice(begin, max(begin, end)), slice(first, stop))
+
+
+@dataclass(frozen=True, eq=False)
+class _Axes:
+    """The rows and the columns of planes, or of a part of each plane."""
 
     rows: _Axis
     columns: _Axis
-    divisors: _Divisors
-    pixels: Array
-    windows: Array
 
-    def of_windows(self, rows: slice, columns: slice) -> "_Planes":
-        """Give the part with some of the windows, and the pixels under them."""
-        part_rows, row_pixels = self.rows.of_windows(rows)
-        part_columns, column_pixels = self.columns.of_windows(columns)
-        pixels, windows = self.pixels[:, row_pixels, column_pixels], self.windows[:, rows, columns]
-        return _Planes(part_rows, part_columns, self.divisors.of(rows, columns), pixels, windows)
+    @cached_property
+    def pixels(self) -> _Index:
+        """Where the pixels are in x (N·C, H, W)."""
+        return slice(None), self.rows.pixels, self.columns.pixels
 
-    def of_pixels(self, rows: slice, columns: slice) -> "_Planes":
-        """Give the part with some of the pixels, and the windows over them."""
-        part_rows, row_windows = self.rows.of_pixels(rows)
-        part_columns, column_windows = self.columns.of_pixels(columns)
-        pixels, windows = self.pixels[:, rows, columns], self.windows[:, row_windows, column_windows]
-        divisors = self.divisors.of(row_windows, column_windows)
-        return _Planes(part_rows, part_columns, divisors, pixels, windows)
+    @cached_property
+    def windows(self) -> _Index:
+        """Where the windows are in y (N·C, OH, OW)."""
+        return slice(None), self.rows.windows, self.columns.windows
 
-    def blocks(self, to_part: Callable[..., "_Planes"], size: Pair) -> list[tuple["_Planes", slice]]:
-        """Cut into some planes each, or into parts of one if its sums are too large."""
-        sums_bytes = self.rows.windows * max(self.columns.windows, self.columns.pixels) * self.pixels.itemsize
-        batch = axis_blocks(len(self.pixels), max(sums_bytes, self.pixels[:1].nbytes), _BLOCK_BYTES)
-        if sums_bytes <= _BLOCK_BYTES:
-            return [(self, planes) for planes in batch]
-        cut = [to_part(self, *part) for part in plane_blocks(size, sums_bytes, _BLOCK_BYTES)]
-        return [(part, planes) for part in cut for planes in batch]
+    @cached_property
+    def have_one_window(self) -> bool:
+        """Whether there is a single window, over all pixels."""
+        return _size(self.windows) == (1, 1) and self.rows.covered and self.columns.covered
+
+    @cached_property
+    def divisors(self) -> Array:
+        """What the sums of the windows are divided by; if it is one number, that: it is faster."""
+        divisors = np.multiply.outer(self.rows.divisors, self.columns.divisors)
+        return divisors.reshape(()) if divisors.size == 1 else divisors
 
 
-def _average(x: Array, axes: tuple[_Axis, _Axis], divisors: _Divisors) -> Array:
-    rows, columns = axes
-    y = np.empty((*x.shape[:2], rows.windows, columns.windows), dtype=x.dtype)
-    whole = rows.is_one_window() and columns.is_one_window()
+_Block = tuple[slice, _Axes]
+"""Planes, and a part of each."""
 
-    def work(block: tuple[_Planes, slice]) -> None:
-        part, planes = block
-        pixels, averages = part.pixels[planes], part.windows[planes]
-        if whole:
+
+def _blocks(
+    planes: Array, axes: _Axes, index: _Index, part: Callable[[_Axis, int, int], _Axis]
+) -> list[_Block]:
+    """Cut into some planes each; if the sums of one are too large, into parts of what the index is of."""
+    (rows, columns), (height, width) = _size(axes.windows), _size(axes.pixels)
+    sums_bytes = rows * max(columns, width) * planes.itemsize
+    batch = axis_blocks(len(planes), max(sums_bytes, height * width * planes.itemsize), _BLOCK_BYTES)
+    parts = [axes]
+    if sums_bytes > _BLOCK_BYTES:
+        cut = plane_blocks(_size(index), sums_bytes, _BLOCK_BYTES)
+        parts = [
+            _Axes(part(axes.rows, rows.start, rows.stop), part(axes.columns, columns.start, columns.stop))
+            for rows, columns in cut
+        ]
+    return [(some, of_plane) for of_plane in parts for some in batch]
+
+
+def _size(index: _Index) -> Pair:
+    return index[1].stop, index[2].stop
+
+
+def _average(x: Array, axes: _Axes, divisor: int | None) -> Array:
+    y = np.empty((*x.shape[:2], *_size(axes.windows)), dtype=x.dtype)
+    x_planes, y_planes = _planes(x), _planes(y)
+
+    def work(block: _Block) -> None:
+        planes, part = block
+        pixels, averages = x_planes[planes][part.pixels], y_planes[planes][part.windows]
+        if axes.have_one_window:
             _sum_planes(pixels, averages[:, 0, 0])
         else:
-            sums = scratch("sums", (len(pixels), part.rows.windows, part.columns.pixels), x.dtype)
-            _sum(pixels, sums, part.rows, _of_rows)
-            _sum(sums, averages, part.columns, _of_columns)
-        _divide(averages, part.divisors.array(), averages)
+            sums = scratch("sums", (len(pixels), averages.shape[1], pixels.shape[2]), x.dtype)
+            _add_up(pixels, sums, part.rows.taps)
+            _add_up(sums.swapaxes(1, 2), averages.swapaxes(1, 2), part.columns.taps)
+        _divide(averages, part.divisors if divisor is None else np.array(divisor), averages)
 
-    planes = _Planes(rows, columns, divisors, _planes(x), _planes(y))
-    parallel(work, planes.blocks(_Planes.of_windows, (rows.windows, columns.windows)))
+    parallel(work, _blocks(x_planes, axes, axes.windows, _with_windows))
     return y
 
 
-def _spread(grad_output: Array, axes: tuple[_Axis, _Axis], divisors: _Divisors) -> Array:
-    rows, columns = axes
-    grad_input = np.empty((*grad_output.shape[:2], rows.pixels, columns.pixels), dtype=grad_output.dtype)
-    whole = rows.is_one_window() and columns.is_one_window()
+def _distribute(grad_output: Array, axes: _Axes, divisor: int | None) -> Array:
+    grad_input = np.empty((*grad_output.shape[:2], *_size(axes.pixels)), dtype=grad_output.dtype)
+    grad_planes, pixel_planes = _planes(grad_output), _planes(grad_input)
 
-    def work(block: tuple[_Planes, slice]) -> None:
-        part, planes = block
-        pixels, grads = part.pixels[planes], part.windows[planes]
+    def work(block: _Block) -> None:
+        planes, part = block
+        pixels, grads = pixel_planes[planes][part.pixels], grad_planes[planes][part.windows]
         quotients = scratch("quotients", grads.shape, grads.dtype)
-        _divide(grads, part.divisors.array(), quotients)
-        if whole:
+        _divide(grads, part.divisors if divisor is None else np.array(divisor), quotients)
+        if axes.have_one_window:
             pixels[...] = quotients
             return
         in_columns = scratch("in columns", (*grads.shape[:2], pixels.shape[2]), grads.dtype)
-        _share(quotients, in_columns, part.columns, _of_columns)
-        _share(in_columns, pixels, part.rows, _of_rows)
+        _add_to_pixels(quotients.swapaxes(1, 2), in_columns.swapaxes(1, 2), part.columns)
+        _add_to_pixels(in_columns, pixels, part.rows)
 
-    planes = _Planes(rows, columns, divisors, _planes(grad_input), _planes(grad_output))
-    parallel(work, planes.blocks(_Planes.of_pixels, (rows.pixels, columns.pixels)))
+    parallel(work, _blocks(pixel_planes, axes, axes.pixels, _with_pixels))
     return grad_input
 
 
@@ -213,41 +243,28 @@ def _sum_planes(pixels: Array, sums: Array) -> None:
         np.einsum("pij->p", pixels, out=sums)
 
 
-def _sum(pixels: Array, sums: Array, axis: _Axis, at: Callable[[Any], Any]) -> None:
-    """Add up the pixels under each window of one axis; `at` makes an index of the axis one of the arrays."""
-    _add_up(pixels, sums, axis.taps, axis.windows, at)
-
-
-def _share(sums: Array, pixels: Array, axis: _Axis, at: Callable[[Any], Any]) -> None:
-    """Add up for each pixel of one axis what the windows over it have: the transpose of `_sum`."""
-    if not axis.apart:
-        _add_up(sums, pixels, _swapped(axis.taps), axis.pixels, at)
+def _add_to_pixels(sums: Array, pixels: Array, axis: _Axis) -> None:
+    """Add up for each pixel (n, pixels, m) of an axis what the windows over it have, sums (n, windows, m)."""
+    if not axis.non_overlapping:
+        _add_up(sums, pixels, tuple((met, windows) for windows, met in axis.taps))
         return
     if not axis.covered:
         pixels[...] = 0
     for windows, met in axis.taps:
-        pixels[at(met)] = sums[at(windows)]  # half the time of an addition
+        pixels[:, met] = sums[:, windows]  # half the time of an addition
 
 
-def _add_up(terms: Array, sums: Array, taps: _Taps, size: int, at: Callable[[Any], Any]) -> None:
+def _add_up(terms: Array, sums: Array, taps: tuple[tuple[Any, Any], ...]) -> None:
     """Set sums to Σ terms over taps (index of sums, index of terms); those that meet all sums start it."""
-    everywhere = [tap for tap in taps if _is_everything(tap[0], size)][:2]
+    everywhere = [tap for tap in taps if _is_everything(tap[0], sums.shape[1])][:2]
     others = [tap for tap in taps if all(tap is not begun for begun in everywhere)]
     if len(everywhere) == 2:
         (_, first), (_, second) = everywhere
-        np.add(terms[at(first)], terms[at(second)], out=sums)
+        np.add(terms[:, first], terms[:, second], out=sums)
     else:
-        sums[...] = terms[at(everywhere[0][1])] if everywhere else 0
-    for places, met in others:
-        sums[at(places)] += terms[at(met)]
-
-
-def _of_rows(index: Any) -> Any:
-    return slice(None), index
-
-
-def _of_columns(index: Any) -> Any:
-    return ..., index
+        sums[...] = terms[:, everywhere[0][1]] if everywhere else 0
+    for indices, met in others:
+        sums[:, indices] += terms[:, met]
 
 
 def _is_everything(index: Any, size: int) -> bool:
@@ -263,73 +280,36 @@ def _divide(sums: Array, divisors: Array, quotients: Array) -> None:
         np.divide(sums, divisors.astype(sums.dtype), out=quotients)
 
 
-def _swapped(taps: _Taps) -> _Taps:
-    return tuple((second, first) for first, second in taps)
-
-
-def _restricted(taps: _Taps, sizes: Pair, part: slice) -> tuple[_Taps, slice]:
-    """Keep what of the taps has its first index in a part of that axis.
-
-    Gives the taps, counted from the part's beginning, and the slice of the other axis that they lie in, from
-    whose beginning their second index is counted.
-    """
-    kept = []
-    for tap in taps:
-        numbers, others = (
-            range(size)[index] if isinstance(index, slice) else index
-            for index, size in zip(tap, sizes, strict=True)
-        )
-        chosen = slice(bisect_left(numbers, part.start), bisect_left(numbers, part.stop))
-        if chosen.start < chosen.stop:
-            kept.append((numbers[chosen], others[chosen]))
-    first = min((int(others[0]) for _, others in kept), default=0)
-    last = max((int(others[-1]) for _, others in kept), default=-1)
-    shifted = tuple((_shifted(numbers, part.start), _shifted(others, first)) for numbers, others in kept)
-    return shifted, slice(first, last + 1)
-
-
-def _shifted(numbers: Any, start: int) -> Any:
-    """Count numbers, a range or an array, from `start`, and give a range as a slice."""
-    if isinstance(numbers, range):
-        return slice(numbers[0] - start, numbers[-1] - start + 1, numbers.step)
-    return numbers - start
+@lru_cache(maxsize=256)
+def _axes(window: Window, input_size: Pair, output_size: Pair, count_include_pad: bool) -> _Axes:
+    sizes = zip(input_size, output_size, *window[:3], strict=True)
+    return _Axes(*(_windows(*axis, count_include_pad) for axis in sizes))
 
 
 @lru_cache(maxsize=256)
-def _under_window(window: Window, input_size: Pair, output_size: Pair) -> tuple[_Axis, _Axis]:
-    rows, columns = (
-        _axis(
-            input_size[axis],
-            output_size[axis],
-            (
-                window.inside(axis, tap, input_size[axis], output_size[axis])
-                for tap in range(window.kernel_size[axis])
-            ),
-        )
-        for axis in (0, 1)
-    )
-    return rows, columns
+def _adaptive_axes(input_size: Pair, output_size: Pair) -> _Axes:
+    return _Axes(*map(_bins, input_size, output_size))
 
 
-@lru_cache(maxsize=256)
+def _windows(
+    pixels: int, count: int, kernel_size: int, stride: int, padding: Pair, count_include_pad: bool
+) -> _Axis:
+    """Describe an axis with so many windows of one size."""
+    starts = np.arange(count) * stride - padding[0]
+    ends = np.minimum(starts + kernel_size, pixels + padding[1])
+    lengths = ends - starts if count_include_pad else np.minimum(ends, pixels) - np.maximum(starts, 0)
+    return _Axis(slice(0, count), slice(0, pixels), starts, ends, lengths)
+
+
 def _bins(pixels: int, count: int) -> _Axis:
-    """Describe an axis cut into `count` bins, which overlap where they do not come out even.
-
-    The taps go through the bins' pixels and, where bins begin at the same pixel, through these bins.
-    """
-    starts, ends = _bin_borders(pixels, count)
-    rank = np.arange(count) - np.searchsorted(starts, starts)
-    taps = []
-    for turn in range(rank.max(initial=-1) + 1):
-        for offset in range((ends - starts).max(initial=0)):
-            chosen = np.flatnonzero((rank == turn) & (starts + offset < ends))
-            if chosen.size:
-                taps.append((_as_slice(chosen), _as_slice(starts[chosen] + offset)))
-    return _axis(pixels, count, taps)
+    """Describe an axis cut into `count` bins, which overlap where they do not come out even."""
+    numbers = np.arange(count, dtype=np.int64)
+    starts, ends = numbers * pixels // count, -((numbers + 1) * -pixels // count)
+    return _Axis(slice(0, count), slice(0, pixels), starts, ends, ends - starts)
 
 
 def _as_slice(numbers: Array) -> Any:
-    """Give ascending numbers as a slice where their steps are equal: indexing by it copies nothing."""
+    """Return ascending numbers as a slice where their steps are equal: indexing by it copies nothing."""
     steps = np.diff(numbers)
     step = int(steps.max(initial=1))
     if (steps < step).any():
@@ -337,55 +317,7 @@ def _as_slice(numbers: Array) -> Any:
     return slice(int(numbers[0]), int(numbers[-1]) + 1, step)
 
 
-def _axis(pixels: int, windows: int, taps: Iterable[tuple[Any, Any]]) -> _Axis:
-    met = np.zeros(pixels, dtype=np.int64)
-    kept = []
-    for places, met_pixels in taps:
-        if met[met_pixels].size:
-            met[met_pixels] += 1
-            kept.append((places, met_pixels))
-    return _Axis(pixels, windows, tuple(kept), covered=bool((met > 0).all()), apart=bool((met < 2).all()))
-
-
-def _bin_borders(pixels: int, count: int) -> tuple[Array, Array]:
-    numbers = np.arange(count, dtype=np.int64)
-    return numbers * pixels // count, -((numbers + 1) * -pixels // count)
-
-
-@lru_cache(maxsize=256)
-def _divisors(
-    window: Window, input_size: Pair, output_size: Pair, count_include_pad: bool, divisor_override: int | None
-) -> _Divisors:
-    if divisor_override is not None:
-        return _Divisors(np.array([]), np.array([]), np.array(divisor_override))
-    rows, columns = (
-        _lengths(window, axis, input_size[axis], output_size[axis], count_include_pad) for axis in (0, 1)
-    )
-    return _products(rows, columns)
-
-
-def _lengths(window: Window, axis: int, pixels: int, windows: int, count_include_pad: bool) -> Array:
-    """Count the taps of each window of one axis that are inside, or also those in the padding."""
-    before, after = window.padding[axis]
-    starts = np.arange(windows) * window.stride[axis] - before
-    ends = np.minimum(starts + window.kernel_size[axis], pixels + after)
-    return ends - starts if count_include_pad else np.minimum(ends, pixels) - np.maximum(starts, 0)
-
-
-def _areas(rows: _Axis, columns: _Axis) -> _Divisors:
-    """Give the number of pixels in each bin."""
-    borders = [_bin_borders(axis.pixels, axis.windows) for axis in (rows, columns)]
-    heights, widths = (ends - starts for starts, ends in borders)
-    return _products(heights, widths)
-
-
-def _products(rows: Array, columns: Array) -> _Divisors:
-    """Give the products of a row's and a column's number, which may all be the same."""
-    single = all(lengths.size and (lengths == lengths[0]).all() for lengths in (rows, columns))
-    return _Divisors(rows, columns, np.array(rows[0] * columns[0]) if single else None)
-
-
-def _planes(pictures: Array) -> Array:
-    """Reshape (N, C, H, W) to (N·C, H, W): pooling treats every channel alike."""
-    n, c, h, w = pictures.shape
-    return pictures.reshape(n * c, h, w)
+def _planes(images: Array) -> Array:
+    """Reshape (N, C, H, W) to (N·C, H, W): channels are pooled one like the other."""
+    n, c, h, w = images.shape
+    return images.reshape(n * c, h, w)
