@@ -81,6 +81,17 @@ def test_modes_see_operators_without_derivative() -> None:
     assert "scratch_conv.max_pool2d_indices.default" in seen
 
 
+@pytest.mark.parametrize("name", ["batch_norm", "softmax", "log_softmax"])
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_gradients_are_composed_only_where_a_graph_of_them_is_wanted(name: str, create_graph: bool) -> None:
+    x = torch.randn(4, 3, requires_grad=True)
+    arguments = {"batch_norm": (None, None, None, None, True)}.get(name, (1,))
+    y = getattr(sc.functional, name)(x, *arguments)
+    seen = dispatched(lambda: torch.autograd.grad(y, x, torch.ones(4, 3), create_graph=create_graph))
+    assert (f"scratch_conv.{name}_grad.default" in seen) != create_graph
+    assert ("scratch_conv.summed_product.default" in seen) == create_graph
+
+
 def test_function_modes_and_subclasses_see_the_operator() -> None:
     x = torch.randn(3)
     assert "scratch_conv.relu.default" in called(lambda: call(ReLU, x))
