@@ -46,10 +46,6 @@ class Function(Candidate[Wiring]):
         """Return nothing: a function holds nothing."""
         return Wiring()
 
-    def wire(self, case: Case, values: Values) -> Wiring:
-        """Return nothing: a function holds nothing."""
-        return Wiring()
-
     def write(self, case: Case, values: Values, wiring: Wiring) -> list[str]:
         """Return the call of the function, without what it lacks and with what it requires, and prints."""
         taken = function_arguments(self.given, self.operator, case.keywords)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 from scratch_conv.parity.candidates.kinds import as_candidate
+from scratch_conv.parity.catalogue import FAULTS
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.judging.compare import Difference, Verdict, compare
 from scratch_conv.parity.operators import find_operator
@@ -46,8 +47,6 @@ def computes(verdict: Verdict) -> bool:
 
 def classic_faults(failures: list[Failure]) -> list[str]:
     """Name the faults of the catalogue that give the candidate's wrong results on every failure."""
-    from scratch_conv.parity.catalogue import FAULTS
-
     operator = find_operator(failures[0][0].like)
     fitting = [fault for fault in FAULTS if fault.like == operator.name]
     for case, verdict in failures:
