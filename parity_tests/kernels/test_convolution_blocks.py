@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import test_convolution
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from scratch_bounds import (
@@ -19,7 +20,7 @@ from scratch_bounds import (
 
 from scratch_conv import kernels
 from scratch_conv.kernels import Window, threads
-from scratch_conv.kernels.convolution import im2col, mec
+from scratch_conv.kernels.convolution import im2col, mec, winograd
 from scratch_conv.kernels.windows import Array, Pair, effective_kernel_size
 
 pytestmark = pytest.mark.mutation
@@ -72,6 +73,52 @@ def layers(draw: st.DrawFn) -> Layer:
     window = Window(kernel_size, stride, ((0, 0), (0, 0)), dilation)
     x: Array = np.ones((n, ins * groups, height, width), dtype=dtype)
     return Layer(x, np.ones((outs * groups, ins, *kernel_size), dtype=dtype), window, groups)
+
+
+@contextmanager
+def cut_up(block_bytes: int, few_columns: int) -> Iterator[None]:
+    """Cut the work into blocks so small that each way to cut it is taken."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(im2col, "_BLOCK_BYTES", block_bytes)
+        patch.setattr(mec, "_BLOCK_BYTES", block_bytes)
+        patch.setattr(mec, "_MOST_BYTES", 4 * block_bytes)
+        patch.setattr(mec, "_FEW_COLUMNS", few_columns)
+        patch.setattr(threads, "_WORTH_A_THREAD", 1)
+        yield
+
+
+@pytest.mark.parametrize("algorithm", test_convolution.EXACT)
+@pytest.mark.parametrize("cuts", [(1, 16), (30, 1), (300, 512), (2_000, 16)])
+def test_results_do_not_depend_on_the_blocks(algorithm: str, cuts: tuple[int, int]) -> None:
+    """With 30 bytes a block has a row of outputs, which may meet padding only."""
+    with cut_up(*cuts):
+        test_convolution.test_conv2d_is_its_definition(algorithm)
+        test_convolution.test_conv2d_gradients_are_its_transposes(algorithm)
+
+
+@pytest.mark.parametrize("algorithm", ["im2col", "mec", "winograd"])
+def test_products_are_of_the_operands_type(algorithm: str) -> None:
+    """Factors and memory of float64 would cost time, and the results, of float32 again, would not show it."""
+    window, groups, x, w = test_convolution.FEW_TO_MANY
+    grad_output = test_convolution.convolve_by_loops(x, w, window, groups)
+    multiply = np.matmul
+
+    def noted(a: Array, b: Array, out: Array | None = None) -> Array:
+        product: Array = multiply(a, b, out=out)
+        assert [array.dtype for array in (a, b, product)] == [np.float32] * 3
+        return product
+
+    with (
+        cut_up(1, 1),
+        kernels.convolution_algorithm(algorithm),
+        kernels.using_num_threads(1),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(winograd, "_BLOCK_BYTES", (1, 2**24))
+        patch.setattr(np, "matmul", noted)
+        kernels.conv2d(x, w, None, window, groups)
+        kernels.conv2d_grad_input(grad_output, w, x.shape[2:], window, groups)
+        kernels.conv2d_grad_weight(grad_output, x, window, groups)
 
 
 @given(layers(), BYTES)
