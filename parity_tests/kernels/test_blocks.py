@@ -131,19 +131,19 @@ def test_products_are_cut_for_as_many_threads_as_they_are_worth(
 
 
 def operations_on(size: Pair) -> dict[str, Callable[[], object]]:
-    """Give operations on a single plane of that size, and on channels and vectors as long as it."""
+    """Return operations on a single plane of that size, and on channels and vectors as long as it."""
     x = np.random.default_rng(0).standard_normal((1, 1, *size)).astype(np.float32)
     kernel_size = min(size[0], 3), min(size[1], 3)
     window = Window(kernel_size, (1, 1), ((kernel_size[0] // 2,) * 2, (kernel_size[1] // 2,) * 2), (1, 1))
-    y, places = kernels.max_pool2d(x, window, ceil_mode=False)
+    y, indices = kernels.max_pool2d(x, window, ceil_mode=False)
     few, one = (max(1, size[0] // 8), max(1, size[1] // 8)), x[0, 0, 0, :1]
     flat, wide = x.reshape(1, 1, -1), x.astype(np.float64)
     vector = flat.swapaxes(1, 2)
     classes = kernels.Classes(np.zeros((1, 1), np.int64), vector.size, np.abs(vector[:, :, 0]), -100)
     return {
         "max_pool2d": lambda: kernels.max_pool2d(x, window, ceil_mode=False),
-        "max_pool2d_scatter": lambda: kernels.max_pool2d_scatter(y, places, size, window),
-        "max_pool2d_gather": lambda: kernels.max_pool2d_gather(x, places, window),
+        "max_pool2d_scatter": lambda: kernels.max_pool2d_scatter(y, indices, size, window),
+        "max_pool2d_gather": lambda: kernels.max_pool2d_gather(x, indices, window),
         "avg_pool2d": lambda: kernels.avg_pool2d(x, size, window, False, None),
         "avg_pool2d_grad_input": lambda: kernels.avg_pool2d_grad_input(x, size, window, False, None),
         "adaptive_avg_pool2d": lambda: kernels.adaptive_avg_pool2d(x, few),

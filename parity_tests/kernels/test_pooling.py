@@ -42,7 +42,7 @@ def integers(rng: np.random.Generator, dtype: type, *shape: int) -> Array:
 def pool_by_loops(x: Array, window: Window, size: Pair) -> tuple[Array, Array]:
     (top, _), (left, _) = window.padding
     y = np.full((*x.shape[:2], *size), lowest(x.dtype), dtype=x.dtype)
-    places = np.full(y.shape, -1)
+    indices = np.full(y.shape, -1)
     for b, c, p, q in np.ndindex(y.shape):
         for i, j in np.ndindex(window.kernel_size):
             row = p * window.stride[0] + i * window.dilation[0] - top
@@ -50,9 +50,9 @@ def pool_by_loops(x: Array, window: Window, size: Pair) -> tuple[Array, Array]:
             if not (0 <= row < x.shape[2] and 0 <= column < x.shape[3]):
                 continue
             pixel = x[b, c, row, column]
-            if places[b, c, p, q] < 0 or pixel > y[b, c, p, q] or np.isnan(pixel):
-                y[b, c, p, q], places[b, c, p, q] = pixel, row * x.shape[3] + column
-    return y, places
+            if indices[b, c, p, q] < 0 or pixel > y[b, c, p, q] or np.isnan(pixel):
+                y[b, c, p, q], indices[b, c, p, q] = pixel, row * x.shape[3] + column
+    return y, indices
 
 
 def lowest(dtype: np.dtype[Any]) -> float:
@@ -77,52 +77,52 @@ def test_max_pool2d_is_its_definition(
     special = [np.inf, np.nan] if np.issubdtype(dtype, np.floating) else [2, 3]
     values = [lowest(np.dtype(dtype)), -1, 0, 1, *special]
     x: Array = rng.choice(values, (n, channels, *size), p=[low, *[(1 - low) / 5] * 5]).astype(dtype)
-    y, places = kernels.max_pool2d(x, window, ceil_mode)
-    expected, expected_places = pool_by_loops(x, window, window.output_size(size, ceil_mode))
+    y, indices = kernels.max_pool2d(x, window, ceil_mode)
+    expected, expected_indices = pool_by_loops(x, window, window.output_size(size, ceil_mode))
     np.testing.assert_array_equal(y, expected, strict=True)
-    inside = expected_places >= 0
-    indices = kernels.max_pool2d_indices(places)
-    np.testing.assert_array_equal(indices[inside], expected_places[inside], strict=True)
+    inside = expected_indices >= 0
+    indices = kernels.max_pool2d_indices(indices)
+    np.testing.assert_array_equal(indices[inside], expected_indices[inside], strict=True)
 
 
 @given(windows(), st.booleans(), st.integers(0, 3), FLOATS, st.integers(0, 2**32 - 1))
-def test_max_pool2d_derivatives_follow_the_places(
+def test_max_pool2d_derivatives_follow_the_indices(
     drawn: tuple[Window, Pair], ceil_mode: bool, channels: int, dtype: type, seed: int
 ) -> None:
-    """Windows that lie around the picture altogether get no pixel, and give their gradient to none."""
+    """Windows that lie around the image altogether get no pixel, and give their gradient to none."""
     window, size = drawn
     rng = np.random.default_rng(seed)
     x = integers(rng, dtype, 2, channels, *size)
-    y, places = kernels.max_pool2d(x, window, ceil_mode)
-    _, expected_places = pool_by_loops(x, window, window.output_size(size, ceil_mode))
-    inside = expected_places >= 0
+    y, indices = kernels.max_pool2d(x, window, ceil_mode)
+    _, expected_indices = pool_by_loops(x, window, window.output_size(size, ceil_mode))
+    inside = expected_indices >= 0
     grad_output: Array = integers(rng, dtype, *y.shape)
-    grad_output.flat[np.flatnonzero(inside)[:1]] = np.inf  # an infinity must stay in its place
+    grad_output.flat[np.flatnonzero(inside)[:1]] = np.inf  # an infinity must stay where it is
     expected: Array = np.zeros((2 * channels, size[0] * size[1]), dtype=dtype)
     planes = np.repeat(np.arange(2 * channels), math.prod(y.shape[2:]))
-    for plane, place, value in zip(planes, expected_places.ravel(), grad_output.ravel(), strict=True):
+    for plane, place, value in zip(planes, expected_indices.ravel(), grad_output.ravel(), strict=True):
         if place >= 0:
             expected[plane, place] += value
-    grad_input = kernels.max_pool2d_scatter(grad_output, places, size, window)
-    gathered = kernels.max_pool2d_gather(x, places, window)
+    grad_input = kernels.max_pool2d_scatter(grad_output, indices, size, window)
+    gathered = kernels.max_pool2d_gather(x, indices, window)
     np.testing.assert_array_equal(grad_input, expected.reshape(x.shape), strict=True)
     np.testing.assert_array_equal(gathered, np.where(inside, y, dtype(0)), strict=True)
 
 
 @pytest.mark.parametrize("more", [0, 1])
-def test_pictures_of_more_pixels_than_int32_numbers_are_refused(more: int) -> None:
-    """A picture of one repeated byte takes no memory."""
+def test_images_of_more_pixels_than_int32_numbers_are_refused(more: int) -> None:
+    """An image of one repeated byte takes no memory."""
     size = (2**15 + more, 2**16)
     x = np.broadcast_to(np.int8(7), (1, 1, *size))
     window = Window((1, 1), (2**15 - 1, 2**16 - 1), ((0, 0), (0, 0)), (1, 1))
     if more:
         with pytest.raises(
-            ValueError, match=r"expected pictures of at most 2\*\*31 pixels, got \(32769, 65536\)$"
+            ValueError, match=r"expected images of at most 2\*\*31 pixels, got \(32769, 65536\)$"
         ):
             kernels.max_pool2d(x, window, ceil_mode=False)
     else:
-        _, places = kernels.max_pool2d(x, window, ceil_mode=False)
-        assert places[0, 0, 1, 1] == 2**31 - 1
+        _, indices = kernels.max_pool2d(x, window, ceil_mode=False)
+        assert indices[0, 0, 1, 1] == 2**31 - 1
 
 
 def average_by_loops(

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.mutation
     "definition",
     [
         test_pooling.test_max_pool2d_is_its_definition,
-        test_pooling.test_max_pool2d_derivatives_follow_the_places,
+        test_pooling.test_max_pool2d_derivatives_follow_the_indices,
         test_pooling.test_avg_pool2d_and_its_derivative_are_their_definitions,
         test_pooling.test_adaptive_avg_pool2d_and_its_derivative_are_their_definitions,
     ],
@@ -54,19 +54,19 @@ def planes(draw: st.DrawFn) -> tuple[Array, Window]:
 @given(planes(), BYTES)
 def test_pooling_takes_as_many_planes_at_a_time_as_fit(drawn: tuple[Array, Window], block_bytes: int) -> None:
     x, window = drawn
-    y, places = kernels.max_pool2d(x, window, ceil_mode=False)
+    y, indices = kernels.max_pool2d(x, window, ceil_mode=False)
     plane, size = x[0, 0], (y.shape[2], y.shape[3])
     count = x.shape[0] * x.shape[1]
     with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(1):
         patch.setattr(max_pooling, "_BLOCK_BYTES", block_bytes)
         taken = {
             "pooling": scratch_taken(lambda: kernels.max_pool2d(x, window, ceil_mode=False)),
-            "scatter": scratch_taken(lambda: kernels.max_pool2d_scatter(y, places, plane.shape, window)),
-            "gather": scratch_taken(lambda: kernels.max_pool2d_gather(x, places, window)),
+            "scatter": scratch_taken(lambda: kernels.max_pool2d_scatter(y, indices, plane.shape, window)),
+            "gather": scratch_taken(lambda: kernels.max_pool2d_gather(x, indices, window)),
         }
-    # The pictures, if they fit; for windows of several taps the pixels, which are better, their offsets.
-    pictures = min(count, block_bytes // plane.nbytes) * plane.nbytes
-    taken["pooling"] -= pictures
+    # The images, if they fit; for windows of several taps the pixels, which are better, their offsets.
+    images = min(count, block_bytes // plane.nbytes) * plane.nbytes
+    taken["pooling"] -= images
     taken_each = {"pooling": x.itemsize + 1 + 4, "scatter": 8, "gather": 8}  # indices
     if window.kernel_size == (1, 1):
         assert taken.pop("pooling") == 0

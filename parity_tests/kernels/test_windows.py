@@ -23,7 +23,7 @@ FEW = st.integers(0, 4)
 
 
 class Axis(NamedTuple):
-    """A window, and a picture that it slides over, along one axis."""
+    """A window, and an image that it slides over, along one axis."""
 
     kernel_size: int
     stride: int
@@ -114,15 +114,15 @@ def test_positions_side_by_side_are_just_apart(rows: Axis, columns: Axis) -> Non
 
 @given(AXES, AXES)
 def test_view_shows_each_tap_the_pixels_that_it_meets(rows: Axis, columns: Axis) -> None:
-    """Of a picture that is itself strided, and without a copy; to read only, as pixels appear repeatedly."""
+    """Of an image that is itself strided, and without a copy; to read only, as pixels appear repeatedly."""
     height, width = (axis.met(0)[-1] + axis.size for axis in (rows, columns))
-    picture = np.arange(2 * 3 * height * width).reshape(2, width, height, 3).transpose(0, 3, 2, 1)
-    size = window(rows, columns)._replace(padding=((0, 0), (0, 0))).output_size(picture.shape[2:])
-    view = window(rows, columns).view(picture, size)
-    assert np.shares_memory(view, picture)
+    image = np.arange(2 * 3 * height * width).reshape(2, width, height, 3).transpose(0, 3, 2, 1)
+    size = window(rows, columns)._replace(padding=((0, 0), (0, 0))).output_size(image.shape[2:])
+    view = window(rows, columns).view(image, size)
+    assert np.shares_memory(view, image)
     assert not view.flags.writeable
     for i, j, p, q in np.ndindex(view.shape[2:]):
-        expected = picture[:, :, rows.met(p)[i], columns.met(q)[j]]
+        expected = image[:, :, rows.met(p)[i], columns.met(q)[j]]
         np.testing.assert_array_equal(view[:, :, i, j, p, q], expected)
 
 

@@ -2,10 +2,10 @@
 
     y = max(x, 0)
 
-Its derivative lets a gradient through where y > 0: a gate, linear in the gradient and its own transpose, so
-that every order of derivative is this gate. NaN passes both.
+Its derivative passes a gradient on where y > 0, as a gate: it is linear in the gradient and its own
+transpose, so that every order of derivative is this gate. NaN passes both.
 
-Shapes: arrays of any one shape.
+Shapes: all arrays of one call have the same shape.
 """
 
 from functools import lru_cache
@@ -20,16 +20,16 @@ __all__ = ["relu", "relu_gate"]
 
 
 def relu(x: Array, out: Array | None = None) -> Array:
-    """Take the positive part: y = max(x, 0), written to `out` if one is given, which may be x itself."""
+    """Return y = max(x, 0), written to `out` if it is given, which may be x itself."""
     y = np.empty_like(x) if out is None else out
     over_elements(lambda y, x: np.maximum(x, _zeros(x.size, x.dtype), out=y), y, x)
     return y
 
 
 def relu_gate(values: Array, y: Array) -> Array:
-    """Let values pass where the unit was on: dx = dy where y > 0 or y is NaN, else 0.
+    """Return the gradient with respect to x: the values, dy, where y > 0 or y is NaN, else 0.
 
-    By their bits: a product with 0 or 1 would turn an infinity into NaN, and a masked copy is slower.
+    It masks bits: a product with 0 or 1 would turn an infinity into NaN, and a masked copy is slower.
     """
     gated = np.empty_like(values)
     bits = np.dtype(f"i{values.dtype.itemsize}")
@@ -45,5 +45,5 @@ def relu_gate(values: Array, y: Array) -> Array:
 
 @lru_cache(maxsize=4)
 def _zeros(size: int, dtype: np.dtype[np.generic]) -> Array:
-    """Give as many zeros: the maximum of two arrays takes half the time of that of an array and a number."""
+    """Return zeros: the maximum of two arrays takes half the time of that of an array and a number."""
     return np.zeros(size, dtype)

@@ -2,7 +2,7 @@
 
     loss[a, b] = -(1 - ε) · w[t] · l[a, t, b] - ε / K · Σ_k w[k] · l[a, k, b],     t = target[a, b]
 
-and 0 where t is the class to ignore. It is linear in the logarithms l; its transpose carries gradients back.
+and 0 where t is the class to ignore. It is linear in the logarithms l; its gradient is its transpose.
 ε is the label smoothing (Szegedy et al., Rethinking the Inception architecture, 2016, section 7).
 
 Shapes: logarithms l (A, K, B), targets and losses (A, B), weights w (1, K), or (A, K): a row for each a.
@@ -18,7 +18,7 @@ __all__ = ["Classes", "inverse_total_weight", "nll", "nll_grad", "smooth_labels"
 
 
 class Classes(NamedTuple):
-    """The classes that are aimed at: `target` (A, B) of `number`, what they weigh, and which is left out."""
+    """The target classes (A, B), each one of `number`, their weights, and the class that is ignored."""
 
     target: Array
     number: int
@@ -26,10 +26,10 @@ class Classes(NamedTuple):
     ignored: int
 
     def kept(self) -> Array:
-        """Tell where the target is not the ignored class.
+        """Return where the target is not the ignored class.
 
         Raises:
-            IndexError: there, a target is not among the classes.
+            IndexError: A target is neither the ignored class nor one of the classes.
         """
         kept: Array = self.target != self.ignored
         outside = kept & ((self.target < 0) | (self.target >= self.number))
@@ -40,7 +40,7 @@ class Classes(NamedTuple):
         return kept
 
     def weights(self, dtype: np.dtype[np.generic]) -> Array:
-        """Give the weight (A, B) of each target, 0 for the ignored class."""
+        """Return the weight (A, B) of each target, 0 for the ignored class."""
         kept = self.kept()
         if self.weight is None or not self.number:
             return kept.astype(dtype)
@@ -50,7 +50,7 @@ class Classes(NamedTuple):
 
 
 def nll(logarithms: Array, classes: Classes, smoothing: float) -> Array:
-    """Give the negative log-likelihood (A, B) of the targets."""
+    """Return the negative log-likelihood (A, B) of the targets."""
     kept, dtype = classes.kept(), logarithms.dtype
     if not classes.number:
         return np.zeros(kept.shape, dtype=dtype)
@@ -69,7 +69,7 @@ def nll(logarithms: Array, classes: Classes, smoothing: float) -> Array:
 
 
 def nll_grad(grad_output: Array, classes: Classes, smoothing: float) -> Array:
-    """Carry the gradient of the losses (A, B) back to the logarithms (A, K, B)."""
+    """Return the gradient with respect to the logarithms (A, K, B)."""
     kept, dtype = classes.kept(), grad_output.dtype
     outer, inner = kept.shape
     grad_input = np.zeros((outer, classes.number, inner), dtype=dtype)
@@ -88,7 +88,7 @@ def nll_grad(grad_output: Array, classes: Classes, smoothing: float) -> Array:
 
 
 def inverse_total_weight(classes: Classes, dtype: np.dtype[np.generic]) -> Array:
-    """Give 1 / Σ w[target] over each row's targets and all rows, (1, 1): the mean's divisor.
+    """Return 1 / Σ w[target] over all targets, (1, 1): what a mean multiplies the sum by.
 
     It is NaN where that sum is 0, as the mean without smoothing is then 0 / 0.
     """
@@ -98,7 +98,7 @@ def inverse_total_weight(classes: Classes, dtype: np.dtype[np.generic]) -> Array
 
 
 def smooth_labels(probabilities: Array, smoothing: float) -> Array:
-    """Mix probabilities (A, K, B) with the uniform distribution: (1 - ε) · q + ε / K."""
+    """Return the mix of probabilities (A, K, B) with the uniform distribution: (1 - ε) · q + ε / K."""
     mixed = probabilities * probabilities.dtype.type(1 - smoothing)
     mixed += probabilities.dtype.type(smoothing / max(1, probabilities.shape[1]))
     return mixed

@@ -1,10 +1,10 @@
-"""Dropout for a mask that is drawn already.
+"""Dropout with a given mask.
 
     y = x · mask / (1 - p)
 
 It is linear in x and its own transpose: every order of derivative is this function.
 
-Shapes: x (any), mask of x's shape or of what broadcasts to it (a channel's one number for all its pixels).
+Shapes: x (any), mask of x's shape or of what broadcasts to it (one number a channel, for all its pixels).
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ __all__ = ["drop"]
 
 
 def drop(x: Array, mask: Array, scale: float) -> Array:
-    """Keep x where the mask is 1, times `scale`; x times zero stands elsewhere, as in torch."""
+    """Return x · mask · scale: where the mask is 0, x times zero, as in torch."""
     y = np.empty_like(x)
 
     def work(y: Array, x: Array, mask: Array) -> None:

@@ -1,4 +1,4 @@
-"""Dense layers: matrix products.
+"""Linear layers: matrix products.
 
     y[g, m, o] = Σ_i x[g, m, i] · w[g, o, i] + b[g, o]
 
@@ -6,8 +6,8 @@ The derivatives of a product of matrices are products with one of the two transp
 
     c = a·b:  da = dc·bᵀ,  db = aᵀ·dc
 
-Shapes: x (G, M, I), w (G, O, I), b (G, O), y (G, M, O): G products at a time. A dense layer has one of them;
-several have a weight of their own each (the layers of an ensemble, or a gradient for each sample).
+Shapes: x (G, M, I), w (G, O, I), b (G, O), y (G, M, O): G products, each with a weight of its own. A linear
+layer is one of them; there are several in an ensemble of layers, or with a gradient for each sample.
 """
 
 import math
@@ -21,11 +21,11 @@ from scratch_conv.kernels.windows import Array
 __all__ = ["linear", "matrix_product"]
 
 _WORTH_A_THREAD = 2**20
-"""A thread takes a part of a product from this many multiplications on: waking it costs as much time."""
+"""Fewer multiplications are not worth a thread: waking it takes as much time."""
 
 
 def linear(x: Array, w: Array, bias: Array | None) -> Array:
-    """Map x (G, M, I) by the weights w (G, O, I) to y (G, M, O), adding bias (G, O)."""
+    """Return y (G, M, O) = x wᵀ for x (G, M, I) and w (G, O, I), plus a bias (G, O)."""
     y = matrix_product(x, w.swapaxes(1, 2))
     if bias is not None:
         y += bias[:, None]
@@ -33,7 +33,7 @@ def linear(x: Array, w: Array, bias: Array | None) -> Array:
 
 
 def matrix_product(a: Array, b: Array) -> Array:
-    """Multiply a (G, M, K) by b (G, K, N): gives (G, M, N)."""
+    """Return the product (G, M, N) of a (G, M, K) and b (G, K, N)."""
     product = np.empty((*a.shape[:2], b.shape[2]), dtype=a.dtype)
 
     def work(block: tuple[slice, ...]) -> None:
@@ -49,6 +49,6 @@ def _blocks(shape: tuple[int, ...], inner: int) -> list[tuple[slice, ...]]:
     axis = shape.index(max(shape))
     multiplications = math.prod(shape) * inner
     count = max(1, min(get_num_threads(), shape[axis], multiplications // _WORTH_A_THREAD))
-    bounds = [shape[axis] * part // count for part in range(count + 1)]
+    bounds = [shape[axis] * block // count for block in range(count + 1)]
     before, after = (slice(None),) * axis, (slice(None),) * (2 - axis)
     return [(*before, slice(*ends), *after) for ends in pairwise(bounds)]

@@ -9,9 +9,9 @@ depend on x too, so that with n elements a channel (Ioffe and Szegedy, Batch nor
 
 The variance is the mean of (x - μ)², taken in a second pass: mean(x²) - μ² would cancel where |μ| is large.
 
-Shapes: x and y (N, C, L), with the pixels in L; everything that belongs to a channel (C,). Inside, pictures
-are rows (N, C · L), and what belongs to a channel is repeated for its pixels: so the passes run at full speed
-however few pixels there are (with 64 of them, in half the time).
+Shapes: x and y (N, C, L), with the pixels in L; channel-wise values (C,). Inside, images are rows (N, C · L),
+and channel-wise values are repeated for the pixels: so the passes run at full speed however few pixels there
+are (with 64 of them, in half the time).
 """
 
 from typing import Any
@@ -28,31 +28,31 @@ _BLOCK_BYTES = 2**20
 """Channels are normalized so many at a time that a block stays near the core between the passes."""
 
 _MOST_BYTES = 2**24
-"""A channel that takes more is normalized in parts, for which the distances are computed twice."""
+"""The samples of a larger channel are cut too; their distances from the mean are computed twice then."""
 
 
 def batch_norm(x: Array, weight: Array | None, bias: Array | None, eps: float) -> tuple[Array, Array, Array]:
-    """Normalize x (N, C, L) by its own statistics: gives y, and the mean and the variance (C,)."""
+    """Normalize x (N, C, L) by its own statistics; return y, the mean (C,) and the variance (C,)."""
     x = np.ascontiguousarray(x)
     y, count = np.empty_like(x), max(1, x.shape[0] * x.shape[2])
     mean, variance = np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
-    cut = _parts(x)
+    cut = _row_blocks(x)
 
     def work(channels: slice) -> None:
         pixels, normalized = _rows(x, channels), _rows(y, channels)
-        mean[channels] = sum(_sum(pixels[part], channels) for part in cut) / count
+        mean[channels] = sum(_sum(pixels[block], channels) for block in cut) / count
         if not np.isfinite(mean[channels]).all():  # a sum may overflow where its mean does not
-            mean[channels] = sum(_sum(_divided(pixels[part], count), channels) for part in cut)
+            mean[channels] = sum(_sum(_divided(pixels[block], count), channels) for block in cut)
         squares: Any = 0
-        for part in cut:
-            distances = _distances(pixels[part], mean[channels])
+        for block in cut:
+            distances = _distances(pixels[block], mean[channels])
             squares = squares + _sum_of_products(distances, distances, channels)
         variance[channels] = squares / count
         scale = _scale(variance[channels], weight, channels, eps)
-        for part in reversed(cut):
-            if part is not cut[-1]:  # whose distances are at hand still
-                distances = _distances(pixels[part], mean[channels])
-            _stretch(distances, scale, None if bias is None else bias[channels], normalized[part])
+        for block in reversed(cut):
+            if block is not cut[-1]:  # its distances are still in scratch memory
+                distances = _distances(pixels[block], mean[channels])
+            _scale_and_shift(distances, scale, None if bias is None else bias[channels], normalized[block])
 
     parallel(work, _blocks(x))
     return y, mean, variance
@@ -61,11 +61,11 @@ def batch_norm(x: Array, weight: Array | None, bias: Array | None, eps: float) -
 def batch_norm_grad(
     grad_output: Array, x: Array, mean: Array, variance: Array, weight: Array | None, eps: float
 ) -> tuple[Array, Array, Array]:
-    """Carry the gradient of y back to x (N, C, L), and to weight and bias (C,), through the statistics."""
+    """Return the gradients with respect to x (N, C, L), weight (C,) and bias (C,), through the statistics."""
     grad_output, x = np.ascontiguousarray(grad_output), np.ascontiguousarray(x)
     grad_input, count = np.empty_like(x), max(1, x.shape[0] * x.shape[2])
     grad_weight, grad_bias = np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
-    cut = _parts(x)
+    cut = _row_blocks(x)
 
     def work(channels: slice) -> None:
         pixels, grads, grad_pixels = (_rows(array, channels) for array in (x, grad_output, grad_input))
@@ -73,19 +73,19 @@ def batch_norm_grad(
         scale = _scale(variance[channels], weight, channels, eps)
         sums: Any = 0
         products: Any = 0
-        for part in cut:
-            distances = _distances(pixels[part], mean[channels])
-            sums = sums + _sum(grads[part], channels)
-            products = products + _sum_of_products(grads[part], distances, channels)
+        for block in cut:
+            distances = _distances(pixels[block], mean[channels])
+            sums = sums + _sum(grads[block], channels)
+            products = products + _sum_of_products(grads[block], distances, channels)
         grad_bias[channels] = sums
         grad_weight[channels] = products * inverse
-        for part in reversed(cut):
-            if part is not cut[-1]:  # whose distances are at hand still
-                distances = _distances(pixels[part], mean[channels])
+        for block in reversed(cut):
+            if block is not cut[-1]:  # its distances are still in scratch memory
+                distances = _distances(pixels[block], mean[channels])
             distances *= _repeated(inverse * grad_weight[channels] / count, distances)
             distances += _repeated(grad_bias[channels] / count, distances)
-            np.subtract(grads[part], distances, out=distances)
-            np.multiply(distances, _repeated(scale, distances), out=grad_pixels[part])
+            np.subtract(grads[block], distances, out=distances)
+            np.multiply(distances, _repeated(scale, distances), out=grad_pixels[block])
 
     parallel(work, _blocks(x))
     return grad_input, grad_weight, grad_bias
@@ -97,34 +97,34 @@ def batch_norm_inference(
     """Normalize x (N, C, L) by given statistics."""
     x = np.ascontiguousarray(x)
     y = np.empty_like(x)
-    cut = _parts(x)
+    cut = _row_blocks(x)
 
     def work(channels: slice) -> None:
         pixels, normalized = _rows(x, channels), _rows(y, channels)
         scale = _scale(variance[channels], weight, channels, eps)
-        for part in cut:
-            distances = _distances(pixels[part], mean[channels])
-            _stretch(distances, scale, None if bias is None else bias[channels], normalized[part])
+        for block in cut:
+            distances = _distances(pixels[block], mean[channels])
+            _scale_and_shift(distances, scale, None if bias is None else bias[channels], normalized[block])
 
     parallel(work, _blocks(x))
     return y
 
 
 def inverse_deviation(variance: Array, eps: float) -> Array:
-    """Give s = 1 / √(σ² + ε)."""
+    """Return s = 1 / √(σ² + ε)."""
     with np.errstate(all="ignore"):
         return 1 / np.sqrt(variance + variance.dtype.type(eps))
 
 
 def running_average(running: Array, batch: Array, momentum: float, correction: float) -> Array:
-    """Give (1 - momentum) · running + momentum · correction · batch."""
+    """Return (1 - momentum) · running + momentum · correction · batch."""
     return running * running.dtype.type(1 - momentum) + batch * running.dtype.type(momentum * correction)
 
 
 def _rows(x: Array, channels: slice) -> Array:
     """View some channels of x (N, C, L) as rows (N, c · L)."""
-    pictures, count, length = x.shape
-    return x.reshape(pictures, count * length)[:, channels.start * length : channels.stop * length]
+    images, count, length = x.shape
+    return x.reshape(images, count * length)[:, channels.start * length : channels.stop * length]
 
 
 def _scale(variance: Array, weight: Array | None, channels: slice, eps: float) -> Array:
@@ -133,30 +133,30 @@ def _scale(variance: Array, weight: Array | None, channels: slice, eps: float) -
 
 
 def _distances(rows: Array, mean: Array) -> Array:
-    """Give x - μ in scratch memory."""
+    """Return x - μ in scratch memory."""
     distances = scratch("distances", rows.shape, rows.dtype)
     return np.subtract(rows, _repeated(mean, rows), out=distances)
 
 
 def _divided(rows: Array, count: int) -> Array:
-    """Give x / n in scratch memory."""
+    """Return x / n in scratch memory."""
     return np.divide(rows, count, out=scratch("distances", rows.shape, rows.dtype))
 
 
-def _stretch(distances: Array, scale: Array, bias: Array | None, y: Array) -> None:
+def _scale_and_shift(distances: Array, scale: Array, bias: Array | None, y: Array) -> None:
     """Write (x - μ) · scale + β to the rows of y."""
     np.multiply(distances, _repeated(scale, y), out=y)
     if bias is not None:
         y += _repeated(bias, y)
 
 
-def _repeated(of_channels: Array, rows: Array) -> Array:
-    """Repeat what belongs to a channel (c,) for its pixels in rows (N, c · L)."""
-    return np.repeat(of_channels, rows.shape[1] // len(of_channels))
+def _repeated(by_channel: Array, rows: Array) -> Array:
+    """Repeat channel-wise values (c,) for the pixels of rows (N, c · L)."""
+    return np.repeat(by_channel, rows.shape[1] // len(by_channel))
 
 
 def _sum(rows: Array, channels: slice) -> Array:
-    """Sum rows (N, c · L) to (c,): whole pictures first, whose additions run at full speed."""
+    """Sum rows (N, c · L) to (c,): images first, whose additions run at full speed."""
     return _by_channel(rows.sum(axis=0), channels)
 
 
@@ -170,11 +170,12 @@ def _by_channel(sums: Array, channels: slice) -> Array:
 
 
 def _blocks(x: Array) -> list[slice]:
+    """Cut the channels."""
     return axis_blocks(x.shape[1], x[:, :1].nbytes, _BLOCK_BYTES)
 
 
-def _parts(x: Array) -> list[tuple[slice, ...]]:
-    """Cut the rows of channels: into parts of the only one that a block has, if that is too large."""
+def _row_blocks(x: Array) -> list[tuple[slice, ...]]:
+    """Cut the rows of a block; only of a single channel that is too large there are several."""
     channel_bytes = x[:, :1].nbytes
     if channel_bytes <= _MOST_BYTES:
         return [(slice(None), slice(None))]

@@ -1,4 +1,4 @@
-"""Products of two arrays, summed: what derivatives of higher order are made of.
+"""Products of two arrays, summed: derivatives of higher order consist of them.
 
     c = Σ factor · a · b     summed over the axes on which c has the size 1 and a or b more
 
@@ -6,7 +6,7 @@ It is linear in a and in b, and its derivatives are products of the same kind:
 
     da = Σ factor · dc · b   summed to the shape of a,      db = Σ factor · dc · a   to the shape of b
 
-Shapes: a, b and c have as many axes each; on every axis each is either full or of the size 1.
+Shapes: a, b and c have the same number of axes; on every axis each has either the full size or 1.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ __all__ = ["summed_product"]
 
 
 def summed_product(a: Array, b: Array, shape: Sequence[int], factor: float) -> Array:
-    """Multiply a by b and by the factor, summed or repeated to the shape that is asked for."""
+    """Return factor · a · b, summed or repeated to the given shape."""
     with np.errstate(all="ignore"):
         product = np.multiply(a, b)
         axes = tuple(axis for axis, size in enumerate(shape) if size == 1 and product.shape[axis] != 1)

@@ -1,6 +1,6 @@
-"""Memory that the kernels use again: each thread has its own, by name.
+"""Memory for intermediate results, which each thread keeps for its next calls.
 
-Fresh memory costs a page fault for every 4 KiB, which is more than most passes over it.
+Fresh memory costs a page fault for every 4 KiB, which takes longer than most passes over it.
 """
 
 import math
@@ -16,13 +16,10 @@ __all__ = ["free_scratch"]
 
 
 def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Give this thread's own uninitialised array of that name; its memory is used again by the next call.
-
-    Fresh memory costs a page fault for every 4 KiB, which is more than most passes over it.
-    """
+    """Return an uninitialised array in memory that the next call of this thread with that name uses again."""
     last = _local.last.get(name)
     if last is not None and last.shape == shape and last.dtype == dtype:
-        return last  # in a fifth of the time
+        return last  # a fifth of the time of what follows
     size = math.prod(shape) * np.dtype(dtype).itemsize
     buffers = _local.buffers
     if name not in buffers or buffers[name].nbytes < size:
@@ -31,18 +28,18 @@ def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
     return array
 
 
-def scratch_apart(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Give scratch memory whose rows (all but the last two axes together) are a few numbers apart.
+def padded_scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Return scratch memory with a few unused elements after each matrix of the last two axes.
 
-    A whole multiple of 4 KiB apart, all rows would fall into the same lines of the cache: twice the time.
+    Matrices that begin a multiple of 4 KiB from each other use the same lines of the cache: twice the time.
     """
-    *rows, height, width = shape
-    padded = scratch(name, (math.prod(rows), height * width + 16), dtype)
+    *matrices, height, width = shape
+    padded = scratch(name, (math.prod(matrices), height * width + 16), dtype)
     return padded[:, : height * width].reshape(shape)
 
 
 def free_scratch() -> None:
-    """Free all scratch memory: this thread's own, and the pool's threads with theirs."""
+    """Free all scratch memory: this thread's, and the threads of the pool, with theirs."""
     _local.buffers.clear()
     _local.last.clear()
     end_threads()
@@ -53,7 +50,7 @@ class _Local(threading.local):
 
     def __init__(self) -> None:
         self.buffers: dict[str, Array] = {}  # by name
-        self.last: dict[str, Array] = {}  # the array that was last made of each
+        self.last: dict[str, Array] = {}  # the last array in each buffer
 
 
 _local = _Local()

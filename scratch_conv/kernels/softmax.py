@@ -28,62 +28,62 @@ _BLOCK_BYTES = 2**18
 
 
 def softmax(x: Array) -> Array:
-    """Turn x into weights that sum to one."""
+    """Return p, the softmax of x along the middle axis."""
     p = np.empty(x.shape, dtype=x.dtype)
 
     def work(block: Any) -> None:
-        part = np.subtract(x[block], _greatest(x[block]), out=p[block])
-        np.exp(part, out=part)
-        part /= part.sum(axis=1, keepdims=True)
+        weights = np.subtract(x[block], _greatest(x[block]), out=p[block])
+        np.exp(weights, out=weights)
+        weights /= weights.sum(axis=1, keepdims=True)
 
     parallel(work, _blocks(x))
     return p
 
 
 def softmax_grad(grad_output: Array, p: Array) -> Array:
-    """Carry the gradient of softmax's result p back to x. The map is its own transpose."""
+    """Return the gradient with respect to x of p = softmax(x). The map is its own transpose."""
     grad_input = np.empty(p.shape, dtype=p.dtype)
-    runs = _runs_of_classes(p)
+    class_blocks = _class_blocks(p)
 
     def work(block: Any) -> None:
-        part = np.multiply(grad_output[block], p[block], out=grad_input[block])
-        total = part.sum(axis=1, keepdims=True)
-        for classes in runs:
-            weights, grads = p[block][:, classes], part[:, classes]
-            grads -= np.multiply(weights, total, out=scratch("share", grads.shape, p.dtype))
+        products = np.multiply(grad_output[block], p[block], out=grad_input[block])
+        total = products.sum(axis=1, keepdims=True)
+        for classes in class_blocks:
+            weights, grads = p[block][:, classes], products[:, classes]
+            grads -= np.multiply(weights, total, out=scratch("products", grads.shape, p.dtype))
 
     parallel(work, _blocks(p))
     return grad_input
 
 
 def log_softmax(x: Array) -> Array:
-    """Give the logarithm of softmax."""
+    """Return l, the logarithm of the softmax of x along the middle axis."""
     y = np.empty(x.shape, dtype=x.dtype)
-    runs = _runs_of_classes(x)
+    class_blocks = _class_blocks(x)
 
     def work(block: Any) -> None:
-        part = np.subtract(x[block], _greatest(x[block]), out=y[block])
-        part -= np.log(sum(_sum_of_exponentials(part[:, classes]) for classes in runs))
+        shifted = np.subtract(x[block], _greatest(x[block]), out=y[block])
+        shifted -= np.log(sum(_sum_of_exponentials(shifted[:, classes]) for classes in class_blocks))
 
     parallel(work, _blocks(x))
     return y
 
 
 def log_softmax_grad(grad_output: Array, y: Array) -> Array:
-    """Carry the gradient of log-softmax's result y back to x."""
+    """Return the gradient with respect to x of y = log_softmax(x)."""
     grad_input = np.empty(y.shape, dtype=y.dtype)
 
     def work(block: Any) -> None:
-        part = np.exp(y[block], out=grad_input[block])
-        part *= grad_output[block].sum(axis=1, keepdims=True)
-        np.subtract(grad_output[block], part, out=part)
+        products = np.exp(y[block], out=grad_input[block])
+        products *= grad_output[block].sum(axis=1, keepdims=True)
+        np.subtract(grad_output[block], products, out=products)
 
     parallel(work, _blocks(y))
     return grad_input
 
 
 def exponential(x: Array) -> Array:
-    """Give exp(x), which is its own derivative."""
+    """Return exp(x), which is its own derivative."""
     y = np.empty_like(x)
     over_elements(lambda y, x: np.exp(x, out=y), y, x)
     return y
@@ -99,15 +99,15 @@ def _greatest(x: Array) -> Array:
 
 
 def _blocks(x: Array) -> list[Any]:
-    """Cut along the longer of the first and the last axis: each class vector stays whole."""
+    """Cut along the longer of the first and the last axis, so that no vector of classes is cut."""
     outer, _, inner = x.shape
     axis = 0 if outer >= inner else 2
     along = x.swapaxes(0, axis)
-    parts = axis_blocks(len(along), along[:1].nbytes, _BLOCK_BYTES)
-    return [(slice(None),) * axis + (part,) for part in parts]
+    blocks = axis_blocks(len(along), along[:1].nbytes, _BLOCK_BYTES)
+    return [(slice(None),) * axis + (block,) for block in blocks]
 
 
-def _runs_of_classes(x: Array) -> list[slice]:
-    """Cut the classes: vectors may be so long that a single one takes more memory than a block."""
-    block_bytes = x.nbytes // max(1, x.shape[0], x.shape[2])
-    return axis_blocks(x.shape[1], block_bytes // max(1, x.shape[1]), _BLOCK_BYTES)
+def _class_blocks(x: Array) -> list[slice]:
+    """Cut the classes of a block: they are so many where a single vector takes more memory than a block."""
+    vectors_bytes = x.nbytes // max(1, x.shape[0], x.shape[2])
+    return axis_blocks(x.shape[1], vectors_bytes // max(1, x.shape[1]), _BLOCK_BYTES)

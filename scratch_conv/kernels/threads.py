@@ -1,4 +1,4 @@
-"""Blocks of a batch on a thread pool of the kernels' own: the one place where threads are used.
+"""The thread pool of the kernels, and how many threads they use: the one place where threads are used.
 
 NumPy releases the interpreter lock inside its loops and matrix products, so plain threads do. Within a block
 the BLAS is held to one thread, for two reasons: two levels of threads would share the same cores, and the
@@ -42,21 +42,21 @@ def parallel(work: Callable[[_Block], object], blocks: Iterable[_Block]) -> None
 
 
 def get_num_threads() -> int:
-    """Give the number of threads that the kernels use when they are called from this thread."""
+    """Return the number of threads that the kernels use when they are called from this thread."""
     return _local.num_threads or _num_threads
 
 
 def num_threads_for(work_bytes: int) -> int:
-    """Give the number of threads for work on so much memory: no more than it is worth."""
+    """Return the number of threads for work on so much memory: of less than half a MiB each, fewer."""
     return max(1, min(get_num_threads(), work_bytes // _WORTH_A_THREAD))
 
 
 def set_num_threads(num_threads: int) -> None:
-    """Let the kernels use this many threads, in the whole process; see also `using_num_threads`.
+    """Set the number of threads that the kernels use, in the whole process; see also `using_num_threads`.
 
     Raises:
-        TypeError: the number is no whole number.
-        ValueError: the number is not positive.
+        TypeError: The number is not an integer.
+        ValueError: The number is not positive.
     """
     global _num_threads
     _num_threads = _positive(num_threads)
@@ -64,11 +64,11 @@ def set_num_threads(num_threads: int) -> None:
 
 @contextmanager
 def using_num_threads(num_threads: int) -> Iterator[None]:
-    """Let the kernels use this many threads within the block, when they are called from this thread.
+    """Set the number of threads within a `with` block, for kernels that are called from this thread.
 
     Raises:
-        TypeError: the number is no whole number.
-        ValueError: the number is not positive.
+        TypeError: The number is not an integer.
+        ValueError: The number is not positive.
     """
     before, _local.num_threads = _local.num_threads, _positive(num_threads)
     try:
@@ -143,7 +143,7 @@ class _Pool:
 
     @contextmanager
     def single_threaded_blas(self) -> Iterator[None]:
-        """Hold every BLAS of the process to one thread; the last of several holders restores what was.
+        """Hold every BLAS of the process to one thread; the last of several holders restores their numbers.
 
         Library by library: threadpoolctl's own `limit` takes 4 µs more, a third of a small call.
         """
@@ -169,7 +169,7 @@ class _Pool:
 
 
 def _setter(library: Any) -> Callable[[int], object]:
-    """Give what sets the number of threads of a BLAS, for any thread to call.
+    """Return what sets the number of threads of a BLAS, for any thread to call.
 
     From threadpoolctl 3.8 on, `set_num_threads` of an OpenBLAS does nothing on all threads but the first that
     ever called it. Several holders of the BLAS are counted here, and may restore it on another thread.
@@ -190,7 +190,7 @@ def _cores() -> int:
 
 
 def _start_anew() -> None:
-    """Begin with a pool of its own, and give back the BLAS's threads that another thread had held."""
+    """Start with a new pool in a forked child; restore the BLAS's threads if another thread held them."""
     global _pool
     held, _pool = _pool, _Pool()
     if held.blas_holders:

@@ -36,7 +36,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scratch_conv.kernels.scratch_memory import scratch, scratch_apart
+from scratch_conv.kernels.scratch_memory import padded_scratch, scratch
 from scratch_conv.kernels.threads import parallel
 from scratch_conv.kernels.windows import Array, Pair, Window, axis_blocks
 
@@ -189,12 +189,12 @@ def transform(name: str, images: Array, rows: Strip, columns: tuple[Strip, ...])
     n, channels, height, width = images.shape
     channels_last = scratch("channels last", (n, height, width, channels), images.dtype)
     if images.strides[1] % _SAME_LINES == 0:
-        planes = scratch_apart("half", images.shape, images.dtype)  # whose memory is free until below
+        planes = padded_scratch("half", images.shape, images.dtype)  # whose memory is free until below
         np.copyto(planes, images)
         images = planes
     np.copyto(channels_last, images.transpose(0, 2, 3, 1))
     tiles, points = columns[-1].tiles.stop, columns[0].matrix.shape[1]
-    padded = scratch_apart("half", (tiles * points, n, height * channels), images.dtype)
+    padded = padded_scratch("half", (tiles * points, n, height * channels), images.dtype)
     half = padded.reshape(tiles, points, n, height, channels)
     for strip in columns:
         out = half[strip.tiles].reshape(len(strip.rows), n, height, channels).transpose(1, 2, 0, 3)
@@ -217,7 +217,7 @@ def interpolate(sums: Array, shape: tuple[int, ...], rows: Strip, columns: tuple
     """Transform sums (points, points, tiles, O) to outputs (n, O, h, w): the transpose of `transform`."""
     n, outs, height, width = shape
     tiles, points = columns[-1].tiles.stop, columns[0].matrix.shape[1]
-    padded = scratch_apart("half", (tiles * points, n, outs * height), sums.dtype)
+    padded = padded_scratch("half", (tiles * points, n, outs * height), sums.dtype)
     half = padded.reshape(tiles, points, n, outs, height)
     by_column = sums.transpose(1, 2, 0, 3).reshape(points, n, tiles, len(rows.rows), outs)
     np.matmul(by_column.swapaxes(3, 4), rows.rows, out=half.transpose(1, 2, 0, 3, 4))
@@ -250,7 +250,7 @@ def grad_weight_from_values(sums: Array, taps: Array) -> Array:
         for others in sums[1:]:
             total += others[..., block]
         # By way of rows that are apart: the result's own, often a multiple of 2 KiB, take twice the time.
-        rows = scratch_apart("product", grad_weight[block].shape, sums.dtype)
+        rows = padded_scratch("product", grad_weight[block].shape, sums.dtype)
         np.matmul(total.transpose(1, 2, 0), taps, out=rows.swapaxes(0, 1))
         grad_weight[block] = rows
 

@@ -2,12 +2,12 @@
 
     y[n, c, p, q] = max_{i, j} x[n, c, p·stride + i·dilation - padding, q·stride + j·dilation - padding]
 
-over the taps (i, j) that don't fall into the padding. Pooling remembers the place of the maximum;
-its derivative sends each gradient back there (a scatter), and the derivative of the scatter reads from there
-(a gather). Scatter and gather are each other's transposes: every order of derivative is one of them.
+over the taps (i, j) outside of the padding. Pooling also returns the indices of the maxima: its derivative
+adds each gradient there (a scatter), and the derivative of the scatter reads from there (a gather). Scatter
+and gather are each other's transposes: every order of derivative is one of them.
 
-Shapes: x (N, C, H, W), y (N, C, OH, OW). `places` (N, C, OH, OW) are pixels of the flattened picture,
-row · W + column, in int32, where torch keeps them in int64.
+Shapes: x (N, C, H, W), y (N, C, OH, OW). `indices` (N, C, OH, OW) are those of the flattened image,
+row · W + column, in int32, where torch has int64.
 """
 
 from functools import lru_cache
@@ -25,43 +25,40 @@ _Block = tuple[slice, ...]
 """An index into outputs (N·C, OH, OW): planes, and rows and columns of them."""
 
 _BLOCK_BYTES = 2**20
-"""Planes are pooled so many at a time that a block stays in the core's own cache between the passes.
-
-A larger plane is pooled in parts.
-"""
+"""A block of planes, or of one that is larger, stays in the core's own cache between the passes."""
 
 
 def max_pool2d(x: Array, window: Window, ceil_mode: bool) -> tuple[Array, Array]:
-    """Take the maximum under each window of x (N, C, H, W): gives y (N, C, OH, OW) and its places.
+    """Return the maximum y (N, C, OH, OW) under each window of x (N, C, H, W), and its index.
 
     Among equal maxima the first in reading order wins, and NaN wins over every number; of several NaN the
     last wins (the order in which torch compares). Where all is padding or -inf, y is -inf.
 
     Raises:
-        ValueError: a picture has so many pixels that int32 does not number them.
+        ValueError: An image has more pixels than int32 has indices for.
     """
     if x.shape[2] * x.shape[3] > 2**31:
-        raise ValueError(f"max_pool2d: expected pictures of at most 2**31 pixels, got {_size(x)}")
+        raise ValueError(f"max_pool2d: expected images of at most 2**31 pixels, got {_size(x)}")
     y = np.empty((*x.shape[:2], *window.output_size(_size(x), ceil_mode)), dtype=x.dtype)
-    places = np.empty(y.shape, dtype=np.int32)
-    x_planes, y_planes, place_planes = _planes(x), _planes(y), _planes(places)
-    batch, plane_parts = _cut(x_planes, y_planes)
+    indices = np.empty(y.shape, dtype=np.int32)
+    x_planes, y_planes, index_planes = _planes(x), _planes(y), _planes(indices)
+    batch, plane_cuts = _cut(x_planes, y_planes)
 
     def work(block: _Block) -> None:
-        offsets, positions = place_planes[block], _positions_of(block, window, _size(x), _size(y))
+        offsets, positions = index_planes[block], _positions_of(block, window, _size(x), _size(y))
         _maxima(_in_cache(x_planes[block[0]]), y_planes[block], offsets, positions)
         offsets += positions.corners
 
-    parallel(work, [(planes, *part) for part in plane_parts for planes in batch])
-    return y, places
+    parallel(work, [(planes, *of_plane) for of_plane in plane_cuts for planes in batch])
+    return y, indices
 
 
-def _in_cache(pictures: Array) -> Array:
-    """Read pictures from memory in one go: in half the time that it takes tap by tap."""
-    if pictures.nbytes > _BLOCK_BYTES:
-        return pictures
-    copy = scratch("pictures", pictures.shape, pictures.dtype)
-    np.copyto(copy, pictures)
+def _in_cache(images: Array) -> Array:
+    """Copy images to scratch memory: in half the time that reading them tap by tap takes."""
+    if images.nbytes > _BLOCK_BYTES:
+        return images
+    copy = scratch("images", images.shape, images.dtype)
+    np.copyto(copy, images)
     return copy
 
 
@@ -95,93 +92,92 @@ def _find_nans(x: Array, offsets: Array, positions: "_Positions") -> None:
         np.copyto(offsets[tap.windows], offset, where=np.isnan(x[tap.pixels]))
 
 
-def max_pool2d_scatter(grad_output: Array, places: Array, input_size: Pair, window: Window) -> Array:
-    """Carry the gradient of y (N, C, OH, OW) back to x (N, C, H, W): dx[place of the maximum] += dy.
+def max_pool2d_scatter(grad_output: Array, indices: Array, input_size: Pair, window: Window) -> Array:
+    """Return the gradient with respect to x (N, C, H, W): dx[index of the maximum] += dy (N, C, OH, OW).
 
-    Where windows overlap, gradients are summed in float64; of a plane that is cut, part by part.
+    Where windows overlap, gradients are summed in float64; those of a plane that is cut, block by block.
     """
     grad_input = np.empty((*grad_output.shape[:2], *input_size), dtype=grad_output.dtype)
-    grad_planes, place_planes, pixel_planes = _planes(grad_output), _planes(places), _planes(grad_input)
-    batch, plane_parts = _cut(pixel_planes, grad_planes)
-    apart, whole = window.is_non_overlapping(), len(plane_parts) == 1
+    grad_planes, index_planes, pixel_planes = _planes(grad_output), _planes(indices), _planes(grad_input)
+    batch, plane_cuts = _cut(pixel_planes, grad_planes)
+    non_overlapping, cut = window.is_non_overlapping(), len(plane_cuts) != 1
 
     def work(planes: slice) -> None:
         pixels = pixel_planes[planes].ravel()
-        if apart or not whole:
+        if non_overlapping or cut:
             pixels[...] = 0
-        for part in plane_parts:
-            block = (planes, *part)
-            grads, indices = grad_planes[block], _indices(place_planes[block], input_size)
-            met = _met(*_part(block, window), input_size)
+        for of_plane in plane_cuts:
+            block = (planes, *of_plane)
+            grads, flat = grad_planes[block], _flat_indices(index_planes[block], input_size)
+            met = _met(*_window_of(block, window), input_size)
             if met is not None:
-                grads, indices = grads[:, met], indices[:, met]
-            indices, grads = indices.ravel(), grads.ravel()
-            if apart:
-                pixels[indices] = grads  # half the time of a sum
-            elif whole:
-                pixels[...] = np.bincount(indices, grads, minlength=pixels.size)
-            elif indices.size:
-                first = indices.min()
-                sums = np.bincount(indices - first, grads)
+                grads, flat = grads[:, met], flat[:, met]
+            flat, grads = flat.ravel(), grads.ravel()
+            if non_overlapping:
+                pixels[flat] = grads  # half the time of a sum
+            elif not cut:
+                pixels[...] = np.bincount(flat, grads, minlength=pixels.size)
+            elif flat.size:
+                first = flat.min()
+                sums = np.bincount(flat - first, grads)
                 pixels[first : first + len(sums)] += sums
 
     parallel(work, batch)
     return grad_input
 
 
-def max_pool2d_gather(x: Array, places: Array, window: Window) -> Array:
-    """Read x (N, C, H, W) where the maxima were: gives y (N, C, OH, OW), y = x[place of the maximum]."""
-    y = np.empty(places.shape, dtype=x.dtype)
-    x_planes, place_planes, y_planes = _planes(x), _planes(places), _planes(y)
-    batch, plane_parts = _cut(x_planes, y_planes)
+def max_pool2d_gather(x: Array, indices: Array, window: Window) -> Array:
+    """Return y (N, C, OH, OW) = x[index of the maximum] for x (N, C, H, W)."""
+    y = np.empty(indices.shape, dtype=x.dtype)
+    x_planes, index_planes, y_planes = _planes(x), _planes(indices), _planes(y)
+    batch, plane_cuts = _cut(x_planes, y_planes)
 
     def work(block: _Block) -> None:
-        pixels, indices = x_planes[block[0]].ravel(), _indices(place_planes[block], _size(x))
-        np.take(pixels, indices, out=y_planes[block], mode="clip")  # checked indices cost more
-        met = _met(*_part(block, window), _size(x))
+        pixels, flat = x_planes[block[0]].ravel(), _flat_indices(index_planes[block], _size(x))
+        np.take(pixels, flat, out=y_planes[block], mode="clip")  # checked indices cost more
+        met = _met(*_window_of(block, window), _size(x))
         if met is not None:
             y_planes[block][:, ~met] = 0
 
-    parallel(work, [(planes, *part) for part in plane_parts for planes in batch])
+    parallel(work, [(planes, *of_plane) for of_plane in plane_cuts for planes in batch])
     return y
 
 
-def max_pool2d_indices(places: Array) -> Array:
-    """Give the places as `torch.nn.functional.max_pool2d(..., return_indices=True)` does, in int64."""
-    return places.astype(np.int64)
+def max_pool2d_indices(indices: Array) -> Array:
+    """Return the indices as `torch.nn.functional.max_pool2d(..., return_indices=True)` does, in int64."""
+    return indices.astype(np.int64)
 
 
-def _indices(places: Array, input_size: Pair) -> Array:
-    """Turn places in each of several pictures into indices of all their pixels, flattened."""
-    starts = np.arange(len(places))[:, None, None] * (input_size[0] * input_size[1])
-    indices = scratch("indices", places.shape, np.int64)
-    return np.add(places, starts, out=indices)
+def _flat_indices(indices: Array, input_size: Pair) -> Array:
+    """Return, for indices into each of several images, those into all of them, flattened."""
+    starts = np.arange(len(indices))[:, None, None] * (input_size[0] * input_size[1])
+    return np.add(indices, starts, out=scratch("indices", indices.shape, np.int64))
 
 
 class _Positions(NamedTuple):
-    """Where the windows lie on pictures of one size. Offsets are distances in the flattened picture."""
+    """The positions of the windows on images of one size. Offsets are distances in the flattened image."""
 
     taps: list[tuple[Tap, np.int32]]
     """In reading order, each with its offset from the window's first tap."""
     corners: Array
-    """The place of each window's first tap (OH, OW), which may lie in the padding."""
+    """The index of each window's first tap (OH, OW), which may be in the padding."""
     first_offsets: Array
-    """The offset of each window's first tap that is not above or left of the picture: of what wins if all
-    is -inf."""
+    """The offset of each window's first tap that is not above or left of the image: the maximum if all
+    are -inf."""
 
 
-def _part(block: _Block, window: Window) -> tuple[Window, Pair]:
-    """Give the window that has the positions in a block of the outputs only, and the number of these."""
+def _window_of(block: _Block, window: Window) -> tuple[Window, Pair]:
+    """Return the window that has only the positions in a block of the outputs, and the number of these."""
     _, rows, columns = block
     size = rows.stop - rows.start, columns.stop - columns.start
     return window.starting_at(rows.start, columns.start), size
 
 
 def _positions_of(block: _Block, window: Window, input_size: Pair, output_size: Pair) -> _Positions:
-    """Give the positions of the windows in a block; only those of whole planes are kept for the next call."""
-    part, size = _part(block, window)
+    """Return the positions of the windows in a block; those of whole planes are kept for the next call."""
+    moved, size = _window_of(block, window)
     find = _positions_of_planes if size == output_size else _positions
-    return find(part, size, input_size)
+    return find(moved, size, input_size)
 
 
 def _positions(window: Window, output_size: Pair, input_size: Pair) -> _Positions:
@@ -193,7 +189,7 @@ def _positions(window: Window, output_size: Pair, input_size: Pair) -> _Position
         )
     ]
     starts = [np.arange(output_size[axis]) * window.stride[axis] - window.padding[axis][0] for axis in (0, 1)]
-    # The first multiple of the dilation that is no less than what lies outside.
+    # The least multiple of the dilation that is not less than what is outside.
     outside = [-(np.minimum(starts[axis], 0) // dilation[axis]) * dilation[axis] for axis in (0, 1)]
     return _Positions(
         taps,
@@ -207,7 +203,7 @@ _positions_of_planes = lru_cache(maxsize=16)(_positions)  # of planes that fit i
 
 @lru_cache(maxsize=64)
 def _met(window: Window, output_size: Pair, input_size: Pair) -> Array | None:
-    """Tell which windows (OH, OW) meet the picture; None for all. A dilated one may lie around it."""
+    """Return which windows (OH, OW) meet the image, None for all. A dilated one may have no tap in it."""
     met = [np.zeros(count, dtype=np.bool_) for count in output_size]
     for axis in (0, 1):
         for tap in range(window.kernel_size[axis]):
@@ -215,18 +211,18 @@ def _met(window: Window, output_size: Pair, input_size: Pair) -> Array | None:
     return None if met[0].all() and met[1].all() else np.logical_and.outer(*met)
 
 
-def _planes(pictures: Array) -> Array:
-    """Reshape (N, C, H, W) to (N·C, H, W): pooling treats every channel alike."""
-    n, c, h, w = pictures.shape
-    return pictures.reshape(n * c, h, w)
+def _planes(images: Array) -> Array:
+    """Reshape (N, C, H, W) to (N·C, H, W): channels are pooled one like the other."""
+    n, c, h, w = images.shape
+    return images.reshape(n * c, h, w)
 
 
-def _size(pictures: Array) -> Pair:
-    return pictures.shape[-2], pictures.shape[-1]
+def _size(images: Array) -> Pair:
+    return images.shape[-2], images.shape[-1]
 
 
 def _cut(x_planes: Array, y_planes: Array) -> tuple[list[slice], list[tuple[slice, ...]]]:
-    """Cut the batch into planes that fit into a block, and the outputs of a plane if a single one doesn't."""
+    """Cut the batch into planes that fit into a block, and the outputs of a plane if one does not."""
     plane_bytes = max(x_planes[:1].nbytes, y_planes[:1].nbytes)
     batch = axis_blocks(len(x_planes), plane_bytes, _BLOCK_BYTES)
     return batch, plane_blocks(_size(y_planes), plane_bytes, _BLOCK_BYTES)
