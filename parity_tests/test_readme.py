@@ -1,0 +1,34 @@
+"""README's code runs, and what it names is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+import scratch_conv
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_code_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    names = {"Conv": torch.nn.functional.conv2d}
+    for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
+        exec(code, names)
+    assert "52 of 52 layers swapped" in capsys.readouterr().out
+
+
+def test_the_table_of_layers_is_complete() -> None:
+    rows = re.findall(r"^\| (`.*?) \| (`.*`) \|$", README.partition("## Test your own")[0], re.MULTILINE)
+    modules, functions = ({*re.findall(r"`(\w+)`", " ".join(column))} for column in zip(*rows, strict=True))
+    assert functions == {*scratch_conv.functional.__all__}
+    assert modules == {name for name in scratch_conv.nn.__all__ if not name.startswith("Lazy")}
+
+
+def test_the_files_that_it_names_are_there() -> None:
+    for name in re.findall(r"\]\(([\w/.-]+)\)", README):
+        assert (ROOT / name).exists(), name
+    held = README.partition("| promise | held by |")[2].partition("\n\n")[0]
+    for name in re.findall(r"`([\w/]+\.(?:py|txt))`", held):
+        assert list(ROOT.glob(f"**/{Path(name).name}")), name
