@@ -90,7 +90,7 @@ def test_winograd_is_used_where_it_is_fast_and_near(asked: Shapes, expected: Mod
     ("batch", "expected"), [(1, "small"), (28, "small"), (29, "winograd"), (57, "winograd")]
 )
 def test_what_is_small_is_computed_by_what_starts_soonest(batch: int, expected: str) -> None:
-    """At most 65,536 numbers of columns; 32 channels x 9 taps x 8 windows x 28 pictures are 64,512."""
+    """At most 65,536 numbers of columns; 32 channels x 9 taps x 8 windows x 28 images are 64,512."""
     asked = shapes(batch, 32, 32, 8)._replace(input_size=(2, 4), output_size=(2, 4))
     small = ModuleType("small")
     with pytest.MonkeyPatch.context() as patch:
@@ -101,7 +101,7 @@ def test_what_is_small_is_computed_by_what_starts_soonest(batch: int, expected: 
 
 @pytest.mark.parametrize(("batch", "expected"), [(2, im2col), (3, mec)])
 def test_just_65536_numbers_of_columns_are_few(batch: int, expected: ModuleType) -> None:
-    """32 channels x 4 taps x 256 windows x 2 pictures."""
+    """32 channels x 4 taps x 256 windows x 2 images."""
     asked = shapes(batch, size=17, window=Window((2, 2), (1, 1), ((0, 0), (0, 0)), (1, 1)))
     assert choosing._algorithm(asked, im2col, FRACTIONS) is expected
 

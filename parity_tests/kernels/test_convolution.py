@@ -67,7 +67,7 @@ POINTS = st.builds(Window, *map(st.just, ((1, 1), (1, 1), ((0, 0), (0, 0)))), PA
 
 @st.composite
 def keeping_width(draw: st.DrawFn) -> tuple[Window, Pair]:
-    """Draw a window with as many outputs in a row as pixels, and a picture size; a row may be short."""
+    """Draw a window with as many outputs in a row as pixels, and a image size; a row may be short."""
     kernel_size, dilation, rows = draw(PAIRS), draw(PAIRS), draw(PADS)
     margin = effective_kernel_size(kernel_size[1], dilation[1]) - 1
     before = draw(st.integers(0, margin))
@@ -78,7 +78,7 @@ def keeping_width(draw: st.DrawFn) -> tuple[Window, Pair]:
 
 @st.composite
 def convolutions(draw: st.DrawFn) -> tuple[Window, int, Array, Array]:
-    """Draw a window, groups, pictures and weights; a batch of none and groups without channels included.
+    """Draw a window, groups, images and weights; a batch of none and groups without channels included.
 
     Windows that have ways of their own are drawn often.
     """
@@ -161,9 +161,9 @@ def gradients_by_loops(
         for c, i, j in np.ndindex(w.shape[1:]):
             row = p * window.stride[0] + i * window.dilation[0]
             column = q * window.stride[1] + j * window.dilation[1]
-            place = b, o // outs * channels + c, row, column
-            grad_padded[place] += w[o, c, i, j] * grad_output[b, o, p, q]
-            grad_weight[o, c, i, j] += padded[place] * grad_output[b, o, p, q]
+            pixel = b, o // outs * channels + c, row, column
+            grad_padded[pixel] += w[o, c, i, j] * grad_output[b, o, p, q]
+            grad_weight[o, c, i, j] += padded[pixel] * grad_output[b, o, p, q]
     (top, bottom), (left, right) = window.padding
     cropped = ((0, 0), (0, 0), (0, max(0, -bottom)), (0, max(0, -right)))
     grad_padded = np.pad(grad_padded, cropped)

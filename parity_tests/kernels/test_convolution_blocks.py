@@ -43,7 +43,7 @@ class Layer(NamedTuple):
         return np.ones((len(self.x), len(self.w), *self.output_size), dtype=self.x.dtype)
 
     def operations(self, algorithm: str) -> dict[str, Callable[[], Array]]:
-        """Give the convolution and its two large gradients, to be computed by one thread."""
+        """Return the convolution and its two large gradients, to be computed by one thread."""
 
         def by(operation: Callable[..., Array], *arguments: object) -> Callable[[], Array]:
             def run() -> Array:
@@ -122,27 +122,27 @@ def test_products_are_of_the_operands_type(algorithm: str) -> None:
 
 
 @given(layers(), BYTES)
-def test_im2col_lowers_as_many_pictures_at_a_time_as_fit(layer: Layer, block_bytes: int) -> None:
+def test_im2col_lowers_as_many_images_at_a_time_as_fit(layer: Layer, block_bytes: int) -> None:
     """In memory that all its operations share; but those of one tap are not copied at all."""
     assume(not im2col.is_pointwise(layer.window))
     column = layer.x.shape[1] * math.prod(layer.window.kernel_size) * layer.x.itemsize
-    picture = max(column * math.prod(layer.output_size), layer.x[0].nbytes)
+    image = max(column * math.prod(layer.output_size), layer.x[0].nbytes)
     operations = layer.operations("im2col")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(im2col, "_BLOCK_BYTES", block_bytes)
         taken = {name: scratch_taken(operation) for name, operation in operations.items()}
         in_all = scratch_taken(*operations.values())
-    # Of the gradient of the weight there is a product for each picture, too.
-    with_product = max(picture, layer.w.nbytes)
+    # Of the gradient of the weight there is a product for each image, too.
+    with_product = max(image, layer.w.nbytes)
     products = max(1, min(len(layer.x), block_bytes // with_product)) * layer.w.nbytes
     taken["grad_weight"] -= products
     # And the outputs are made as many at a time as are still in cache when the bias is added.
     column_of_outputs = len(layer.w) * layer.x.itemsize
-    with_outputs = max(picture, column_of_outputs * math.prod(layer.output_size))
+    with_outputs = max(image, column_of_outputs * math.prod(layer.output_size))
     bytes_each = {
         "forward": (with_outputs, with_outputs),
-        "grad_weight": (with_product, picture),
-        "grad_input": (picture, picture),
+        "grad_weight": (with_product, image),
+        "grad_input": (image, image),
     }
     for name, memory in taken.items():
         count = len(layer.x) if bytes_each[name][0] <= block_bytes else 1
@@ -164,13 +164,13 @@ def blocks_of(layer: Layer) -> list[mec.Block]:
 
 
 def stacks(layer: Layer) -> bool:
-    """Tell whether copying the lowered pixels for all tap rows is less than adding the products of each."""
+    """Return whether copying the lowered pixels for all tap rows is less than adding the products of each."""
     height, outs = layer.window.kernel_size[0], len(layer.w) // layer.groups
     return layer.w[0].size < (height - 1) * 2 * outs
 
 
 def skips(window: Window) -> bool:
-    """Tell whether tap columns skip pixels that others meet: the pictures are copied first then."""
+    """Return whether tap columns skip pixels that others meet: the images are copied first then."""
     steps = zip(window.stride, window.kernel_size, strict=True)
     return window.stride != (1, 1) and window.dilation == (1, 1) and all(step <= size for step, size in steps)
 
@@ -182,8 +182,8 @@ def bytes_of_a_row(layer: Layer) -> tuple[int, int, int, int]:
     width = layer.output_size[1] * layer.x.itemsize
     columns = layer.x.shape[1] * layer.window.kernel_size[1] * width
     stacked = columns * height + layer.groups * width  # and ones, for a bias
-    pictures = layer.x.shape[1] * math.prod(layer.window.stride) * width * skips(layer.window)
-    return pictures, columns * len(remainders), stacked * stacks(layer), len(layer.w) * width
+    images = layer.x.shape[1] * math.prod(layer.window.stride) * width * skips(layer.window)
+    return images, columns * len(remainders), stacked * stacks(layer), len(layer.w) * width
 
 
 CUTS = st.sampled_from([1, 2_000, 20_000, 2**22]), st.sampled_from([1, 16, 100, 512]), st.integers(1, 3)
@@ -202,7 +202,7 @@ SKIPPING = Layer(
     Window((3, 2), (2, 1), ((0, 0), (0, 0)), (1, 1)),
     1,
 )
-"""Pixels, so that the pictures are copied first."""
+"""Pixels, so that the images are copied first."""
 
 
 @given(layers(), *CUTS)
@@ -215,9 +215,9 @@ def test_mec_cuts_blocks_that_fit_and_are_not_smaller_than_needed(
     with mec_cutting(block_bytes, few_columns, num_threads):
         blocks = blocks_of(layer)
     done = [
-        (picture, row)
+        (image, row)
         for block in blocks
-        for picture in range(n)[block.images]
+        for image in range(n)[block.images]
         for row in range(height)[block.region.rows]
     ]
     assert sorted(done) == list(np.ndindex(n, height))
@@ -234,28 +234,28 @@ def test_mec_cuts_blocks_that_fit_and_are_not_smaller_than_needed(
     side = max(block.side for block in blocks)
     assert side == 1 or 1 < side <= min(few_columns / (height * width), n / num_threads)
     assert side + 1 > min(few_columns / (height * width), n / num_threads)
-    shares: set[Pair] = set()
+    whole: set[Pair] = set()
     rests: set[Pair] = set()
     for block in blocks:
         count = block.images.stop - block.images.start
         assert count % block.side == 0
-        (shares if block.side == side else rests).add((block.images.start, count))
-    assert len(rests) <= 1  # fewer pictures than lie side by side
+        (whole if block.side == side else rests).add((block.images.start, count))
+    assert len(rests) <= 1  # fewer images than lie side by side
     assert all(count < side for _, count in rests)
 
     most = side
     while rows == height and (most + side) * rows * row_bytes <= block_bytes:
         most += side
     turns = -(-n // (most * num_threads))
-    assert len(shares) <= turns * num_threads
-    largest = max(count for _, count in shares)
+    assert len(whole) <= turns * num_threads
+    largest = max(count for _, count in whole)
     assert largest <= most
-    assert (largest - side) * turns * num_threads < n  # smaller shares would leave some for a further turn
+    assert (largest - side) * turns * num_threads < n  # fewer images each would leave some for a further turn
 
 
 @pytest.mark.parametrize(("batch", "sharing"), [(1, 1), (25, 1), (26, 2)])
-def test_mec_shares_work_out_where_it_is_worth_a_thread(batch: int, sharing: int) -> None:
-    """Each thread's takes at least half a MiB, which is 12.8 of these pictures."""
+def test_mec_uses_the_threads_that_work_is_worth_a_thread(batch: int, sharing: int) -> None:
+    """Each thread's takes at least half a MiB, which is 12.8 of these images."""
     window = Window((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
     x, w = np.ones((batch, 32, 8, 8), dtype=np.float32), np.ones((32, 32, 3, 3), dtype=np.float32)
     with kernels.using_num_threads(4):
@@ -289,10 +289,10 @@ def test_mec_cuts_rows_that_are_too_long(layer: Layer, most_bytes: int, few_colu
 
 
 @given(layers(), *CUTS)
-def test_mec_gives_the_rows_of_one_picture_to_one_thread(
+def test_mec_gives_the_rows_of_one_image_to_one_thread(
     layer: Layer, block_bytes: int, few_columns: int, num_threads: int
 ) -> None:
-    """Those write to the same pixels in the gradient of the input; other pictures go to other threads."""
+    """Those write to the same pixels in the gradient of the input; other images go to other threads."""
     with mec_cutting(block_bytes, few_columns, num_threads):
         blocks = blocks_of(layer)
     together = mec._by_images(blocks)
@@ -315,20 +315,20 @@ def test_mec_takes_the_memory_that_its_blocks_count_on(
         operations = layer.operations("mec")
         taken = {name: scratch_taken(operation) for name, operation in operations.items()}
         in_all = scratch_taken(*operations.values())
-    rows, pictures = block.region.rows.stop - block.region.rows.start, block.images.stop - block.images.start
+    rows, images = block.region.rows.stop - block.region.rows.start, block.images.stop - block.images.start
     height = window.kernel_size[0]
     below = (height - 1) * window.dilation[0] // window.stride[0]
-    lowered *= (rows + below) * pictures
-    stacked *= rows * pictures
-    sums *= rows * pictures
+    lowered *= (rows + below) * images
+    stacked *= rows * images
+    sums *= rows * images
     added = sums if height > 1 and not stacks(layer) else 0  # a product that is added to the sums
     sums = sums if block.side > 1 else 0  # otherwise they are the output
     columns = x.shape[1] * window.kernel_size[1]
     multiplied = columns * height + groups if stacks(layer) else columns
-    weights = multiplied * len(w) // groups * pictures // block.side * x.itemsize
-    products = columns * rows * layer.output_size[1] * pictures * x.itemsize
+    weights = multiplied * len(w) // groups * images // block.side * x.itemsize
+    products = columns * rows * layer.output_size[1] * images * x.itemsize
     read = math.prod(axis.stop - axis.start for axis in block.region.reads)
-    copied = read * x.shape[1] * pictures * x.itemsize * skips(window)
+    copied = read * x.shape[1] * images * x.itemsize * skips(window)
     assert taken["forward"] == copied + lowered + stacked + sums + added
     assert taken["grad_weight"] == copied + lowered + stacked + weights
     assert taken["grad_input"] == lowered + products
@@ -396,7 +396,7 @@ def test_mec_convolves_outputs_back_without_memory_for_each_phase() -> None:
 def test_pointwise_products_take_as_much_at_a_time_as_fits(
     sizes: tuple[int, int, int, int], size: Pair, block_bytes: int
 ) -> None:
-    """Outputs: whole pictures or pixels of one; gradients of the weight: one for each picture."""
+    """Outputs: whole images or pixels of one; gradients of the weight: one for each image."""
     n, groups, ins, outs = sizes
     x: Array = np.ones((n, groups * ins, *size), dtype=np.float32)
     layer = Layer(
@@ -418,10 +418,10 @@ def test_pointwise_products_take_as_much_at_a_time_as_fits(
         operations["forward"]()
     outputs = groups * outs * 4 * math.prod(size)
     axes = zip(*((block.images, *block.windows) for block in shapes), strict=True)
-    pictures, rows, columns = (max(part.stop - part.start for part in axis) for axis in axes)
-    assert_as_many_as_fit(pictures, 1, n, max(outputs, x[0].nbytes), block_bytes)
-    planes = pictures * rows * columns
-    assert_planes_or_blocks_fit(planes, 1, pictures, size, (outputs, outputs), block_bytes)
+    images, rows, columns = (max(part.stop - part.start for part in axis) for axis in axes)
+    assert_as_many_as_fit(images, 1, n, max(outputs, x[0].nbytes), block_bytes)
+    planes = images * rows * columns
+    assert_planes_or_blocks_fit(planes, 1, images, size, (outputs, outputs), block_bytes)
 
 
 @given(st.integers(1, 5), st.integers(1, 3), st.sampled_from([1, 100, 2**21]), st.integers(1, 3))
@@ -436,8 +436,8 @@ def test_the_gradient_of_a_bias_does_not_depend_on_its_blocks(
         patch.setattr(im2col, "parallel", lambda work, blocks: cut.extend(blocks))
         kernels.conv_grad_bias(grad_output)
     np.testing.assert_array_equal(grad_bias, grad_output.sum(axis=(2, 3)).sum(axis=0))
-    pictures = max(block.stop - block.start for block in cut)
-    assert_as_many_as_fit(pictures, 1, n, grad_output[0].nbytes, block_bytes)
+    images = max(block.stop - block.start for block in cut)
+    assert_as_many_as_fit(images, 1, n, grad_output[0].nbytes, block_bytes)
 
 
 @pytest.mark.parametrize("size", [(1024, 1024), (1, 2**20), (2**20, 1)])

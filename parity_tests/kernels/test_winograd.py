@@ -50,7 +50,7 @@ class Drawn:
         return f"Drawn({self.x.shape}, {len(self.w)}, {self.window}, {self.x.dtype})"
 
     def forward(self) -> tuple[Array, Array]:
-        """Give the output without a bias, and how far it may lie from the true one."""
+        """Return the output without a bias, and how far it may be from the true one."""
         rows, columns = self._tiles()
         pixels = transformed(
             cut(pad(self.x, self.window.padding), rows.pixels, columns.pixels), rows.b, columns.b
@@ -65,7 +65,7 @@ class Drawn:
         return exact, gamma(terms, self.x.dtype) * bound[:, :, : self.size[0], : self.size[1]]
 
     def grad_weight(self) -> tuple[Array, Array]:
-        """Give the gradient of the weight, and how far it may lie from the true one."""
+        """Return the gradient of the weight, and how far it may be from the true one."""
         rows, columns = self._tiles()
         pixels = transformed(
             cut(pad(self.x, self.window.padding), rows.pixels, columns.pixels), rows.b, columns.b
@@ -100,11 +100,11 @@ class Tiles:
         self.a, self.g, self.b = (np.abs(matrix) for matrix in winograd_transforms.matrices(step, taps))
 
 
-def cut(pictures: Array, rows: Array, columns: Array) -> Array:
-    """Cut pictures into tiles (n, c, rows of tiles, columns of tiles, i, j); beyond their ends is zero."""
-    whole = np.zeros((*pictures.shape[:2], rows.max() + 1, columns.max() + 1))
-    height, width = (min(whole.shape[axis], pictures.shape[axis]) for axis in (2, 3))
-    whole[:, :, :height, :width] = pictures[:, :, :height, :width]
+def cut(images: Array, rows: Array, columns: Array) -> Array:
+    """Cut images into tiles (n, c, rows of tiles, columns of tiles, i, j); beyond their ends is zero."""
+    whole = np.zeros((*images.shape[:2], rows.max() + 1, columns.max() + 1))
+    height, width = (min(whole.shape[axis], images.shape[axis]) for axis in (2, 3))
+    whole[:, :, :height, :width] = images[:, :, :height, :width]
     return whole[:, :, rows[:, :, None, None], columns].swapaxes(3, 4)
 
 
@@ -115,7 +115,7 @@ def transformed(tiles: Array, rows: Array, columns: Array) -> Array:
 
 @st.composite
 def convolutions(draw: st.DrawFn) -> Drawn:
-    """Draw pictures with at least one output; a batch of none included."""
+    """Draw images with at least one output; a batch of none included."""
     taps, steps = st.sampled_from([3, 5]), st.integers(1, 3)
     window = Window(
         draw(st.just((3, 3)) | st.tuples(taps, taps)),
@@ -146,10 +146,10 @@ def assert_within(got: Array, expected: Array, bound: Array, dtype: np.dtype[Any
 @given(convolutions(), THREADS, st.booleans())
 @example(Drawn((2, 3, 30, 1), 2, PADDED, np.dtype(np.float32), 0), 2, True)
 @example(Drawn((4, 1, 27, 15), 1, CROPPED, np.dtype(np.float64), 842), 1, False)
-def test_a_convolution_is_as_near_as_stated(drawn: Drawn, num_threads: int, turned: bool) -> None:
-    """For operands that lie in memory in any order."""
-    x = np.ascontiguousarray(drawn.x.transpose(2, 3, 0, 1)).transpose(2, 3, 0, 1) if turned else drawn.x
-    w = np.ascontiguousarray(drawn.w.transpose(3, 2, 0, 1)).transpose(2, 3, 1, 0) if turned else drawn.w
+def test_a_convolution_is_as_near_as_stated(drawn: Drawn, num_threads: int, reordered: bool) -> None:
+    """For operands with their axes in any order in memory."""
+    x = np.ascontiguousarray(drawn.x.transpose(2, 3, 0, 1)).transpose(2, 3, 0, 1) if reordered else drawn.x
+    w = np.ascontiguousarray(drawn.w.transpose(3, 2, 0, 1)).transpose(2, 3, 1, 0) if reordered else drawn.w
     expected, bound = drawn.forward()
     with kernels.using_num_threads(num_threads):
         plain = winograd.conv(x, w, None, drawn.window, 1)
@@ -169,9 +169,9 @@ def test_gradients_are_as_near_as_stated(drawn: Drawn, num_threads: int) -> None
         grad_input = winograd.conv_grad_input(drawn.grad_output, drawn.w, size, drawn.window, 1)
     assert_within(grad_weight, expected, bound, drawn.x.dtype)
     back = drawn.window.backwards(size, drawn.size)
-    turned = Drawn((1, 1, *drawn.size), 1, back, drawn.x.dtype, 0)
-    turned.x, turned.w = drawn.grad_output, drawn.w[:, :, ::-1, ::-1].swapaxes(0, 1)
-    assert_within(grad_input, *turned.forward(), drawn.x.dtype)
+    flipped = Drawn((1, 1, *drawn.size), 1, back, drawn.x.dtype, 0)
+    flipped.x, flipped.w = drawn.grad_output, drawn.w[:, :, ::-1, ::-1].swapaxes(0, 1)
+    assert_within(grad_input, *flipped.forward(), drawn.x.dtype)
 
 
 def special(drawn: Drawn, values: list[float], seed: int) -> None:
@@ -230,7 +230,7 @@ def test_a_transform_may_overflow_where_the_result_does_not() -> None:
 
 @pytest.mark.parametrize("operation", ["forward", "grad_weight"])
 def test_cropped_pixels_take_no_memory(operation: str) -> None:
-    """What is convolved back to a picture with wide padding is cropped. Without it, 42 MiB would be taken."""
+    """What is convolved back to a image with wide padding is cropped. Without it, 42 MiB would be taken."""
     window = PADDED._replace(padding=((1, 1), (-990, -1000)))
     x, w = np.ones((16, 32, 8, 2000), dtype=np.float32), np.ones((32, 32, 3, 3), dtype=np.float32)
     grad_output = np.ones((16, 32, 8, 8), dtype=np.float32)

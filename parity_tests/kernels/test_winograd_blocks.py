@@ -22,7 +22,7 @@ pytestmark = pytest.mark.mutation
 
 @contextmanager
 def cut_up(strip_tiles: int, fewest: int, same_lines: int, num_threads: int) -> Iterator[None]:
-    """Cut axes into such strips of tiles, pictures into such blocks, and lay such planes apart."""
+    """Cut axes into such strips of tiles, images into such blocks, and lay such planes apart."""
     winograd_transforms.transformed_axes.cache_clear()
     with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(num_threads):
         for module in (winograd, winograd_transforms):
