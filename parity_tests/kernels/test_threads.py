@@ -1,8 +1,6 @@
 """The thread pool: results don't depend on it, and it leaves the process as it was."""
 
-import math
 import multiprocessing
-import os
 import threading
 import time
 import warnings
@@ -12,13 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from scratch_conv import kernels
-from scratch_conv.kernels import Window, elementwise, scratch_memory, threads
-from scratch_conv.kernels.scratch_memory import scratch
+from scratch_conv.kernels import Window
 from scratch_conv.kernels.threads import parallel
 
 WINDOW = Window((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
@@ -47,7 +42,7 @@ def convolution_and_gradients() -> list[np.ndarray]:
 
 @pytest.mark.parametrize("num_threads", [1, 2, 5])
 def test_results_do_not_depend_on_the_number_of_threads(num_threads: int) -> None:
-    """The gradient of the weight is a sum over the batch, which each thread computes a share of."""
+    """The gradient of the weight is a sum over the batch, to which each thread adds."""
     expected = convolution_and_gradients()
     kernels.set_num_threads(num_threads)
     for got, want, again in zip(
@@ -76,37 +71,6 @@ def test_as_many_threads_work_at_once_as_are_set_and_no_more(num_threads: int) -
     assert len(workers) == 2 * num_threads
     assert len(set(workers)) == num_threads
     assert set(workers) <= {threading.current_thread(), *own_threads()}
-
-
-@pytest.mark.parametrize("blocks", [0, 1])
-def test_less_than_two_blocks_need_no_pool(blocks: int) -> None:
-    kernels.free_scratch()
-    workers: list[threading.Thread] = []
-    with kernels.using_num_threads(4):
-        parallel(lambda _: workers.append(threading.current_thread()), range(blocks))
-    assert workers == [threading.current_thread()] * blocks
-    assert threads._pool.executor is None
-
-
-def test_the_pool_is_kept_until_it_is_too_small_or_freed() -> None:
-    def used(num_threads: int) -> object:
-        with kernels.using_num_threads(num_threads):
-            parallel(time.sleep, [0.001] * 8)
-        return threads._pool.executor
-
-    kernels.free_scratch()
-    small = used(3)
-    assert used(3) is small
-    assert used(2) is small
-    large = used(4)
-    assert large is not small
-    assert used(3) is large
-    before = own_threads()
-    kernels.free_scratch()
-    assert used(2) is not large
-    for thread in before:
-        thread.join(5)
-        assert not thread.is_alive()
 
 
 def test_scratch_memory_may_be_freed_while_blocks_are_at_work() -> None:
@@ -271,100 +235,6 @@ def test_a_child_that_is_forked_while_others_work_has_all_threads_of_the_blas() 
         process.join(60)
         process.kill()
     assert process.exitcode == 0
-
-
-def test_a_pool_can_start_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a forked child's does: with threads, and a hold on the BLAS, of its own."""
-    monkeypatch.setattr(threads, "_pool", before := threads._pool)
-    threads._start_anew()
-    assert threads._pool is not before
-    test_as_many_threads_work_at_once_as_are_set_and_no_more(3)
-    test_the_blas_is_held_to_one_thread_within_a_block_only()
-    kernels.free_scratch()
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot bind threads to cores")
-def test_there_are_as_many_threads_as_cores_that_the_process_may_use() -> None:
-    before = os.sched_getaffinity(0)
-    assert threads._cores() == len(before)
-    os.sched_setaffinity(0, {min(before)})
-    try:
-        assert threads._cores() == 1
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-@pytest.mark.parametrize("count", [5, None])
-def test_where_threads_cannot_be_bound_the_machines_cores_count(
-    monkeypatch: pytest.MonkeyPatch, count: int | None
-) -> None:
-    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: count)
-    assert threads._cores() == (count or 1)
-
-
-def test_scratch_memory_is_used_again_until_it_is_freed() -> None:
-    first = scratch("test", (3, 4), np.float32)
-    assert np.shares_memory(first, scratch("test", (3, 4), np.float32))
-    assert np.shares_memory(first, scratch("test", (2,), np.float64))
-    assert not np.shares_memory(first, scratch("other", (2,), np.float64))
-    for shape, dtype in [((2,), np.float64), ((2,), np.int64), ((2,), np.int32), ((3, 4), np.float32)]:
-        again = scratch("test", shape, dtype)
-        assert (again.shape, again.dtype) == (shape, np.dtype(dtype))
-        assert np.shares_memory(first, again)
-    kernels.free_scratch()
-    kernels.free_scratch()  # of which there may be none
-    assert not np.shares_memory(first, scratch("test", (3, 4), np.float32))
-
-
-def test_scratch_memory_is_as_large_as_the_largest_array_of_its_name() -> None:
-    kernels.free_scratch()
-    small, large, small_again = (scratch("test", (size,), np.int16) for size in (10, 1000, 10))
-    assert [array.shape for array in (small, large, small_again)] == [(10,), (1000,), (10,)]
-    assert np.shares_memory(large, small_again)
-    assert scratch_memory._local.buffers["test"].nbytes == large.nbytes
-
-
-@given(
-    st.tuples(*[st.integers(0, 5)] * 3),
-    st.permutations([0, 1, 2]),
-    st.permutations([0, 1, 2]),
-    st.sampled_from([4, 100, 2**18]),
-)
-def test_each_element_is_met_once_in_blocks_that_fit(
-    sizes: tuple[int, int, int], axes: list[int], others: list[int], block_bytes: int
-) -> None:
-    """Whatever the order of the axes in memory. Operands keep their types: 2**30 + 1 is no float32."""
-    numbers = np.arange(math.prod(sizes)).reshape(sizes)
-    result = np.zeros([sizes[axis] for axis in axes], np.float32).transpose(np.argsort(axes))
-    large = np.array((numbers + 2**30).transpose(others), np.float64, order="C").transpose(np.argsort(others))
-    lengths: list[int] = []
-
-    def work(result: np.ndarray, large: np.ndarray) -> None:
-        lengths.append(len(result))
-        result += large - 2**30
-
-    with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(1):
-        patch.setattr(elementwise, "_CHUNK_BYTES", block_bytes)
-        elementwise.over_elements(work, result, large)
-    np.testing.assert_array_equal(result, numbers)
-    assert all(length <= block_bytes // 4 for length in lengths)
-    assert not lengths or max(lengths) == numbers.size or 2 * max(lengths) > block_bytes // 4
-
-
-@given(st.tuples(*[st.integers(0, 5)] * 3), st.permutations([0, 1, 2]), st.sampled_from([4, 100, 2**18]))
-def test_arrays_that_lie_in_memory_alike_are_cut_into_equal_blocks(
-    sizes: tuple[int, int, int], axes: list[int], block_bytes: int
-) -> None:
-    result = np.zeros([sizes[axis] for axis in axes], np.float32).transpose(np.argsort(axes))
-    lengths: list[int] = []
-    with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(1):
-        patch.setattr(elementwise, "_CHUNK_BYTES", block_bytes)
-        elementwise.over_elements(
-            lambda result, ones: lengths.append(len(result)), result, np.ones_like(result)
-        )
-    assert all(length == block_bytes // 4 for length in lengths[:-1])
-    assert sum(lengths) == result.size
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,75 @@
+"""The pool itself: when it has threads, and how many cores it counts."""
+
+import os
+import threading
+import time
+
+import pytest
+import test_threads
+
+from scratch_conv import kernels
+from scratch_conv.kernels import threads
+from scratch_conv.kernels.threads import parallel
+
+pytestmark = pytest.mark.mutation
+
+
+@pytest.mark.parametrize("blocks", [0, 1])
+def test_less_than_two_blocks_need_no_pool(blocks: int) -> None:
+    kernels.free_scratch()
+    workers: list[threading.Thread] = []
+    with kernels.using_num_threads(4):
+        parallel(lambda _: workers.append(threading.current_thread()), range(blocks))
+    assert workers == [threading.current_thread()] * blocks
+    assert threads._pool.executor is None
+
+
+def test_the_pool_is_kept_until_it_is_too_small_or_freed() -> None:
+    def used(num_threads: int) -> object:
+        with kernels.using_num_threads(num_threads):
+            parallel(time.sleep, [0.001] * 8)
+        return threads._pool.executor
+
+    kernels.free_scratch()
+    small = used(3)
+    assert used(3) is small
+    assert used(2) is small
+    large = used(4)
+    assert large is not small
+    assert used(3) is large
+    before = test_threads.own_threads()
+    kernels.free_scratch()
+    assert used(2) is not large
+    for thread in before:
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+def test_a_pool_can_start_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a forked child's does: with threads, and a hold on the BLAS, of its own."""
+    monkeypatch.setattr(threads, "_pool", before := threads._pool)
+    threads._start_anew()
+    assert threads._pool is not before
+    test_threads.test_as_many_threads_work_at_once_as_are_set_and_no_more(3)
+    test_threads.test_the_blas_is_held_to_one_thread_within_a_block_only()
+    kernels.free_scratch()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot bind threads to cores")
+def test_there_are_as_many_threads_as_cores_that_the_process_may_use() -> None:
+    before = os.sched_getaffinity(0)
+    assert threads._cores() == len(before)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert threads._cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@pytest.mark.parametrize("count", [5, None])
+def test_where_threads_cannot_be_bound_the_machines_cores_count(
+    monkeypatch: pytest.MonkeyPatch, count: int | None
+) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: count)
+    assert threads._cores() == (count or 1)
