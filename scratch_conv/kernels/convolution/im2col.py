@@ -135,10 +135,10 @@ def _multiply(w_rows: Array, x: Array, bias: Array | None, window: Window, size:
     y = np.empty((len(x), groups * outs, *size), dtype=x.dtype)
 
     def work(block: Block) -> None:
-        outputs = block.of(y)
-        np.matmul(w_rows, _columns(x, size, block, window, groups), out=_rows(outputs, groups))
+        rows = _rows(block.of(y), groups)
+        np.matmul(w_rows, _columns(x, size, block, window, groups), out=rows)
         if bias is not None:
-            outputs += bias.reshape(-1, *[1] * len(size))
+            rows += bias.reshape(groups, outs, 1)
 
     parallel(work, _blocks(x, y.shape[1], size, window))
     return y
