@@ -179,20 +179,19 @@ def _check_probabilities(input: Tensor, target: Tensor, weight: Tensor | None, i
 
 def _check_classes(input: Tensor, target: Tensor, weight: Tensor | None) -> None:
     _check_logits(input)
-    if input.dim() > 1 and target.dim() == 0:
-        raise IndexError(f"Expected a target for each of {input.shape[0]} inputs, got size {size_of(target)}")
-    if input.dim() > 1 and input.shape[0] != target.shape[0]:
+    if input.dim() > 1 and input.shape[:1] != target.shape[:1]:
+        batch = target.shape[0] if target.dim() else 0
         raise ValueError(
-            f"Expected input batch_size ({input.shape[0]}) to match target batch_size ({target.shape[0]})."
+            f"Expected input batch_size ({input.shape[0]}) to match target batch_size ({batch})."
         )
+    if target.dtype != torch.int64 and (target.dtype != torch.uint8 or input.dim() > 2):
+        expected = "Long or Byte" if input.dim() <= 2 else "Long"
+        raise RuntimeError(f"expected target dtype to be {expected}, but got {target.dtype}")
     if input.dim() == 1 and target.dim() == 1 and target.shape[0] != 1:
         raise ValueError(f"For 1D input, 1D target must have size 1, but got target size: {target.shape[0]}")
     wanted = [1] if input.dim() == 1 else [input.shape[0], *input.shape[2:]]
     if size_of(target) != wanted and not (input.dim() == 1 and target.dim() == 0):
         raise RuntimeError(f"Expected target size {wanted}, got {size_of(target)}")
-    if target.dtype != torch.int64 and (target.dtype != torch.uint8 or input.dim() > 2):
-        expected = "Long or Byte" if input.dim() <= 2 else "Long"
-        raise RuntimeError(f"expected target dtype to be {expected}, but got {target.dtype}")
     _check_weight(input, weight)
     if weight is not None and weight.dtype != input.dtype:
         raise RuntimeError(f"expected weight of scalar type {input.dtype} but found {weight.dtype}")
