@@ -3,15 +3,18 @@
 mutmut changes one operator, number or argument at a time and runs the tests that reach it, but leaves out
 code outside of functions, and decorated functions. A mutant that survives is equivalent to the original, and
 listed with the reason in results/equivalent_mutants.toml; otherwise this program fails: a test is missing.
+What a run of some files finds (`--only`) is kept together with what earlier runs found in the others.
 """
 
 import argparse
+import json
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +30,7 @@ else:
 
 CHECKOUT = Path(__file__).parent.parent
 EQUIVALENT = RESULTS / "equivalent_mutants.toml"
+SCRATCH_NAME = re.compile(r"""scratch\((None|"[^"]*")""")
 
 
 class Mutant(NamedTuple):
@@ -72,25 +76,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--processes", type=int, default=1, help="how many mutants are tested at a time")
     parser.add_argument("--read", action="store_true", help="only read what the last run left in mutants/")
+    parser.add_argument("--only", nargs="+", metavar="FILES", help="such as scratch_conv/kernels/pooling/*")
     options = parser.parse_args()
     if not options.read:
         # mutmut keeps its results while a function stays the same, whatever became of the tests.
         shutil.rmtree(CHECKOUT / "mutants", ignore_errors=True)
-        subprocess.run([mutmut(), "run", "--max-children", str(options.processes)], cwd=CHECKOUT, check=True)
+        names = [pattern.removesuffix(".py").replace("/", ".") + "*" for pattern in options.only or []]
+        command = [mutmut(), "run", "--max-children", str(options.processes), *names]
+        subprocess.run(command, cwd=CHECKOUT, check=True)
     listed = equivalent_mutants()
-    outcomes = read_outcomes(listed)
+    outcomes = read_outcomes(listed, options.only or ["*"])
+    merged = {**kept_outcomes(), **outcomes}
     console = Console(highlight=False)
-    console.print(table(outcomes))
+    console.print(table(merged))
+    print_mutants(console, outcomes, listed)
+    merged["in all"] = in_all(merged.values())
+    raw = {name: raw_figures(outcome) for name, outcome in merged.items()}
+    console.print(f"Raw figures: {keep('mutation', raw)}", soft_wrap=True)
+    tested = in_all(outcomes.values())
+    sys.exit(1 if tested.survived or tested.untested else 0)
+
+
+def print_mutants(console: Console, outcomes: dict[str, Outcome], listed: Collection[Mutant]) -> None:
+    """Print the mutants that nothing explains, and those that are listed though a test detects them."""
     for outcome in outcomes.values():
         for mutant in outcome.survived:
             console.print("Survived", *mutant, sep="\n    ", markup=False, soft_wrap=True)
     found = {mutant for outcome in outcomes.values() for mutant in outcome.equivalent}
-    for mutant in listed.keys() - found:
+    for mutant in [each for each in listed if each.file in outcomes and each not in found]:
         console.print("Listed, but not survived", *mutant, sep="\n    ", markup=False, soft_wrap=True)
-    total = in_all(outcomes.values())
-    raw = {name: raw_figures(outcome) for name, outcome in {**outcomes, "in all": total}.items()}
-    console.print(f"Raw figures: {keep('mutation', raw)}", soft_wrap=True)
-    sys.exit(1 if total.survived or total.untested else 0)
 
 
 def mutmut() -> str:
@@ -111,12 +125,28 @@ def equivalent_mutants() -> dict[Mutant, str]:
     }
 
 
-def read_outcomes(listed: Iterable[Mutant]) -> dict[str, Outcome]:
-    """Return the results of the last run by file."""
+def kept_outcomes() -> dict[str, Outcome]:
+    """Return what earlier runs found in the files that still exist."""
+    path = RESULTS / "mutation.json"
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return {
+        name: Outcome(
+            *(figures[count] for count in ("killed", "timed_out", "untested")),
+            *([Mutant(**mutant) for mutant in figures[kind]] for kind in ("equivalent", "survived")),
+        )
+        for name, figures in kept.items()
+        if name.endswith(".py") and (CHECKOUT / name).exists()
+    }
+
+
+def read_outcomes(listed: Collection[Mutant], only: list[str]) -> dict[str, Outcome]:
+    """Return the outcomes of the last run by file, of the files that match a pattern."""
     lines = ask("results", "--all", "true").splitlines()
     outcomes: dict[str, Outcome] = {}
     for name, status in (line.strip().split(": ") for line in lines if "__mutmut_" in line):
         file, function = file_and_function(name)
+        if not any(fnmatch(file, pattern) for pattern in only):
+            continue
         outcome = outcomes.setdefault(file, Outcome())
         if status in ("killed", "segfault"):
             outcome.killed += 1
@@ -124,10 +154,17 @@ def read_outcomes(listed: Iterable[Mutant]) -> dict[str, Outcome]:
             outcome.timed_out += 1
         elif status in ("survived", "no tests"):
             mutant = Mutant(file, function, *changed_lines(ask("show", name)))
-            (outcome.equivalent if mutant in listed else outcome.survived).append(mutant)
+            explained = mutant in listed or only_renames_scratch(mutant)
+            (outcome.equivalent if explained else outcome.survived).append(mutant)
         else:
             outcome.untested += 1
     return outcomes
+
+
+def only_renames_scratch(mutant: Mutant) -> bool:
+    """Return whether only the name of scratch memory is changed: any will do that no other array has then."""
+    before, after = (SCRATCH_NAME.sub("scratch(name", text) for text in (mutant.before, mutant.after))
+    return before == after
 
 
 def ask(*arguments: str) -> str:
