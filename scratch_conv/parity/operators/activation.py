@@ -38,39 +38,28 @@ class ReLU(Picking):
     dtypes = (*FLOATS, *INTEGERS)
     piecewise_linear = True
 
-    def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
-        """Draw calls that torch accepts."""
-        return _cases(supports)
+    def draw_case(self, draw: Draw, supports: Supports) -> Case:
+        dtype = draw_dtype(draw, supports, self.dtypes)
+        shape = draw_shape(draw, supports, 2, 4, 5)
+        arrays, grad_output = draw_arrays(draw, supports, {"input": shape}, draw_kind(draw, supports, dtype))
+        wanted, order = draw_wanted(draw, supports, ("input",), dtype)
+        case = Case(self.name, arrays, (), dtype, wanted, grad_output, order)
+        return draw_inplace(draw, supports, case)
 
-    def invalid_cases(self, supports: Supports) -> st.SearchStrategy[Case]:
-        """Draw calls that torch refuses: of complex numbers, truth values, and elements that share memory."""
-        return _invalid_cases(supports)
+    def draw_invalid_case(self, draw: Draw, supports: Supports) -> Case:
+        """Draw a call of complex numbers, of truth values, or of elements that share memory."""
+        case = self.draw_case(draw, replace(supports, empty=False))
+        changes = [case.retyped("input", "complex64"), case.retyped("input", "bool")]
+        if supports.takes("inplace"):
+            twice = case.reshaped("input", (2, *case.tensors["input"].shape))
+            changes.append(twice.arranged("input", "expanded").changed(inplace=True))
+        invalid: Case = draw(st.sampled_from(changes))
+        assume("special" not in invalid.kinds() or invalid.tensors["input"].dtype is None)
+        return invalid
 
     def constructor(self, tensors: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments of torch.nn.ReLU."""
         return arguments
-
-
-@st.composite
-def _cases(draw: Draw, supports: Supports) -> Case:
-    dtype = draw_dtype(draw, supports, ReLU.dtypes)
-    shape = draw_shape(draw, supports, 2, 4, 5)
-    arrays, grad_output = draw_arrays(draw, supports, {"input": shape}, draw_kind(draw, supports, dtype))
-    wanted, order = draw_wanted(draw, supports, ("input",), dtype)
-    case = Case("relu", arrays, (), dtype, wanted, grad_output, order)
-    return draw_inplace(draw, supports, case)
-
-
-@st.composite
-def _invalid_cases(draw: Draw, supports: Supports) -> Case:
-    case: Case = draw(_cases(replace(supports, empty=False)))
-    changes = [case.retyped("input", "complex64"), case.retyped("input", "bool")]
-    if supports.takes("inplace"):
-        twice = case.reshaped("input", (2, *case.tensors["input"].shape))
-        changes.append(twice.arranged("input", "expanded").changed(inplace=True))
-    invalid: Case = draw(st.sampled_from(changes))
-    assume("special" not in invalid.kinds() or invalid.tensors["input"].dtype is None)
-    return invalid
 
 
 OPERATORS = (ReLU(),)

@@ -70,13 +70,60 @@ class CrossEntropy(Operator):
     dtypes = FLOATS
     accurate_twice = False
 
-    def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
-        """Draw calls that torch accepts."""
-        return _cases(supports)
+    def draw_case(self, draw: Draw, supports: Supports) -> Case:
+        dtype = draw_dtype(draw, supports, FLOATS)
+        classes = draw(st.integers(1, 6))
+        batches: list[tuple[int, ...]] = [(1,), (2,), (4,)]
+        batches += [(2, 3), (2, 2, 2)] if supports.further_axes else []
+        batches += [()] if supports.unbatched else []
+        batches += [(0,)] if supports.empty else []
+        batch: tuple[int, ...] = draw(st.sampled_from(batches))
+        shape = (*batch[:1], classes, *batch[1:])
+        probable = supports.class_probabilities and draw(st.booleans())
+        shapes: dict[str, tuple[int, ...]] = {"input": shape, "target": shape if probable else batch}
+        if supports.takes("weight") and draw(st.booleans()):
+            shapes["weight"] = (classes,)
+        arrays, grad_output = draw_arrays(draw, supports, shapes, draw_kind(draw, supports, dtype))
+        arguments: dict[str, Any] = dict(_DEFAULTS)
+        choices: dict[str, tuple[Any, ...]] = {
+            "ignore_index": (-100,) if probable else (-100, 0, 1),
+            "reduction": ("mean", "sum", "none"),
+            "label_smoothing": (0.0, 0.0, 0.1, 0.5, 1.0),
+        }
+        for name, values in choices.items():
+            if supports.takes(name):
+                arguments[name] = draw(st.sampled_from(values))
+        tensors = _targets(draw, dict(arrays), classes, arguments)
+        wanted, order = draw_wanted(draw, supports, ("input", "target") if probable else ("input",))
+        order = order if shape[0] else 1  # torch 2.14 does not differentiate the loss of nothing twice
+        given = given_arguments(arguments, _DEFAULTS)
+        return Case(self.name, tuple(tensors.items()), given, dtype, wanted, grad_output, order)
 
-    def invalid_cases(self, supports: Supports) -> st.SearchStrategy[Case]:
-        """Draw calls that differ from an accepted one in one argument."""
-        return _invalid_cases(supports)
+    def draw_invalid_case(self, draw: Draw, supports: Supports) -> Case:
+        """Draw a call that differs from an accepted one in one argument."""
+        case = self.draw_case(draw, replace(supports, empty=False))
+        shapes = {name: array.shape for name, array in case.arrays}
+        indices = Array(shapes["input"][:1] + shapes["input"][2:], "classes", high=99, seed=7, dtype="int64")
+        changes = [
+            case.changed(reduction="average"),
+            case.changed(label_smoothing=1.5),
+            case.changed(ignore_index=0.5),
+            case.reshaped("target", (*shapes["target"], 2)),
+            case.reshaped("target", (shapes["input"][0] + 1, *shapes["target"][1:])),
+            case.reshaped("input", ()),
+            case.retyped("input", "int64"),
+            case.retyped("target", "int32"),
+            case.retyped("target", "bool"),
+        ]
+        if len(shapes["input"]) > 1:
+            arrays = {**case.tensors, "target": indices}
+            changes.append(replace(case, arrays=tuple(arrays.items()), wanted=(), order=1))
+        if case.tensors["target"].dtype is None:
+            changes.append(case.changed(ignore_index=1))
+        if "weight" in shapes:
+            changes.append(case.reshaped("weight", (shapes["weight"][0] + 1,)))
+            changes.append(case.retyped("weight", "float64" if case.dtype == "float32" else "float32"))
+        return draw(st.sampled_from(changes))
 
     def constructor(self, tensors: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments of torch.nn.CrossEntropyLoss."""
@@ -195,37 +242,6 @@ def _derivatives(loss: _Loss, directions: dict[str, Tensor], reduced: bool, soft
     return derivatives
 
 
-@st.composite
-def _cases(draw: Draw, supports: Supports) -> Case:
-    dtype = draw_dtype(draw, supports, FLOATS)
-    classes = draw(st.integers(1, 6))
-    batches: list[tuple[int, ...]] = [(1,), (2,), (4,)]
-    batches += [(2, 3), (2, 2, 2)] if supports.further_axes else []
-    batches += [()] if supports.unbatched else []
-    batches += [(0,)] if supports.empty else []
-    batch: tuple[int, ...] = draw(st.sampled_from(batches))
-    shape = (*batch[:1], classes, *batch[1:])
-    probable = supports.class_probabilities and draw(st.booleans())
-    shapes: dict[str, tuple[int, ...]] = {"input": shape, "target": shape if probable else batch}
-    if supports.takes("weight") and draw(st.booleans()):
-        shapes["weight"] = (classes,)
-    arrays, grad_output = draw_arrays(draw, supports, shapes, draw_kind(draw, supports, dtype))
-    arguments: dict[str, Any] = dict(_DEFAULTS)
-    choices: dict[str, tuple[Any, ...]] = {
-        "ignore_index": (-100,) if probable else (-100, 0, 1),
-        "reduction": ("mean", "sum", "none"),
-        "label_smoothing": (0.0, 0.0, 0.1, 0.5, 1.0),
-    }
-    for name, values in choices.items():
-        if supports.takes(name):
-            arguments[name] = draw(st.sampled_from(values))
-    tensors = _targets(draw, dict(arrays), classes, arguments)
-    wanted, order = draw_wanted(draw, supports, ("input", "target") if probable else ("input",))
-    order = order if shape[0] else 1  # torch 2.14 does not differentiate the loss of nothing twice
-    given = given_arguments(arguments, _DEFAULTS)
-    return Case("cross_entropy", tuple(tensors.items()), given, dtype, wanted, grad_output, order)
-
-
 def _targets(
     draw: Draw, tensors: dict[str, Array], classes: int, arguments: dict[str, Any]
 ) -> dict[str, Array]:
@@ -248,34 +264,6 @@ def _targets(
         weight = tensors["weight"].made_positive()
         tensors["weight"] = replace(weight, kind="integers" if weight.kind == "special" else weight.kind)
     return tensors
-
-
-@st.composite
-def _invalid_cases(draw: Draw, supports: Supports) -> Case:
-    case: Case = draw(_cases(replace(supports, empty=False)))
-    shapes = {name: array.shape for name, array in case.arrays}
-    indices = Array(shapes["input"][:1] + shapes["input"][2:], "classes", high=99, seed=7, dtype="int64")
-    changes = [
-        case.changed(reduction="average"),
-        case.changed(label_smoothing=1.5),
-        case.changed(ignore_index=0.5),
-        case.reshaped("target", (*shapes["target"], 2)),
-        case.reshaped("target", (shapes["input"][0] + 1, *shapes["target"][1:])),
-        case.reshaped("input", ()),
-        case.retyped("input", "int64"),
-        case.retyped("target", "int32"),
-        case.retyped("target", "bool"),
-    ]
-    if len(shapes["input"]) > 1:
-        arrays = {**case.tensors, "target": indices}
-        changes.append(replace(case, arrays=tuple(arrays.items()), wanted=(), order=1))
-    if case.tensors["target"].dtype is None:
-        changes.append(case.changed(ignore_index=1))
-    if "weight" in shapes:
-        changes.append(case.reshaped("weight", (shapes["weight"][0] + 1,)))
-        changes.append(case.retyped("weight", "float64" if case.dtype == "float32" else "float32"))
-    invalid: Case = draw(st.sampled_from(changes))
-    return invalid
 
 
 OPERATORS = (CrossEntropy(),)

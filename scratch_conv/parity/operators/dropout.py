@@ -45,13 +45,27 @@ class Dropout(SumOfProducts):
     linear = frozenset(signature)
     random = True
 
-    def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
-        """Draw calls that torch accepts."""
-        return _cases(self, supports)
+    def draw_case(self, draw: Draw, supports: Supports) -> Case:
+        dtype = draw_dtype(draw, supports, FLOATS)
+        shape = self.draw_shape(draw, supports)
+        arrays, grad_output = draw_arrays(draw, supports, {"input": shape}, draw_kind(draw, supports, dtype))
+        wanted, order = draw_wanted(draw, supports, ("input",))
+        arguments: dict[str, Any] = dict(_DEFAULTS)
+        if supports.takes("p"):
+            arguments["p"] = draw(st.sampled_from((0.5, 0.2, 0.0, 1.0, 0.75, 0.9)))
+        if supports.takes("training"):
+            arguments["training"] = draw(st.booleans())
+        given = given_arguments(arguments, _DEFAULTS)
+        case = Case(self.name, arrays, given, dtype, wanted, grad_output, order, draw(_SEEDS))
+        return draw_inplace(draw, supports, case)
 
-    def invalid_cases(self, supports: Supports) -> st.SearchStrategy[Case]:
-        """Draw calls that differ from an accepted one in one argument."""
-        return _invalid_cases(self, supports)
+    def draw_invalid_case(self, draw: Draw, supports: Supports) -> Case:
+        """Draw a call that differs from an accepted one in one argument."""
+        case = self.draw_case(draw, supports)
+        changes = [case.changed(p=bad) for bad in (1.5, -0.1, -1, 2, float("nan"), "half")]
+        if self.batched_axes > 2:
+            changes += [case.reshaped("input", (4,)).changed(training=True, p=0.25)]
+        return draw(st.sampled_from(changes))
 
     def constructor(self, tensors: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments of torch.nn.Dropout or Dropout2d; training is set by the module's mode."""
@@ -81,32 +95,6 @@ class Dropout2d(Dropout):
     def draw_shape(self, draw: Draw, supports: Supports) -> tuple[int, ...]:
         """Draw the shape of an input."""
         return (*draw_batch(draw, supports), *(draw(st.integers(1, 4)) for _ in range(3)))
-
-
-@st.composite
-def _cases(draw: Draw, operator: Dropout, supports: Supports) -> Case:
-    dtype = draw_dtype(draw, supports, FLOATS)
-    shape = operator.draw_shape(draw, supports)
-    arrays, grad_output = draw_arrays(draw, supports, {"input": shape}, draw_kind(draw, supports, dtype))
-    wanted, order = draw_wanted(draw, supports, ("input",))
-    arguments: dict[str, Any] = dict(_DEFAULTS)
-    if supports.takes("p"):
-        arguments["p"] = draw(st.sampled_from((0.5, 0.2, 0.0, 1.0, 0.75, 0.9)))
-    if supports.takes("training"):
-        arguments["training"] = draw(st.booleans())
-    given = given_arguments(arguments, _DEFAULTS)
-    case = Case(operator.name, arrays, given, dtype, wanted, grad_output, order, draw(_SEEDS))
-    return draw_inplace(draw, supports, case)
-
-
-@st.composite
-def _invalid_cases(draw: Draw, operator: Dropout, supports: Supports) -> Case:
-    case: Case = draw(_cases(operator, supports))
-    changes = [case.changed(p=bad) for bad in (1.5, -0.1, -1, 2, float("nan"), "half")]
-    if operator.batched_axes > 2:
-        changes += [case.reshaped("input", (4,)).changed(training=True, p=0.25)]
-    invalid: Case = draw(st.sampled_from(changes))
-    return invalid
 
 
 OPERATORS = (Dropout(), Dropout2d())

@@ -33,52 +33,40 @@ class Linear(SumOfProducts):
     dtypes = (*FLOATS, *COMPLEX, *INTEGERS)
     linear = frozenset(signature)
 
-    def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
-        """Draw calls that torch accepts."""
-        return _cases(supports)
+    def draw_case(self, draw: Draw, supports: Supports) -> Case:
+        dtype = draw_dtype(draw, supports, self.dtypes)
+        in_features, out_features = (draw(st.integers(1, 9)) for _ in range(2))
+        if supports.empty and draw(st.integers(0, 9)) == 9:
+            in_features = 0
+        vector = supports.functional and draw(st.integers(0, 7)) == 7
+        batch = draw_shape(draw, supports, 1, 4, 4)
+        shapes: dict[str, tuple[int, ...]] = {"input": (*batch, in_features)}
+        shapes["weight"] = (in_features,) if vector else (out_features, in_features)
+        if supports.takes("bias") and not vector and draw(st.booleans()):
+            shapes["bias"] = (out_features,)
+        arrays, grad_output = draw_arrays(draw, supports, shapes, draw_kind(draw, supports, dtype))
+        wanted, order = draw_wanted(draw, supports, tuple(shapes), dtype)
+        return Case(self.name, arrays, (), dtype, wanted, grad_output, order)
 
-    def invalid_cases(self, supports: Supports) -> st.SearchStrategy[Case]:
-        """Draw calls that differ from an accepted one in one shape."""
-        return _invalid_cases(supports)
+    def draw_invalid_case(self, draw: Draw, supports: Supports) -> Case:
+        """Draw a call that differs from an accepted one in one shape."""
+        case = self.draw_case(draw, replace(supports, empty=False))
+        shapes = {name: array.shape for name, array in case.arrays}
+        changes = [
+            case.reshaped("input", (*shapes["input"][:-1], shapes["input"][-1] + 1)),
+            case.reshaped("weight", (1, 1, *shapes["weight"])),
+            case.reshaped("input", ()),
+            case.retyped("weight", "float64" if case.dtype == "float32" else "float32"),
+        ]
+        if "bias" in shapes:
+            changes.append(case.reshaped("bias", (shapes["bias"][0] + 2,)))
+        return draw(st.sampled_from(changes))
 
     def constructor(self, tensors: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments of torch.nn.Linear."""
         out_features, in_features = tensors["weight"].shape
         bias = {} if "bias" in tensors else {"bias": False}
         return {"in_features": in_features, "out_features": out_features, **bias}
-
-
-@st.composite
-def _cases(draw: Draw, supports: Supports) -> Case:
-    dtype = draw_dtype(draw, supports, Linear.dtypes)
-    in_features, out_features = (draw(st.integers(1, 9)) for _ in range(2))
-    if supports.empty and draw(st.integers(0, 9)) == 9:
-        in_features = 0
-    vector = supports.functional and draw(st.integers(0, 7)) == 7
-    batch = draw_shape(draw, supports, 1, 4, 4)
-    shapes: dict[str, tuple[int, ...]] = {"input": (*batch, in_features)}
-    shapes["weight"] = (in_features,) if vector else (out_features, in_features)
-    if supports.takes("bias") and not vector and draw(st.booleans()):
-        shapes["bias"] = (out_features,)
-    arrays, grad_output = draw_arrays(draw, supports, shapes, draw_kind(draw, supports, dtype))
-    wanted, order = draw_wanted(draw, supports, tuple(shapes), dtype)
-    return Case("linear", arrays, (), dtype, wanted, grad_output, order)
-
-
-@st.composite
-def _invalid_cases(draw: Draw, supports: Supports) -> Case:
-    case: Case = draw(_cases(replace(supports, empty=False)))
-    shapes = {name: array.shape for name, array in case.arrays}
-    changes = [
-        case.reshaped("input", (*shapes["input"][:-1], shapes["input"][-1] + 1)),
-        case.reshaped("weight", (1, 1, *shapes["weight"])),
-        case.reshaped("input", ()),
-        case.retyped("weight", "float64" if case.dtype == "float32" else "float32"),
-    ]
-    if "bias" in shapes:
-        changes.append(case.reshaped("bias", (shapes["bias"][0] + 2,)))
-    invalid: Case = draw(st.sampled_from(changes))
-    return invalid
 
 
 OPERATORS = (Linear(),)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import Supports
+from scratch_conv.parity.drawing.strategies import Draw
 from scratch_conv.parity.operators.calling import UPDATED, Call, Values
 from scratch_conv.parity.operators.rounding import accumulator_of, stored_bound
 
@@ -112,13 +113,21 @@ class Operator(ABC):
         """Torch's own implementation as code, where torch.nn.functional is F."""
         return f"F.{self.name}"
 
-    @abstractmethod
     def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
-        """Draw calls that torch accepts."""
+        """Return a strategy of calls that torch accepts."""
+        return _drawn(self.draw_case, supports)
+
+    def invalid_cases(self, supports: Supports) -> st.SearchStrategy[Case]:
+        """Return a strategy of calls most of which torch refuses."""
+        return _drawn(self.draw_invalid_case, supports)
 
     @abstractmethod
-    def invalid_cases(self, supports: Supports) -> st.SearchStrategy[Case]:
-        """Draw calls most of which torch refuses."""
+    def draw_case(self, draw: Draw, supports: Supports) -> Case:
+        """Draw a call that torch accepts."""
+
+    @abstractmethod
+    def draw_invalid_case(self, draw: Draw, supports: Supports) -> Case:
+        """Draw a call that torch refuses, most often."""
 
     @abstractmethod
     def constructor(self, tensors: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Any]:
@@ -135,17 +144,16 @@ class Operator(ABC):
         """
 
 
+@st.composite
+def _drawn(draw: Draw, draw_case: Callable[[Draw, Supports], Case], supports: Supports) -> Case:
+    return draw_case(draw, supports)
+
+
 class Picking(Operator):
     """An operator whose results are elements of its tensors or zero, hence exact."""
 
     def bounds(self, case: Case, values: Values, results: dict[str, Tensor]) -> dict[str, Bound]:
-        """Return no room at all.
-
-        Args:
-            case: the call.
-            values: its tensors in float64 or complex128.
-            results: the reference's results in that precision.
-        """
+        """Return no room at all."""
         return {name: exact(value) for name, value in results.items()}
 
 

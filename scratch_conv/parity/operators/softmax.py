@@ -112,13 +112,28 @@ class Softmax(Operator):
     implied = frozenset(arguments)
     dtypes = FLOATS
 
-    def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
-        """Draw calls that torch accepts."""
-        return _cases(self.name, supports)
+    def draw_case(self, draw: Draw, supports: Supports) -> Case:
+        dtype = draw_dtype(draw, supports, FLOATS)
+        shape = draw_shape(draw, supports, 2, 4, 5)
+        axes = max(1, len(shape))
+        dim = draw(st.integers(-axes, axes - 1)) if supports.takes("dim") else -1
+        arrays, grad_output = draw_arrays(draw, supports, {"input": shape}, draw_kind(draw, supports, dtype))
+        wanted, order = draw_wanted(draw, supports, ("input",))
+        return Case(self.name, arrays, (("dim", dim),), dtype, wanted, grad_output, order)
 
-    def invalid_cases(self, supports: Supports) -> st.SearchStrategy[Case]:
-        """Draw calls that differ from an accepted one in one argument."""
-        return _invalid_cases(self.name, supports)
+    def draw_invalid_case(self, draw: Draw, supports: Supports) -> Case:
+        """Draw a call that differs from an accepted one in one argument."""
+        # Torch takes any dtype where there is nothing to compute.
+        case = self.draw_case(draw, replace(supports, empty=False))
+        axes = len(case.tensors["input"].shape)
+        bad = (max(1, axes), -max(1, axes) - 1, 0.5, (0,))
+        changes = [
+            *(case.changed(dim=dim) for dim in bad if supports.takes("dim")),
+            case.retyped("input", "int64"),
+            case.retyped("input", "bool"),
+            case.retyped("input", "complex64"),
+        ]
+        return draw(st.sampled_from(changes))
 
     def constructor(self, tensors: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments of torch.nn.Softmax or LogSoftmax."""
@@ -212,33 +227,6 @@ class LogSoftmax(Softmax):
         """Return what the gradient may be computed from: the output as it is stored in `dtype`."""
         stored = stored_bound(sizes.log, sizes.log_error, torch.zeros(()), dtype)
         return replace(sizes, p_error=_exponential_error(sizes.p, stored, accumulator_of(dtype)))
-
-
-@st.composite
-def _cases(draw: Draw, like: str, supports: Supports) -> Case:
-    dtype = draw_dtype(draw, supports, FLOATS)
-    shape = draw_shape(draw, supports, 2, 4, 5)
-    axes = max(1, len(shape))
-    dim = draw(st.integers(-axes, axes - 1)) if supports.takes("dim") else -1
-    arrays, grad_output = draw_arrays(draw, supports, {"input": shape}, draw_kind(draw, supports, dtype))
-    wanted, order = draw_wanted(draw, supports, ("input",))
-    return Case(like, arrays, (("dim", dim),), dtype, wanted, grad_output, order)
-
-
-@st.composite
-def _invalid_cases(draw: Draw, like: str, supports: Supports) -> Case:
-    # Torch takes any dtype where there is nothing to compute.
-    case: Case = draw(_cases(like, replace(supports, empty=False)))
-    axes = len(case.tensors["input"].shape)
-    bad = (max(1, axes), -max(1, axes) - 1, 0.5, (0,))
-    changes = [
-        *(case.changed(dim=dim) for dim in bad if supports.takes("dim")),
-        case.retyped("input", "int64"),
-        case.retyped("input", "bool"),
-        case.retyped("input", "complex64"),
-    ]
-    invalid: Case = draw(st.sampled_from(changes))
-    return invalid
 
 
 OPERATORS = (Softmax(), LogSoftmax())

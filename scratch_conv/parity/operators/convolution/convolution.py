@@ -46,13 +46,49 @@ class Conv2d(SumOfProducts):
     dtypes = (*FLOATS, *COMPLEX, *INTEGERS)
     linear = frozenset(signature)
 
-    def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
-        """Draw calls that torch accepts."""
-        return _cases(supports)
+    def draw_case(self, draw: Draw, supports: Supports) -> Case:
+        dtype = draw_dtype(draw, supports, self.dtypes)
+        groups = draw(st.integers(1, 3)) if supports.takes("groups") else 1
+        in_channels, out_channels = (groups * draw(st.integers(1, 3)) for _ in range(2))
+        kernel_size = as_pair(draw_pair(draw, supports, 1, 5))
+        dilation = draw_pair(draw, supports, 1, 3) if supports.takes("dilation") else 1
+        padding = draw_padding(draw, supports, lambda: draw_pair(draw, supports, 0, 4))
+        stride = draw_pair(draw, supports, 1, 4) if supports.takes("stride") and padding != "same" else 1
+        windows = [d * (k - 1) + 1 for k, d in zip(kernel_size, as_pair(dilation), strict=True)]
+        margins = windows if padding == "same" else as_pair(0 if isinstance(padding, str) else padding)
+        lengths = tuple(draw_length(draw, w - 2 * p) for w, p in zip(windows, margins, strict=True))
+        # Where no tap at any position meets the image, torch 2.14 crashes (channels_last, with a bias).
+        axes = zip(lengths, as_pair(stride), margins, as_pair(dilation), kernel_size, strict=True)
+        assume(all(some_tap_meets(*axis) for axis in axes))
+        shapes: dict[str, tuple[int, ...]] = {"input": (*draw_batch(draw, supports), in_channels, *lengths)}
+        shapes["weight"] = (out_channels, in_channels // groups, *kernel_size)
+        arguments = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        return draw_call(draw, supports, "conv2d", dtype, shapes, out_channels, arguments)
 
-    def invalid_cases(self, supports: Supports) -> st.SearchStrategy[Case]:
-        """Draw calls that differ from an accepted one in one argument."""
-        return _invalid_cases(supports)
+    def draw_invalid_case(self, draw: Draw, supports: Supports) -> Case:
+        """Draw a call that differs from an accepted one in one argument."""
+        case = self.draw_case(draw, supports)
+        shapes = {name: array.shape for name, array in case.arrays}
+        changes: list[Case] = [case.changed(**bad) for bad in _BAD_ARGUMENTS]
+        tall = (*shapes["weight"][:2], 99, shapes["weight"][3])
+        changes += [
+            case.reshaped("input", (1, 1, *shapes["input"])),
+            case.reshaped("input", shapes["input"][-2:]),
+            case.reshaped("input", (*shapes["input"][:-3], shapes["input"][-3] + 1, *shapes["input"][-2:])),
+            case.reshaped("input", (*shapes["input"][:-1], 0)),
+            case.reshaped("weight", shapes["weight"][1:]),
+            case.reshaped("weight", tall),
+            case.retyped("weight", "float64" if case.dtype == "float32" else "float32"),
+        ]
+        if "bias" in shapes:
+            changes += [
+                case.reshaped("bias", (shapes["bias"][0] + 1,)),
+                case.reshaped("bias", (1, *shapes["bias"])),
+            ]
+        invalid: Case = draw(st.sampled_from(changes))
+        # Where the batch is empty, and there only, torch 2.14 takes a dilation of zero or less.
+        assume(0 not in shapes["input"][:-3] or invalid.keywords.get("dilation") not in (0, -2))
+        return invalid
 
     @property
     def other_ways(self) -> tuple[Call, ...]:
@@ -118,27 +154,6 @@ def _windows(padded: Tensor, weight: Tensor, stride: Any, dilation: Any) -> Tens
     return windows[..., :: as_pair(dilation)[0], :: as_pair(dilation)[1]]
 
 
-@st.composite
-def _cases(draw: Draw, supports: Supports) -> Case:
-    dtype = draw_dtype(draw, supports, Conv2d.dtypes)
-    groups = draw(st.integers(1, 3)) if supports.takes("groups") else 1
-    in_channels, out_channels = (groups * draw(st.integers(1, 3)) for _ in range(2))
-    kernel_size = as_pair(draw_pair(draw, supports, 1, 5))
-    dilation = draw_pair(draw, supports, 1, 3) if supports.takes("dilation") else 1
-    padding = draw_padding(draw, supports, lambda: draw_pair(draw, supports, 0, 4))
-    stride = draw_pair(draw, supports, 1, 4) if supports.takes("stride") and padding != "same" else 1
-    windows = [d * (k - 1) + 1 for k, d in zip(kernel_size, as_pair(dilation), strict=True)]
-    margins = windows if padding == "same" else as_pair(0 if isinstance(padding, str) else padding)
-    lengths = tuple(draw_length(draw, w - 2 * p) for w, p in zip(windows, margins, strict=True))
-    # Where no tap at any position meets the image, torch 2.14 crashes (channels_last, with a bias).
-    axes = zip(lengths, as_pair(stride), margins, as_pair(dilation), kernel_size, strict=True)
-    assume(all(some_tap_meets(*axis) for axis in axes))
-    shapes: dict[str, tuple[int, ...]] = {"input": (*draw_batch(draw, supports), in_channels, *lengths)}
-    shapes["weight"] = (out_channels, in_channels // groups, *kernel_size)
-    arguments = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    return draw_call(draw, supports, "conv2d", dtype, shapes, out_channels, arguments)
-
-
 def draw_call(
     draw: Draw,
     supports: Supports,
@@ -182,32 +197,6 @@ _BAD_ARGUMENTS: tuple[dict[str, Any], ...] = (
     {"stride": 1.5},
     {"padding": 0.5},
 )
-
-
-@st.composite
-def _invalid_cases(draw: Draw, supports: Supports) -> Case:
-    case: Case = draw(_cases(supports))
-    shapes = {name: array.shape for name, array in case.arrays}
-    changes: list[Case] = [case.changed(**bad) for bad in _BAD_ARGUMENTS]
-    tall = (*shapes["weight"][:2], 99, shapes["weight"][3])
-    changes += [
-        case.reshaped("input", (1, 1, *shapes["input"])),
-        case.reshaped("input", shapes["input"][-2:]),
-        case.reshaped("input", (*shapes["input"][:-3], shapes["input"][-3] + 1, *shapes["input"][-2:])),
-        case.reshaped("input", (*shapes["input"][:-1], 0)),
-        case.reshaped("weight", shapes["weight"][1:]),
-        case.reshaped("weight", tall),
-        case.retyped("weight", "float64" if case.dtype == "float32" else "float32"),
-    ]
-    if "bias" in shapes:
-        changes += [
-            case.reshaped("bias", (shapes["bias"][0] + 1,)),
-            case.reshaped("bias", (1, *shapes["bias"])),
-        ]
-    invalid: Case = draw(st.sampled_from(changes))
-    # Where the batch is empty, and there only, torch 2.14 takes a dilation of zero or less.
-    assume(0 not in shapes["input"][:-3] or invalid.keywords.get("dilation") not in (0, -2))
-    return invalid
 
 
 OPERATORS = (Conv2d(),)

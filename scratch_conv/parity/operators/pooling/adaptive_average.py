@@ -35,13 +35,34 @@ class AdaptiveAvgPool2d(SumOfProducts):
     dtypes = FLOATS
     linear = frozenset(signature)
 
-    def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
-        """Draw calls that torch accepts."""
-        return _cases(supports)
+    def draw_case(self, draw: Draw, supports: Supports) -> Case:
+        dtype = draw_dtype(draw, supports, FLOATS)
+        lengths = draw(st.integers(1, 8)), draw(st.integers(1, 8))
+        shape = (*draw_batch(draw, supports), draw(st.integers(1, 3)), *lengths)
+        smallest = 0 if supports.empty else 1
+        size: Any = draw(st.integers(smallest, 6))
+        if supports.rectangular and draw(st.booleans()):
+            size = tuple(draw(st.sampled_from((1, 2, 3, 5, None))) for _ in range(2))
+        arrays, grad_output = draw_arrays(draw, supports, {"input": shape}, draw_kind(draw, supports, dtype))
+        wanted, order = draw_wanted(draw, supports, ("input",))
+        if size == 0:
+            wanted, order = (), 1  # torch 2.14 refuses to differentiate an empty output
+        return Case(
+            "adaptive_avg_pool2d", arrays, (("output_size", size),), dtype, wanted, grad_output, order
+        )
 
-    def invalid_cases(self, supports: Supports) -> st.SearchStrategy[Case]:
-        """Draw calls that differ from an accepted one in one argument."""
-        return _invalid_cases(supports)
+    def draw_invalid_case(self, draw: Draw, supports: Supports) -> Case:
+        """Draw a call that differs from an accepted one in one argument."""
+        case = self.draw_case(draw, supports)
+        shape = case.tensors["input"].shape
+        changes = [case.changed(output_size=bad) for bad in (-1, (1, -2), (1, 2, 3), (2,), 2.5, "small")]
+        changes += [
+            case.reshaped("input", (1, 1, *shape)),
+            case.reshaped("input", shape[-2:]),
+            case.reshaped("input", (*shape[:-1], 0)).changed(output_size=2),
+            case.retyped("input", "int64"),
+        ]
+        return draw(st.sampled_from(changes))
 
     def constructor(self, tensors: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments of torch.nn.AdaptiveAvgPool2d."""
@@ -71,37 +92,6 @@ class AdaptiveAvgPool2d(SumOfProducts):
             windows, pixels = -(-n // length) + 1, -(-length // max(1, n)) + 1
             most *= windows if result in ("grad_input", "second_input") else pixels
         return most
-
-
-@st.composite
-def _cases(draw: Draw, supports: Supports) -> Case:
-    dtype = draw_dtype(draw, supports, FLOATS)
-    lengths = draw(st.integers(1, 8)), draw(st.integers(1, 8))
-    shape = (*draw_batch(draw, supports), draw(st.integers(1, 3)), *lengths)
-    smallest = 0 if supports.empty else 1
-    size: Any = draw(st.integers(smallest, 6))
-    if supports.rectangular and draw(st.booleans()):
-        size = tuple(draw(st.sampled_from((1, 2, 3, 5, None))) for _ in range(2))
-    arrays, grad_output = draw_arrays(draw, supports, {"input": shape}, draw_kind(draw, supports, dtype))
-    wanted, order = draw_wanted(draw, supports, ("input",))
-    if size == 0:
-        wanted, order = (), 1  # torch 2.14 refuses to differentiate an empty output
-    return Case("adaptive_avg_pool2d", arrays, (("output_size", size),), dtype, wanted, grad_output, order)
-
-
-@st.composite
-def _invalid_cases(draw: Draw, supports: Supports) -> Case:
-    case: Case = draw(_cases(supports))
-    shape = case.tensors["input"].shape
-    changes = [case.changed(output_size=bad) for bad in (-1, (1, -2), (1, 2, 3), (2,), 2.5, "small")]
-    changes += [
-        case.reshaped("input", (1, 1, *shape)),
-        case.reshaped("input", shape[-2:]),
-        case.reshaped("input", (*shape[:-1], 0)).changed(output_size=2),
-        case.retyped("input", "int64"),
-    ]
-    invalid: Case = draw(st.sampled_from(changes))
-    return invalid
 
 
 OPERATORS = (AdaptiveAvgPool2d(),)

@@ -45,13 +45,33 @@ class AvgPool2d(SumOfProducts):
     dtypes = (*FLOATS, "int64")
     linear = frozenset(signature)
 
-    def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
-        """Draw calls that torch accepts."""
-        return _cases(supports)
+    def draw_case(self, draw: Draw, supports: Supports) -> Case:
+        dtype = draw_dtype(draw, supports, self.dtypes)
+        kernel_size = draw_pair(draw, supports, 1, 5)
+        padding = draw_pool_padding(draw, supports, as_pair(kernel_size))
+        stride = draw_pair(draw, supports, 1, 4) if supports.takes("stride") and draw(st.booleans()) else None
+        sizes = zip(as_pair(kernel_size), as_pair(padding), strict=True)
+        lengths = tuple(draw_length(draw, k - 2 * p) for k, p in sizes)
+        shapes = {"input": (*draw_batch(draw, supports), draw(st.integers(1, 3)), *lengths)}
+        arrays, grad_output = draw_arrays(draw, supports, shapes, draw_kind(draw, supports, dtype))
+        wanted, order = draw_wanted(draw, supports, ("input",), dtype)
+        arguments: dict[str, Any] = {"kernel_size": kernel_size, "stride": stride, "padding": padding}
+        arguments["ceil_mode"] = supports.takes("ceil_mode") and draw(st.booleans())
+        arguments["count_include_pad"] = not supports.takes("count_include_pad") or draw(st.booleans())
+        divisors = st.sampled_from((None, None, None, 1, 2, 3, 7))
+        arguments["divisor_override"] = draw(divisors) if supports.takes("divisor_override") else None
+        return Case(
+            "avg_pool2d", arrays, given_arguments(arguments, _DEFAULTS), dtype, wanted, grad_output, order
+        )
 
-    def invalid_cases(self, supports: Supports) -> st.SearchStrategy[Case]:
-        """Draw calls that differ from an accepted one in one argument."""
-        return _invalid_cases(supports)
+    def draw_invalid_case(self, draw: Draw, supports: Supports) -> Case:
+        """Draw a call that differs from an accepted one in one argument."""
+        case = self.draw_case(draw, supports)
+        shape = case.tensors["input"].shape
+        changes = [case.changed(**bad) for bad in _BAD_ARGUMENTS]
+        changes += [case.reshaped("input", (1, 1, *shape)), case.reshaped("input", shape[-2:])]
+        changes += [case.reshaped("input", (*shape[:-1], 0))]
+        return draw(st.sampled_from(changes))
 
     def constructor(self, tensors: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments of torch.nn.AvgPool2d."""
@@ -77,27 +97,6 @@ class AvgPool2d(SumOfProducts):
         return bool(area & (area - 1)) or (clipped and "divisor_override" not in arguments)
 
 
-@st.composite
-def _cases(draw: Draw, supports: Supports) -> Case:
-    dtype = draw_dtype(draw, supports, AvgPool2d.dtypes)
-    kernel_size = draw_pair(draw, supports, 1, 5)
-    padding = draw_pool_padding(draw, supports, as_pair(kernel_size))
-    stride = draw_pair(draw, supports, 1, 4) if supports.takes("stride") and draw(st.booleans()) else None
-    sizes = zip(as_pair(kernel_size), as_pair(padding), strict=True)
-    lengths = tuple(draw_length(draw, k - 2 * p) for k, p in sizes)
-    shapes = {"input": (*draw_batch(draw, supports), draw(st.integers(1, 3)), *lengths)}
-    arrays, grad_output = draw_arrays(draw, supports, shapes, draw_kind(draw, supports, dtype))
-    wanted, order = draw_wanted(draw, supports, ("input",), dtype)
-    arguments: dict[str, Any] = {"kernel_size": kernel_size, "stride": stride, "padding": padding}
-    arguments["ceil_mode"] = supports.takes("ceil_mode") and draw(st.booleans())
-    arguments["count_include_pad"] = not supports.takes("count_include_pad") or draw(st.booleans())
-    divisors = st.sampled_from((None, None, None, 1, 2, 3, 7))
-    arguments["divisor_override"] = draw(divisors) if supports.takes("divisor_override") else None
-    return Case(
-        "avg_pool2d", arrays, given_arguments(arguments, _DEFAULTS), dtype, wanted, grad_output, order
-    )
-
-
 _BAD_ARGUMENTS: tuple[dict[str, Any], ...] = (
     {"kernel_size": 0},
     {"kernel_size": (2, 2, 2)},
@@ -109,17 +108,6 @@ _BAD_ARGUMENTS: tuple[dict[str, Any], ...] = (
     {"kernel_size": 99},
     {"kernel_size": 2.5},
 )
-
-
-@st.composite
-def _invalid_cases(draw: Draw, supports: Supports) -> Case:
-    case: Case = draw(_cases(supports))
-    shape = case.tensors["input"].shape
-    changes = [case.changed(**bad) for bad in _BAD_ARGUMENTS]
-    changes += [case.reshaped("input", (1, 1, *shape)), case.reshaped("input", shape[-2:])]
-    changes += [case.reshaped("input", (*shape[:-1], 0))]
-    invalid: Case = draw(st.sampled_from(changes))
-    return invalid
 
 
 OPERATORS = (AvgPool2d(),)

@@ -39,13 +39,39 @@ class MaxPool2d(SumOfProducts):
     dtypes = (*FLOATS, *INTEGERS)
     piecewise_linear = True
 
-    def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
-        """Draw calls that torch accepts."""
-        return _cases(supports)
+    def draw_case(self, draw: Draw, supports: Supports) -> Case:
+        dtype = draw_dtype(draw, supports, self.dtypes)
+        kernel_size = draw_pair(draw, supports, 1, 5)
+        dilation = draw_pair(draw, supports, 1, 3) if supports.takes("dilation") else 1
+        padding = draw_pool_padding(draw, supports, as_pair(kernel_size))
+        stride = draw_pair(draw, supports, 1, 4) if supports.takes("stride") and draw(st.booleans()) else None
+        windows = [d * (k - 1) + 1 for k, d in zip(as_pair(kernel_size), as_pair(dilation), strict=True)]
+        margins = as_pair(padding)
+        # A window that steps over the whole input has no maximum; torch 2.14 then writes out of bounds.
+        least = [max(w - 2 * p, d) for w, p, d in zip(windows, margins, as_pair(dilation), strict=True)]
+        lengths = tuple(draw_length(draw, length) for length in least)
+        shapes = {"input": (*draw_batch(draw, supports), draw(st.integers(1, 3)), *lengths)}
+        arrays, grad_output = draw_arrays(draw, supports, shapes, draw_kind(draw, supports, dtype))
+        wanted, order = draw_wanted(draw, supports, ("input",), dtype)
+        arguments: dict[str, Any] = {"kernel_size": kernel_size, "stride": stride, "padding": padding}
+        arguments["dilation"] = dilation
+        for flag in ("ceil_mode", "return_indices"):
+            arguments[flag] = supports.takes(flag) and draw(st.booleans())
+        return Case(
+            "max_pool2d", arrays, given_arguments(arguments, _DEFAULTS), dtype, wanted, grad_output, order
+        )
 
-    def invalid_cases(self, supports: Supports) -> st.SearchStrategy[Case]:
-        """Draw calls that differ from an accepted one in one argument."""
-        return _invalid_cases(supports)
+    def draw_invalid_case(self, draw: Draw, supports: Supports) -> Case:
+        """Draw a call that differs from an accepted one in one argument."""
+        case = self.draw_case(draw, supports)
+        shape = case.tensors["input"].shape
+        changes = [case.changed(**bad) for bad in _BAD_ARGUMENTS]
+        changes += [
+            case.reshaped("input", (1, 1, *shape)),
+            case.reshaped("input", shape[-2:]),
+            case.reshaped("input", (*shape[:-1], 0)),
+        ]
+        return draw(st.sampled_from(changes))
 
     def constructor(self, tensors: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments of torch.nn.MaxPool2d."""
@@ -54,30 +80,6 @@ class MaxPool2d(SumOfProducts):
     def roundings(self, result: str, count: Tensor, case: Case) -> Tensor:
         """Return one less than there are summands; the output and second derivatives pick."""
         return (count - 1).clamp(min=0) if result == "grad_input" else torch.zeros_like(count)
-
-
-@st.composite
-def _cases(draw: Draw, supports: Supports) -> Case:
-    dtype = draw_dtype(draw, supports, MaxPool2d.dtypes)
-    kernel_size = draw_pair(draw, supports, 1, 5)
-    dilation = draw_pair(draw, supports, 1, 3) if supports.takes("dilation") else 1
-    padding = draw_pool_padding(draw, supports, as_pair(kernel_size))
-    stride = draw_pair(draw, supports, 1, 4) if supports.takes("stride") and draw(st.booleans()) else None
-    windows = [d * (k - 1) + 1 for k, d in zip(as_pair(kernel_size), as_pair(dilation), strict=True)]
-    margins = as_pair(padding)
-    # A window that steps over the whole input has no maximum; torch 2.14 then writes out of bounds.
-    least = [max(w - 2 * p, d) for w, p, d in zip(windows, margins, as_pair(dilation), strict=True)]
-    lengths = tuple(draw_length(draw, length) for length in least)
-    shapes = {"input": (*draw_batch(draw, supports), draw(st.integers(1, 3)), *lengths)}
-    arrays, grad_output = draw_arrays(draw, supports, shapes, draw_kind(draw, supports, dtype))
-    wanted, order = draw_wanted(draw, supports, ("input",), dtype)
-    arguments: dict[str, Any] = {"kernel_size": kernel_size, "stride": stride, "padding": padding}
-    arguments["dilation"] = dilation
-    for flag in ("ceil_mode", "return_indices"):
-        arguments[flag] = supports.takes(flag) and draw(st.booleans())
-    return Case(
-        "max_pool2d", arrays, given_arguments(arguments, _DEFAULTS), dtype, wanted, grad_output, order
-    )
 
 
 _BAD_ARGUMENTS: tuple[dict[str, Any], ...] = (
@@ -95,20 +97,6 @@ _BAD_ARGUMENTS: tuple[dict[str, Any], ...] = (
     {"kernel_size": 99},
     {"kernel_size": 2.5},
 )
-
-
-@st.composite
-def _invalid_cases(draw: Draw, supports: Supports) -> Case:
-    case: Case = draw(_cases(supports))
-    shape = case.tensors["input"].shape
-    changes = [case.changed(**bad) for bad in _BAD_ARGUMENTS]
-    changes += [
-        case.reshaped("input", (1, 1, *shape)),
-        case.reshaped("input", shape[-2:]),
-        case.reshaped("input", (*shape[:-1], 0)),
-    ]
-    invalid: Case = draw(st.sampled_from(changes))
-    return invalid
 
 
 OPERATORS = (MaxPool2d(),)
