@@ -7,6 +7,7 @@ from hypothesis import given, settings
 
 import scratch_conv as sc
 from scratch_conv.parity import Case, Supports, assert_parity, cases
+from scratch_conv.parity.candidates.kinds import as_candidate
 from scratch_conv.parity.drawing.claims import COMPLEX
 from scratch_conv.parity.judging.compare import compare
 from scratch_conv.parity.operators import OPERATORS
@@ -42,10 +43,11 @@ def test_function_gives_torch_second_derivatives(like: str) -> None:
 @pytest.mark.parametrize("like", FUNCTIONS)
 def test_function_gives_torch_values_in_reduced_precision(like: str) -> None:
     """Accumulated in float32 and rounded once, also where torch itself rounds more often."""
+    candidate = as_candidate(FUNCTIONS[like], OPERATORS[like])
 
     @given(case=cases(like, Supports(dtypes=REDUCED)))
     def rounded_once(case: Case) -> None:
-        verdict = compare(FUNCTIONS[like], case)
+        verdict = compare(candidate, case)
         assert not verdict.differences
         assert verdict.share <= 1
 
