@@ -33,6 +33,10 @@ BORDERS: list[tuple[str, int, int, int, int, int, dict[str, int]]] = [
     ("stride 2 to 100 outputs", 16, 64, 64, 20, 3, {"padding": 1, "stride": 2}),
     ("stride 2 to 256 outputs", 16, 64, 64, 32, 3, {"padding": 1, "stride": 2}),
     ("stride 2 to 289 outputs", 16, 64, 64, 34, 3, {"padding": 1, "stride": 2}),
+    ("depthwise, 28 columns", 16, 64, 64, 28, 3, {"padding": 1, "groups": 64}),
+    ("depthwise, 32 columns", 16, 64, 64, 32, 3, {"padding": 1, "groups": 64}),
+    ("depthwise, 56 rows in all", 4, 256, 256, 14, 3, {"padding": 1, "groups": 256}),
+    ("depthwise, 70 rows in all", 5, 256, 256, 14, 3, {"padding": 1, "groups": 256}),
 ]
 
 PASSES = ("forward", "gradient of input", "gradient of weight")

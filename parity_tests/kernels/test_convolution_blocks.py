@@ -20,7 +20,7 @@ from scratch_bounds import (
 
 from scratch_conv import kernels
 from scratch_conv.kernels import Window, threads
-from scratch_conv.kernels.convolution import im2col, mec, winograd
+from scratch_conv.kernels.convolution import banded, im2col, mec, winograd
 from scratch_conv.kernels.windows import Array, Pair, effective_kernel_size
 
 pytestmark = pytest.mark.mutation
@@ -83,6 +83,8 @@ def cut_up(block_bytes: int, few_columns: int) -> Iterator[None]:
         patch.setattr(mec, "_BLOCK_BYTES", block_bytes)
         patch.setattr(mec, "_MOST_BYTES", 4 * block_bytes)
         patch.setattr(mec, "_FEW_COLUMNS", few_columns)
+        patch.setattr(banded, "_TOGETHER_BYTES", block_bytes)
+        patch.setattr(banded, "_BLOCK_BYTES", 4 * block_bytes)
         patch.setattr(threads, "_WORTH_A_THREAD", 1)
         yield
 
