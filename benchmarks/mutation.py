@@ -30,7 +30,8 @@ else:
 
 CHECKOUT = Path(__file__).parent.parent
 EQUIVALENT = RESULTS / "equivalent_mutants.toml"
-SCRATCH_NAME = re.compile(r"""scratch\((None|"[^"]*")""")
+SCRATCH = re.compile(r"""scratch\((None|"[^"]*")""")
+ZIP = re.compile(r", (strict=\w+)?\)")
 
 
 class Mutant(NamedTuple):
@@ -154,16 +155,21 @@ def read_outcomes(listed: Collection[Mutant], only: list[str]) -> dict[str, Outc
             outcome.timed_out += 1
         elif status in ("survived", "no tests"):
             mutant = Mutant(file, function, *changed_lines(ask("show", name)))
-            explained = mutant in listed or only_renames_scratch(mutant)
+            explained = mutant in listed or follows_a_rule(mutant)
             (outcome.equivalent if explained else outcome.survived).append(mutant)
         else:
             outcome.untested += 1
     return outcomes
 
 
-def only_renames_scratch(mutant: Mutant) -> bool:
-    """Return whether only the name of scratch memory is changed: any will do that no other array has then."""
-    before, after = (SCRATCH_NAME.sub("scratch(name", text) for text in (mutant.before, mutant.after))
+def follows_a_rule(mutant: Mutant) -> bool:
+    """Return whether a mutant only renames scratch memory, or leaves out that `zip` checks lengths.
+
+    Any name will do that no other array of the same moment has; and lengths are never unequal.
+    """
+    before, after = (
+        ZIP.sub(")", SCRATCH.sub("scratch(name", text)) for text in (mutant.before, mutant.after)
+    )
     return before == after
 
 

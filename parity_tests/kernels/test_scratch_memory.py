@@ -42,5 +42,6 @@ def test_padded_matrices_do_not_begin_a_multiple_of_4_kib_from_each_other() -> N
     assert array[0, 0].flags.c_contiguous
     assert array.strides[1] % 2**12 != 0
     assert array.strides[0] == 3 * array.strides[1]
+    assert not np.shares_memory(array, padded_scratch("other", (2, 3, 32, 64), np.float32))
     array[...] = 1
     assert scratch("test", (6, 32 * 64 + 16), np.float32)[:, : 32 * 64].all()

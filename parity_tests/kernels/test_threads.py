@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from scratch_conv import kernels
 from scratch_conv.kernels import Window
-from scratch_conv.kernels.threads import parallel
+from scratch_conv.kernels.threads import num_threads_for, parallel
 
 WINDOW = Window((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
 
@@ -256,6 +256,16 @@ def test_a_number_of_threads_that_is_none_is_refused(
     with pytest.raises(error, match=f"^expected {message}$"), kernels.using_num_threads(num_threads):
         pass  # pragma: no cover
     assert kernels.get_num_threads() == before
+
+
+@pytest.mark.parametrize(
+    ("work_bytes", "expected"), [(0, 1), (2**20 - 1, 1), (2**20, 2), (5 * 2**19 - 1, 4), (2**30, 4)]
+)
+def test_each_thread_has_half_a_mebibyte_to_work_on(work_bytes: int, expected: int) -> None:
+    with kernels.using_num_threads(4):
+        number = num_threads_for(work_bytes)
+    assert number == expected
+    assert isinstance(number, int)
 
 
 def test_a_number_of_threads_for_one_caller_is_not_another_callers() -> None:

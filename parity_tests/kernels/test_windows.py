@@ -126,6 +126,20 @@ def test_view_shows_each_tap_the_pixels_that_it_meets(rows: Axis, columns: Axis)
         np.testing.assert_array_equal(view[:, :, i, j, p, q], expected)
 
 
+@given(AXES, AXES, st.tuples(SMALL, SMALL))
+def test_a_window_that_ends_earlier_meets_the_last_pixel_that_it_is_given(
+    rows: Axis, columns: Axis, fewer: tuple[int, int]
+) -> None:
+    sizes, whole = (rows.size, columns.size), window(rows, columns)
+    counts = tuple(max(1, count - less) for count, less in zip(whole.output_size(sizes), fewer, strict=True))
+    ended = whole.ending_after(counts, sizes)
+    assert ended.output_size(sizes) == counts
+    for axis, described in enumerate((rows, columns)):
+        before, after = ended.padding[axis]
+        assert before == described.padding[0]
+        assert described.met(counts[axis] - 1)[-1] == before + sizes[axis] + after - 1
+
+
 PADS = st.tuples(st.tuples(FEW, FEW), st.tuples(FEW, FEW))
 
 
@@ -210,8 +224,9 @@ def test_phases_meet_the_same_pixels_as_the_window(rows: Axis, columns: Axis) ->
     pixels = np.arange(rows.size * columns.size).reshape(sizes)
     taps = np.arange(rows.kernel_size * columns.kernel_size).reshape(whole.kernel_size)
     meetings = []
-    for phase in whole.phases(sizes):
-        assert phase.window.stride == (1, 1)
+    for phase in whole.phases():
+        assert phase.window.stride == phase.window.dilation == (1, 1)
+        assert [after for _, after in phase.window.padding] == [0, 0]
         part, numbers = pixels[phase.pixels], taps[phase.taps]
         assert numbers.shape == phase.window.kernel_size
         (top, _), (left, _) = phase.window.padding

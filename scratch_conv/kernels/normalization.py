@@ -42,7 +42,7 @@ def batch_norm(x: Array, weight: Array | None, bias: Array | None, eps: float) -
         pixels, normalized = _rows(x, channels), _rows(y, channels)
         mean[channels] = sum(_sum(pixels[block], channels) for block in cut) / count
         if not np.isfinite(mean[channels]).all():  # a sum may overflow where its mean does not
-            mean[channels] = sum(_sum(_divided(pixels[block], count), channels) for block in cut)
+            mean[channels] = sum(_sum(pixels[block] / count, channels) for block in cut)
         squares: Any = 0
         for block in cut:
             distances = _distances(pixels[block], mean[channels])
@@ -136,11 +136,6 @@ def _distances(rows: Array, mean: Array) -> Array:
     """Return x - μ in scratch memory."""
     distances = scratch("distances", rows.shape, rows.dtype)
     return np.subtract(rows, _repeated(mean, rows), out=distances)
-
-
-def _divided(rows: Array, count: int) -> Array:
-    """Return x / n in scratch memory."""
-    return np.divide(rows, count, out=scratch("distances", rows.shape, rows.dtype))
 
 
 def _scale_and_shift(distances: Array, scale: Array, bias: Array | None, y: Array) -> None:

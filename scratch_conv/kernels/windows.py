@@ -94,7 +94,7 @@ class Window(NamedTuple):
         padding = [(size - 1 - pad, pixels + pad - count) for size, (pad, _), pixels, count in sizes]
         return self._replace(padding=tuple(padding))
 
-    def phases(self, input_size: Size) -> Iterator["Phase"]:
+    def phases(self) -> Iterator["Phase"]:
         """Split the window by the remainders of its taps modulo the stride: into windows of stride 1.
 
         Each meets pixels of its own, a stride apart from each other. For windows without dilation.
@@ -105,7 +105,7 @@ class Window(NamedTuple):
                 stride, before = self.stride[axis], self.padding[axis][0]
                 kernel_size.append(len(range(first_tap, self.kernel_size[axis], stride)))
                 padding.append((-((first_tap - before) // stride), 0))
-                pixels.append(slice((first_tap - before) % stride, input_size[axis], stride))
+                pixels.append(slice((first_tap - before) % stride, None, stride))
                 taps.append(slice(first_tap, None, stride))
             window = Window(tuple(kernel_size), (1,) * len(phase), tuple(padding), self.dilation)
             yield Phase(window, (..., *taps), (..., *pixels))

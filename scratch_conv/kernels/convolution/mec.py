@@ -154,7 +154,7 @@ def _grad_input_by_convolution(
         backwards = window.backwards(input_size, (grad_output.shape[2], grad_output.shape[3]))
         _convolve(grad_output, _flipped(w, groups), None, backwards, groups, grad_input)
         return
-    for phase in window.phases(input_size):
+    for phase in window.phases():
         if 0 not in phase.window.kernel_size:
             pixels = grad_input[phase.pixels]
             _grad_input_by_convolution(grad_output, w[phase.taps], phase.window, groups, pixels)

@@ -298,14 +298,14 @@ def _windows(
     starts = np.arange(count) * stride - padding[0]
     ends = np.minimum(starts + kernel_size, pixels + padding[1])
     lengths = ends - starts if count_include_pad else np.minimum(ends, pixels) - np.maximum(starts, 0)
-    return _Axis(slice(0, count), slice(0, pixels), starts, ends, lengths)
+    return _Axis(slice(count), slice(0, pixels), starts, ends, lengths)
 
 
 def _bins(pixels: int, count: int) -> _Axis:
     """Describe an axis cut into `count` bins, which overlap where they do not come out even."""
     numbers = np.arange(count, dtype=np.int64)
     starts, ends = numbers * pixels // count, -((numbers + 1) * -pixels // count)
-    return _Axis(slice(0, count), slice(0, pixels), starts, ends, ends - starts)
+    return _Axis(slice(count), slice(0, pixels), starts, ends, ends - starts)
 
 
 def _as_slice(numbers: Array) -> Any:
