@@ -5,7 +5,6 @@ one draws the same cases each time, so that a red test is red for everyone. Muta
 many, the same each time too, and saves the search for a smallest one: it asks only that a mutant fails.
 """
 
-import importlib
 import multiprocessing
 import os
 import traceback
@@ -46,7 +45,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """
     if pyfuncitem.get_closest_marker("compiles") is None:
         return None
-    importlib.import_module("torch._dynamo")  # takes seconds, which the children save
+    torch.compiler.list_backends()  # loads the compiler, which takes seconds that the children save
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
     here, there = multiprocessing.Pipe()
     child = multiprocessing.get_context("fork").Process(
