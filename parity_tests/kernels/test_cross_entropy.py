@@ -65,6 +65,11 @@ def test_an_infinity_concerns_its_own_class_only_but_for_label_smoothing() -> No
     np.testing.assert_array_equal(kernels.nll_grad(grads, classes, 0.5), [[[-np.inf], [np.nan]]])
 
 
+def test_an_infinity_of_a_class_of_weight_zero_is_nan_without_a_warning() -> None:
+    classes = Classes(np.array([[0]]), 2, np.array([[0.0, 2.0]]), -100)
+    np.testing.assert_array_equal(kernels.nll(np.array([[[-np.inf], [-3.0]]]), classes, 0.0), [[np.nan]])
+
+
 @pytest.mark.parametrize("target", [-1, 3])
 def test_a_target_outside_of_the_classes_is_refused(target: int) -> None:
     classes = Classes(np.array([[target]]), 3, None, -100)
