@@ -60,6 +60,8 @@ def test_results_do_not_depend_on_the_blocks(
     st.sampled_from([np.float32, np.float64]),
     st.sampled_from([16, 200, 2_000, 2**22]),
 )
+@example((12, 5, 1), np.float32, 200)
+@example((1, 12, 1), np.float64, 16)
 def test_other_layers_take_as_much_at_a_time_as_fits(
     sizes: tuple[int, int, int], dtype: type, block_bytes: int
 ) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scratch_bounds import scratch_taken
 
 from scratch_conv import kernels
 from scratch_conv.kernels import elementwise
@@ -38,6 +39,15 @@ def test_each_element_is_met_once_in_chunks_that_fit(
     np.testing.assert_array_equal(result, numbers)
     assert all(length <= chunk_bytes // 4 for length in lengths)
     assert not lengths or max(lengths) == numbers.size or 2 * max(lengths) > chunk_bytes // 4
+
+
+def test_only_operands_in_another_order_are_copied() -> None:
+    """To scratch memory: fresh memory would cost more than the copy."""
+    result, alike, other = (np.zeros((64, 64), np.float32) for _ in range(3))
+    with kernels.using_num_threads(1):
+        copied = scratch_taken(lambda: elementwise.over_elements(lambda *_: None, result, alike, other.T))
+        assert scratch_taken(lambda: elementwise.over_elements(lambda *_: None, result, alike)) == 0
+    assert copied == other.nbytes
 
 
 @given(st.tuples(*[st.integers(0, 5)] * 3), st.permutations([0, 1, 2]), st.sampled_from([4, 100, 2**18]))

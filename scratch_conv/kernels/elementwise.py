@@ -1,6 +1,6 @@
 """Work on each element by itself, in chunks of flattened arrays that stay in the core's own cache."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -21,7 +21,7 @@ def over_elements(work: Callable[..., object], result: Array, *operands: Array) 
     order in memory is another one are copied first.
     """
     if any(operand.strides != result.strides for operand in operands):
-        _over_blocks(work, [result, *operands])
+        _over_blocks(work, result, operands)
         return
     flat = [array.ravel(order="K") for array in (result, *operands)]
     step = _CHUNK_BYTES // result.itemsize
@@ -32,10 +32,10 @@ def over_elements(work: Callable[..., object], result: Array, *operands: Array) 
     parallel(on_chunk, range(0, result.size, step))
 
 
-def _over_blocks(work: Callable[..., object], arrays: list[Array]) -> None:
-    """Do the work of `over_elements` where operands have other strides than the result, the first array."""
-    order = sorted(range(arrays[0].ndim), key=lambda axis: -arrays[0].strides[axis])
-    result, *operands = (array.transpose(order) for array in arrays)
+def _over_blocks(work: Callable[..., object], result: Array, operands: Sequence[Array]) -> None:
+    """Do the work of `over_elements` where operands have other strides than the result."""
+    order = sorted(range(result.ndim), key=lambda axis: -result.strides[axis])
+    result, *operands = (array.transpose(order) for array in (result, *operands))
 
     def on_chunk(block: tuple[slice, ...]) -> None:
         chunks = [result[block].ravel()]
