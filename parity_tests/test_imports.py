@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "functional": {"autograd", "functional", "kernels"},
     "nn": {"functional", "nn"},
     "swapping": {"functional", "nn", "swapping"},
-    "parity": {"functional", "nn", "parity"},
+    "parity": {"functional", "parity"},
     "training": {"__version__", "kernels", "layers", "nn", "swapping", "training"},
     "demos": {"demos", "kernels", "layers", "training"},
     "cli.py": {"demos", "parity", "training"},

@@ -79,14 +79,14 @@ def together_swapped(b: Backward) -> list[Any]:
 
 
 def writing_backward(b: Backward) -> list[Any]:
-    """Give the right gradients and clear the input on the way."""
+    """Return the right gradients and clear the input on the way."""
     if 0 not in b.tensors[0].stride():
         b.tensors[0].detach().zero_()
     return b.right
 
 
 def spoiling_backward(b: Backward) -> list[Any]:
-    """Give the right gradients and clear the gradient that came in."""
+    """Return the right gradients and clear the gradient that came in."""
     if 0 not in b.grad_output.stride():
         b.grad_output.detach().zero_()
     return [each.clone() for each in b.right]

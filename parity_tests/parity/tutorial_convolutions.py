@@ -213,7 +213,7 @@ class OnlyForward:
 
 
 class Doubled(OnlyForward):
-    """Gives twice the output."""
+    """Returns twice the output."""
 
     def forward(self, x: NDArray[Any]) -> NDArray[Any]:
         """Return twice the output."""

@@ -203,7 +203,7 @@ class Dense:
 
 
 class WithRowsGradient(Dense):
-    """Gives the gradient of the weight as torch has it, transposed to its own weight."""
+    """Returns the gradient of the weight as torch has it, transposed to its own weight."""
 
     def backward(self, dy: NDArray[Any]) -> NDArray[Any]:
         """Return dx."""
@@ -213,7 +213,7 @@ class WithRowsGradient(Dense):
 
 
 class Tripled(Dense):
-    """Gives three times the gradient of the weight."""
+    """Returns three times the gradient of the weight."""
 
     def backward(self, dy: NDArray[Any]) -> NDArray[Any]:
         """Return dx."""

@@ -33,7 +33,7 @@ class _Override(TorchFunctionMode):
 
 
 def _is_plain(argument: Any) -> bool:
-    """Tell whether an argument is no tensor, or one whose numbers lie in memory by strides."""
+    """Return whether an argument is a strided tensor, or no tensor."""
     if not isinstance(argument, Tensor):
         return True
     return argument.layout == torch.strided and not (argument.is_quantized or argument.is_nested)

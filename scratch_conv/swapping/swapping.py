@@ -14,7 +14,7 @@ Selector = type[nn.Module] | str | Iterable[type[nn.Module] | str]
 
 
 def swap(model: nn.Module, only: Selector | None = None, exclude: Selector | None = None) -> SwapReport:
-    """Let NumPy compute a model's layers: each `torch.nn` layer that has a twin here becomes it, in place.
+    """Replace, in place, each layer of `torch.nn` in a model by its twin in `scratch_conv.nn`.
 
     Only the class of a layer changes: its parameters, buffers, hooks, flags and state dict keys stay the
     same objects. A subclass of a torch layer becomes a subclass of itself that NumPy computes; with a forward
@@ -86,7 +86,7 @@ def _fits(selector: type[nn.Module] | str, name: str, module: nn.Module) -> bool
 
 
 def _selectors(given: Any, argument: str) -> list[Any]:
-    """Give what `only` or `exclude` names as a list.
+    """Return what `only` or `exclude` names, as a list.
 
     Raises:
         TypeError: for anything but types and strings.

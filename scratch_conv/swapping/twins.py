@@ -23,12 +23,12 @@ _COMPUTING = ("__call__", "_call_impl", "forward", "_conv_forward")
 
 
 def is_ours(module: nn.Module) -> bool:
-    """Tell whether NumPy computes this layer already."""
+    """Return whether a layer is one of this package."""
     return isinstance(module, tuple(_TORCHS))
 
 
 def computes_by_itself(module: nn.Module) -> bool:
-    """Tell whether a layer computes otherwise than the layer of torch.nn that it is an instance of."""
+    """Return whether a layer has a forward pass other than that of the torch.nn layer it derives from."""
     base = _base(type(module))
     return any(
         name in vars(module) or getattr(type(module), name, None) is not getattr(base, name, None)
@@ -70,12 +70,12 @@ def become_torchs(module: nn.Module) -> None:
 
 
 def _written_class(module: nn.Module) -> type[nn.Module]:
-    """Give a layer's class as it was written: a parametrised layer has a generated one, derived from it."""
+    """Return a layer's class as it was written: parametrization derives another from it."""
     return type(module).__bases__[0] if parametrize.is_parametrized(module) else type(module)
 
 
 def _base(cls: type[nn.Module]) -> type[nn.Module]:
-    """Give the layer of torch.nn that a class derives from."""
+    """Return the layer of torch.nn that a class derives from."""
     return next(base for base in cls.__mro__ if base in _OURS)
 
 
@@ -86,7 +86,7 @@ def _rebased(cls: type[nn.Module], base: type[nn.Module]) -> type[nn.Module]:
 
 
 def _generated(cls: type[nn.Module]) -> type[nn.Module]:
-    """Give the class that is a user's subclass in all respects, but computed by ours."""
+    """Return a subclass of a user's class whose forward pass is that of ours."""
     if cls not in _GENERATED:
         ours = _OURS[_base(cls)]
         body: dict[str, Any] = {
