@@ -61,6 +61,15 @@ def test_batch_norm_and_its_derivatives_are_their_definitions(
         np.testing.assert_allclose(dx[:, c], w * centred / math.sqrt(var + eps), atol=100 * n * error)
 
 
+@given(st.integers(1, 6), st.integers(1, 50), SEEDS)
+def test_a_mean_that_is_a_whole_number_is_exact(images: int, pixels: int, seed: int) -> None:
+    """As a sum of quotients would not be."""
+    x = np.random.default_rng(seed).integers(0, 10, (images, 2, pixels)).astype(np.float32)
+    x[0, :, 0] -= x.sum(axis=(0, 2)) % (images * pixels)
+    _, mean, _ = kernels.batch_norm(x, None, None, 1e-5)
+    np.testing.assert_array_equal(mean, x.sum(axis=(0, 2)) // (images * pixels), strict=True)
+
+
 def test_a_mean_of_numbers_near_overflow_is_finite() -> None:
     """Though their sum is not, and an infinity in another channel concerns that one only."""
     x = np.full((4, 3, 25), 1e37, dtype=np.float32)

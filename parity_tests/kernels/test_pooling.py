@@ -89,7 +89,7 @@ def test_max_pool2d_is_its_definition(
 def test_max_pool2d_derivatives_follow_the_indices(
     drawn: tuple[Window, Pair], ceil_mode: bool, channels: int, dtype: type, seed: int
 ) -> None:
-    """Windows that lie around the image altogether get no pixel, and give their gradient to none."""
+    """Windows without a tap inside the image get no pixel, and no pixel gets their gradient."""
     window, size = drawn
     rng = np.random.default_rng(seed)
     x = integers(rng, dtype, 2, channels, *size)
@@ -128,7 +128,7 @@ def test_images_of_more_pixels_than_int32_numbers_are_refused(more: int) -> None
 def average_by_loops(
     x: Array, starts: Any, ends: Any, divide: Callable[[int, int], float]
 ) -> tuple[Array, Callable[[Array], Array]]:
-    """Average over the rows and columns from starts up to ends; gives the transpose of that as well."""
+    """Average over the rows and columns from starts up to ends; return that and its transpose."""
     size = len(starts[0]), len(starts[1])
     over = [
         [slice(max(0, start), max(0, end)) for start, end in zip(starts[axis], ends[axis], strict=True)]

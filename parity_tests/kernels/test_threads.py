@@ -30,13 +30,13 @@ def convolution_and_gradients() -> list[np.ndarray]:
     rng = np.random.default_rng(0)
     x, w = rng.standard_normal((64, 8, 16, 16)), rng.standard_normal((8, 8, 3, 3))
     y = kernels.conv2d(x, w, None, WINDOW, 1)
-    pooled, places = kernels.max_pool2d(x, WINDOW, False)
+    pooled, indices = kernels.max_pool2d(x, WINDOW, False)
     return [
         y,
         pooled,
         kernels.conv2d_grad_input(y, w, (16, 16), WINDOW, 1),
         kernels.conv2d_grad_weight(y, x, WINDOW, 1),
-        kernels.max_pool2d_scatter(pooled, places, (16, 16), WINDOW),
+        kernels.max_pool2d_scatter(pooled, indices, (16, 16), WINDOW),
     ]
 
 

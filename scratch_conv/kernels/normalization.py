@@ -134,8 +134,7 @@ def _scale(variance: Array, weight: Array | None, channels: slice, eps: float) -
 
 def _distances(rows: Array, mean: Array) -> Array:
     """Return x - μ in scratch memory."""
-    distances = scratch("distances", rows.shape, rows.dtype)
-    return np.subtract(rows, _repeated(mean, rows), out=distances)
+    return np.subtract(rows, _repeated(mean, rows), out=scratch("distances", rows.shape, rows.dtype))
 
 
 def _scale_and_shift(distances: Array, scale: Array, bias: Array | None, y: Array) -> None:
