@@ -46,6 +46,11 @@ class Case:
         return dict(self.arrays)
 
     @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The tensors' shapes by name."""
+        return {name: array.shape for name, array in self.arrays}
+
+    @property
     def keywords(self) -> dict[str, Any]:
         """The arguments by name."""
         return dict(self.arguments)

@@ -6,20 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from hypothesis import strategies as st
 from torch import Tensor
 
 from scratch_conv.parity.drawing.arrays import Array
 from scratch_conv.parity.drawing.case import Case
-from scratch_conv.parity.drawing.claims import FLOATS, Supports
-from scratch_conv.parity.drawing.strategies import (
-    Draw,
-    draw_arrays,
-    draw_dtype,
-    draw_kind,
-    draw_wanted,
-    given_arguments,
-)
+from scratch_conv.parity.drawing.claims import FLOATS
+from scratch_conv.parity.drawing.strategies import Drawing
 from scratch_conv.parity.operators.calling import Values
 from scratch_conv.parity.operators.operator import (
     Bound,
@@ -69,45 +61,37 @@ class CrossEntropy(Operator):
     constructed = frozenset({"weight"})
     dtypes = FLOATS
     accurate_twice = False
+    invalid_arguments = ({"reduction": "average"}, {"label_smoothing": 1.5}, {"ignore_index": 0.5})
 
-    def draw_case(self, draw: Draw, supports: Supports) -> Case:
-        dtype = draw_dtype(draw, supports, FLOATS)
-        classes = draw(st.integers(1, 6))
+    def draw_case(self, draw: Drawing) -> Case:
+        classes = draw.integer(1, 6)
         batches: list[tuple[int, ...]] = [(1,), (2,), (4,)]
-        batches += [(2, 3), (2, 2, 2)] if supports.further_axes else []
-        batches += [()] if supports.unbatched else []
-        batches += [(0,)] if supports.empty else []
-        batch: tuple[int, ...] = draw(st.sampled_from(batches))
+        batches += [(2, 3), (2, 2, 2)] if draw.supports.further_axes else []
+        batches += [()] if draw.supports.unbatched else []
+        batches += [(0,)] if draw.supports.empty else []
+        batch = draw.choice(batches)
         shape = (*batch[:1], classes, *batch[1:])
-        probable = supports.class_probabilities and draw(st.booleans())
-        shapes: dict[str, tuple[int, ...]] = {"input": shape, "target": shape if probable else batch}
-        if supports.takes("weight") and draw(st.booleans()):
+        probable = draw.supports.class_probabilities and draw.boolean()
+        shapes = {"input": shape, "target": shape if probable else batch}
+        if draw.takes("weight") and draw.boolean():
             shapes["weight"] = (classes,)
-        arrays, grad_output = draw_arrays(draw, supports, shapes, draw_kind(draw, supports, dtype))
-        arguments: dict[str, Any] = dict(_DEFAULTS)
-        choices: dict[str, tuple[Any, ...]] = {
-            "ignore_index": (-100,) if probable else (-100, 0, 1),
-            "reduction": ("mean", "sum", "none"),
-            "label_smoothing": (0.0, 0.0, 0.1, 0.5, 1.0),
+        arguments = {
+            "ignore_index": draw.argument("ignore_index", *((-100,) if probable else (-100, 0, 1))),
+            "reduction": draw.argument("reduction", "mean", "sum", "none"),
+            "label_smoothing": draw.argument("label_smoothing", 0.0, 0.0, 0.1, 0.5, 1.0),
         }
-        for name, values in choices.items():
-            if supports.takes(name):
-                arguments[name] = draw(st.sampled_from(values))
-        tensors = _targets(draw, dict(arrays), classes, arguments)
-        wanted, order = draw_wanted(draw, supports, ("input", "target") if probable else ("input",))
-        order = order if shape[0] else 1  # torch 2.14 does not differentiate the loss of nothing twice
-        given = given_arguments(arguments, _DEFAULTS)
-        return Case(self.name, tuple(tensors.items()), given, dtype, wanted, grad_output, order)
+        differentiable = ("input", "target") if probable else ("input",)
+        case = self.complete(draw, shapes, arguments, differentiable=differentiable)
+        order = case.order if shape[0] else 1  # torch 2.14 does not differentiate the loss of nothing twice
+        tensors = _targets(draw, case.tensors, classes, arguments)
+        return replace(case, arrays=tuple(tensors.items()), order=order)
 
-    def draw_invalid_case(self, draw: Draw, supports: Supports) -> Case:
-        """Draw a call that differs from an accepted one in one argument."""
-        case = self.draw_case(draw, replace(supports, empty=False))
-        shapes = {name: array.shape for name, array in case.arrays}
-        indices = Array(shapes["input"][:1] + shapes["input"][2:], "classes", high=99, seed=7, dtype="int64")
+    def draw_invalid_case(self, draw: Drawing) -> Case:
+        return super().draw_invalid_case(draw.claiming(empty=False))
+
+    def invalid_changes(self, draw: Drawing, case: Case) -> list[Case]:
+        shapes = case.shapes
         changes = [
-            case.changed(reduction="average"),
-            case.changed(label_smoothing=1.5),
-            case.changed(ignore_index=0.5),
             case.reshaped("target", (*shapes["target"], 2)),
             case.reshaped("target", (shapes["input"][0] + 1, *shapes["target"][1:])),
             case.reshaped("input", ()),
@@ -116,6 +100,8 @@ class CrossEntropy(Operator):
             case.retyped("target", "bool"),
         ]
         if len(shapes["input"]) > 1:
+            shape = shapes["input"][:1] + shapes["input"][2:]
+            indices = Array(shape, "classes", high=99, seed=7, dtype="int64")
             arrays = {**case.tensors, "target": indices}
             changes.append(replace(case, arrays=tuple(arrays.items()), wanted=(), order=1))
         if case.tensors["target"].dtype is None:
@@ -123,10 +109,9 @@ class CrossEntropy(Operator):
         if "weight" in shapes:
             changes.append(case.reshaped("weight", (shapes["weight"][0] + 1,)))
             changes.append(case.retyped("weight", "float64" if case.dtype == "float32" else "float32"))
-        return draw(st.sampled_from(changes))
+        return changes
 
     def constructor(self, tensors: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Any]:
-        """Return the arguments of torch.nn.CrossEntropyLoss."""
         return {**({"weight": tensors["weight"]} if "weight" in tensors else {}), **arguments}
 
     def bounds(self, case: Case, values: Values, results: dict[str, Tensor]) -> dict[str, Bound]:
@@ -243,7 +228,7 @@ def _derivatives(loss: _Loss, directions: dict[str, Tensor], reduced: bool, soft
 
 
 def _targets(
-    draw: Draw, tensors: dict[str, Array], classes: int, arguments: dict[str, Any]
+    draw: Drawing, tensors: dict[str, Array], classes: int, arguments: dict[str, Any]
 ) -> dict[str, Array]:
     """Make what torch takes of the tensors drawn: class indices or finite probabilities, positive weights.
 
@@ -255,10 +240,9 @@ def _targets(
         kind = "integers" if target.kind == "special" else target.kind
         tensors["target"] = replace(target, kind=kind).made_positive()
     else:
-        high = 1 if arguments["ignore_index"] == 0 and draw(st.booleans()) else classes
+        high = 1 if arguments["ignore_index"] == 0 and draw.boolean() else classes
         bytes_too = not arguments["label_smoothing"] and len(tensors["input"].shape) < 3
-        dtypes = ("int64", "int64", "uint8") if bytes_too else ("int64",)
-        dtype = draw(st.sampled_from(dtypes))
+        dtype = draw.choice(("int64", "int64", "uint8") if bytes_too else ("int64",))
         tensors["target"] = replace(target, kind="classes", high=high, dtype=dtype)
     if "weight" in tensors:
         weight = tensors["weight"].made_positive()

@@ -5,26 +5,14 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
-from hypothesis import strategies as st
 from torch import Tensor
 
 from scratch_conv.parity.drawing.case import Case
-from scratch_conv.parity.drawing.claims import FLOATS, Supports
-from scratch_conv.parity.drawing.strategies import (
-    Draw,
-    draw_arrays,
-    draw_batch,
-    draw_dtype,
-    draw_inplace,
-    draw_kind,
-    draw_shape,
-    draw_wanted,
-    given_arguments,
-)
+from scratch_conv.parity.drawing.claims import FLOATS
+from scratch_conv.parity.drawing.strategies import Drawing
 from scratch_conv.parity.operators.sums import SumOfProducts
 
 _DEFAULTS = {"p": 0.5, "training": True, "inplace": False}
-_SEEDS = st.integers(0, 2**16 - 1)
 
 
 class Dropout(SumOfProducts):
@@ -44,36 +32,22 @@ class Dropout(SumOfProducts):
     dtypes = FLOATS
     linear = frozenset(signature)
     random = True
+    invalid_arguments = tuple({"p": bad} for bad in (1.5, -0.1, -1, 2, float("nan"), "half"))
 
-    def draw_case(self, draw: Draw, supports: Supports) -> Case:
-        dtype = draw_dtype(draw, supports, FLOATS)
-        shape = self.draw_shape(draw, supports)
-        arrays, grad_output = draw_arrays(draw, supports, {"input": shape}, draw_kind(draw, supports, dtype))
-        wanted, order = draw_wanted(draw, supports, ("input",))
-        arguments: dict[str, Any] = dict(_DEFAULTS)
-        if supports.takes("p"):
-            arguments["p"] = draw(st.sampled_from((0.5, 0.2, 0.0, 1.0, 0.75, 0.9)))
-        if supports.takes("training"):
-            arguments["training"] = draw(st.booleans())
-        given = given_arguments(arguments, _DEFAULTS)
-        case = Case(self.name, arrays, given, dtype, wanted, grad_output, order, draw(_SEEDS))
-        return draw_inplace(draw, supports, case)
+    def draw_case(self, draw: Drawing) -> Case:
+        arguments = {
+            "p": draw.argument("p", 0.5, 0.2, 0.0, 1.0, 0.75, 0.9),
+            "training": draw.argument("training", True, False),
+        }
+        return self.complete(draw, {"input": self.draw_shape(draw)}, arguments)
 
-    def draw_invalid_case(self, draw: Draw, supports: Supports) -> Case:
-        """Draw a call that differs from an accepted one in one argument."""
-        case = self.draw_case(draw, supports)
-        changes = [case.changed(p=bad) for bad in (1.5, -0.1, -1, 2, float("nan"), "half")]
-        if self.batched_axes > 2:
-            changes += [case.reshaped("input", (4,)).changed(training=True, p=0.25)]
-        return draw(st.sampled_from(changes))
+    def draw_shape(self, draw: Drawing) -> tuple[int, ...]:
+        """Draw the shape of an input."""
+        return draw.shape(2, 4, 6)
 
     def constructor(self, tensors: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments of torch.nn.Dropout or Dropout2d; training is set by the module's mode."""
         return {name: value for name, value in arguments.items() if name != "training"}
-
-    def draw_shape(self, draw: Draw, supports: Supports) -> tuple[int, ...]:
-        """Draw the shape of an input."""
-        return draw_shape(draw, supports, 2, 4, 6)
 
     def roundings(self, result: str, count: Tensor, case: Case) -> Tensor:
         """Return two where a value is kept, none where it is dropped or nothing is done."""
@@ -92,9 +66,11 @@ class Dropout2d(Dropout):
     module = torch.nn.Dropout2d
     batched_axes = 4
 
-    def draw_shape(self, draw: Draw, supports: Supports) -> tuple[int, ...]:
-        """Draw the shape of an input."""
-        return (*draw_batch(draw, supports), *(draw(st.integers(1, 4)) for _ in range(3)))
+    def draw_shape(self, draw: Drawing) -> tuple[int, ...]:
+        return (*draw.batch(), *(draw.integer(1, 4) for _ in range(3)))
+
+    def invalid_changes(self, draw: Drawing, case: Case) -> list[Case]:
+        return [case.reshaped("input", (4,)).changed(training=True, p=0.25)]
 
 
 OPERATORS = (Dropout(), Dropout2d())

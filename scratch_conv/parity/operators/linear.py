@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
-from hypothesis import strategies as st
 from torch import Tensor
 
 from scratch_conv.parity.drawing.case import Case
-from scratch_conv.parity.drawing.claims import COMPLEX, FLOATS, INTEGERS, Supports
-from scratch_conv.parity.drawing.strategies import (
-    Draw,
-    draw_arrays,
-    draw_dtype,
-    draw_kind,
-    draw_shape,
-    draw_wanted,
-)
+from scratch_conv.parity.drawing.claims import COMPLEX, FLOATS, INTEGERS
+from scratch_conv.parity.drawing.strategies import Drawing
 from scratch_conv.parity.operators.sums import SumOfProducts
 
 
@@ -33,25 +24,22 @@ class Linear(SumOfProducts):
     dtypes = (*FLOATS, *COMPLEX, *INTEGERS)
     linear = frozenset(signature)
 
-    def draw_case(self, draw: Draw, supports: Supports) -> Case:
-        dtype = draw_dtype(draw, supports, self.dtypes)
-        in_features, out_features = (draw(st.integers(1, 9)) for _ in range(2))
-        if supports.empty and draw(st.integers(0, 9)) == 9:
+    def draw_case(self, draw: Drawing) -> Case:
+        in_features, out_features = draw.integer(1, 9), draw.integer(1, 9)
+        if draw.supports.empty and draw.integer(0, 9) == 9:
             in_features = 0
-        vector = supports.functional and draw(st.integers(0, 7)) == 7
-        batch = draw_shape(draw, supports, 1, 4, 4)
-        shapes: dict[str, tuple[int, ...]] = {"input": (*batch, in_features)}
+        vector = draw.supports.functional and draw.integer(0, 7) == 7
+        shapes: dict[str, tuple[int, ...]] = {"input": (*draw.shape(1, 4, 4), in_features)}
         shapes["weight"] = (in_features,) if vector else (out_features, in_features)
-        if supports.takes("bias") and not vector and draw(st.booleans()):
+        if draw.takes("bias") and not vector and draw.boolean():
             shapes["bias"] = (out_features,)
-        arrays, grad_output = draw_arrays(draw, supports, shapes, draw_kind(draw, supports, dtype))
-        wanted, order = draw_wanted(draw, supports, tuple(shapes), dtype)
-        return Case(self.name, arrays, (), dtype, wanted, grad_output, order)
+        return self.complete(draw, shapes)
 
-    def draw_invalid_case(self, draw: Draw, supports: Supports) -> Case:
-        """Draw a call that differs from an accepted one in one shape."""
-        case = self.draw_case(draw, replace(supports, empty=False))
-        shapes = {name: array.shape for name, array in case.arrays}
+    def draw_invalid_case(self, draw: Drawing) -> Case:
+        return super().draw_invalid_case(draw.claiming(empty=False))
+
+    def invalid_changes(self, draw: Drawing, case: Case) -> list[Case]:
+        shapes = case.shapes
         changes = [
             case.reshaped("input", (*shapes["input"][:-1], shapes["input"][-1] + 1)),
             case.reshaped("weight", (1, 1, *shapes["weight"])),
@@ -60,10 +48,9 @@ class Linear(SumOfProducts):
         ]
         if "bias" in shapes:
             changes.append(case.reshaped("bias", (shapes["bias"][0] + 2,)))
-        return draw(st.sampled_from(changes))
+        return changes
 
     def constructor(self, tensors: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Any]:
-        """Return the arguments of torch.nn.Linear."""
         out_features, in_features = tensors["weight"].shape
         bias = {} if "bias" in tensors else {"bias": False}
         return {"in_features": in_features, "out_features": out_features, **bias}

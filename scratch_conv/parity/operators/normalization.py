@@ -6,20 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from hypothesis import strategies as st
 from torch import Tensor
 
 from scratch_conv.parity.drawing.arrays import Array
 from scratch_conv.parity.drawing.case import Case
-from scratch_conv.parity.drawing.claims import FLOATS, Supports
-from scratch_conv.parity.drawing.strategies import (
-    Draw,
-    draw_arrays,
-    draw_dtype,
-    draw_kind,
-    draw_wanted,
-    given_arguments,
-)
+from scratch_conv.parity.drawing.claims import FLOATS
+from scratch_conv.parity.drawing.strategies import Drawing
 from scratch_conv.parity.operators.calling import UPDATED, Values
 from scratch_conv.parity.operators.operator import (
     Bound,
@@ -85,59 +77,50 @@ class BatchNorm(Operator):
     defaults = _DEFAULTS
     dtypes = FLOATS
     accurate_twice = False
+    invalid_arguments = ({"eps": -1.0}, {"training": True, "eps": 0.0}, {"eps": "small"}, {"momentum": None})
 
-    def draw_case(self, draw: Draw, supports: Supports) -> Case:
-        dtype = draw_dtype(draw, supports, FLOATS)
-        training = supports.takes("training") and draw(st.booleans())
-        shape = _draw_shape(draw, supports, training)
-        channels = shape[1]
-        shapes: dict[str, tuple[int, ...]] = {"input": shape}
-        if not training or draw(st.booleans()):
-            shapes |= {"running_mean": (channels,), "running_var": (channels,)}
-        if supports.takes("weight"):
-            affine = [("weight", "bias"), ()] + ([("weight",), ("bias",)] if supports.functional else [])
-            shapes |= dict.fromkeys(draw(st.sampled_from(affine)), (channels,))
-        kind = draw_kind(draw, supports, dtype)
-        if kind in ("graded", "special") and draw(st.booleans()):
+    def draw_case(self, draw: Drawing) -> Case:
+        training = draw.argument("training", False, True)
+        shape = _draw_shape(draw, training)
+        names = ["input"]
+        if not training or draw.boolean():
+            names += UPDATED
+        if draw.takes("weight"):
+            affine = [("weight", "bias"), ()] + ([("weight",), ("bias",)] if draw.supports.functional else [])
+            names += draw.choice(affine)
+        kind = draw.kind()
+        if kind in ("graded", "special") and draw.boolean():
             kind = "offset"
-        arrays, grad_output = draw_arrays(draw, supports, shapes, kind)
-        tensors = _parameters(draw, dict(arrays), dtype)
-        differentiable = tuple(each for each in ("input", "weight", "bias") if each in shapes)
-        wanted, order = draw_wanted(draw, supports, differentiable)
-        if "bias" in wanted and "weight" not in shapes:
-            order = 1  # torch 2.14 fails on its own second derivative there, or leaves out the bias's part
-        arguments = {"training": training}
-        for name, choices in (("momentum", (0.1, 0.5, 0.25, 0.0, 1.0)), ("eps", (1e-5, 1e-3, 0.1))):
-            arguments[name] = draw(st.sampled_from(choices)) if supports.takes(name) else _DEFAULTS[name]
-        given = given_arguments(arguments, _DEFAULTS)
-        return Case(self.name, tuple(tensors.items()), given, dtype, wanted, grad_output, order)
+        arguments = {
+            "training": training,
+            "momentum": draw.argument("momentum", 0.1, 0.5, 0.25, 0.0, 1.0),
+            "eps": draw.argument("eps", 1e-5, 1e-3, 0.1),
+        }
+        shapes = {**dict.fromkeys(names, shape[1:2]), "input": shape}
+        differentiable = tuple(name for name in names if name not in UPDATED)
+        case = self.complete(draw, shapes, arguments, kind, differentiable)
+        # Torch 2.14 fails on its own second derivative there, or leaves out the bias's part.
+        order = 1 if "bias" in case.wanted and "weight" not in shapes else case.order
+        return replace(case, arrays=tuple(_parameters(draw, case.tensors).items()), order=order)
 
-    def draw_invalid_case(self, draw: Draw, supports: Supports) -> Case:
-        """Draw a call that differs from an accepted one in one tensor or argument."""
+    def draw_invalid_case(self, draw: Drawing) -> Case:
         # Torch 2.14 does not look at the other sizes where the batch is empty.
-        case = self.draw_case(draw, replace(supports, empty=False))
-        shapes = {name: array.shape for name, array in case.arrays}
-        shape, channels = shapes["input"], shapes["input"][1]
+        return super().draw_invalid_case(draw.claiming(empty=False))
+
+    def invalid_changes(self, draw: Drawing, case: Case) -> list[Case]:
+        shape, channels = case.shapes["input"], case.shapes["input"][1]
         changes = [case.changed(training=True).reshaped("input", (1, channels, *(1 for _ in shape[2:])))]
-        for name in shapes:
+        for name in case.shapes:
             if name != "input":
                 changes.append(case.reshaped(name, (channels + 1,)))
                 changes.append(case.retyped(name, "float16" if case.dtype == "float32" else "float32"))
-        changes += [
-            case.reshaped("input", shape[1:2]),
-            case.reshaped("input", ()),
-            case.changed(eps=-1.0),
-            case.changed(training=True, eps=0.0),
-            case.changed(eps="small"),
-            case.changed(momentum=None),
-            case.retyped("input", "int64"),
-            case.retyped("input", "complex64"),
-        ]
+        changes += [case.reshaped("input", shape[1:2]), case.reshaped("input", ())]
+        changes += [case.retyped("input", "int64"), case.retyped("input", "complex64")]
         statistics = tuple(each for each in case.arrays if each[0] != "running_var")
         changes.append(replace(case, arrays=statistics))
         nothing = tuple(each for each in case.arrays if each[0] not in UPDATED)
         changes.append(replace(case, arrays=nothing).changed(training=False))
-        return draw(st.sampled_from(changes))
+        return changes
 
     def constructor(self, tensors: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments of torch.nn.BatchNorm2d; training is set by the module's mode.
@@ -326,18 +309,18 @@ def _gradient_errors(case: Case, values: Values, steps: _Steps, u: float) -> dic
     return errors
 
 
-def _draw_shape(draw: Draw, supports: Supports, training: bool) -> tuple[int, ...]:
+def _draw_shape(draw: Drawing, training: bool) -> tuple[int, ...]:
     """Draw the input's shape: of two to five axes, of the four of BatchNorm2d where a layer is called."""
-    axes = draw(st.sampled_from((2, 1, 0, 3))) if supports.functional else 2
-    batches = [1, 2, 3, 4] + ([0] if supports.empty and not training else [])
-    batch, channels = draw(st.sampled_from(batches)), draw(st.integers(1, 3))
-    sizes = tuple(draw(st.integers(1, 5 if axes < 3 else 3)) for _ in range(axes))
+    axes = draw.choice((2, 1, 0, 3)) if draw.supports.functional else 2
+    batch = draw.choice([1, 2, 3, 4] + ([0] if draw.supports.empty and not training else []))
+    channels = draw.integer(1, 3)
+    sizes = tuple(draw.integer(1, 5 if axes < 3 else 3) for _ in range(axes))
     if training and batch * torch.Size(sizes).numel() == 1:
         batch = 2  # torch refuses one value per channel
     return (batch, channels, *sizes)
 
 
-def _parameters(draw: Draw, tensors: dict[str, Array], dtype: str) -> dict[str, Array]:
+def _parameters(draw: Drawing, tensors: dict[str, Array]) -> dict[str, Array]:
     """Make what torch takes of the tensors drawn: a positive variance, contiguous parameters, finite ones.
 
     Torch 2.14 reads the memory of a strided weight as if it were contiguous in the input's gradient. With an
@@ -347,7 +330,7 @@ def _parameters(draw: Draw, tensors: dict[str, Array], dtype: str) -> dict[str, 
     if "running_var" in tensors:
         tensors["running_var"] = tensors["running_var"].made_positive()
     names = [name for name in tensors if name != "input"]
-    wide = "float32" if names and dtype in ("float16", "bfloat16") and draw(st.booleans()) else None
+    wide = "float32" if names and draw.dtype in ("float16", "bfloat16") and draw.boolean() else None
     for name in names:
         affine = name not in UPDATED and tensors[name].kind == "special"
         kind = "integers" if affine else tensors[name].kind

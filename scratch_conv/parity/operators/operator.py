@@ -11,9 +11,10 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from scratch_conv.parity.drawing.arrays import Kind
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import Supports
-from scratch_conv.parity.drawing.strategies import Draw
+from scratch_conv.parity.drawing.strategies import Drawing, drawn
 from scratch_conv.parity.operators.calling import UPDATED, Call, Values
 from scratch_conv.parity.operators.rounding import accumulator_of, stored_bound
 
@@ -47,6 +48,7 @@ class Operator(ABC):
         constructed: the names of the tensors that a layer's constructor is given.
         batched_axes: how many axes an input has at least that is a batch.
         dtypes: the dtypes that torch takes on a CPU.
+        invalid_arguments: changes of the arguments that torch refuses, most often.
         linear: the names of the tensors in which it is linear.
         piecewise_linear: whether it is linear in the input between the points where its derivative jumps.
         random: whether it draws random numbers, in the order of the input's memory: values depend on strides.
@@ -65,6 +67,7 @@ class Operator(ABC):
     constructed: ClassVar[frozenset[str]] = frozenset()
     batched_axes: ClassVar[int] = 4
     dtypes: ClassVar[tuple[str, ...]]
+    invalid_arguments: ClassVar[tuple[dict[str, Any], ...]] = ()
     linear: ClassVar[frozenset[str]] = frozenset()
     piecewise_linear: ClassVar[bool] = False
     random: ClassVar[bool] = False
@@ -115,23 +118,54 @@ class Operator(ABC):
 
     def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
         """Return a strategy of calls that torch accepts."""
-        return _drawn(self.draw_case, supports)
+        return drawn(self.draw_case, supports, self.dtypes)
 
     def invalid_cases(self, supports: Supports) -> st.SearchStrategy[Case]:
         """Return a strategy of calls most of which torch refuses."""
-        return _drawn(self.draw_invalid_case, supports)
+        return drawn(self.draw_invalid_case, supports, self.dtypes)
 
     @abstractmethod
-    def draw_case(self, draw: Draw, supports: Supports) -> Case:
+    def draw_case(self, draw: Drawing) -> Case:
         """Draw a call that torch accepts."""
 
-    @abstractmethod
-    def draw_invalid_case(self, draw: Draw, supports: Supports) -> Case:
-        """Draw a call that torch refuses, most often."""
+    def draw_invalid_case(self, draw: Drawing) -> Case:
+        """Draw a call that torch refuses, most often: one change in a call that it accepts."""
+        case = self.draw_case(draw)
+        arguments = [case.changed(**changed) for changed in self.invalid_arguments]
+        return draw.choice([*arguments, *self.invalid_changes(draw, case)])
 
-    @abstractmethod
+    def invalid_changes(self, draw: Drawing, case: Case) -> list[Case]:
+        """Return an accepted call with one change each that torch refuses, most often."""
+        return []
+
+    def complete(
+        self,
+        draw: Drawing,
+        shapes: dict[str, tuple[int, ...]],
+        arguments: dict[str, Any] | None = None,
+        kind: Kind | None = None,
+        differentiable: tuple[str, ...] | None = None,
+    ) -> Case:
+        """Draw the rest of a case: what its tensors hold, their layouts, and the gradients that are wanted.
+
+        Args:
+            draw: draws it.
+            shapes: the shapes of the tensors by name, in the order of torch's signature.
+            arguments: the other arguments; those at torch's default are left out.
+            kind: what the tensors hold, where that is not drawn.
+            differentiable: the names of the tensors whose gradients may be wanted, where not of all.
+        """
+        arrays, grad_output = draw.arrays(shapes, kind or draw.kind())
+        wanted, order = draw.wanted(shapes if differentiable is None else differentiable)
+        given = {n: v for n, v in (arguments or {}).items() if v != self.defaults.get(n, ...)}
+        seed = draw.seed() if self.random else None
+        tensors, others = tuple(arrays.items()), tuple(given.items())
+        case = Case(self.name, tensors, others, draw.dtype, wanted, grad_output, order, seed)
+        return draw.inplace(case) if "inplace" in self.arguments else case
+
     def constructor(self, tensors: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Any]:
         """Return the keyword arguments that construct the layer of torch.nn for a call with these."""
+        return arguments
 
     @abstractmethod
     def bounds(self, case: Case, values: Values, results: dict[str, Tensor]) -> dict[str, Bound]:
@@ -142,11 +176,6 @@ class Operator(ABC):
             values: its tensors in float64 or complex128.
             results: the reference's results in that precision.
         """
-
-
-@st.composite
-def _drawn(draw: Draw, draw_case: Callable[[Draw, Supports], Case], supports: Supports) -> Case:
-    return draw_case(draw, supports)
 
 
 class Picking(Operator):

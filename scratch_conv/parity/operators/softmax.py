@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
-from hypothesis import strategies as st
 from torch import Tensor
 
 from scratch_conv.parity.drawing.case import Case
-from scratch_conv.parity.drawing.claims import FLOATS, Supports
-from scratch_conv.parity.drawing.strategies import (
-    Draw,
-    draw_arrays,
-    draw_dtype,
-    draw_kind,
-    draw_shape,
-    draw_wanted,
-)
+from scratch_conv.parity.drawing.claims import FLOATS
+from scratch_conv.parity.drawing.strategies import Drawing
 from scratch_conv.parity.operators.calling import Values
 from scratch_conv.parity.operators.operator import (
     Bound,
@@ -112,32 +104,21 @@ class Softmax(Operator):
     implied = frozenset(arguments)
     dtypes = FLOATS
 
-    def draw_case(self, draw: Draw, supports: Supports) -> Case:
-        dtype = draw_dtype(draw, supports, FLOATS)
-        shape = draw_shape(draw, supports, 2, 4, 5)
+    def draw_case(self, draw: Drawing) -> Case:
+        shape = draw.shape(2, 4, 5)
         axes = max(1, len(shape))
-        dim = draw(st.integers(-axes, axes - 1)) if supports.takes("dim") else -1
-        arrays, grad_output = draw_arrays(draw, supports, {"input": shape}, draw_kind(draw, supports, dtype))
-        wanted, order = draw_wanted(draw, supports, ("input",))
-        return Case(self.name, arrays, (("dim", dim),), dtype, wanted, grad_output, order)
+        dim = draw.integer(-axes, axes - 1) if draw.takes("dim") else -1
+        return self.complete(draw, {"input": shape}, {"dim": dim})
 
-    def draw_invalid_case(self, draw: Draw, supports: Supports) -> Case:
-        """Draw a call that differs from an accepted one in one argument."""
+    def draw_invalid_case(self, draw: Drawing) -> Case:
         # Torch takes any dtype where there is nothing to compute.
-        case = self.draw_case(draw, replace(supports, empty=False))
-        axes = len(case.tensors["input"].shape)
-        bad = (max(1, axes), -max(1, axes) - 1, 0.5, (0,))
-        changes = [
-            *(case.changed(dim=dim) for dim in bad if supports.takes("dim")),
-            case.retyped("input", "int64"),
-            case.retyped("input", "bool"),
-            case.retyped("input", "complex64"),
-        ]
-        return draw(st.sampled_from(changes))
+        return super().draw_invalid_case(draw.claiming(empty=False))
 
-    def constructor(self, tensors: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Any]:
-        """Return the arguments of torch.nn.Softmax or LogSoftmax."""
-        return arguments
+    def invalid_changes(self, draw: Drawing, case: Case) -> list[Case]:
+        axes = max(1, len(case.shapes["input"]))
+        bad = (axes, -axes - 1, 0.5, (0,)) if draw.takes("dim") else ()
+        dtypes = ("int64", "bool", "complex64")
+        return [*(case.changed(dim=dim) for dim in bad), *(case.retyped("input", each) for each in dtypes)]
 
     def bounds(self, case: Case, values: Values, results: dict[str, Tensor]) -> dict[str, Bound]:
         """Return the bounds that the class derives."""

@@ -2,105 +2,131 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import torch
 from hypothesis import assume
-from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import pad
 
 from scratch_conv.parity.drawing.case import Case
-from scratch_conv.parity.drawing.claims import COMPLEX, FLOATS, INTEGERS, Supports
-from scratch_conv.parity.drawing.strategies import (
-    Draw,
-    as_pair,
-    draw_arrays,
-    draw_batch,
-    draw_dtype,
-    draw_kind,
-    draw_length,
-    draw_pair,
-    draw_wanted,
-    given_arguments,
-    some_tap_meets,
-)
+from scratch_conv.parity.drawing.claims import COMPLEX, FLOATS, INTEGERS
+from scratch_conv.parity.drawing.strategies import Drawing, as_pair, some_tap_meets
 from scratch_conv.parity.operators.calling import Call
 from scratch_conv.parity.operators.rounding import accumulator_of
 from scratch_conv.parity.operators.sums import SumOfProducts
 
 T = TypeVar("T")
 
-_DEFAULTS = {"stride": 1, "padding": 0, "output_padding": 0, "dilation": 1, "groups": 1}
+_DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
 
 
-class Conv2d(SumOfProducts):
+class Convolution(SumOfProducts):
+    """What convolutions have in common, whatever their direction and the number of their axes.
+
+    Attributes:
+        channels: what the first two axes of the weight are; the second is that of one group.
+    """
+
+    signature = ("input", "weight", "bias")
+    linear = frozenset(signature)
+    channels: ClassVar[tuple[str, str]] = ("out_channels", "in_channels")
+
+    @abstractmethod
+    def draw_geometry(self, draw: Drawing) -> tuple[Sequence[int], Sequence[int], dict[str, Any]]:
+        """Draw the kernel_size, the lengths of the input's axes, and the arguments."""
+
+    def draw_case(self, draw: Drawing) -> Case:
+        groups = draw.integer(1, 3) if draw.takes("groups") else 1
+        channels = {name: groups * draw.integer(1, 3) for name in ("in_channels", "out_channels")}
+        kernel_size, lengths, arguments = self.draw_geometry(draw)
+        first, second = (channels[name] for name in self.channels)
+        shapes = {"input": (*draw.batch(), channels["in_channels"], *lengths)}
+        shapes["weight"] = (first, second // groups, *kernel_size)
+        if draw.takes("bias") and draw.boolean():
+            shapes["bias"] = (channels["out_channels"],)
+        return self.complete(draw, shapes, {**arguments, "groups": groups})
+
+    def invalid_changes(self, draw: Drawing, case: Case) -> list[Case]:
+        shapes, axes = case.shapes, self.batched_axes - 2
+        *batch, channels = shapes["input"][:-axes]
+        changes = [
+            case.reshaped("input", (1, 1, *shapes["input"])),
+            case.reshaped("input", shapes["input"][-axes:]),
+            case.reshaped("input", (*batch, channels + 1, *shapes["input"][-axes:])),
+            case.reshaped("weight", shapes["weight"][1:]),
+        ]
+        if "bias" in shapes:
+            changes.append(case.reshaped("bias", (shapes["bias"][0] + 1,)))
+        return changes
+
+    def constructor(self, tensors: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Any]:
+        first, second, *kernel_size = tensors["weight"].shape
+        channels = zip(self.channels, (first, second * arguments.get("groups", 1)), strict=True)
+        bias = {} if "bias" in tensors else {"bias": False}
+        return {**dict(channels), "kernel_size": tuple(kernel_size), **arguments, **bias}
+
+
+class Conv2d(Convolution):
     """torch.nn.functional.conv2d, judged as a sum of products."""
 
     name = "conv2d"
     module: ClassVar[type[torch.nn.Module]] = torch.nn.Conv2d
-    signature = ("input", "weight", "bias")
-    arguments = ("bias", "stride", "padding", "dilation", "groups")
+    arguments = ("bias", *_DEFAULTS)
     defaults = _DEFAULTS
     dtypes = (*FLOATS, *COMPLEX, *INTEGERS)
-    linear = frozenset(signature)
+    invalid_arguments: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"stride": 0},
+        {"stride": -1},
+        {"stride": (1, 0)},
+        {"stride": (1, 1, 1)},
+        {"padding": -1},
+        {"padding": (1, 2, 3)},
+        {"padding": "sames"},
+        {"padding": "same", "stride": 2},
+        {"dilation": 0},
+        {"dilation": -2},
+        {"groups": 0},
+        {"groups": -1},
+        {"groups": 7},
+        {"stride": 1.5},
+        {"padding": 0.5},
+    )
 
-    def draw_case(self, draw: Draw, supports: Supports) -> Case:
-        dtype = draw_dtype(draw, supports, self.dtypes)
-        groups = draw(st.integers(1, 3)) if supports.takes("groups") else 1
-        in_channels, out_channels = (groups * draw(st.integers(1, 3)) for _ in range(2))
-        kernel_size = as_pair(draw_pair(draw, supports, 1, 5))
-        dilation = draw_pair(draw, supports, 1, 3) if supports.takes("dilation") else 1
-        padding = draw_padding(draw, supports, lambda: draw_pair(draw, supports, 0, 4))
-        stride = draw_pair(draw, supports, 1, 4) if supports.takes("stride") and padding != "same" else 1
+    def draw_geometry(self, draw: Drawing) -> tuple[Sequence[int], Sequence[int], dict[str, Any]]:
+        kernel_size, dilation = as_pair(draw.pair("kernel_size", 1, 5)), draw.pair("dilation", 1, 3)
+        padding = draw_padding(draw, lambda: draw.pair("padding", 0, 4))
+        stride = 1 if padding == "same" else draw.pair("stride", 1, 4)
         windows = [d * (k - 1) + 1 for k, d in zip(kernel_size, as_pair(dilation), strict=True)]
         margins = windows if padding == "same" else as_pair(0 if isinstance(padding, str) else padding)
-        lengths = tuple(draw_length(draw, w - 2 * p) for w, p in zip(windows, margins, strict=True))
+        lengths = [draw.length(w - 2 * p) for w, p in zip(windows, margins, strict=True)]
         # Where no tap at any position meets the image, torch 2.14 crashes (channels_last, with a bias).
         axes = zip(lengths, as_pair(stride), margins, as_pair(dilation), kernel_size, strict=True)
         assume(all(some_tap_meets(*axis) for axis in axes))
-        shapes: dict[str, tuple[int, ...]] = {"input": (*draw_batch(draw, supports), in_channels, *lengths)}
-        shapes["weight"] = (out_channels, in_channels // groups, *kernel_size)
-        arguments = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        return draw_call(draw, supports, "conv2d", dtype, shapes, out_channels, arguments)
+        return kernel_size, lengths, {"stride": stride, "padding": padding, "dilation": dilation}
 
-    def draw_invalid_case(self, draw: Draw, supports: Supports) -> Case:
-        """Draw a call that differs from an accepted one in one argument."""
-        case = self.draw_case(draw, supports)
-        shapes = {name: array.shape for name, array in case.arrays}
-        changes: list[Case] = [case.changed(**bad) for bad in _BAD_ARGUMENTS]
-        tall = (*shapes["weight"][:2], 99, shapes["weight"][3])
-        changes += [
-            case.reshaped("input", (1, 1, *shapes["input"])),
-            case.reshaped("input", shapes["input"][-2:]),
-            case.reshaped("input", (*shapes["input"][:-3], shapes["input"][-3] + 1, *shapes["input"][-2:])),
+    def draw_invalid_case(self, draw: Drawing) -> Case:
+        invalid = super().draw_invalid_case(draw)
+        # Where the batch is empty, and there only, torch 2.14 takes a dilation of zero or less.
+        assume(0 not in invalid.shapes["input"][:1] or invalid.keywords.get("dilation") not in (0, -2))
+        return invalid
+
+    def invalid_changes(self, draw: Drawing, case: Case) -> list[Case]:
+        shapes = case.shapes
+        changes = [
+            *super().invalid_changes(draw, case),
             case.reshaped("input", (*shapes["input"][:-1], 0)),
-            case.reshaped("weight", shapes["weight"][1:]),
-            case.reshaped("weight", tall),
+            case.reshaped("weight", (*shapes["weight"][:2], 99, *shapes["weight"][3:])),
             case.retyped("weight", "float64" if case.dtype == "float32" else "float32"),
         ]
-        if "bias" in shapes:
-            changes += [
-                case.reshaped("bias", (shapes["bias"][0] + 1,)),
-                case.reshaped("bias", (1, *shapes["bias"])),
-            ]
-        invalid: Case = draw(st.sampled_from(changes))
-        # Where the batch is empty, and there only, torch 2.14 takes a dilation of zero or less.
-        assume(0 not in shapes["input"][:-3] or invalid.keywords.get("dilation") not in (0, -2))
-        return invalid
+        return [*changes, case.reshaped("bias", (1, *shapes["bias"]))] if "bias" in shapes else changes
 
     @property
     def other_ways(self) -> tuple[Call, ...]:
         """Leave the padding out, as torch's own paths do or not do, depending on the shapes."""
         return (convolve_inside,)
-
-    def constructor(self, tensors: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Any]:
-        """Return the arguments of torch.nn.Conv2d."""
-        out_channels, in_channels, *kernel_size = tensors["weight"].shape
-        sizes = {"in_channels": in_channels * arguments.get("groups", 1), "out_channels": out_channels}
-        bias = {} if "bias" in tensors else {"bias": False}
-        return {**sizes, "kernel_size": tuple(kernel_size), **arguments, **bias}
 
 
 def convolve_inside(
@@ -154,49 +180,13 @@ def _windows(padded: Tensor, weight: Tensor, stride: Any, dilation: Any) -> Tens
     return windows[..., :: as_pair(dilation)[0], :: as_pair(dilation)[1]]
 
 
-def draw_call(
-    draw: Draw,
-    supports: Supports,
-    name: str,
-    dtype: str,
-    shapes: dict[str, tuple[int, ...]],
-    out_channels: int,
-    arguments: dict[str, Any],
-) -> Case:
-    """Draw a bias for an input and a weight of these shapes, what the tensors hold, and what is wanted."""
-    if supports.takes("bias") and draw(st.booleans()):
-        shapes["bias"] = (out_channels,)
-    arrays, grad_output = draw_arrays(draw, supports, shapes, draw_kind(draw, supports, dtype))
-    wanted, order = draw_wanted(draw, supports, tuple(shapes), dtype)
-    return Case(name, arrays, given_arguments(arguments, _DEFAULTS), dtype, wanted, grad_output, order)
-
-
-def draw_padding(draw: Draw, supports: Supports, numbers: Callable[[], T]) -> T | int | str:
-    """Draw the padding as torch's words, or as what `numbers` draws; none where it is not claimed."""
-    if not supports.takes("padding"):
+def draw_padding(draw: Drawing, number: Callable[[], T]) -> T | int | str:
+    """Draw the padding as torch's words, or as what `number` draws; none where it is not claimed."""
+    if not draw.takes("padding"):
         return 0
-    words = ["number", "number", "same", "number", "valid"] if supports.string_padding else ["number"]
-    word: str = draw(st.sampled_from(words))
-    return numbers() if word == "number" else word
-
-
-_BAD_ARGUMENTS: tuple[dict[str, Any], ...] = (
-    {"stride": 0},
-    {"stride": -1},
-    {"stride": (1, 0)},
-    {"stride": (1, 1, 1)},
-    {"padding": -1},
-    {"padding": (1, 2, 3)},
-    {"padding": "sames"},
-    {"padding": "same", "stride": 2},
-    {"dilation": 0},
-    {"dilation": -2},
-    {"groups": 0},
-    {"groups": -1},
-    {"groups": 7},
-    {"stride": 1.5},
-    {"padding": 0.5},
-)
+    words = ("number", "number", "same", "number", "valid") if draw.supports.string_padding else ("number",)
+    word = draw.choice(words)
+    return number() if word == "number" else word
 
 
 OPERATORS = (Conv2d(),)

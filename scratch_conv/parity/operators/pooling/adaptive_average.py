@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
-from hypothesis import strategies as st
 from torch import Tensor
 
 from scratch_conv.parity.drawing.case import Case
-from scratch_conv.parity.drawing.claims import FLOATS, Supports
-from scratch_conv.parity.drawing.strategies import (
-    Draw,
-    draw_arrays,
-    draw_batch,
-    draw_dtype,
-    draw_kind,
-    draw_wanted,
-)
-from scratch_conv.parity.operators.sums import SumOfProducts
+from scratch_conv.parity.drawing.claims import FLOATS
+from scratch_conv.parity.drawing.strategies import Drawing
+from scratch_conv.parity.operators.pooling.average import Pooling
 
 
-class AdaptiveAvgPool2d(SumOfProducts):
+class AdaptiveAvgPool2d(Pooling):
     """torch.nn.functional.adaptive_avg_pool2d: sums, each divided once.
 
     Output i of n averages the pixels from floor(i H / n) to ceil((i + 1) H / n). A pixel lies in at most
@@ -30,43 +23,23 @@ class AdaptiveAvgPool2d(SumOfProducts):
 
     name = "adaptive_avg_pool2d"
     module = torch.nn.AdaptiveAvgPool2d
-    signature = ("input",)
     arguments = ()
     dtypes = FLOATS
-    linear = frozenset(signature)
+    linear = frozenset({"input"})
+    invalid_arguments = tuple({"output_size": bad} for bad in (-1, (1, -2), (1, 2, 3), (2,), 2.5, "small"))
 
-    def draw_case(self, draw: Draw, supports: Supports) -> Case:
-        dtype = draw_dtype(draw, supports, FLOATS)
-        lengths = draw(st.integers(1, 8)), draw(st.integers(1, 8))
-        shape = (*draw_batch(draw, supports), draw(st.integers(1, 3)), *lengths)
-        smallest = 0 if supports.empty else 1
-        size: Any = draw(st.integers(smallest, 6))
-        if supports.rectangular and draw(st.booleans()):
-            size = tuple(draw(st.sampled_from((1, 2, 3, 5, None))) for _ in range(2))
-        arrays, grad_output = draw_arrays(draw, supports, {"input": shape}, draw_kind(draw, supports, dtype))
-        wanted, order = draw_wanted(draw, supports, ("input",))
-        if size == 0:
-            wanted, order = (), 1  # torch 2.14 refuses to differentiate an empty output
-        return Case(
-            "adaptive_avg_pool2d", arrays, (("output_size", size),), dtype, wanted, grad_output, order
-        )
+    def draw_case(self, draw: Drawing) -> Case:
+        shapes = {"input": draw.image((1, 1))}
+        size: Any = draw.integer(0 if draw.supports.empty else 1, 6)
+        if draw.supports.rectangular and draw.boolean():
+            size = tuple(draw.choice((1, 2, 3, 5, None)) for _ in range(2))
+        case = self.complete(draw, shapes, {"output_size": size})
+        # Torch 2.14 refuses to differentiate an empty output.
+        return replace(case, wanted=(), order=1) if size == 0 else case
 
-    def draw_invalid_case(self, draw: Draw, supports: Supports) -> Case:
-        """Draw a call that differs from an accepted one in one argument."""
-        case = self.draw_case(draw, supports)
-        shape = case.tensors["input"].shape
-        changes = [case.changed(output_size=bad) for bad in (-1, (1, -2), (1, 2, 3), (2,), 2.5, "small")]
-        changes += [
-            case.reshaped("input", (1, 1, *shape)),
-            case.reshaped("input", shape[-2:]),
-            case.reshaped("input", (*shape[:-1], 0)).changed(output_size=2),
-            case.retyped("input", "int64"),
-        ]
-        return draw(st.sampled_from(changes))
-
-    def constructor(self, tensors: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Any]:
-        """Return the arguments of torch.nn.AdaptiveAvgPool2d."""
-        return arguments
+    def invalid_changes(self, draw: Drawing, case: Case) -> list[Case]:
+        *same, empty = super().invalid_changes(draw, case)
+        return [*same, empty.changed(output_size=2), case.retyped("input", "int64")]
 
     def roundings(self, result: str, count: Tensor, case: Case) -> Tensor:
         """Return the number of terms, less one for the additions, and three, for the divisions by height and
