@@ -13,6 +13,7 @@ from scratch_conv.parity.drawing.strategies import Drawing
 from scratch_conv.parity.operators.sums import SumOfProducts
 
 _DEFAULTS = {"p": 0.5, "training": True, "inplace": False}
+_CHOICES = {"p": (0.5, 0.2, 0.0, 1.0, 0.75, 0.9), "training": (True, False)}
 
 
 class Dropout(SumOfProducts):
@@ -32,14 +33,11 @@ class Dropout(SumOfProducts):
     dtypes = FLOATS
     linear = frozenset(signature)
     random = True
+    choices = _CHOICES
     invalid_arguments = tuple({"p": bad} for bad in (1.5, -0.1, -1, 2, float("nan"), "half"))
 
     def draw_case(self, draw: Drawing) -> Case:
-        arguments = {
-            "p": draw.argument("p", 0.5, 0.2, 0.0, 1.0, 0.75, 0.9),
-            "training": draw.argument("training", True, False),
-        }
-        return self.complete(draw, {"input": self.draw_shape(draw)}, arguments)
+        return self.complete(draw, {"input": self.draw_shape(draw)})
 
     def draw_shape(self, draw: Drawing) -> tuple[int, ...]:
         """Draw the shape of an input."""

@@ -29,6 +29,7 @@ from scratch_conv.parity.operators.rounding import (
 )
 
 _DEFAULTS = {"training": False, "momentum": 0.1, "eps": 1e-5}
+_CHOICES = {"momentum": (0.1, 0.5, 0.25, 0.0, 1.0), "eps": (1e-5, 1e-3, 0.1)}
 
 
 class BatchNorm(Operator):
@@ -77,10 +78,11 @@ class BatchNorm(Operator):
     defaults = _DEFAULTS
     dtypes = FLOATS
     accurate_twice = False
+    choices = _CHOICES
     invalid_arguments = ({"eps": -1.0}, {"training": True, "eps": 0.0}, {"eps": "small"}, {"momentum": None})
 
     def draw_case(self, draw: Drawing) -> Case:
-        training = draw.argument("training", False, True)
+        training = draw.takes("training") and draw.boolean()
         shape = _draw_shape(draw, training)
         names = ["input"]
         if not training or draw.boolean():
@@ -91,14 +93,9 @@ class BatchNorm(Operator):
         kind = draw.kind()
         if kind in ("graded", "special") and draw.boolean():
             kind = "offset"
-        arguments = {
-            "training": training,
-            "momentum": draw.argument("momentum", 0.1, 0.5, 0.25, 0.0, 1.0),
-            "eps": draw.argument("eps", 1e-5, 1e-3, 0.1),
-        }
         shapes = {**dict.fromkeys(names, shape[1:2]), "input": shape}
         differentiable = tuple(name for name in names if name not in UPDATED)
-        case = self.complete(draw, shapes, arguments, kind, differentiable)
+        case = self.complete(draw, shapes, {"training": training}, kind, differentiable)
         # Torch 2.14 fails on its own second derivative there, or leaves out the bias's part.
         order = 1 if "bias" in case.wanted and "weight" not in shapes else case.order
         return replace(case, arrays=tuple(_parameters(draw, case.tensors).items()), order=order)

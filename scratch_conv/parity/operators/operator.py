@@ -48,6 +48,7 @@ class Operator(ABC):
         constructed: the names of the tensors that a layer's constructor is given.
         batched_axes: how many axes an input has at least that is a batch.
         dtypes: the dtypes that torch takes on a CPU.
+        choices: the values of the arguments that are drawn one by one, torch's default first.
         invalid_arguments: changes of the arguments that torch refuses, most often.
         linear: the names of the tensors in which it is linear.
         piecewise_linear: whether it is linear in the input between the points where its derivative jumps.
@@ -67,6 +68,7 @@ class Operator(ABC):
     constructed: ClassVar[frozenset[str]] = frozenset()
     batched_axes: ClassVar[int] = 4
     dtypes: ClassVar[tuple[str, ...]]
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {}
     invalid_arguments: ClassVar[tuple[dict[str, Any], ...]] = ()
     linear: ClassVar[frozenset[str]] = frozenset()
     piecewise_linear: ClassVar[bool] = False
@@ -151,13 +153,14 @@ class Operator(ABC):
         Args:
             draw: draws it.
             shapes: the shapes of the tensors by name, in the order of torch's signature.
-            arguments: the other arguments; those at torch's default are left out.
+            arguments: the other arguments but for `choices`; those at torch's default are left out.
             kind: what the tensors hold, where that is not drawn.
             differentiable: the names of the tensors whose gradients may be wanted, where not of all.
         """
         arrays, grad_output = draw.arrays(shapes, kind or draw.kind())
         wanted, order = draw.wanted(shapes if differentiable is None else differentiable)
-        given = {n: v for n, v in (arguments or {}).items() if v != self.defaults.get(n, ...)}
+        chosen = {name: draw.argument(name, *values) for name, values in self.choices.items()}
+        given = {n: v for n, v in {**(arguments or {}), **chosen}.items() if v != self.defaults.get(n, ...)}
         seed = draw.seed() if self.random else None
         tensors, others = tuple(arrays.items()), tuple(given.items())
         case = Case(self.name, tensors, others, draw.dtype, wanted, grad_output, order, seed)

@@ -20,6 +20,7 @@ from scratch_conv.parity.operators.sums import SumOfProducts
 
 T = TypeVar("T")
 
+_CHANNELS = ("in_channels", "out_channels")
 _DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
 
 
@@ -32,7 +33,7 @@ class Convolution(SumOfProducts):
 
     signature = ("input", "weight", "bias")
     linear = frozenset(signature)
-    channels: ClassVar[tuple[str, str]] = ("out_channels", "in_channels")
+    channels: ClassVar[tuple[str, str]] = _CHANNELS[::-1]
 
     @abstractmethod
     def draw_geometry(self, draw: Drawing) -> tuple[Sequence[int], Sequence[int], dict[str, Any]]:
@@ -40,7 +41,7 @@ class Convolution(SumOfProducts):
 
     def draw_case(self, draw: Drawing) -> Case:
         groups = draw.integer(1, 3) if draw.takes("groups") else 1
-        channels = {name: groups * draw.integer(1, 3) for name in ("in_channels", "out_channels")}
+        channels = {name: groups * draw.integer(1, 3) for name in _CHANNELS}
         kernel_size, lengths, arguments = self.draw_geometry(draw)
         first, second = (channels[name] for name in self.channels)
         shapes = {"input": (*draw.batch(), channels["in_channels"], *lengths)}
@@ -64,9 +65,10 @@ class Convolution(SumOfProducts):
 
     def constructor(self, tensors: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Any]:
         first, second, *kernel_size = tensors["weight"].shape
-        channels = zip(self.channels, (first, second * arguments.get("groups", 1)), strict=True)
+        channels = dict(zip(self.channels, (first, second * arguments.get("groups", 1)), strict=True))
+        sizes = {name: channels[name] for name in _CHANNELS}
         bias = {} if "bias" in tensors else {"bias": False}
-        return {**dict(channels), "kernel_size": tuple(kernel_size), **arguments, **bias}
+        return {**sizes, "kernel_size": tuple(kernel_size), **arguments, **bias}
 
 
 class Conv2d(Convolution):

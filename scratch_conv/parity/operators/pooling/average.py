@@ -17,6 +17,11 @@ _DEFAULTS = {
     "count_include_pad": True,
     "divisor_override": None,
 }
+_CHOICES = {
+    "ceil_mode": (False, True),
+    "count_include_pad": (True, False),
+    "divisor_override": (None, None, None, 1, 2, 3, 7),
+}
 
 
 class Pooling(SumOfProducts):
@@ -38,6 +43,7 @@ class AvgPool2d(Pooling):
     defaults = _DEFAULTS
     dtypes = (*FLOATS, "int64")
     linear = frozenset({"input"})
+    choices = _CHOICES
     invalid_arguments = (
         {"kernel_size": 0},
         {"kernel_size": (2, 2, 2)},
@@ -57,11 +63,8 @@ class AvgPool2d(Pooling):
         above, left = as_pair(padding)
         arguments = {
             "kernel_size": kernel_size,
-            "stride": draw.pair("stride", 1, 4) if draw.argument("stride", False, True) else None,
+            "stride": draw.pair("stride", 1, 4) if draw.takes("stride") and draw.boolean() else None,
             "padding": padding,
-            "ceil_mode": draw.argument("ceil_mode", False, True),
-            "count_include_pad": draw.argument("count_include_pad", True, False),
-            "divisor_override": draw.argument("divisor_override", None, None, None, 1, 2, 3, 7),
         }
         return self.complete(draw, {"input": draw.image((height - 2 * above, width - 2 * left))}, arguments)
 

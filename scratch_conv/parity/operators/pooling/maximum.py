@@ -11,6 +11,7 @@ from scratch_conv.parity.drawing.strategies import Drawing, as_pair
 from scratch_conv.parity.operators.pooling.average import Pooling
 
 _DEFAULTS = {"stride": None, "padding": 0, "dilation": 1, "ceil_mode": False, "return_indices": False}
+_CHOICES = {"ceil_mode": (False, True), "return_indices": (False, True)}
 
 
 class MaxPool2d(Pooling):
@@ -22,6 +23,7 @@ class MaxPool2d(Pooling):
     defaults = _DEFAULTS
     dtypes = (*FLOATS, *INTEGERS)
     piecewise_linear = True
+    choices = _CHOICES
     invalid_arguments = (
         {"kernel_size": 0},
         {"kernel_size": -2},
@@ -44,11 +46,9 @@ class MaxPool2d(Pooling):
         padding = draw.pair("padding", 0, (height // 2, width // 2))
         arguments = {
             "kernel_size": kernel_size,
-            "stride": draw.pair("stride", 1, 4) if draw.argument("stride", False, True) else None,
+            "stride": draw.pair("stride", 1, 4) if draw.takes("stride") and draw.boolean() else None,
             "padding": padding,
             "dilation": dilation,
-            "ceil_mode": draw.argument("ceil_mode", False, True),
-            "return_indices": draw.argument("return_indices", False, True),
         }
         axes = zip((height, width), as_pair(dilation), as_pair(padding), strict=True)
         # A window that steps over the whole input has no maximum; torch 2.14 then writes out of bounds.
