@@ -43,7 +43,6 @@ class Function(Candidate[Wiring]):
         return lacking | {name for name in tensors if not _has_position(taken, operator, name)}
 
     def guess(self, case: Case) -> Wiring:
-        """Return nothing: a function holds nothing."""
         return Wiring()
 
     def write(self, case: Case, values: Values, wiring: Wiring) -> list[str]:

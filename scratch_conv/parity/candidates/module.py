@@ -26,11 +26,9 @@ class ModuleClass(LayerClass[Wiring]):
 
     @staticmethod
     def accepts(given: Any) -> bool:
-        """Return whether it is a class of modules."""
         return inspect.isclass(given) and issubclass(given, torch.nn.Module)
 
     def start(self) -> Use:
-        """Return a module for several equal calls."""
         return _ModuleInUse(self.given, self.operator)
 
     def guess(self, case: Case) -> Wiring:

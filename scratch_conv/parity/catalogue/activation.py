@@ -24,11 +24,7 @@ def relu_by_where(input: Tensor, inplace: bool = False) -> Tensor:
     return torch.where(input <= 0, torch.zeros_like(input), input)
 
 
-@RELU.fault(
-    "gradient-at-zero",
-    "the derivative at zero is 1",
-    "tensorflow/playground/issues/19",
-)
+@RELU.fault("gradient-at-zero", "the derivative at zero is 1", "tensorflow/playground/issues/19")
 @partial(with_gradients, F.relu)
 def _gradient_at_zero(b: Backward) -> Gradients:
     return [torch.where(b.tensors[0] < 0, 0.0, b.grad_output)]

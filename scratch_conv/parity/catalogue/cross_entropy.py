@@ -106,14 +106,12 @@ def _mean_unweighted(input: Tensor, target: Tensor, weight: Tensor | None = None
 
 
 @_fault("smoothing-over-the-others", "spreads the smoothed label over the other classes only")
-def _smoothing_over_the_others(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, **arguments: Any
-) -> Tensor:
+def _smoothing_over_the_others(input: Tensor, target: Tensor, *weight: Tensor, **arguments: Any) -> Tensor:
     classes = input.shape[_class_axis(input)]
     smoothing = arguments.get("label_smoothing", 0.0)
     if classes > 1:
         arguments["label_smoothing"] = min(1.0, smoothing * classes / (classes - 1))
-    return _cross_entropy(input, target, weight, **arguments)
+    return _cross_entropy(input, target, *weight, **arguments)
 
 
 @_fault("gradient-of-the-sum", "the gradient forgets to divide by the number of samples")
@@ -125,10 +123,8 @@ def _gradient_of_the_sum(b: Backward) -> Gradients:
 
 
 @_fault("reduction-ignored", "takes the mean whatever the reduction")
-def _reduction_ignored(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, **arguments: Any
-) -> Tensor:
-    return _cross_entropy(input, target, weight, **{**arguments, "reduction": "mean"})
+def _reduction_ignored(input: Tensor, target: Tensor, *weight: Tensor, **arguments: Any) -> Tensor:
+    return _cross_entropy(input, target, *weight, **{**arguments, "reduction": "mean"})
 
 
 @_fault("probabilities-unweighted", "leaves the classes' weights out where the targets are probabilities")
@@ -142,18 +138,16 @@ def _probabilities_unweighted(
     "probabilities-averaged-over-classes", "divides by samples times classes where targets are probabilities"
 )
 def _probabilities_averaged_over_classes(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, **arguments: Any
+    input: Tensor, target: Tensor, *weight: Tensor, **arguments: Any
 ) -> Tensor:
-    loss = _cross_entropy(input, target, weight, **arguments)
+    loss = _cross_entropy(input, target, *weight, **arguments)
     probable = target.is_floating_point() and arguments.get("reduction", "mean") == "mean"
     return loss / input.shape[_class_axis(input)] if probable else loss
 
 
 @_fault("all-ignored-is-zero", "returns 0 where every sample is ignored, which torch divides by nothing")
-def _all_ignored_is_zero(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, **arguments: Any
-) -> Tensor:
+def _all_ignored_is_zero(input: Tensor, target: Tensor, *weight: Tensor, **arguments: Any) -> Tensor:
     ignored = arguments.get("ignore_index", -100)
     if not target.is_floating_point() and bool((target == ignored).all()) and target.numel():
-        return _cross_entropy(input, target, weight, **{**arguments, "reduction": "sum"}) * 0
-    return _cross_entropy(input, target, weight, **arguments)
+        return _cross_entropy(input, target, *weight, **{**arguments, "reduction": "sum"}) * 0
+    return _cross_entropy(input, target, *weight, **arguments)

@@ -30,9 +30,7 @@ def _weight_not_transposed(input: Tensor, weight: Tensor, bias: Tensor | None = 
 
 
 @LINEAR.fault(
-    "bias-gradient-averaged",
-    "the gradient of the bias is a mean over the batch",
-    "kvfrans/notes/issues/5",
+    "bias-gradient-averaged", "the gradient of the bias is a mean over the batch", "kvfrans/notes/issues/5"
 )
 @partial(with_gradients, F.linear)
 def _bias_gradient_averaged(b: Backward) -> Gradients:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -60,26 +61,23 @@ def _per_channel(tensor: Tensor, input: Tensor) -> Tensor:
     return tensor.view(1, -1, *(1,) * (input.ndim - 2))
 
 
-def _affine(normal: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+def _affine(normal: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
     scaled = normal if weight is None else normal * _per_channel(weight, normal)
     return scaled if bias is None else scaled + _per_channel(bias, normal)
 
 
 @_fault(
-    "running-variance-biased",
-    "puts the biased variance into the running one",
-    "ml-explore/mlx/pull/3817",
+    "running-variance-biased", "puts the biased variance into the running one", "ml-explore/mlx/pull/3817"
 )
 def _running_variance_biased(
     input: Tensor,
-    running_mean: Tensor | None = None,
-    running_var: Tensor | None = None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    *affine: Tensor | None,
     **arguments: Any,
 ) -> Tensor:
     old = None if running_var is None else running_var.clone()
-    output = _batch_norm(input, running_mean, running_var, weight, bias, **arguments)
+    output = _batch_norm(input, running_mean, running_var, *affine, **arguments)
     if old is not None and running_var is not None and arguments.get("training"):
         momentum = arguments.get("momentum", 0.1)
         with torch.no_grad():
@@ -88,9 +86,7 @@ def _running_variance_biased(
 
 
 @_fault(
-    "momentum-reversed",
-    "weighs the old running statistics by the momentum",
-    "Oneflow-Inc/oneflow/pull/6055",
+    "momentum-reversed", "weighs the old running statistics by the momentum", "Oneflow-Inc/oneflow/pull/6055"
 )
 def _momentum_reversed(*tensors: Tensor | None, **arguments: Any) -> Tensor:
     momentum = 1 - arguments.get("momentum", 0.1)
@@ -100,19 +96,12 @@ def _momentum_reversed(*tensors: Tensor | None, **arguments: Any) -> Tensor:
 def _recomputed(scale: Any) -> Any:
     """Return a batch norm that scales by a function of (input, mean, eps) when it trains."""
 
-    def candidate(
-        input: Tensor,
-        running_mean: Tensor | None = None,
-        running_var: Tensor | None = None,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
-        **arguments: Any,
-    ) -> Tensor:
-        right = _batch_norm(input, running_mean, running_var, weight, bias, **arguments)
+    def candidate(input: Tensor, *others: Tensor | None, **arguments: Any) -> Tensor:
+        right = _batch_norm(input, *others, **arguments)
         if not arguments.get("training"):
             return right
         mean = input.mean(_axes(input), keepdim=True)
-        return _affine((input - mean) * scale(input, mean, arguments.get("eps", 1e-5)), weight, bias)
+        return _affine((input - mean) * scale(input, mean, arguments.get("eps", 1e-5)), *others[2:])
 
     return candidate
 
@@ -140,31 +129,20 @@ _fault("eps-forgotten", "divides by the bare standard deviation")(
     "the gradient of the input ignores that mean and variance depend on it",
     "facebookresearch/CrypTen/pull/143",
 )
-def _statistics_taken_for_constants(*tensors: Tensor | None, **arguments: Any) -> Tensor:
-    def change(b: Backward) -> Gradients:
-        input: Tensor = b.tensors[0]
-        if not b.arguments.get("training"):
-            return b.right
-        weight = b.tensors[3] if len(b.tensors) > 3 else None
-        slope = (_variance(input) + b.arguments.get("eps", 1e-5)).rsqrt()
-        gain = slope if weight is None else slope * _per_channel(weight, input)
-        return [b.grad_output * gain, *b.right[1:]]
-
-    output: Tensor = with_gradients(_batch_norm, change)(*tensors, **arguments)
-    return output
+@partial(with_gradients, _batch_norm)
+def _statistics_taken_for_constants(b: Backward) -> Gradients:
+    input: Tensor = b.tensors[0]
+    if not b.arguments.get("training"):
+        return b.right
+    slope = (_variance(input) + b.arguments.get("eps", 1e-5)).rsqrt()
+    return [b.grad_output * _affine(slope, *b.tensors[3:4]), *b.right[1:]]
 
 
 @_fault("evaluation-normalises-the-batch", "uses the batch's statistics in evaluation too")
-def _evaluation_normalises_the_batch(
-    input: Tensor,
-    running_mean: Tensor | None = None,
-    running_var: Tensor | None = None,
-    *affine: Tensor | None,
-    **arguments: Any,
-) -> Tensor:
+def _evaluation_normalises_the_batch(input: Tensor, *others: Tensor | None, **arguments: Any) -> Tensor:
     if arguments.get("training") or input.numel() == input.shape[1]:
-        return _batch_norm(input, running_mean, running_var, *affine, **arguments)
-    return _batch_norm(input, None, None, *affine, **{**arguments, "training": True})
+        return _batch_norm(input, *others, **arguments)
+    return _batch_norm(input, None, None, *others[2:], **{**arguments, "training": True})
 
 
 @_fault("evaluation-updates-the-statistics", "moves the running statistics in evaluation too")
@@ -180,12 +158,7 @@ def _evaluation_updates_the_statistics(
 
 @_fault("weight-only-with-bias", "leaves the weight out where there is no bias")
 def _weight_only_with_bias(
-    input: Tensor,
-    running_mean: Tensor | None = None,
-    running_var: Tensor | None = None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    **arguments: Any,
+    input: Tensor, mean: Tensor | None, variance: Tensor | None, *affine: Any, **arguments: Any
 ) -> Tensor:
-    gain = None if weight is None else weight if bias is not None else weight * 0 + 1
-    return _batch_norm(input, running_mean, running_var, gain, bias, **arguments)
+    given = [affine[0] * 0 + 1] if len(affine) == 1 else affine
+    return _batch_norm(input, mean, variance, *given, **arguments)

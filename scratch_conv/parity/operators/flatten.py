@@ -41,7 +41,6 @@ class Flatten(Picking):
 
     @property
     def code(self) -> str:
-        """Torch's own implementation as code."""
         return "torch.flatten"
 
     def draw_case(self, draw: Drawing) -> Case:

@@ -131,7 +131,6 @@ class BatchNorm(Operator):
         return {"num_features": tensors["input"].shape[1], **given, **flags}
 
     def bounds(self, case: Case, values: Values, results: dict[str, Tensor]) -> dict[str, Bound]:
-        """Return the bounds that the class derives."""
         bounds = derived_bounds(results, case.torch_dtype, lambda dtype: _errors(case, values, dtype))
         for name, bound in bounds.items():
             if name.startswith(("grad_", "second_")):

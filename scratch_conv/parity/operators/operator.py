@@ -185,7 +185,6 @@ class Picking(Operator):
     """An operator whose results are elements of its tensors or zero, hence exact."""
 
     def bounds(self, case: Case, values: Values, results: dict[str, Tensor]) -> dict[str, Bound]:
-        """Return no room at all."""
         return {name: exact(value) for name, value in results.items()}
 
 

@@ -121,7 +121,6 @@ class Softmax(Operator):
         return [*(case.changed(dim=dim) for dim in bad), *(case.retyped("input", each) for each in dtypes)]
 
     def bounds(self, case: Case, values: Values, results: dict[str, Tensor]) -> dict[str, Bound]:
-        """Return the bounds that the class derives."""
         return derived_bounds(results, case.torch_dtype, lambda dtype: self._errors(case, values, dtype))
 
     def _errors(self, case: Case, values: Values, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -190,7 +189,6 @@ class LogSoftmax(Softmax):
     def derivative_errors(
         self, sizes: Logarithms, g: Tensor, along: Tensor, rounding: float
     ) -> dict[str, Tensor]:
-        """Return the bounds of the output and its derivatives, the classes last."""
         whole = g.sum(-1, keepdim=True)
 
         def polynomial(p: Tensor) -> dict[str, Tensor]:
@@ -205,7 +203,6 @@ class LogSoftmax(Softmax):
         return {"output": sizes.log_error, **bounds}
 
     def kept(self, sizes: Logarithms, dtype: torch.dtype) -> Logarithms:
-        """Return what the gradient may be computed from: the output as it is stored in `dtype`."""
         stored = stored_bound(sizes.log, sizes.log_error, torch.zeros(()), dtype)
         return replace(sizes, p_error=_exponential_error(sizes.p, stored, accumulator_of(dtype)))
 

@@ -37,7 +37,6 @@ class SumOfProducts(Operator):
         return False
 
     def bounds(self, case: Case, values: Values, results: dict[str, Tensor]) -> dict[str, Bound]:
-        """Return how far each of a candidate's results may lie from the reference's."""
         if case.dtype in (*INTEGERS, "bool"):
             return {name: exact(value) for name, value in results.items()}
         nonlinear = frozenset(values.tensors) - self.linear

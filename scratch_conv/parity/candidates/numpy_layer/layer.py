@@ -61,7 +61,6 @@ class NumpyLayerClass(LayerClass[NumpyWiring]):
         return callable(getattr(given, "forward", None))
 
     def start(self) -> Use:
-        """Return a layer for several equal calls."""
         return _NumpyLayerInUse(self.given, self.operator)
 
     def narrow(self, claims: Supports) -> tuple[Supports, list[str]]:
@@ -168,7 +167,6 @@ class _NumpyLayerInUse(Use):
         return output
 
     def held(self) -> dict[str, Tensor]:
-        """Return the parameters that stand in the layer."""
         return {} if self._used is None else self._used.held()
 
     def notes(self) -> list[str]:

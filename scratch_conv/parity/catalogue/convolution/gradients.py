@@ -61,23 +61,17 @@ _fault(
 )(differentiated_as(_conv2d, _undilated))
 
 
-@_fault(
+def _strided_alike(*tensors: Tensor, **arguments: Any) -> Tensor:
+    height, width = _conv2d(*tensors, **arguments).shape[-2:]
+    output = altered(lambda g: replace(g, stride=(g.stride[0], g.stride[0])))(*tensors, **arguments)
+    return F.pad(output, (0, max(0, width - output.shape[-1])))[..., :height, :width]
+
+
+_fault(
     "stride-of-one-axis-in-backward",
     "the backward pass uses the vertical stride on both axes",
     "apache/mxnet/pull/4704",
-)
-def _stride_of_one_axis(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any
-) -> Tensor:
-    wrong = altered(lambda g: replace(g, stride=(g.stride[0], g.stride[0])))
-
-    def fitted(*tensors: Tensor, **others: Any) -> Tensor:
-        height, width = _conv2d(*tensors, **others).shape[-2:]
-        output: Tensor = wrong(*tensors, **others)
-        return F.pad(output, (0, max(0, width - output.shape[-1])))[..., :height, :width]
-
-    result: Tensor = differentiated_as(_conv2d, fitted)(input, weight, bias, **arguments)
-    return result
+)(differentiated_as(_conv2d, _strided_alike))
 
 
 @_fault(

@@ -19,41 +19,29 @@ COLLECTIONS = (TRANSPOSED_CONVOLUTION,)
 _fault = TRANSPOSED_CONVOLUTION.fault
 
 
-@_fault(
-    "padding-on-the-input",
-    "pads the input instead of cropping the output",
-    "Samsung/TICO/issues/420",
-)
-def _padding_on_the_input(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any
-) -> Tensor:
+@_fault("padding-on-the-input", "pads the input instead of cropping the output", "Samsung/TICO/issues/420")
+def _padding_on_the_input(input: Tensor, weight: Tensor, *bias: Tensor, **arguments: Any) -> Tensor:
     vertical, horizontal = as_pair(arguments.get("padding", 0))
-    output = _conv_transpose2d(input, weight, bias, **arguments)
+    output = _conv_transpose2d(input, weight, *bias, **arguments)
     around = (horizontal, horizontal, vertical, vertical)
-    wide = _conv_transpose2d(F.pad(input, around), weight, bias, **{**arguments, "padding": 0})
+    wide = _conv_transpose2d(F.pad(input, around), weight, *bias, **{**arguments, "padding": 0})
     return wide[..., : output.shape[-2], : output.shape[-1]]
 
 
 @_fault(
-    "output-padding-of-zeros",
-    "appends zeros instead of computing the further rows",
-    "Tencent/ncnn/pull/1122",
+    "output-padding-of-zeros", "appends zeros instead of computing the further rows", "Tencent/ncnn/pull/1122"
 )
-def _output_padding_of_zeros(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any
-) -> Tensor:
+def _output_padding_of_zeros(input: Tensor, weight: Tensor, *bias: Tensor, **arguments: Any) -> Tensor:
     vertical, horizontal = as_pair(arguments.get("output_padding", 0))
-    output = _conv_transpose2d(input, weight, bias, **arguments)
+    output = _conv_transpose2d(input, weight, *bias, **arguments)
     height, width = output.shape[-2] - vertical, output.shape[-1] - horizontal
     return F.pad(output[..., :height, :width], (0, horizontal, 0, vertical))
 
 
 @_fault("output-padding-first", "adds the further rows at the top")
-def _output_padding_first(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any
-) -> Tensor:
+def _output_padding_first(input: Tensor, weight: Tensor, *bias: Tensor, **arguments: Any) -> Tensor:
     vertical, horizontal = as_pair(arguments.get("output_padding", 0))
-    output = _conv_transpose2d(input, weight, bias, **arguments)
+    output = _conv_transpose2d(input, weight, *bias, **arguments)
     return output.roll((vertical, horizontal), (-2, -1))
 
 
@@ -62,14 +50,8 @@ def _kernel_rotated(input: Tensor, weight: Tensor, bias: Tensor | None = None, *
     return _conv_transpose2d(input, weight.flip(-2, -1), bias, **arguments)
 
 
-@_fault(
-    "groups-interleaved",
-    "writes the groups' output channels in turn",
-    "uxlfoundation/oneDNN/issues/352",
-)
-def _groups_interleaved(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any
-) -> Tensor:
-    output = _conv_transpose2d(input, weight, bias, **arguments)
+@_fault("groups-interleaved", "writes the groups' output channels in turn", "uxlfoundation/oneDNN/issues/352")
+def _groups_interleaved(input: Tensor, weight: Tensor, *bias: Tensor, **arguments: Any) -> Tensor:
+    output = _conv_transpose2d(input, weight, *bias, **arguments)
     groups = arguments.get("groups", 1)
     return torch.unflatten(output, -3, (groups, -1)).transpose(-4, -3).flatten(-4, -3)

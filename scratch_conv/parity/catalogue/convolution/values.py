@@ -47,11 +47,9 @@ _fault("padding-swapped", "pads the height by the width's padding", "autogluon/a
 _fault("dilation-swapped", "takes the dilation as (horizontal, vertical)")(
     altered(lambda g: replace(g, dilation=g.dilation[::-1]))
 )
-_fault(
-    "dilation-of-one-axis",
-    "uses the vertical dilation on both axes",
-    "tenstorrent/tt-metal/pull/19542",
-)(altered(lambda g: replace(g, dilation=(g.dilation[0], g.dilation[0]))))
+_fault("dilation-of-one-axis", "uses the vertical dilation on both axes", "tenstorrent/tt-metal/pull/19542")(
+    altered(lambda g: replace(g, dilation=(g.dilation[0], g.dilation[0])))
+)
 _fault("dilation-ignored", "places the taps next to each other")(
     altered(lambda g: replace(g, dilation=(1, 1)))
 )
@@ -125,9 +123,7 @@ def _padding_replicated(
 
 
 @_fault(
-    "large-padding-refused",
-    "refuses a padding of the kernel's size or more",
-    "Maratyszcza/NNPACK/issues/103",
+    "large-padding-refused", "refuses a padding of the kernel's size or more", "Maratyszcza/NNPACK/issues/103"
 )
 def _large_padding_refused(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any
@@ -143,28 +139,20 @@ def _large_padding_refused(
     "writes the groups' output channels in turn instead of one after the other",
     "uxlfoundation/oneDNN/issues/352",
 )
-def _groups_interleaved(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any
-) -> Tensor:
+def _groups_interleaved(input: Tensor, weight: Tensor, *bias: Tensor, **arguments: Any) -> Tensor:
     groups = arguments.get("groups", 1)
-    output = _conv2d(input, weight, bias, **arguments)
+    output = _conv2d(input, weight, *bias, **arguments)
     return torch.unflatten(output, -3, (groups, -1)).transpose(-4, -3).flatten(-4, -3)
 
 
 @_fault("group-inputs-interleaved", "hands the input channels to the groups in turn")
-def _group_inputs_interleaved(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any
-) -> Tensor:
+def _group_inputs_interleaved(input: Tensor, weight: Tensor, *bias: Tensor, **arguments: Any) -> Tensor:
     groups = arguments.get("groups", 1)
     shuffled = torch.unflatten(input, -3, (-1, groups)).transpose(-4, -3).flatten(-4, -3)
-    return _conv2d(shuffled, weight, bias, **arguments)
+    return _conv2d(shuffled, weight, *bias, **arguments)
 
 
-@_fault(
-    "groups-read-first",
-    "every group reads the first group's channels",
-    "pytorch/pytorch/issues/19912",
-)
+@_fault("groups-read-first", "every group reads the first group's channels", "pytorch/pytorch/issues/19912")
 def _groups_read_first(input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any) -> Tensor:
     first = input.narrow(-3, 0, weight.shape[1])
     return _conv2d(first, weight, bias, **{**arguments, "groups": 1})
@@ -193,37 +181,25 @@ def _bias_along_the_width(
 
 
 @_fault("unbatched-kept-batched", "returns an unbatched result with a batch axis")
-def _unbatched_kept_batched(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any
-) -> Tensor:
+def _unbatched_kept_batched(input: Tensor, weight: Tensor, *bias: Tensor, **arguments: Any) -> Tensor:
     batched = input if input.ndim == 4 else input.unsqueeze(0)
-    return _conv2d(batched, weight, bias, **arguments)
+    return _conv2d(batched, weight, *bias, **arguments)
 
 
 @_fault("computed-in-float32", "computes float64 in float32")
-def _computed_in_float32(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any
-) -> Tensor:
-    narrow = [None if each is None else each.float() for each in (input, weight, bias)]
+def _computed_in_float32(input: Tensor, weight: Tensor, *bias: Tensor, **arguments: Any) -> Tensor:
+    narrow = [each.float() for each in (input, weight, *bias)]
+    return _conv2d(*narrow, **arguments).to(input.dtype)
+
+
+@_fault("accumulated-in-float16", "accumulates in float16", "ARM-software/ComputeLibrary/pull/1287")
+def _accumulated_in_float16(input: Tensor, weight: Tensor, *bias: Tensor, **arguments: Any) -> Tensor:
+    narrow = [each.half() for each in (input, weight, *bias)]
     return _conv2d(*narrow, **arguments).to(input.dtype)
 
 
 @_fault(
-    "accumulated-in-float16",
-    "accumulates in float16",
-    "ARM-software/ComputeLibrary/pull/1287",
-)
-def _accumulated_in_float16(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any
-) -> Tensor:
-    narrow = [None if each is None else each.half() for each in (input, weight, bias)]
-    return _conv2d(*narrow, **arguments).to(input.dtype)
-
-
-@_fault(
-    "strides-ignored",
-    "reads the input's memory as if it were contiguous",
-    "pytorch/pytorch/issues/77299",
+    "strides-ignored", "reads the input's memory as if it were contiguous", "pytorch/pytorch/issues/77299"
 )
 def _strides_ignored(input: Tensor, weight: Tensor, bias: Tensor | None = None, **arguments: Any) -> Tensor:
     dense = not input.is_contiguous() and input.untyped_storage().nbytes() >= input.nbytes

@@ -206,11 +206,7 @@ def _ties_to_the_last(b: Backward) -> Gradients:
     return _scattered(b, winners * (later == 1))
 
 
-@_fault(
-    "ties-split",
-    "several equal maxima share the gradient",
-    "tensorflow/tensorflow/issues/4886",
-)
+@_fault("ties-split", "several equal maxima share the gradient", "tensorflow/tensorflow/issues/4886")
 @_backward
 def _ties_split(b: Backward) -> Gradients:
     winners = _winners(b).to(b.grad_output.dtype)
