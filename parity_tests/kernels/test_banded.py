@@ -161,6 +161,8 @@ def test_it_is_for_small_steps_of_one_channel_each(asked: Shapes, accepted: bool
         (shapes(), banded),
         (shapes(batch=5), banded),
         (shapes(batch=4), mec),  # of 56 rows
+        (shapes(batch=4, size=16), banded),
+        (shapes(batch=5, input_size=(12, 14), output_size=(12, 14)), mec),
         (shapes(batch=3, size=28), banded),
         (shapes(batch=2, size=28), mec),
         (shapes(size=29), mec),

@@ -110,6 +110,7 @@ def test_just_65536_numbers_of_columns_are_few(batch: int, expected: ModuleType)
     ("size", "stride", "groups", "expected"),
     [
         (18, (2, 2), 1, mec),  # 81 outputs
+        (24, (3, 2), 1, im2col),  # 96
         (20, (2, 2), 1, im2col),
         (32, (2, 2), 1, im2col),
         (34, (2, 2), 1, mec),
