@@ -89,7 +89,7 @@ def test_what_is_not_finite_stays_where_it_belongs(
     spoilt.flat[rng.integers(spoilt.size)] = number
     with cut_up(*cuts), np.errstate(all="ignore"):
         for operation, operands in (
-            ("conv", (x, w, None, window, 2)),
+            ("conv", (x, w, x.dtype.type([1, 2]), window, 2)),
             ("conv_grad_weight", (grad_output, x, window, 2)),
             ("conv_grad_input", (grad_output, w, size, window, 2)),
         ):
