@@ -143,3 +143,16 @@ def test_axes_are_cut_into_few_even_strips_of_small_tiles(outputs: int, dilation
     assert max(lengths) <= longest
     assert max(lengths) - min(lengths) <= 1
     assert len(lengths) == -(-turns // longest)
+
+
+@pytest.mark.parametrize(("width", "copies"), [(16, 2), (17, 1), (256, 2)])
+def test_planes_that_share_lines_of_the_cache_are_copied_first(
+    width: int, copies: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planes of 16 rows that begin a multiple of 1024 bytes apart."""
+    x = np.ones((1, 2, 16, width), np.float32)
+    rows, columns, _ = winograd_transforms.transformed_axes((16, width), PADDED, x.dtype)
+    copied: list[Array] = []
+    monkeypatch.setattr(np, "copyto", lambda to, _: copied.append(to))
+    winograd_transforms.transform("pixels", x, rows.evaluate[0], columns.evaluate)
+    assert [array.dtype for array in copied] == [np.float32] * copies
