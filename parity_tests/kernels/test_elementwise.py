@@ -44,10 +44,13 @@ def test_each_element_is_met_once_in_chunks_that_fit(
 def test_only_operands_in_another_order_are_copied() -> None:
     """To scratch memory: fresh memory would cost more than the copy."""
     result, alike, other = (np.zeros((64, 64), np.float32) for _ in range(3))
-    with kernels.using_num_threads(1):
-        copied = scratch_taken(lambda: elementwise.over_elements(lambda *_: None, result, alike, other.T))
-        assert scratch_taken(lambda: elementwise.over_elements(lambda *_: None, result, alike)) == 0
-    assert copied == other.nbytes
+
+    def taken(*operands: np.ndarray) -> int:
+        with kernels.using_num_threads(1):
+            return scratch_taken(lambda: elementwise.over_elements(lambda *_: None, result, *operands))
+
+    assert taken(alike) == 0
+    assert taken(other.T) == taken(alike, other.T) == other.nbytes
 
 
 @given(st.tuples(*[st.integers(0, 5)] * 3), st.permutations([0, 1, 2]), st.sampled_from([4, 100, 2**18]))
