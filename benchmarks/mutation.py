@@ -31,7 +31,7 @@ else:
 CHECKOUT = Path(__file__).parent.parent
 EQUIVALENT = RESULTS / "equivalent_mutants.toml"
 SCRATCH = re.compile(r"""scratch\((None|"[^"]*")""")
-ZIP = re.compile(r", (strict=\w+)?\)")
+ZIP = re.compile(r",( strict=\w+)?\s*(?=\)|$)")
 
 
 class Mutant(NamedTuple):
@@ -167,9 +167,7 @@ def follows_a_rule(mutant: Mutant) -> bool:
 
     Any name will do that no other array of the same moment has; and lengths are never unequal.
     """
-    before, after = (
-        ZIP.sub(")", SCRATCH.sub("scratch(name", text)) for text in (mutant.before, mutant.after)
-    )
+    before, after = (ZIP.sub("", SCRATCH.sub("scratch(name", text)) for text in (mutant.before, mutant.after))
     return before == after
 
 
