@@ -19,6 +19,7 @@ from scratch_conv.kernels.windows import Array, Pair
 pytestmark = pytest.mark.mutation
 
 PADDED = Window((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
+ROW = Window((1, 3), (1, 1), ((0, 0), (1, 1)), (1, 1))
 SIZES = st.integers(1, 7)
 
 
@@ -146,6 +147,9 @@ def shapes(batch: int = 8, size: int = 14, window: Window = PADDED, **others: An
         # 4 bytes for 309 rows of pixels and of outputs, and for three matrices of three rows of pixels.
         (shapes(size=308), True),
         (shapes(size=309), False),
+        # Just as much: 768 rows of 512 pixels and 512 outputs, and a matrix of 512 x 512.
+        (shapes(window=ROW, input_size=(768, 512), output_size=(768, 512)), True),
+        (shapes(window=ROW, input_size=(769, 512), output_size=(769, 512)), False),
     ],
 )
 def test_it_is_for_small_steps_of_one_channel_each(asked: Shapes, accepted: bool) -> None:
