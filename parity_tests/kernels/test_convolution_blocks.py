@@ -152,6 +152,17 @@ def test_im2col_lowers_as_many_images_at_a_time_as_fit(layer: Layer, block_bytes
     assert in_all == max(taken.values()) + products
 
 
+def test_im2col_adds_up_the_pixels_of_each_image_in_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of the same image write to the same pixels; those of other images go to other threads."""
+    window = Window((2, 2), (1, 1), ((0, 0), (0, 0)), (1, 1))
+    given_out: list[list[im2col.Block]] = []
+    monkeypatch.setattr(im2col, "_BLOCK_BYTES", 1)
+    monkeypatch.setattr(im2col, "parallel", lambda work, lists: given_out.extend(lists))
+    im2col.conv_grad_input(np.ones((3, 1, 4, 4)), np.ones((1, 1, 2, 2)), (5, 5), window, 1)
+    images = [[block.images for block in blocks] for blocks in given_out]
+    assert images == [[slice(image, image + 1)] * 16 for image in range(3)]
+
+
 @contextmanager
 def mec_cutting(block_bytes: int, few_columns: int, num_threads: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(num_threads):
