@@ -123,7 +123,16 @@ def test_products_are_of_the_operands_type(algorithm: str) -> None:
         kernels.conv2d_grad_weight(grad_output, x, window, groups)
 
 
+MORE_WEIGHTS_THAN_COLUMNS = Layer(
+    np.ones((6, 1, 2, 2), dtype=np.float32),
+    np.ones((4, 1, 2, 2), dtype=np.float32),
+    Window((2, 2), (1, 1), ((0, 0), (0, 0)), (1, 1)),
+    1,
+)
+
+
 @given(layers(), BYTES)
+@example(MORE_WEIGHTS_THAN_COLUMNS, 128)  # bytes of the products of two images
 def test_im2col_lowers_as_many_images_at_a_time_as_fit(layer: Layer, block_bytes: int) -> None:
     """In memory that all its operations share; but those of one tap are not copied at all."""
     assume(not im2col.is_pointwise(layer.window))
@@ -435,6 +444,21 @@ def test_pointwise_products_take_as_much_at_a_time_as_fits(
     assert_as_many_as_fit(images, 1, n, max(outputs, x[0].nbytes), block_bytes)
     planes = images * rows * columns
     assert_planes_or_blocks_fit(planes, 1, images, size, (outputs, outputs), block_bytes)
+
+
+def test_pointwise_gradients_of_the_weight_are_one_product_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However small a block is, as no columns are copied for it."""
+    x, window = np.ones((2, 1, 3, 3)), Window((1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1))
+    multiply, products = np.matmul, list[Array]()
+
+    def noted(a: Array, b: Array, out: Array) -> None:
+        products.append(multiply(a, b, out=out).copy())
+
+    monkeypatch.setattr(im2col, "_BLOCK_BYTES", 1)
+    monkeypatch.setattr(np, "matmul", noted)
+    with kernels.using_num_threads(1):
+        im2col.conv_grad_weight(x, x, window, 1)
+    np.testing.assert_array_equal(products, np.full((2, 1, 1, 1, 1), 9))
 
 
 @given(st.integers(1, 5), st.integers(1, 3), st.sampled_from([1, 100, 2**21]), st.integers(1, 3))
