@@ -93,6 +93,13 @@ def test_the_core_needs_no_extra() -> None:
     run(f"import sys\n{block}import scratch_conv as sc\n{names}")
 
 
+def test_every_room_has_its_directions() -> None:
+    rooms = {
+        path.name for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert rooms - {"__init__.py", "__main__.py"} == set(MAY_IMPORT)
+
+
 @pytest.mark.parametrize("room", MAY_IMPORT)
 def test_imports_point_one_way(room: str) -> None:
     place = PACKAGE / room

@@ -18,8 +18,8 @@ PARITY = {"typer", "rich", "matplotlib"}
 
 def main() -> int:
     """Run the command line, and return its exit status."""
-    # Otherwise torch's idle threads spin for milliseconds and take the cores from NumPy's: 122 ms a training
-    # step instead of 81. It must be set before torch is loaded; child processes inherit it.
+    # Otherwise torch's idle threads spin for milliseconds and take the cores from NumPy's. It must be set
+    # before torch is loaded; child processes inherit it.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         return _run()

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch._C._distributed_c10d import FileStore
+from torch.distributed import FileStore  # type: ignore[attr-defined]  # public, but in no __all__
 from torch.nn.utils import parametrizations, parametrize
 
 import scratch_conv as sc

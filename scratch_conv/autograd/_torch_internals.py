@@ -1,5 +1,7 @@
 """The private parts of torch that this package uses; no other file names one.
 
+(Protected methods that a layer inherits from `torch.nn`, such as `_conv_forward`, stand in `nn`.)
+
 Each is looked up when this module is imported. Where a version of torch lacks one, what it serves goes by
 public names instead, as the functions below say: more slowly, and with the same results.
 """

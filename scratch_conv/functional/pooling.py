@@ -128,10 +128,10 @@ def max_pool2d(
         padding: -inf on each side, in pixels, at most half the window; one int or two.
         dilation: distance between the taps, in pixels; one int or two.
         ceil_mode: whether a last window may hang over the end, if it starts inside.
-        return_indices: whether to give the places of the maxima too.
+        return_indices: whether to return the indices of the maxima too.
 
     Returns:
-        (N, C, OH, OW) or (C, OH, OW); with `return_indices` a pair of it and the int64 places, row · W +
+        (N, C, OH, OW) or (C, OH, OW); with `return_indices` a pair of it and the int64 indices, row · W +
         column, of the maxima. Of equal maxima the first in reading order wins; NaN wins over all.
 
     Raises:
@@ -150,11 +150,11 @@ def max_pool2d(
         raise NotImplementedError(f"max_pool2d is not implemented for {input.dtype}")
     batched = input if input.dim() == 4 else input.unsqueeze(0)
     window = (kernel_size, stride, (padding[0], padding[0], padding[1], padding[1]), dilation)
-    output, places = call(MaxPool2d, batched, ceil_mode, *window)
+    output, narrow_indices = call(MaxPool2d, batched, ceil_mode, *window)
     output = output if input.dim() == 4 else reshaped(output, output.shape[1:])
     if not return_indices:
         return output
-    indices = call_constant(max_pool2d_indices, places)
+    indices = call_constant(max_pool2d_indices, narrow_indices)
     return output, indices if input.dim() == 4 else reshaped(indices, indices.shape[1:])
 
 

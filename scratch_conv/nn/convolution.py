@@ -77,13 +77,13 @@ class ConvTranspose2d(torch.nn.ConvTranspose2d):
 
 
 class LazyConv1d(torch.nn.LazyConv1d, Conv1d):  # type: ignore[misc]  # torch's own mixin
-    """`torch.nn.LazyConv1d`: a `Conv1d` of this package from its first input on, which gives in_channels."""
+    """`torch.nn.LazyConv1d`: a `Conv1d` of this package from its first input on, which sets in_channels."""
 
     cls_to_become = Conv1d
 
 
 class LazyConv2d(torch.nn.LazyConv2d, Conv2d):  # type: ignore[misc]  # torch's own mixin
-    """`torch.nn.LazyConv2d`: a `Conv2d` of this package from its first input on, which gives in_channels."""
+    """`torch.nn.LazyConv2d`: a `Conv2d` of this package from its first input on, which sets in_channels."""
 
     cls_to_become = Conv2d
 

@@ -23,7 +23,7 @@ class Row:
 class SwapReport:
     """One row for each layer that could be swapped, in the model's order; prints as a table.
 
-    `unmatched` are the selectors that no layer of the model fits: a slip of the pen, most likely.
+    `unmatched` are the selectors that no layer of the model fits: misspelt, most likely.
     """
 
     rows: tuple[Row, ...]

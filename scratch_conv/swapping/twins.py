@@ -19,7 +19,7 @@ SWAPPABLE: Any = tuple(_OURS)
 """The layers of torch.nn that have a twin in scratch_conv.nn."""
 
 _COMPUTING = ("__call__", "_call_impl", "forward", "_conv_forward")
-"""The methods that compute a layer: whose are its own, is not what torch documents, and is left alone."""
+"""The methods that compute a layer: one with methods of its own among these is left to itself."""
 
 
 def is_ours(module: nn.Module) -> bool:

@@ -101,10 +101,10 @@ def convolution_algorithm(name: str) -> Iterator[None]:
 def enable_winograd(enabled: bool) -> None:
     """Allow or forbid Winograd's algorithm, in the whole process; see also `using_winograd`.
 
-    It is allowed by default, and makes many convolutions of 3x3 faster. Its error has a bound of its own (see
-    `winograd_transforms`), is a few times that of direct sums, and depends on all pixels near an output, not
-    only on those that it is a sum of. Where an operand holds whole numbers only, sums are always direct:
-    shifts and counts stay exact.
+    It is allowed by default, and makes many convolutions of 3x3 and 5x5 faster. Its error has a bound of its
+    own (see `winograd_transforms`), is a few times that of direct sums, and depends on all pixels near an
+    output, not only on those that it is a sum of. Where an operand holds whole numbers only, sums are always
+    direct: shifts and counts stay exact.
 
     Raises:
         TypeError: `enabled` is not a bool.

@@ -3,7 +3,7 @@
 Exact mode: where a case holds small integers, every sum is exactly representable, so every order of summation
 gives the same values, and a candidate's have to be equal (the sign of a zero is not compared). Bounded mode:
 elsewhere, each element may lie as far from torch's float64 result as `parity.operators.rounding` derives,
-and no farther. Where infinities, NaNs or overflow are in play, what any of torch's own paths gives is right.
+and no farther. Where infinities, NaNs or overflow are in play, what any of torch's own paths does is right.
 In reduced precision (float16, bfloat16) the bound is that of a computation in float32 that is rounded once.
 Torch's own paths round more often, which ones depends on the processor; a candidate that is no worse than the
 worst of them passes.
@@ -132,7 +132,7 @@ def compare_values(name: str, got: Tensor, expected: Expected) -> Difference | N
 
 
 def wrong_elements(got: Tensor, expected: Expected) -> Tensor:
-    """Return where a result of the right shape is not one that a correct computation can give."""
+    """Return where a result of the right shape is not one that a correct computation can have."""
     value = _as_number(expected.value)
     wide = got.to(value.dtype)
     right = (wide - value).abs() <= expected.allowed * expected.torch_share

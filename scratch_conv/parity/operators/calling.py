@@ -60,7 +60,7 @@ class Values:
 
 @dataclass
 class Run:
-    """What an implementation gives.
+    """What an implementation returns.
 
     Attributes:
         results: by name.

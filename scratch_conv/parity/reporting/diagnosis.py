@@ -1,4 +1,4 @@
-"""Naming the bug: patterns in the difference, and classic faults that would give the same wrong values."""
+"""Naming the bug: patterns in the difference, and classic faults with the same wrong values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def diagnose(failures: list[Failure], works_without: Callable[[list[str]], bool]
 
     Args:
         failures: cases on which it failed and what differed there, the smallest one last.
-        works_without: tells whether the candidate computes something where no case needs these features.
+        works_without: returns whether the candidate computes something where no case needs these features.
     """
     if not failures:
         return []
@@ -46,7 +46,7 @@ def computes(verdict: Verdict) -> bool:
 
 
 def classic_faults(failures: list[Failure]) -> list[str]:
-    """Name the faults of the catalogue that give the candidate's wrong results on every failure."""
+    """Name the faults of the catalogue with the candidate's wrong results on every failure."""
     operator = find_operator(failures[0][0].like)
     fitting = [fault for fault in FAULTS if fault.like == operator.name]
     for case, verdict in failures:
