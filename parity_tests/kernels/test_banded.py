@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scratch_conv import kernels
-from scratch_conv.kernels import Window, threads
+from scratch_conv.kernels import Window, scratch_memory, threads
 from scratch_conv.kernels.convolution import banded, choosing, im2col, mec
 from scratch_conv.kernels.convolution.shapes import Shapes
 from scratch_conv.kernels.windows import Array, Pair
@@ -97,6 +97,20 @@ def test_what_is_not_finite_stays_where_it_belongs(
             actual, expected = (getattr(module, operation)(*operands) for module in (banded, mec))
             numeric = ~np.isnan(expected)
             np.testing.assert_array_equal(actual[numeric], expected[numeric], strict=True)
+
+
+@given(windows(), st.integers(1, 3), st.integers(1, 3))
+def test_windows_meet_no_memory_that_was_not_written(
+    drawn: tuple[Window, Pair], n: int, channels: int
+) -> None:
+    """Those of outputs that are left out neither: a NaN times zero would be one."""
+    window, size = drawn
+    x = np.ones((n, channels, *size), np.float32)
+    layout = banded._layout(window, size, window.output_size(size))
+    banded._windows(x, layout)
+    for buffer in scratch_memory._local.buffers.values():
+        buffer.view(np.uint8).fill(255)  # a NaN
+    assert np.isfinite(banded._windows(x, layout)).all()
 
 
 @given(st.integers(0, 9), st.integers(1, 40), st.integers(1, 20), CUTS)
