@@ -136,9 +136,12 @@ def test_blocks_are_whole_and_block_lists_have_channels_of_their_own(
             assert part.stop - part.start == 1 or (part.stop - part.start) * each <= block_bytes
     assert (done == 1).all()
     assert (owners == 1).all() or n == 0
-    # No thread has more channels at a time than an even division leaves to one.
-    widest = max((blocks[0][1].stop - blocks[0][1].start for blocks in lists), default=0)
-    assert n == 0 or widest <= -(-channels // num_threads)
+    # As few turns as fit, and in each no thread has more channels than an even division leaves to one.
+    if n:
+        images, part = lists[0][0]
+        each = 4 * ((images.stop - images.start) * layout.image_numbers + layout.band_numbers)
+        turns = -(-channels // (max(1, block_bytes // each) * num_threads))
+        assert part.stop - part.start == -(-channels // (turns * num_threads))
 
 
 def shapes(batch: int = 8, size: int = 14, window: Window = PADDED, **others: Any) -> Shapes:
