@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 
 import scratch_conv as sc
@@ -88,3 +89,13 @@ def test_module_is_constructed_as_torchs(like: str) -> None:
 @pytest.mark.parametrize("like", MODULES)
 def test_module_gives_torch_values_and_gradients(like: str) -> None:
     parity(MODULES[like], like, Supports(dtypes=REAL, functional=False))
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64])
+@pytest.mark.parametrize(("shape", "size"), [((1, 1, 2, 2), 0), ((0, 1, 2, 2), 2), ((1, 0, 2, 2), (2, 1))])
+def test_adaptive_pooling_of_nothing_takes_any_dtype(
+    shape: tuple[int, ...], size: int | tuple[int, int], dtype: torch.dtype
+) -> None:
+    input = torch.zeros(shape, dtype=dtype)
+    expected = torch.nn.functional.adaptive_avg_pool2d(input, size)
+    torch.testing.assert_close(sc.functional.adaptive_avg_pool2d(input, size), expected)
