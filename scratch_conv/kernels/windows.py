@@ -226,3 +226,9 @@ def plane_blocks(size: Size, plane_bytes: int, block_bytes: int) -> list[tuple[s
         return [(block,) for block in rows]
     of_rows = plane_blocks(tuple(inner), row_bytes, block_bytes)
     return [(block, *rest) for block in rows for rest in of_rows]
+
+
+def planes(images: Array) -> Array:
+    """Reshape (N, C, H, W) to (N·C, H, W): each channel of an image by itself."""
+    n, c, h, w = images.shape
+    return images.reshape(n * c, h, w)

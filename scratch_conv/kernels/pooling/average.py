@@ -18,7 +18,7 @@ import numpy as np
 
 from scratch_conv.kernels.scratch_memory import scratch
 from scratch_conv.kernels.threads import parallel
-from scratch_conv.kernels.windows import Array, Pair, Window, axis_blocks, plane_blocks
+from scratch_conv.kernels.windows import Array, Pair, Window, axis_blocks, plane_blocks, planes
 
 __all__ = ["adaptive_avg_pool2d", "adaptive_avg_pool2d_grad_input", "avg_pool2d", "avg_pool2d_grad_input"]
 
@@ -194,7 +194,7 @@ def _size(index: _Index) -> Pair:
 
 def _average(x: Array, axes: _Axes, divisor: int | None) -> Array:
     y = np.empty((*x.shape[:2], *_size(axes.windows)), dtype=x.dtype)
-    x_planes, y_planes = _planes(x), _planes(y)
+    x_planes, y_planes = planes(x), planes(y)
 
     def work(block: _Block) -> None:
         planes, part = block
@@ -213,7 +213,7 @@ def _average(x: Array, axes: _Axes, divisor: int | None) -> Array:
 
 def _distribute(grad_output: Array, axes: _Axes, divisor: int | None) -> Array:
     grad_input = np.empty((*grad_output.shape[:2], *_size(axes.pixels)), dtype=grad_output.dtype)
-    grad_planes, pixel_planes = _planes(grad_output), _planes(grad_input)
+    grad_planes, pixel_planes = planes(grad_output), planes(grad_input)
 
     def work(block: _Block) -> None:
         planes, part = block
@@ -315,9 +315,3 @@ def _as_slice(numbers: Array) -> Any:
     if (steps < step).any():
         return numbers
     return slice(int(numbers[0]), int(numbers[-1]) + 1, step)
-
-
-def _planes(images: Array) -> Array:
-    """Reshape (N, C, H, W) to (N·C, H, W): channels are pooled one like the other."""
-    n, c, h, w = images.shape
-    return images.reshape(n * c, h, w)

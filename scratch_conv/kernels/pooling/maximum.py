@@ -17,7 +17,7 @@ import numpy as np
 
 from scratch_conv.kernels.scratch_memory import scratch
 from scratch_conv.kernels.threads import parallel
-from scratch_conv.kernels.windows import Array, Pair, Tap, Window, axis_blocks, plane_blocks
+from scratch_conv.kernels.windows import Array, Pair, Tap, Window, axis_blocks, plane_blocks, planes
 
 __all__ = ["max_pool2d", "max_pool2d_gather", "max_pool2d_indices", "max_pool2d_scatter"]
 
@@ -41,7 +41,7 @@ def max_pool2d(x: Array, window: Window, ceil_mode: bool) -> tuple[Array, Array]
         raise ValueError(f"max_pool2d: expected images of at most 2**31 pixels, got {_size(x)}")
     y = np.empty((*x.shape[:2], *window.output_size(_size(x), ceil_mode)), dtype=x.dtype)
     indices = np.empty(y.shape, dtype=np.int32)
-    x_planes, y_planes, index_planes = _planes(x), _planes(y), _planes(indices)
+    x_planes, y_planes, index_planes = planes(x), planes(y), planes(indices)
     batch, plane_cuts = _cut(x_planes, y_planes)
 
     def work(block: _Block) -> None:
@@ -98,7 +98,7 @@ def max_pool2d_scatter(grad_output: Array, indices: Array, input_size: Pair, win
     Where windows overlap, gradients are summed in float64; those of a plane that is cut, block by block.
     """
     grad_input = np.empty((*grad_output.shape[:2], *input_size), dtype=grad_output.dtype)
-    grad_planes, index_planes, pixel_planes = _planes(grad_output), _planes(indices), _planes(grad_input)
+    grad_planes, index_planes, pixel_planes = planes(grad_output), planes(indices), planes(grad_input)
     batch, plane_cuts = _cut(pixel_planes, grad_planes)
     non_overlapping, cut = window.is_non_overlapping(), len(plane_cuts) != 1
 
@@ -129,7 +129,7 @@ def max_pool2d_scatter(grad_output: Array, indices: Array, input_size: Pair, win
 def max_pool2d_gather(x: Array, indices: Array, window: Window) -> Array:
     """Return y (N, C, OH, OW) = x[index of the maximum] for x (N, C, H, W)."""
     y = np.empty(indices.shape, dtype=x.dtype)
-    x_planes, index_planes, y_planes = _planes(x), _planes(indices), _planes(y)
+    x_planes, index_planes, y_planes = planes(x), planes(indices), planes(y)
     batch, plane_cuts = _cut(x_planes, y_planes)
 
     def work(block: _Block) -> None:
@@ -209,12 +209,6 @@ def _met(window: Window, output_size: Pair, input_size: Pair) -> Array | None:
         for tap in range(window.kernel_size[axis]):
             met[axis][window.inside(axis, tap, input_size[axis], output_size[axis])[0]] = True
     return None if met[0].all() and met[1].all() else np.logical_and.outer(*met)
-
-
-def _planes(images: Array) -> Array:
-    """Reshape (N, C, H, W) to (N·C, H, W): channels are pooled one like the other."""
-    n, c, h, w = images.shape
-    return images.reshape(n * c, h, w)
 
 
 def _size(images: Array) -> Pair:
