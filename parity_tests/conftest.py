@@ -9,13 +9,15 @@ import multiprocessing
 import os
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import HealthCheck, Phase, settings
+
+from scratch_conv.parity.searching import same_draws
 
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
@@ -34,6 +36,12 @@ settings.register_profile(
 settings.load_profile(os.environ.get("SCRATCH_CONV_PROFILE", "quick"))
 
 torch.set_num_threads(1)  # the tensors are small, and each worker of pytest-xdist has one core
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _same_draws() -> Iterator[None]:
+    with same_draws():
+        yield
 
 
 @pytest.hookimpl(tryfirst=True)

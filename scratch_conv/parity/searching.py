@@ -12,6 +12,7 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir, storage_directory
+from hypothesis.internal.conjecture import providers
 
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.judging.compare import Verdict
@@ -100,9 +101,25 @@ def search(
         found.case, found.verdict = case, verdict
         raise _FailureError
 
-    with _nothing_stored(), contextlib.suppress(_FailureError):
+    with same_draws(), _nothing_stored(), contextlib.suppress(_FailureError):
         attempt()
     return found
+
+
+@contextlib.contextmanager
+def same_draws() -> Iterator[None]:
+    """Let a seed draw the same cases whatever modules are loaded.
+
+    Hypothesis draws some numbers among the constants in the source of every loaded module that is not in
+    site-packages: a candidate's file, or this package if it is installed editable. It has no setting for it.
+    """
+    none = providers.Constants()
+    before = {name: getattr(providers, name) for name in ("_get_local_constants", "CONSTANTS_CACHE")}
+    vars(providers).update(_get_local_constants=lambda: none, CONSTANTS_CACHE={})
+    try:
+        yield
+    finally:
+        vars(providers).update(before)
 
 
 @contextlib.contextmanager
