@@ -107,10 +107,12 @@ def tensors(function: str, **values: Any) -> None:
 
     Raises:
         TypeError: for anything but a tensor.
-        RuntimeError: for a tensor on a device other than the CPU (or meta, which has no data).
+        RuntimeError: for a tensor on a device other than the CPU (or meta, which has no data), or for tensors
+            on both of these.
         NotImplementedError: for a tensor that is not strided (sparse, or of oneDNN's own layout), or of a
             dtype that NumPy cannot compute with.
     """
+    first: tuple[str, torch.device] | None = None
     for name, value in values.items():
         if not isinstance(value, Tensor):
             raise TypeError(f"{function}(): argument '{name}' must be Tensor, not {type(value).__name__}")
@@ -120,9 +122,17 @@ def tensors(function: str, **values: Any) -> None:
             )
         if value.dtype not in _DTYPES:
             raise NotImplementedError(f"{function}: {name} has dtype {value.dtype}, which is not implemented")
-        if value.device.type not in ("cpu", "meta"):
+        device = value.device
+        if device.type not in ("cpu", "meta"):
             raise RuntimeError(
-                f"{function}: scratch_conv computes on the CPU, but {name} is on {value.device}. "
+                f"{function}: scratch_conv computes on the CPU, but {name} is on {device}. "
                 f"Move the model and its input with .cpu(), or give the model its torch layers back "
                 f"with scratch_conv.restore(model)."
+            )
+        if first is None:
+            first = name, device
+        elif device != first[1]:  # a kernel would read memory that was never written
+            raise RuntimeError(
+                f"{function}: Expected all tensors to be on the same device, "
+                f"but {first[0]} is on {first[1]} and {name} is on {device}"
             )
