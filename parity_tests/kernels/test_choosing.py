@@ -1,5 +1,6 @@
 """Which algorithm computes a convolution."""
 
+from collections.abc import Iterator
 from contextlib import suppress
 from types import ModuleType
 
@@ -18,6 +19,15 @@ pytestmark = pytest.mark.mutation
 PADDED = Window((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
 FRACTIONS = np.full((1, 1), 0.5)
 WHOLE = np.full((1, 1), 3.0)
+
+
+@pytest.fixture
+def winograd_allowed() -> Iterator[None]:
+    with kernels.using_winograd(True):
+        yield
+
+
+with_winograd = pytest.mark.usefixtures("winograd_allowed")
 
 
 def shapes(
@@ -70,6 +80,7 @@ def test_what_decides_is_what_an_operation_is_given() -> None:
     assert operands == [{id(x), id(w)}, {id(x), id(y)}, {id(w), id(y)}]
 
 
+@with_winograd
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
@@ -86,6 +97,7 @@ def test_winograd_is_used_where_it_is_fast_and_near(asked: Shapes, expected: Mod
     assert choosing._algorithm(asked, im2col, FRACTIONS, FRACTIONS) is expected
 
 
+@with_winograd
 @pytest.mark.parametrize(
     ("batch", "expected"), [(1, "small"), (28, "small"), (29, "winograd"), (57, "winograd")]
 )
@@ -158,6 +170,7 @@ def test_a_single_tap_is_one_product() -> None:
         assert choosing._algorithm(shapes(batch=32, size=40, window=other), im2col, FRACTIONS) is mec
 
 
+@with_winograd
 def test_whole_numbers_are_summed_directly() -> None:
     soon, later = np.array([[1.0, 2.5], [3.0, 4.0]]), np.array([[1.0, 2.0], [3.0, 4.5]])
     for operands, expected in (
@@ -180,6 +193,7 @@ def test_whole_numbers_are_summed_directly() -> None:
     np.testing.assert_array_equal(grad_input, im2col.conv_grad_input(y, w, (16, 16), PADDED, 1))
 
 
+@with_winograd
 def test_fractions_show_in_the_first_plane() -> None:
     """The others are not read."""
     read: list[int] = []
@@ -195,24 +209,24 @@ def test_fractions_show_in_the_first_plane() -> None:
     assert read == [16 * 16]
 
 
-def test_winograd_can_be_switched_off() -> None:
-    assert kernels.winograd_enabled()
+def test_winograd_is_off_and_can_be_switched_on() -> None:
+    assert not kernels.winograd_enabled()
     for enabled, expected in ((False, mec), (True, winograd)):
         with kernels.using_winograd(enabled):
             assert kernels.winograd_enabled() is enabled
             assert choosing._algorithm(shapes(), im2col, FRACTIONS) is expected
-        assert kernels.winograd_enabled()
-    with pytest.raises(ArithmeticError), kernels.using_winograd(False):
+        assert not kernels.winograd_enabled()
+    with pytest.raises(ArithmeticError), kernels.using_winograd(True):
         raise ArithmeticError
-    assert kernels.winograd_enabled()
-    with pytest.raises(TypeError, match=r"^expected True or False, got 'off'$"):
-        kernels.enable_winograd("off")  # type: ignore[arg-type]
-    assert kernels.winograd_enabled()
-    kernels.enable_winograd(False)
+    assert not kernels.winograd_enabled()
+    with pytest.raises(TypeError, match=r"^expected True or False, got 'on'$"):
+        kernels.enable_winograd("on")  # type: ignore[arg-type]
+    assert not kernels.winograd_enabled()
+    kernels.enable_winograd(True)
     try:
-        assert choosing._algorithm(shapes(), im2col, FRACTIONS) is mec
+        assert choosing._algorithm(shapes(), im2col, FRACTIONS) is winograd
     finally:
-        kernels.enable_winograd(True)
+        kernels.enable_winograd(False)
 
 
 @pytest.mark.parametrize(

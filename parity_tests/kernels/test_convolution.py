@@ -6,7 +6,7 @@ operands' own type too.
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from scratch_conv import kernels
@@ -207,3 +207,43 @@ def test_work_grows_with_the_taps_not_with_the_stride() -> None:
     x, w = np.ones((1, 1, 3, 2)), np.ones((1, 1, 2, 1))
     window = Window((2, 1), (10**9, 1), ((0, 0), (0, 0)), (1, 1))
     np.testing.assert_array_equal(kernels.conv2d(x, w, None, window, 1), [[[[2.0, 2.0]]]])
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([0, 4, 9]),
+    st.sampled_from([0.0, 0.5, 0.95]),
+    st.sampled_from([3, 5]),
+)
+@settings(max_examples=20)
+@example(0, 0, 0.0, 3)
+def test_every_result_is_within_the_bound_of_a_direct_sum(
+    seed: int, magnitudes: int, zeros: float, taps: int
+) -> None:
+    """By default, whatever the data: pixels of very different size next to each other, and of zero."""
+    rng, pad = np.random.default_rng(seed), (taps // 2, taps // 2)
+    window = Window((taps, taps), (1, 1), (pad, pad), (1, 1))
+
+    def drawn(*shape: int) -> Array:
+        places = (*shape[:1], 1, *shape[2:])  # shared by the channels
+        size = 10.0 ** rng.uniform(-magnitudes, magnitudes, places) * (rng.random(places) >= zeros)
+        return (rng.standard_normal(shape) * size).astype(np.float32)
+
+    x, grad_output, w = drawn(2, 32, 16, 16), drawn(2, 33, 16, 16), drawn(33, 32, taps, taps)
+
+    def convolutions(x: Array, w: Array, grad_output: Array) -> list[Array]:
+        return [
+            kernels.conv2d(x, w, None, window, 1),
+            kernels.conv2d_grad_input(grad_output, w, (16, 16), window, 1),
+            kernels.conv2d_grad_weight(grad_output, x, window, 1),
+        ]
+
+    wide = [operand.astype(np.float64) for operand in (x, w, grad_output)]
+    with kernels.convolution_algorithm("im2col"):
+        exact, sizes = convolutions(*wide), convolutions(*map(np.abs, wide))
+    counts = w[0].size, w[:, 0].size, x[:, 0].size
+    for got, expected, size, terms in zip(convolutions(x, w, grad_output), exact, sizes, counts, strict=True):
+        # Each sum rounds as often as it has terms; below the normal numbers, by their spacing.
+        unit = float(np.finfo(np.float32).eps) / 2
+        bound = terms * unit / (1 - terms * unit) * size + terms * float(np.finfo(np.float32).tiny)
+        assert (np.abs(got - expected) <= bound).all()

@@ -35,10 +35,9 @@ _ENOUGH_FOR_WINOGRAD = 32
 """The fewest channels, output channels and tiles with which Winograd is used.
 
 With fewer of any, the transforms cost more than they save. From there on its error is also covered by the
-bound of a direct sum, gamma_K Σ|x||w|: the largest of a quarter of a million errors was 82 times that at 3
-channels, 1.3 at 8, 0.14 at 32 and 0.03 at 128 (normally distributed numbers, those of the images cut off
-below zero). That is no promise for numbers of very different size next to each other; the bound that always
-holds is in `winograd_transforms`.
+bound of a direct sum, gamma_K Σ|x||w|, where numbers next to each other are of similar size: the largest of a
+quarter of a million errors was 82 times that at 3 channels, 1.3 at 8, 0.14 at 32 and 0.03 at 128 (normally
+distributed numbers, those of the images cut off below zero).
 """
 
 _SMALL = 2**16
@@ -57,7 +56,8 @@ _MANY_ROWS = 64
 """The fewest rows, of all images, for which a product with a banded matrix takes longer than its call."""
 
 _forced: Algorithm | None = None
-_winograd_enabled = True
+_winograd_enabled = False
+"""Direct sums are the default: see `enable_winograd`."""
 
 
 def conv2d(x: Array, w: Array, bias: Array | None, window: Window, groups: int) -> Array:
@@ -101,10 +101,16 @@ def convolution_algorithm(name: str) -> Iterator[None]:
 def enable_winograd(enabled: bool) -> None:
     """Allow or forbid Winograd's algorithm, in the whole process; see also `using_winograd`.
 
-    It is allowed by default, and makes many convolutions of 3x3 and 5x5 faster. Its error has a bound of its
-    own (see `winograd_transforms`), is a few times that of direct sums, and depends on all pixels near an
-    output, not only on those that it is a sum of. Where an operand holds whole numbers only, sums are always
-    direct: shifts and counts stay exact.
+    It makes many convolutions of 3x3 and 5x5 faster (up to 1.8 times, with many channels), and is forbidden by
+    default: every convolution is then a direct sum, whose error is at most gamma_K Σ|x||w| over the K terms of
+    each result, whatever the numbers are.
+
+    Winograd's has a bound of its own (see `winograd_transforms`), which depends on all pixels near a result,
+    not only on those that it is a sum of. For numbers of similar size it is a few times that of direct sums.
+    But an outlier disturbs results that do not see it (next to 10^6 by 0.6 what is about 0.8), and what should
+    be zero, like the gradient outside of a receptive field, is a rounding error. No look at magnitudes would
+    make it safe: even where all pixels are equal, and all weights, its bound is up to nine times that of direct
+    sums with 3x3 taps, fifteen times with 5x5. Where an operand holds whole numbers only, sums are direct.
 
     Raises:
         TypeError: `enabled` is not a bool.
@@ -154,7 +160,7 @@ def _fastest(shapes: Shapes, if_small: Algorithm, *operands: Array) -> Algorithm
     # 14 and 0.85 with 28.
     if banded.accepts(shapes) and _narrow_with_many_rows(shapes):
         return banded
-    # 1.2 to 2 times as fast as MEC, where there is enough of everything.
+    # 0.7 to 1.8 times as fast as MEC, the more channels the faster, where there is enough of everything.
     if _winograd_enabled and winograd.accepts(shapes) and _enough_for_winograd(shapes):
         # Whole numbers are masks, impulses, shifts or counts, whose results should be exact.
         return mec if any(map(_are_whole, operands)) else winograd
