@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -197,3 +198,59 @@ def test_floating_point_operations_are_counted_as_torchs_are() -> None:
             model(torch.randn(2, 3, 8, 8, requires_grad=True)).sum().backward()
         counts.append(counter.get_total_flops())
     assert counts[0] == counts[1] > 0
+
+
+def swapped(layer: nn.Module) -> nn.Module:
+    sc.swap(layer)
+    return layer
+
+
+IMAGES = torch.ones(2, 3, 4, 4)
+SEEN_BY_TORCHSCRIPT: dict[str, Callable[..., Any]] = {
+    "a swapped model": swapped(nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten())),
+    "a swapped batch norm": swapped(nn.BatchNorm2d(3)),
+    "a swapped flatten": swapped(nn.Flatten()),
+    "a swapped dropout in evaluation": swapped(nn.Dropout()).eval(),
+    "a layer": sc.nn.BatchNorm2d(3),
+    "a layer within torch's": nn.Sequential(nn.Identity(), sc.nn.MaxPool2d(2)),
+    "a function": sc.functional.relu,
+    "a function within another": lambda x: sc.functional.flatten(x),
+}
+
+
+def traced(model: Callable[..., Any]) -> Any:
+    return torch.jit.trace(model, IMAGES, check_trace=False)  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("seen", SEEN_BY_TORCHSCRIPT)
+def test_torchscript_is_refused_and_the_error_says_what_to_do(seen: str, tmp_path: Path) -> None:
+    model = SEEN_BY_TORCHSCRIPT[seen]
+    with pytest.raises(RuntimeError, match=r"scratch_conv\.restore\(model\)"):
+        traced(model)
+    if seen != "a function within another":  # TorchScript takes no lambda
+        with pytest.raises(RuntimeError, match=r"scratch_conv\.restore\(model\)"):
+            torch.jit.script(model)
+    if isinstance(model, nn.Module):
+        with pytest.raises(RuntimeError, match=r"scratch_conv\.restore\(model\)"):
+            torch.onnx.export(model, (IMAGES,), tmp_path / "model.onnx", dynamo=False)
+        sc.restore(model)
+        assert "aten::" in str(traced(model).inlined_graph)
+
+
+def scripted_from_outside(x: Tensor) -> Tensor:
+    return sc.functional.relu(x) + 1
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_torchscript_of_a_function_that_calls_ours_is_refused() -> None:
+    with pytest.raises(RuntimeError, match=r"scratch_conv\.restore\(model\)"):
+        torch.jit.script(scripted_from_outside)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_override_refuses_to_be_traced() -> None:
+    model = nn.BatchNorm2d(3)
+    with sc.override(), pytest.raises(RuntimeError, match="scratch_conv"):
+        traced(model)
+    assert "aten::batch_norm" in str(traced(model).inlined_graph)

@@ -20,6 +20,7 @@ from torch.nn import Parameter
 __all__ = [
     "builtins_of",
     "in_torch_func",
+    "in_torchscript",
     "preserved_version",
     "reshaped",
     "suggested_memory_format",
@@ -96,6 +97,13 @@ def _in_forward_mode() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def in_torchscript() -> bool:
+    """Return whether `torch.jit.trace` is recording, directly or for `torch.onnx`."""
+    if _tracing_state is not None:
+        return _tracing_state() is not None
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
 
 
 def may_be_in_nested_forward_mode() -> bool:

@@ -3,11 +3,13 @@
 import warnings
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
+
+from scratch_conv.autograd import in_torchscript
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 IntOrPair = int | tuple[int, ...]
@@ -31,16 +33,35 @@ def replaces(*torchs: Any) -> Callable[[Function], Function]:
 
 
 def overridable(function: Function) -> Function:
-    """Let tensor subclasses, modes and FX proxies see the call first, as torch's own functions do."""
+    """Let tensor subclasses, modes and FX proxies see the call first, as torch's own functions do.
+
+    TorchScript is refused: what it records would hold for the shapes of one input alone.
+    """
 
     @wraps(function)
     def dispatch(*args: Any, **kwargs: Any) -> Any:
         relevant = (*args, *kwargs.values())
         if has_torch_function(relevant):
             return handle_torch_function(dispatch, relevant, *args, **kwargs)
+        if in_torchscript():
+            refuse_torchscript()
         return function(*args, **kwargs)
 
+    vars(dispatch)["__prepare_scriptable__"] = refuse_torchscript
     return dispatch  # type: ignore[return-value]
+
+
+def refuse_torchscript(*_: Any) -> NoReturn:
+    """Refuse what `torch.jit` does; `torch.jit.script` calls this where it is a `__prepare_scriptable__`.
+
+    Raises:
+        RuntimeError: always.
+    """
+    raise RuntimeError(
+        "scratch_conv: TorchScript (torch.jit.trace, torch.jit.script, torch.onnx.export with dynamo=False) "
+        "cannot hold layers that NumPy computes. Call scratch_conv.restore(model) first, for torch's own "
+        "layers; torch.export and torch.compile take the model as it is."
+    )
 
 
 def autocast(tensor: Any) -> Any:

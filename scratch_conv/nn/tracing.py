@@ -1,13 +1,16 @@
-"""Layers stay whole under `torch.fx`, as torch's own do."""
+"""Layers stay whole under `torch.fx`, as torch's own do, and are refused by TorchScript."""
 
 from typing import Any
 
 from torch import nn
 
+from scratch_conv.functional.calling import refuse_torchscript
+
 
 def stand_in(layer: type[nn.Module]) -> None:
-    """Make instances of a layer's class leaves of `torch.fx` graphs."""
+    """Make instances of a class of layers leaves of `torch.fx` graphs, and refuse `torch.jit.script`."""
     layer.__module__ = TwinModule(layer.__module__)
+    layer.__prepare_scriptable__ = refuse_torchscript  # type: ignore[attr-defined]
 
 
 class TwinModule(str):
