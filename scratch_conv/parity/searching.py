@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir, storage_directory
 from hypothesis.internal.conjecture import providers
+from hypothesis.internal.constants_ast import Constants
 
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.judging.compare import Verdict
@@ -113,7 +114,7 @@ def same_draws() -> Iterator[None]:
     Hypothesis draws some numbers among the constants in the source of every loaded module that is not in
     site-packages: a candidate's file, or this package if it is installed editable. It has no setting for it.
     """
-    none = providers.Constants()
+    none = Constants()
     before = {name: getattr(providers, name) for name in ("_get_local_constants", "CONSTANTS_CACHE")}
     vars(providers).update(_get_local_constants=lambda: none, CONSTANTS_CACHE={})
     try:
