@@ -12,9 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scratch_conv.kernels.windows import Array
+from scratch_conv.kernels.sums import column_sums
+from scratch_conv.kernels.windows import Array, axis_blocks
 
 __all__ = ["Classes", "inverse_total_weight", "nll", "nll_grad", "smooth_labels"]
+
+
+_CLASSES = 2**10
+"""The most terms that are added one after the other, as in `sums`."""
 
 
 class Classes(NamedTuple):
@@ -59,13 +64,17 @@ def nll(logarithms: Array, classes: Classes, smoothing: float) -> Array:
         picked = np.take_along_axis(logarithms, index[:, None], axis=1)[:, 0]
         losses = picked * classes.weights(dtype) * dtype.type(smoothing - 1)
         if smoothing > 0:
-            total = (
-                logarithms.sum(axis=1)
-                if classes.weight is None
-                else np.einsum("akb,ak->ab", logarithms, classes.weight)
-            )
-            losses -= total * dtype.type(smoothing / classes.number)
+            losses -= _sum(logarithms, classes.weight) * dtype.type(smoothing / classes.number)
     return np.where(kept, losses, dtype.type(0))
+
+
+def _sum(logarithms: Array, weight: Array | None) -> Array:
+    """Return the weighted sums (A, B) over the classes."""
+    if weight is None:
+        return column_sums(logarithms)
+    blocks = axis_blocks(logarithms.shape[1], 1, _CLASSES)
+    parts = [np.einsum("akb,ak->ab", logarithms[:, block], weight[:, block]) for block in blocks]
+    return parts[0] if len(parts) == 1 else column_sums(np.stack(parts, axis=1))
 
 
 def nll_grad(grad_output: Array, classes: Classes, smoothing: float) -> Array:

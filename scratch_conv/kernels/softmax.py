@@ -18,6 +18,7 @@ import numpy as np
 
 from scratch_conv.kernels.elementwise import over_elements
 from scratch_conv.kernels.scratch_memory import scratch
+from scratch_conv.kernels.sums import column_sums
 from scratch_conv.kernels.threads import parallel
 from scratch_conv.kernels.windows import Array, axis_blocks
 
@@ -34,7 +35,7 @@ def softmax(x: Array) -> Array:
     def work(block: Any) -> None:
         weights = np.subtract(x[block], _greatest(x[block]), out=p[block])
         np.exp(weights, out=weights)
-        weights /= weights.sum(axis=1, keepdims=True)
+        weights /= _sum(weights)
 
     parallel(work, _blocks(x))
     return p
@@ -47,7 +48,7 @@ def softmax_grad(grad_output: Array, p: Array) -> Array:
 
     def work(block: Any) -> None:
         products = np.multiply(grad_output[block], p[block], out=grad_input[block])
-        total = products.sum(axis=1, keepdims=True)
+        total = _sum(products)
         for classes in class_blocks:
             weights, grads = p[block][:, classes], products[:, classes]
             grads -= np.multiply(weights, total, out=scratch("products", grads.shape, p.dtype))
@@ -75,7 +76,7 @@ def log_softmax_grad(grad_output: Array, y: Array) -> Array:
 
     def work(block: Any) -> None:
         products = np.exp(y[block], out=grad_input[block])
-        products *= grad_output[block].sum(axis=1, keepdims=True)
+        products *= _sum(grad_output[block])
         np.subtract(grad_output[block], products, out=products)
 
     parallel(work, _blocks(y))
@@ -90,8 +91,11 @@ def exponential(x: Array) -> Array:
 
 
 def _sum_of_exponentials(x: Array) -> Array:
-    total: Array = np.exp(x, out=scratch("exponentials", x.shape, x.dtype)).sum(axis=1, keepdims=True)
-    return total
+    return _sum(np.exp(x, out=scratch("exponentials", x.shape, x.dtype)))
+
+
+def _sum(x: Array) -> Array:
+    return column_sums(x)[:, None]
 
 
 def _greatest(x: Array) -> Array:

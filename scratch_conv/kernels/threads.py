@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from operator import index
 from typing import Any, TypeVar
 
@@ -85,6 +85,11 @@ def _positive(num_threads: int) -> int:
     if number < 1:
         raise ValueError(f"expected a positive number of threads, got {number}")
     return number
+
+
+def single_threaded_blas() -> AbstractContextManager[None]:
+    """Hold the BLAS to one thread, as within a block of `parallel`."""
+    return _pool.single_threaded_blas()
 
 
 def end_threads() -> None:

@@ -67,7 +67,7 @@ class Dense(Layer):
         dy, weight = in_one_precision(dy, self.weight)
         self.grad_weight = _product(dy.T, self.x)
         if self.bias is not None:
-            self.grad_bias = dy.sum(axis=0)
+            self.grad_bias = kernels.summed(dy, (0,))[0]
         return _product(dy, weight)
 
 

@@ -88,7 +88,7 @@ class BatchNorm2D(Layer):
             )
         else:
             scale = kernels.inverse_deviation(self.variance, self.eps)[:, None]
-            self.grad_weight = (pixels * (self.x - self.mean[:, None]) * scale).sum(axis=(0, 2))
-            self.grad_bias = pixels.sum(axis=(0, 2))
+            self.grad_weight = kernels.summed(pixels * (self.x - self.mean[:, None]) * scale, (0, 2))[0, :, 0]
+            self.grad_bias = kernels.summed(pixels, (0, 2))[0, :, 0]
             dx = pixels * (weight[:, None] * scale)
         return dx.reshape(dy.shape)

@@ -101,16 +101,17 @@ def convolution_algorithm(name: str) -> Iterator[None]:
 def enable_winograd(enabled: bool) -> None:
     """Allow or forbid Winograd's algorithm, in the whole process; see also `using_winograd`.
 
-    It makes many convolutions of 3x3 and 5x5 faster (up to 1.8 times, with many channels), and is forbidden by
-    default: every convolution is then a direct sum, whose error is at most gamma_K Σ|x||w| over the K terms of
-    each result, whatever the numbers are.
+    It makes many convolutions of 3x3 and 5x5 faster (up to 1.8 times, with many channels), and is forbidden
+    by default: every convolution is then a direct sum, whose error is at most gamma_K Σ|x||w| over the K
+    terms of each result, whatever the numbers are.
 
     Winograd's has a bound of its own (see `winograd_transforms`), which depends on all pixels near a result,
     not only on those that it is a sum of. For numbers of similar size it is a few times that of direct sums.
-    But an outlier disturbs results that do not see it (next to 10^6 by 0.6 what is about 0.8), and what should
-    be zero, like the gradient outside of a receptive field, is a rounding error. No look at magnitudes would
-    make it safe: even where all pixels are equal, and all weights, its bound is up to nine times that of direct
-    sums with 3x3 taps, fifteen times with 5x5. Where an operand holds whole numbers only, sums are direct.
+    But an outlier disturbs results that do not see it (next to 10^6 by 0.6 what is about 0.8), and what
+    should be zero, like the gradient outside of a receptive field, is a rounding error. No look at magnitudes
+    would make it safe: even where all pixels are equal, and all weights, its bound is up to nine times that
+    of direct sums with 3x3 taps, fifteen times with 5x5. Where an operand holds whole numbers only, sums are
+    direct.
 
     Raises:
         TypeError: `enabled` is not a bool.

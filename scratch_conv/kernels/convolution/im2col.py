@@ -25,6 +25,7 @@ import numpy as np
 
 from scratch_conv.kernels.convolution.shapes import Shapes
 from scratch_conv.kernels.scratch_memory import scratch
+from scratch_conv.kernels.sums import summed
 from scratch_conv.kernels.threads import get_num_threads, parallel
 from scratch_conv.kernels.windows import Array, Size, Window, axis_blocks, pad, plane_blocks
 
@@ -118,10 +119,10 @@ def conv_grad_bias(grad_output: Array) -> Array:
     axes = tuple(range(2, grad_output.ndim))
 
     def work(images: slice) -> None:
-        grad_output[images].sum(axis=axes, out=by_image[images])
+        by_image[images] = summed(grad_output[images], axes).reshape(by_image[images].shape)
 
     parallel(work, axis_blocks(len(grad_output), grad_output[:1].nbytes, _BLOCK_BYTES))
-    return by_image.sum(axis=0, dtype=grad_output.dtype)
+    return summed(by_image, (0,))[0]
 
 
 def is_pointwise(window: Window) -> bool:
