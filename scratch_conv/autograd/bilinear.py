@@ -21,10 +21,16 @@ class Bilinear(Function):
     group_dims: tuple[int, int, int]
     joins_batch: bool
 
+    saves_both = False
+    """Whether both operands are saved, as torch's convolutions do, or each for the other's gradient."""
+
     @classmethod
     def setup_context(cls, ctx: Any, inputs: Any, output: Any) -> None:
         a, b, *ctx.rest = inputs
-        ctx.save_for_backward(a, b)
+        ctx.shapes = a.shape, b.shape
+        needs_a, needs_b, *_ = ctx.needs_input_grad
+        both = cls.saves_both
+        ctx.save_for_backward(a if needs_b or both else None, b if needs_a or both else None)
         ctx.save_for_forward(a, b)
 
     @classmethod

@@ -137,6 +137,7 @@ class _Convolving(BilinearWithBias):
 
     group_dims = (1, 0, 1)
     joins_batch = True
+    saves_both = True
 
     @staticmethod
     def spread(bias: Tensor) -> Tensor:

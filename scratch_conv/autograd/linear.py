@@ -46,15 +46,14 @@ class Linear(BilinearWithBias):
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> Any:
-        input, weight = ctx.saved_tensors
         wants_input, wants_weight, *wants_bias = wanted(ctx)
         grad_input = grad_weight = grad_bias = None
         if wants_input:
-            grad_input = call(MatrixProduct, grad_output, weight.conj())
+            grad_input = call(MatrixProduct, grad_output, ctx.saved_tensors[1].conj())
         if wants_weight:
-            grad_weight = call(MatrixProduct, grad_output.mT, input.conj())
+            grad_weight = call(MatrixProduct, grad_output.mT, ctx.saved_tensors[0].conj())
         if any(wants_bias):
-            grad_bias = total(grad_output).squeeze(1)
+            grad_bias = total(grad_output, 1).squeeze(1)
         return grad_input, grad_weight, grad_bias
 
     @classmethod

@@ -77,10 +77,10 @@ class SummedProduct(Bilinear):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         a, b = ctx.saved_tensors
-        _, factor = ctx.rest
+        (a_shape, b_shape), (_, factor) = ctx.shapes, ctx.rest
         wants_a, wants_b = wanted(ctx)
-        to_a = call(SummedProduct, grad, b, a.shape, factor) if wants_a else None
-        to_b = call(SummedProduct, grad, a, b.shape, factor) if wants_b else None
+        to_a = call(SummedProduct, grad, b, a_shape, factor) if wants_a else None
+        to_b = call(SummedProduct, grad, a, b_shape, factor) if wants_b else None
         return to_a, to_b, None, None
 
     @classmethod
@@ -99,10 +99,10 @@ def product(a: Tensor, b: Tensor, shape: Sequence[int], factor: float = 1.0) -> 
     return result
 
 
-def total(a: Tensor, b: Tensor | None = None) -> Tensor:
-    """Return Σ a·b, or Σ a, over the middle of three dimensions, which is kept with the size 1."""
-    other = a.new_ones(1, 1, 1) if b is None else b
-    return product(a, other, (a.shape[0], 1, a.shape[2]))
+def total(a: Tensor, dim: int, b: Tensor | None = None) -> Tensor:
+    """Return Σ a·b, or Σ a, over a dimension, which is kept with the size 1."""
+    other = a.new_ones((1,) * a.dim()) if b is None else b
+    return product(a, other, (*a.shape[:dim], 1, *a.shape[dim + 1 :]))
 
 
 def widened(tensor: Tensor) -> Tensor:

@@ -1,9 +1,13 @@
-"""Softmax and log-softmax as Functions, along the middle of three dimensions (A, K, B).
+"""Softmax and log-softmax as Functions, along one dimension.
 
 The backward passes are kernels of their own. Where their results may be differentiated again, they are
 composed of products with the results of the forward passes.
+
+The results are what is saved, so that autograd finds out if one is written to: a function takes and returns
+tensors of the caller's shape, and arrays alone are reshaped to three axes, (A, K, B).
 """
 
+from math import prod
 from typing import Any
 
 import torch
@@ -11,7 +15,6 @@ from torch import Tensor
 from torch.autograd import Function
 
 from scratch_conv import kernels
-from scratch_conv.autograd.batching import fold, unfold
 from scratch_conv.autograd.operators import (
     call,
     call_constant,
@@ -21,28 +24,37 @@ from scratch_conv.autograd.operators import (
 )
 from scratch_conv.autograd.products import product, total, widened
 from scratch_conv.autograd.tensors import to_array, to_tensor, to_tensor_like
+from scratch_conv.kernels.windows import Array
 
 __all__ = ["LogSoftmax", "Softmax"]
 
 
 @operator
-def softmax(input: Tensor) -> Tensor:
-    return to_tensor(kernels.softmax(to_array(input)), input)
+def softmax(input: Tensor, dim: int) -> Tensor:
+    return to_tensor(kernels.softmax(_by_classes(input, dim)).reshape(input.shape), input)
 
 
 @operator
-def softmax_grad(grad_output: Tensor, output: Tensor) -> Tensor:
-    return to_tensor(kernels.softmax_grad(to_array(grad_output), to_array(output)), output)
+def softmax_grad(grad_output: Tensor, output: Tensor, dim: int) -> Tensor:
+    grad_input = kernels.softmax_grad(_by_classes(grad_output, dim), _by_classes(output, dim))
+    return to_tensor(grad_input.reshape(output.shape), output)
 
 
 @operator
-def log_softmax(input: Tensor) -> Tensor:
-    return to_tensor(kernels.log_softmax(to_array(input)), input)
+def log_softmax(input: Tensor, dim: int) -> Tensor:
+    return to_tensor(kernels.log_softmax(_by_classes(input, dim)).reshape(input.shape), input)
 
 
 @operator
-def log_softmax_grad(grad_output: Tensor, output: Tensor) -> Tensor:
-    return to_tensor(kernels.log_softmax_grad(to_array(grad_output), to_array(output)), output)
+def log_softmax_grad(grad_output: Tensor, output: Tensor, dim: int) -> Tensor:
+    grad_input = kernels.log_softmax_grad(_by_classes(grad_output, dim), _by_classes(output, dim))
+    return to_tensor(grad_input.reshape(output.shape), output)
+
+
+def _by_classes(tensor: Tensor, dim: int) -> Array:
+    """Return an array (A, K, B), where K is the size of the dimension `dim`."""
+    shape = tensor.shape
+    return to_array(tensor).reshape(prod(shape[:dim]), shape[dim], prod(shape[dim + 1 :]))
 
 
 @operator
@@ -52,13 +64,13 @@ def exponential(input: Tensor) -> Tensor:
 
 @softmax.register_fake
 @log_softmax.register_fake
-def _(input: Any) -> Tensor:
+def _(input: Any, dim: int) -> Tensor:
     return input.new_empty(input.shape)
 
 
 @softmax_grad.register_fake
 @log_softmax_grad.register_fake
-def _(grad_output: Any, output: Any) -> Tensor:
+def _(grad_output: Any, output: Any, dim: int) -> Tensor:
     return output.new_empty(output.shape)
 
 
@@ -68,16 +80,17 @@ def _(input: Any) -> Tensor:
 
 
 class _AlongClasses(Function):
-    """A function of one tensor (A, K, B) that saves its result; vmap merges the batch into A."""
+    """A function of a tensor and a dimension that saves its result."""
 
     @classmethod
     def setup_context(cls, ctx: Any, inputs: Any, output: Any) -> None:
+        _, ctx.dim = inputs
         ctx.save_for_backward(output)
         ctx.save_for_forward(output)
 
     @classmethod
-    def vmap(cls, info: Any, in_dims: Any, input: Tensor) -> Any:
-        return unfold(call(cls, fold(input, in_dims[0], 0, info.batch_size)), 0, info.batch_size), 0
+    def vmap(cls, info: Any, in_dims: Any, input: Tensor, dim: int) -> Any:
+        return call(cls, input.movedim(in_dims[0], 0), dim + 1), 0
 
 
 class Softmax(_AlongClasses):
@@ -89,19 +102,19 @@ class Softmax(_AlongClasses):
     def backward(ctx: Any, grad_output: Tensor) -> Any:
         (output,) = ctx.saved_tensors
         if not may_be_differentiated():
-            return call_constant(softmax_grad, grad_output, output)
-        return _softmax_map(widened(grad_output), widened(output))
+            return call_constant(softmax_grad, grad_output, output, ctx.dim), None
+        return _softmax_map(widened(grad_output), widened(output), ctx.dim), None
 
     @staticmethod
-    def jvp(ctx: Any, input_t: Tensor) -> Any:
+    def jvp(ctx: Any, input_t: Tensor, _: Any) -> Any:
         (output,) = ctx.saved_tensors
-        return _softmax_map(widened(input_t), widened(output)).to(output.dtype)
+        return _softmax_map(widened(input_t), widened(output), ctx.dim).to(output.dtype)
 
 
-def _softmax_map(g: Tensor, p: Tensor) -> Tensor:
+def _softmax_map(g: Tensor, p: Tensor, dim: int) -> Tensor:
     """Return p · (g - Σ p · g)."""
     weighted = product(p, g, p.shape)
-    return weighted - product(p, total(weighted), p.shape)
+    return weighted - product(p, total(weighted, dim), p.shape)
 
 
 class LogSoftmax(_AlongClasses):
@@ -113,21 +126,26 @@ class LogSoftmax(_AlongClasses):
     def backward(ctx: Any, grad_output: Tensor) -> Any:
         (output,) = ctx.saved_tensors
         if not may_be_differentiated():
-            return call_constant(log_softmax_grad, grad_output, output)
+            return call_constant(log_softmax_grad, grad_output, output, ctx.dim), None
         grad_output = widened(grad_output)
         weights = call(Exponential, widened(output))
-        return grad_output - product(weights, total(grad_output), output.shape)
+        return grad_output - product(weights, total(grad_output, ctx.dim), output.shape), None
 
     @staticmethod
-    def jvp(ctx: Any, input_t: Tensor) -> Any:
+    def jvp(ctx: Any, input_t: Tensor, _: Any) -> Any:
         (output,) = ctx.saved_tensors
-        return input_t - total(input_t, call(Exponential, output))
+        return input_t - total(input_t, ctx.dim, call(Exponential, output))
 
 
-class Exponential(_AlongClasses):
+class Exponential(Function):
     """y = exp(x): dx = dy · y."""
 
     forward = staticmethod(torch.ops.scratch_conv.exponential.default)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(output)
+        ctx.save_for_forward(output)
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> Any:
@@ -138,6 +156,10 @@ class Exponential(_AlongClasses):
     def jvp(ctx: Any, input_t: Tensor) -> Any:
         (output,) = ctx.saved_tensors
         return product(input_t, output, output.shape)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, input: Tensor) -> Any:
+        return call(Exponential, input), in_dims[0]
 
 
 for _function in (Softmax, LogSoftmax, Exponential):

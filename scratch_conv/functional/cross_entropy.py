@@ -94,7 +94,7 @@ def _legacy_reduction(size_average: bool | None, reduce: bool | None) -> str:
 def _of_classes(
     input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str, smoothing: float
 ) -> Tensor:
-    logarithms = call(LogSoftmax, _by_classes(_at_least_float32(input)))
+    logarithms = call(LogSoftmax, _by_classes(_at_least_float32(input)), 1)
     count = logarithms.shape[1]
     classes = target.to(torch.int64).reshape(logarithms.shape[0], logarithms.shape[2])
     by_row = None if weight is None else _at_least_float32(weight).reshape(1, count)
@@ -118,19 +118,20 @@ def _of_probabilities(
     dtype = torch.promote_types(input.dtype, target.dtype)
     dtype = dtype if weight is None else torch.promote_types(dtype, weight.dtype)
     computed = torch.float32 if dtype in _NARROW else dtype
-    logarithms = call(LogSoftmax, _by_classes(input.to(computed)))
+    logarithms = call(LogSoftmax, _by_classes(input.to(computed)), 1)
     wanted = _by_classes(target.to(computed))
     if smoothing > 0:
         wanted = call(SmoothLabels, wanted, smoothing)
-    if weight is not None:
-        wanted = product(wanted, weight.to(computed).reshape(1, -1, 1), wanted.shape)
     outer, _, inner = logarithms.shape
+    factors = logarithms, wanted
+    if weight is not None:  # last, as torch does, on which depends what is saved
+        factors = product(*factors, logarithms.shape), weight.to(computed).reshape(1, -1, 1)
     if reduction == "none":
         shape = (*input.shape[:1], *input.shape[2:]) if input.dim() > 1 else ()
-        return reshaped(product(logarithms, wanted, (outer, 1, inner), -1.0), shape).to(dtype)
+        return reshaped(product(*factors, (outer, 1, inner), -1.0), shape).to(dtype)
     count = outer * inner if reduction == "mean" else 1
     share = -1.0 / count if count else math.nan  # the mean of nothing
-    return reshaped(product(logarithms, wanted, (1, 1, 1), share), ()).to(dtype)
+    return reshaped(product(*factors, (1, 1, 1), share), ()).to(dtype)
 
 
 def _by_classes(tensor: Tensor) -> Tensor:

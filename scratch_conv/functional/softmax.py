@@ -1,6 +1,5 @@
 """Softmax and its logarithm."""
 
-import math
 from typing import Any
 
 import torch
@@ -8,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
-from scratch_conv.autograd import LogSoftmax, Softmax, call, reshaped
+from scratch_conv.autograd import LogSoftmax, Softmax, call
 from scratch_conv.functional import arguments
 from scratch_conv.functional.calling import overridable, replaces, warn
 
@@ -69,7 +68,7 @@ def _along(
     stacklevel: int,
     dtype: torch.dtype | None,
 ) -> Tensor:
-    """Call a function of (A, K, B), where K is the size of the dimension `dim`."""
+    """Call a function along a dimension."""
     arguments.tensors(name, input=input)
     if dim is None:
         # torch counts the frames from a function that softmax calls; here softmax's dispatch is one more.
@@ -86,7 +85,7 @@ def _along(
         input = input.to(dtype)
     if not input.dtype.is_floating_point:
         raise NotImplementedError(f"{name} is not implemented for {input.dtype}")
-    shape = input.shape or (1,)
-    classes = input.reshape(math.prod(shape[:dim]), shape[dim], math.prod(shape[dim + 1 :]))
-    output: Tensor = call(function, classes)
-    return reshaped(output, input.shape)
+    if input.dim() == 0:
+        return call(function, input.reshape(1), 0).reshape(())
+    output: Tensor = call(function, input, dim)
+    return output

@@ -1,0 +1,216 @@
+"""Writes to a layer's tensors between its two passes: the gradients are torch's, or are refused as by torch.
+
+Autograd finds out that a saved tensor was changed by a counter of the writes to it. So the tensor that is
+saved must share its counter with the one that is written to.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import combinations, product
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import scratch_conv as sc
+
+
+def drawn(*shape: int) -> Tensor:
+    """Draw numbers that are not near to zero, where relu has a corner."""
+    values = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(sum(shape)))
+    return values + 0.1 * values.sgn()
+
+
+def seeded(function: Any, *args: Any, **named: Any) -> Any:
+    """Call with the same random numbers each time."""
+    torch.manual_seed(0)
+    return function(*args, 0.4, **named)
+
+
+CLASSES = torch.tensor([0, 1, 1])
+IMAGES, KERNEL, ROWS = drawn(3, 2, 5, 5), drawn(4, 2, 2, 2), drawn(3, 4)
+
+# A function of one of the two libraries and of tensors, and the tensors by name.
+Call = tuple[Callable[..., Any], dict[str, Tensor]]
+CALLS: dict[str, Call] = {
+    "conv1d": (lambda f, **t: f.conv1d(**t), {"input": IMAGES[0], "weight": KERNEL[0], "bias": drawn(2)}),
+    "conv1d without a batch": (
+        lambda f, **t: f.conv1d(**t),
+        {"input": IMAGES[0, 0, :2], "weight": KERNEL[0]},
+    ),
+    "conv2d": (lambda f, **t: f.conv2d(**t), {"input": IMAGES, "weight": KERNEL, "bias": drawn(4)}),
+    "conv2d without a batch": (lambda f, **t: f.conv2d(**t), {"input": IMAGES[0], "weight": KERNEL}),
+    "conv2d of gaps": (
+        lambda f, **t: f.conv2d(**t),
+        {"input": IMAGES[..., ::2], "weight": KERNEL.mT, "bias": drawn(8)[::2]},
+    ),
+    "conv_transpose2d": (
+        lambda f, **t: f.conv_transpose2d(**t),
+        {"input": IMAGES, "weight": KERNEL.transpose(0, 1), "bias": drawn(4)},
+    ),
+    "linear": (lambda f, **t: f.linear(**t), {"input": ROWS, "weight": drawn(5, 4), "bias": drawn(5)}),
+    "linear without a bias": (lambda f, **t: f.linear(**t), {"input": ROWS, "weight": drawn(5, 4)}),
+    "linear of three dimensions": (
+        lambda f, **t: f.linear(**t),
+        {"input": drawn(2, 3, 4), "weight": drawn(5, 4), "bias": drawn(5)},
+    ),
+    "linear of three dimensions, without a bias": (
+        lambda f, **t: f.linear(**t),
+        {"input": drawn(2, 3, 4), "weight": drawn(5, 4)},
+    ),
+    "linear of three dimensions with gaps": (
+        lambda f, **t: f.linear(**t),
+        {"input": drawn(2, 3, 8)[..., ::2], "weight": drawn(5, 4), "bias": drawn(5)},
+    ),
+    "linear of a vector": (lambda f, **t: f.linear(**t), {"input": drawn(4), "weight": drawn(5, 4)}),
+    "linear of a vector with a bias": (
+        lambda f, **t: f.linear(**t),
+        {"input": drawn(4), "weight": drawn(5, 4), "bias": drawn(5)},
+    ),
+    "linear to a number": (lambda f, **t: f.linear(**t), {"input": ROWS, "weight": drawn(4)}),
+    "linear, a bias for each row": (
+        lambda f, **t: f.linear(**t),
+        {"input": ROWS, "weight": drawn(5, 4), "bias": drawn(3, 5)},
+    ),
+    "relu": (lambda f, x: f.relu(x), {"x": ROWS}),
+    "relu in place": (lambda f, x: f.relu(x * 1, inplace=True), {"x": ROWS}),
+    "relu in place of relu": (lambda f, x: f.relu(f.relu(x), inplace=True), {"x": ROWS}),
+    "relu in place of linear": (
+        lambda f, **t: f.relu(f.linear(**t), inplace=True),
+        {"input": ROWS, "weight": drawn(5, 4)},
+    ),
+    "relu in place of softmax": (lambda f, x: f.relu(f.softmax(x, 1), inplace=True), {"x": ROWS}),
+    "dropout": (lambda f, x: seeded(f.dropout, x), {"x": ROWS}),
+    "dropout2d": (lambda f, x: seeded(f.dropout2d, x), {"x": IMAGES}),
+    "dropout of everything": (lambda f, x: f.dropout(x, 1.0), {"x": ROWS}),
+    "dropout in place": (lambda f, x: seeded(f.dropout, x * 1, inplace=True), {"x": ROWS}),
+    "dropout in place of relu": (
+        lambda f, x: seeded(f.dropout, f.relu(x), inplace=True),
+        {"x": ROWS},
+    ),
+    "dropout in place of softmax": (
+        lambda f, x: seeded(f.dropout, f.softmax(x, 1), inplace=True),
+        {"x": ROWS},
+    ),
+    "dropout in place of linear": (
+        lambda f, **t: seeded(f.dropout, f.linear(**t), inplace=True),
+        {"input": ROWS, "weight": drawn(5, 4)},
+    ),
+    "softmax": (lambda f, x: f.softmax(x, 1), {"x": ROWS}),
+    "softmax of four dimensions": (lambda f, x: f.softmax(x, 1), {"x": IMAGES}),
+    "softmax with gaps": (lambda f, x: f.softmax(x, 1), {"x": ROWS.mT}),
+    "log_softmax": (lambda f, x: f.log_softmax(x, -1), {"x": ROWS}),
+    "log_softmax of a vector": (lambda f, x: f.log_softmax(x, 0), {"x": drawn(4)}),
+    "cross_entropy": (
+        lambda f, **t: f.cross_entropy(**t),
+        {"input": ROWS, "target": CLASSES},
+    ),
+    "cross_entropy, weighted": (
+        lambda f, **t: f.cross_entropy(**t),
+        {"input": ROWS, "target": CLASSES, "weight": drawn(4).abs()},
+    ),
+    "cross_entropy, smoothed": (
+        lambda f, **t: f.cross_entropy(**t, label_smoothing=0.2),
+        {"input": ROWS, "target": CLASSES, "weight": drawn(4).abs()},
+    ),
+    "cross_entropy, each": (
+        lambda f, **t: f.cross_entropy(**t, reduction="none"),
+        {"input": ROWS, "target": CLASSES, "weight": drawn(4).abs()},
+    ),
+    "cross_entropy of images": (
+        lambda f, **t: f.cross_entropy(**t),
+        {"input": drawn(3, 4, 2), "target": torch.tensor([[0, 1], [1, 0], [1, 1]])},
+    ),
+    "cross_entropy of probabilities": (
+        lambda f, **t: f.cross_entropy(**t),
+        {"input": ROWS, "target": drawn(3, 4).abs(), "weight": drawn(4).abs()},
+    ),
+    "cross_entropy of probabilities, smoothed": (
+        lambda f, **t: f.cross_entropy(**t, label_smoothing=0.2),
+        {"input": ROWS, "target": drawn(3, 4).abs()},
+    ),
+}
+
+
+def in_the_graph(tensor: Tensor) -> None:
+    """Write to a tensor as part of the graph; but to a leaf past autograd."""
+    with torch.set_grad_enabled(not (tensor.is_leaf and tensor.requires_grad)):
+        tensor.mul_(2)
+
+
+def without_grad(tensor: Tensor) -> None:
+    with torch.no_grad():
+        tensor.mul_(2)
+
+
+def to_the_detached(tensor: Tensor) -> None:
+    tensor.detach().mul_(2)
+
+
+def to_the_data(tensor: Tensor) -> None:
+    """Write where no counter sees it."""
+    tensor.data.mul_(2)
+
+
+WRITES = (in_the_graph, without_grad, to_the_detached, to_the_data)
+
+
+def leaves(tensors: dict[str, Tensor], trained: set[str]) -> dict[str, Tensor]:
+    """Copy tensors with their strides, as leaves that require a gradient where they are trained."""
+    copies = {}
+    for name, tensor in tensors.items():
+        copy = torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype).copy_(tensor)
+        copies[name] = copy.requires_grad_(name in trained)
+    return copies
+
+
+def outcome(
+    library: Any, call: Call, trained: set[str], write: Callable[[Tensor], Any], written: str, passes: int = 1
+) -> Any:
+    """Return the gradients after a write between the passes; or what was raised instead, and after what."""
+    function, tensors = call
+    operands, done = leaves(tensors, trained), "nothing"
+    try:
+        output = function(library, **operands)
+        done = "forward"
+        write(output if written == "output" else operands[written])
+        done = "write"
+        for _ in range(passes):
+            loss = (output * drawn(*output.shape)).sum()
+            loss.backward(inputs=[operands[name] for name in sorted(trained)])
+            done = "backward"
+    except RuntimeError as error:
+        return type(error).__name__, done
+    return {name: operands[name].grad for name in trained}
+
+
+def trainings(name: str) -> Iterator[set[str]]:
+    """Yield the sets of operands that may require a gradient."""
+    constant = {"running_mean", "running_var"}
+    if name.startswith("cross_entropy") and "probabilities" not in name:
+        constant |= {"target", "weight"}
+    names = sorted(CALLS[name][1].keys() - constant)
+    for count in range(1, len(names) + 1):
+        yield from map(set, combinations(names, count))
+
+
+def check(name: str, trained: set[str], *rest: Any) -> None:
+    """Hold the outcome against torch's."""
+    ours, torchs = (outcome(library, CALLS[name], trained, *rest) for library in (sc.functional, F))
+    if isinstance(ours, dict) and isinstance(torchs, dict):
+        torch.testing.assert_close(ours, torchs, msg=lambda text: f"{trained=}, {rest}: {text}")
+    else:
+        assert ours == torchs, (trained, rest)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_writing_between_the_passes_ends_as_with_torch(name: str) -> None:
+    for trained, write, written in product(trainings(name), WRITES, (*CALLS[name][1], "output")):
+        check(name, trained, write, written)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_second_backward_pass_ends_as_with_torch(name: str) -> None:
+    for trained in trainings(name):
+        check(name, trained, id, "output", 2)
