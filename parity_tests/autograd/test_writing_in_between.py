@@ -100,6 +100,7 @@ CALLS: dict[str, Call] = {
     "softmax": (lambda f, x: f.softmax(x, 1), {"x": ROWS}),
     "softmax of four dimensions": (lambda f, x: f.softmax(x, 1), {"x": IMAGES}),
     "softmax with gaps": (lambda f, x: f.softmax(x, 1), {"x": ROWS.mT}),
+    "softmax of a number": (lambda f, x: f.softmax(x, 0), {"x": drawn()}),
     "log_softmax": (lambda f, x: f.log_softmax(x, -1), {"x": ROWS}),
     "log_softmax of a vector": (lambda f, x: f.log_softmax(x, 0), {"x": drawn(4)}),
     "cross_entropy": (

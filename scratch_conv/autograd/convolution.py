@@ -211,7 +211,8 @@ class Conv2dGradWeight(Bilinear):
         if wants_grad_output:
             to_grad_output = call(Conv2d, input.conj(), grad, None, *geometry)
         if wants_input:
-            to_input = call(ConvTranspose2d, grad_output.conj(), grad, None, input.shape[2:], *geometry)
+            size = ctx.shapes[1][2:]
+            to_input = call(ConvTranspose2d, grad_output.conj(), grad, None, size, *geometry)
         return to_grad_output, to_input, None, None, None, None, None, None
 
 

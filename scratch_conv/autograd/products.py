@@ -100,9 +100,9 @@ def product(a: Tensor, b: Tensor, shape: Sequence[int], factor: float = 1.0) -> 
 
 
 def total(a: Tensor, dim: int, b: Tensor | None = None) -> Tensor:
-    """Return Σ a·b, or Σ a, over a dimension, which is kept with the size 1."""
+    """Return Σ a·b, or Σ a, over a dimension (if there is any), which is kept with the size 1."""
     other = a.new_ones((1,) * a.dim()) if b is None else b
-    return product(a, other, (*a.shape[:dim], 1, *a.shape[dim + 1 :]))
+    return product(a, other, [1 if axis == dim else size for axis, size in enumerate(a.shape)])
 
 
 def widened(tensor: Tensor) -> Tensor:

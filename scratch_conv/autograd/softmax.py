@@ -52,8 +52,8 @@ def log_softmax_grad(grad_output: Tensor, output: Tensor, dim: int) -> Tensor:
 
 
 def _by_classes(tensor: Tensor, dim: int) -> Array:
-    """Return an array (A, K, B), where K is the size of the dimension `dim`."""
-    shape = tensor.shape
+    """Return an array (A, K, B), where K is the size of the dimension `dim`; of a number, (1, 1, 1)."""
+    shape = tensor.shape or (1,)
     return to_array(tensor).reshape(prod(shape[:dim]), shape[dim], prod(shape[dim + 1 :]))
 
 
@@ -90,6 +90,8 @@ class _AlongClasses(Function):
 
     @classmethod
     def vmap(cls, info: Any, in_dims: Any, input: Tensor, dim: int) -> Any:
+        if input.dim() == 1:  # of numbers, each a class alone
+            return call(cls, input.unsqueeze(1), 1).squeeze(1), 0
         return call(cls, input.movedim(in_dims[0], 0), dim + 1), 0
 
 

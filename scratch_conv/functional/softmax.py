@@ -85,7 +85,5 @@ def _along(
         input = input.to(dtype)
     if not input.dtype.is_floating_point:
         raise NotImplementedError(f"{name} is not implemented for {input.dtype}")
-    if input.dim() == 0:
-        return call(function, input.reshape(1), 0).reshape(())
     output: Tensor = call(function, input, dim)
     return output
