@@ -49,10 +49,8 @@ def test_nll_and_its_transpose_are_their_definitions(
             transpose[a, k, b] -= share * grads[a, b]
     np.testing.assert_array_equal(kernels.nll(logarithms, classes, smoothing), losses, strict=True)
     np.testing.assert_array_equal(kernels.nll_grad(grads, classes, smoothing), transpose, strict=True)
-    inverse: Array = np.array([[1 / total if total else np.nan]], dtype=dtype)
-    np.testing.assert_array_equal(
-        kernels.inverse_total_weight(classes, np.dtype(dtype)), inverse, strict=True
-    )
+    expected: Array = np.array([[total]], dtype=dtype)
+    np.testing.assert_array_equal(kernels.total_weight(classes, np.dtype(dtype)), expected, strict=True)
 
 
 def test_an_infinity_concerns_its_own_class_only_but_for_label_smoothing() -> None:
@@ -84,3 +82,12 @@ def test_smooth_labels_are_their_definition(outer: int, number: int, inner: int,
     for index in np.ndindex(mixed.shape):
         mixed[index] = 0.75 * labels[index] + 0.25 / number
     np.testing.assert_array_equal(kernels.smooth_labels(labels, 0.25), mixed, strict=True)
+
+
+@given(st.floats(width=32), st.floats(width=32))
+def test_a_quotient_is_rounded_once(value: float, divisor: float) -> None:
+    """Also by what has no finite inverse: tiny weights, and none."""
+    values, divisors = np.array([[value]], np.float32), np.array([[divisor]], np.float32)
+    with np.errstate(all="ignore"):
+        expected = values / divisors
+    np.testing.assert_array_equal(kernels.quotient(values, divisors), expected, strict=True)

@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.autograd import Function
 
 from scratch_conv import kernels
-from scratch_conv.autograd.batching import fold, unfold
+from scratch_conv.autograd.batching import fold, unfold, vmap_elementwise
 from scratch_conv.autograd.operators import call, operator, register_derivatives
 from scratch_conv.autograd.products import product
 from scratch_conv.autograd.tensors import to_array, to_array_if_any, to_tensor, to_tensor_like
 from scratch_conv.kernels import Classes
 
-__all__ = ["Nll", "SmoothLabels", "inverse_total_weight"]
+__all__ = ["Nll", "Quotient", "SmoothLabels", "total_weight"]
 
 
 def _classes(target: Tensor, count: int, weight: Tensor | None, ignore_index: int) -> Classes:
@@ -45,12 +45,17 @@ def nll_grad(
 
 
 @operator
-def inverse_total_weight(
+def total_weight(
     target: Tensor, weight: Tensor | None, ignore_index: int, count: int, dtype: torch.dtype
 ) -> Tensor:
     classes = _classes(target, count, weight, ignore_index)
     like = torch.empty((), dtype=dtype)
-    return to_tensor(kernels.inverse_total_weight(classes, to_array(like).dtype), like)
+    return to_tensor(kernels.total_weight(classes, to_array(like).dtype), like)
+
+
+@operator
+def quotient(values: Tensor, divisors: Tensor) -> Tensor:
+    return to_tensor(kernels.quotient(to_array(values), to_array(divisors)), values)
 
 
 @operator
@@ -69,9 +74,14 @@ def _(grad_output: Any, target: Any, *rest: Any) -> Tensor:
     return grad_output.new_empty(outer, rest[-1], inner)
 
 
-@inverse_total_weight.register_fake
+@total_weight.register_fake
 def _(target: Any, weight: Any, ignore_index: int, count: int, dtype: Any) -> Tensor:
     return target.new_empty((1, 1), dtype=dtype)
+
+
+@quotient.register_fake
+def _(values: Any, divisors: Any) -> Tensor:
+    return torch.empty_like(values)
 
 
 @smooth_labels.register_fake
@@ -130,11 +140,11 @@ class NllGrad(_OfClasses):
         return call(NllGrad, grad_output_t, *ctx.saved_tensors, ctx.ignore_index, ctx.smoothing, ctx.count)
 
 
-@inverse_total_weight.register_vmap
+@total_weight.register_vmap
 def _(info: Any, in_dims: Any, target: Tensor, weight: Tensor | None, *rest: Any) -> Any:
     target_dim, weight_dim, *_ = in_dims
     totals = [
-        torch.ops.scratch_conv.inverse_total_weight(
+        torch.ops.scratch_conv.total_weight(
             target if target_dim is None else target.select(target_dim, number),
             weight if weight is None or weight_dim is None else weight.select(weight_dim, number),
             *rest,
@@ -142,6 +152,30 @@ def _(info: Any, in_dims: Any, target: Tensor, weight: Tensor | None, *rest: Any
         for number in range(info.batch_size)
     ]
     return torch.stack(totals), 0
+
+
+class Quotient(Function):
+    """y = x / d, for divisors d that are constants: dx = dy / d."""
+
+    forward = staticmethod(torch.ops.scratch_conv.quotient.default)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        _, divisors = inputs
+        ctx.save_for_backward(divisors)
+        ctx.save_for_forward(divisors)
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> Any:
+        return call(Quotient, grad_output, *ctx.saved_tensors), None
+
+    @staticmethod
+    def jvp(ctx: Any, values_t: Tensor, _: Any) -> Any:
+        return call(Quotient, values_t, *ctx.saved_tensors)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, values: Tensor, divisors: Tensor) -> Any:
+        return vmap_elementwise(Quotient, info, in_dims, values, divisors)
 
 
 class SmoothLabels(Function):
@@ -171,5 +205,5 @@ def _scaled(tensor: Tensor, factor: float) -> Tensor:
     return product(tensor, tensor.new_ones(1, 1, 1), tensor.shape, factor)
 
 
-for _function in (Nll, NllGrad, SmoothLabels):
+for _function in (Nll, NllGrad, Quotient, SmoothLabels):
     register_derivatives(_function)

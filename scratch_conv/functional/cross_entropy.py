@@ -11,12 +11,13 @@ from torch import Tensor
 from scratch_conv.autograd import (
     LogSoftmax,
     Nll,
+    Quotient,
     SmoothLabels,
     call,
     call_constant,
-    inverse_total_weight,
     product,
     reshaped,
+    total_weight,
 )
 from scratch_conv.functional import arguments
 from scratch_conv.functional.calling import overridable, replaces, size_of
@@ -104,11 +105,8 @@ def _of_classes(
         return reshaped(losses, shape).to(input.dtype)
     loss = product(losses, losses.new_ones(1, 1), (1, 1))
     if reduction == "mean":
-        loss = product(
-            loss,
-            call_constant(inverse_total_weight, classes, by_row, ignore_index, count, loss.dtype),
-            (1, 1),
-        )
+        total = call_constant(total_weight, classes, by_row, ignore_index, count, loss.dtype)
+        loss = call(Quotient, loss, total)
     return reshaped(loss, ()).to(input.dtype)
 
 
@@ -122,7 +120,7 @@ def _of_probabilities(
     wanted = _by_classes(target.to(computed))
     if smoothing > 0:
         wanted = call(SmoothLabels, wanted, smoothing)
-    outer, _, inner = logarithms.shape
+    outer, number, inner = logarithms.shape
     factors = logarithms, wanted
     if weight is not None:  # last, as torch does, on which depends what is saved
         factors = product(*factors, logarithms.shape), weight.to(computed).reshape(1, -1, 1)
@@ -130,7 +128,7 @@ def _of_probabilities(
         shape = (*input.shape[:1], *input.shape[2:]) if input.dim() > 1 else ()
         return reshaped(product(*factors, (outer, 1, inner), -1.0), shape).to(dtype)
     count = outer * inner if reduction == "mean" else 1
-    share = -1.0 / count if count else math.nan  # the mean of nothing
+    share = -1.0 / count if count and (number or reduction == "sum") else math.nan  # the mean of nothing
     return reshaped(product(*factors, (1, 1, 1), share), ()).to(dtype)
 
 

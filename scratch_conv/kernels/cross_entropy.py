@@ -15,7 +15,7 @@ import numpy as np
 from scratch_conv.kernels.sums import column_sums
 from scratch_conv.kernels.windows import Array, axis_blocks
 
-__all__ = ["Classes", "inverse_total_weight", "nll", "nll_grad", "smooth_labels"]
+__all__ = ["Classes", "nll", "nll_grad", "quotient", "smooth_labels", "total_weight"]
 
 
 _CLASSES = 2**10
@@ -96,14 +96,18 @@ def nll_grad(grad_output: Array, classes: Classes, smoothing: float) -> Array:
     return grad_input
 
 
-def inverse_total_weight(classes: Classes, dtype: np.dtype[np.generic]) -> Array:
-    """Return 1 / Σ w[target] over all targets, (1, 1): what a mean multiplies the sum by.
+def total_weight(classes: Classes, dtype: np.dtype[np.generic]) -> Array:
+    """Return Σ w[target] over all targets, (1, 1): what a mean divides the sum by."""
+    return classes.weights(dtype).sum(keepdims=True)
 
-    It is NaN where that sum is 0, as the mean without smoothing is then 0 / 0.
+
+def quotient(values: Array, divisors: Array) -> Array:
+    """Return values / divisors, which is linear in the values and its own transpose.
+
+    A product with 1 / divisor would overflow where the divisor is tiny.
     """
-    total = classes.weights(dtype).sum(keepdims=True)
     with np.errstate(all="ignore"):
-        return np.where(total == 0, dtype.type(np.nan), dtype.type(1) / total)
+        return np.divide(values, divisors)
 
 
 def smooth_labels(probabilities: Array, smoothing: float) -> Array:

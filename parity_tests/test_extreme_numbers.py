@@ -1,0 +1,55 @@
+"""Numbers at the ends of float32's range: what torch computes there, without overflow on the way."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+import scratch_conv as sc
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def drawn(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@given(SEEDS, st.integers(-38, 30), st.sampled_from(["mean", "sum"]))
+@settings(max_examples=50)
+def test_weights_of_classes_may_be_tiny_or_huge(seed: int, exponent: int, reduction: str) -> None:
+    logits, target = drawn(seed, 4, 3), torch.randint(3, (4,), generator=torch.Generator().manual_seed(seed))
+    weight = (drawn(seed, 3).abs() + 0.1) * 10.0**exponent
+    losses = [lib.cross_entropy(logits, target, weight, reduction=reduction) for lib in (F, sc.functional)]
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-4, atol=1e-43)
+
+
+@pytest.mark.parametrize("target", [[0, 1], [1, 0], [-100, -100], [2, 2]])
+def test_weights_that_cancel_divide_by_zero(target: list[int]) -> None:
+    def loss(lib: Any) -> Tensor:
+        logits = torch.tensor([[1.0, 2.0, 3.0], [0.0, -1.0, 2.0]])
+        result: Tensor = lib.cross_entropy(logits, torch.tensor(target), torch.tensor([1.0, -1.0, 0.0]))
+        return result
+
+    torch.testing.assert_close(loss(sc.functional), loss(F), equal_nan=True)
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+@pytest.mark.parametrize("shape", [(2, 0), (0, 3), (0,), (2, 0, 3)])
+def test_probabilities_of_nothing(shape: tuple[int, ...], reduction: str) -> None:
+    none = torch.zeros(shape)
+    results = [lib.cross_entropy(none, none, reduction=reduction) for lib in (F, sc.functional)]
+    torch.testing.assert_close(results[1], results[0], equal_nan=True)
+
+
+@pytest.mark.filterwarnings("ignore:Anomaly Detection:UserWarning")
+def test_no_nan_passes_between_parts_where_all_targets_are_ignored() -> None:
+    """As `torch.autograd.detect_anomaly` would refuse."""
+    logits = drawn(0, 2, 3).requires_grad_()
+    with torch.autograd.detect_anomaly(check_nan=True):
+        loss = sc.functional.cross_entropy(logits, torch.tensor([-100, -100]))
+        (grad,) = torch.autograd.grad(loss, logits)
+    assert not grad.any()
