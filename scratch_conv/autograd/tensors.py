@@ -35,7 +35,7 @@ def to_tensor(
 
     The strides are those of a new tensor in that format, also where axes of size 0 or 1 would allow others.
     """
-    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    tensor = torch.from_numpy(np.asarray(array, order="C"))
     if like is not None:
         tensor = tensor.to(like.dtype)
     if memory_format == torch.contiguous_format and tensor.numel():
