@@ -53,3 +53,15 @@ def test_no_nan_passes_between_parts_where_all_targets_are_ignored() -> None:
         loss = sc.functional.cross_entropy(logits, torch.tensor([-100, -100]))
         (grad,) = torch.autograd.grad(loss, logits)
     assert not grad.any()
+
+
+@given(SEEDS, st.integers(-30, 5), st.integers(-46, -1), st.booleans())
+@settings(max_examples=50)
+def test_batch_norm_adds_any_eps(seed: int, exponent: int, eps: int, training: bool) -> None:
+    x, variance = drawn(seed, 4, 2) * 10.0**exponent, drawn(seed + 1, 2).square() * 10.0 ** (2 * exponent)
+    x[:, 1] = 1.0  # constant
+    outputs = [
+        lib.batch_norm(x, torch.zeros(2), variance, training=training, eps=10.0**eps)
+        for lib in (F, sc.functional)
+    ]
+    torch.testing.assert_close(outputs[1], outputs[0], rtol=1e-4, atol=1e-5)

@@ -15,6 +15,15 @@ def test_a_deviation_of_zero_has_an_infinite_inverse() -> None:
     np.testing.assert_array_equal(kernels.inverse_deviation(np.array([0.0, 4.0]), 0.0), [np.inf, 0.5])
 
 
+@given(st.floats(-70, 20), st.floats(-60, 20))
+def test_an_inverse_deviation_is_rounded_once(variance: float, eps: float) -> None:
+    """Also where eps is smaller than all numbers of float32."""
+    variances = np.array([0, 10.0**variance], np.float32)
+    exact = 1 / np.sqrt(variances.astype(float) + 10.0**eps)
+    inverse = kernels.inverse_deviation(variances, 10.0**eps)
+    np.testing.assert_array_equal(inverse, exact.astype(np.float32), strict=True)
+
+
 @given(st.integers(0, 4), SEEDS)
 def test_running_average_is_its_definition(channels: int, seed: int) -> None:
     running, batch = (whole(seed + more, channels, dtype=np.float32) for more in (0, 1))

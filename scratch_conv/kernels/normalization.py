@@ -112,9 +112,10 @@ def batch_norm_inference(
 
 
 def inverse_deviation(variance: Array, eps: float) -> Array:
-    """Return s = 1 / √(σ² + ε)."""
+    """Return s = 1 / √(σ² + ε), added in float64 at least, as an ε of 10^-46 would be zero in float32."""
     with np.errstate(all="ignore"):
-        return 1 / np.sqrt(variance + variance.dtype.type(eps))
+        inverse = 1 / np.sqrt(variance.astype(np.result_type(variance, np.float64)) + eps)
+        return inverse.astype(variance.dtype)
 
 
 def running_average(running: Array, batch: Array, momentum: float, correction: float) -> Array:
