@@ -298,3 +298,13 @@ def test_an_implicit_dimension_is_warned_of_where_it_is_called(layer: str) -> No
         with pytest.warns(UserWarning, match="Implicit dimension choice") as caught:
             functional.softmax(torch.ones(2, 3))
         assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("name", ["Conv1d", "Conv2d", "ConvTranspose2d", "Linear", "BatchNorm2d"])
+def test_a_layer_made_in_inference_mode_is_not_left_untrained(name: str) -> None:
+    arguments = {"Linear": (5, 2), "BatchNorm2d": (3,)}.get(name, (3, 2, 1))
+    x = torch.ones(2, 3, 5) if name == "Conv1d" else torch.ones(2, 3, 5, 5)
+    with torch.inference_mode():
+        layer = getattr(sc.nn, name)(*arguments)
+    with pytest.raises(RuntimeError, match="Inference tensors cannot be saved for backward"):
+        layer.eval()(x)

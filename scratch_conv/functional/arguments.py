@@ -108,7 +108,7 @@ def tensors(function: str, **values: Any) -> None:
     Raises:
         TypeError: for anything but a tensor.
         RuntimeError: for a tensor on a device other than the CPU (or meta, which has no data), or for tensors
-            on both of these.
+            on both of these; for one that was made in inference mode and is to be trained.
         NotImplementedError: for a tensor that is not strided (sparse, or of oneDNN's own layout), or of a
             dtype that NumPy cannot compute with.
     """
@@ -136,3 +136,14 @@ def tensors(function: str, **values: Any) -> None:
                 f"{function}: Expected all tensors to be on the same device, "
                 f"but {first[0]} is on {first[1]} and {name} is on {device}"
             )
+        if value.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            _trainable(function, name, value)
+
+
+def _trainable(function: str, name: str, tensor: Tensor) -> None:
+    """Refuse a tensor of inference mode: its views require no gradient, so it would never be trained."""
+    if tensor.is_inference():
+        raise RuntimeError(
+            f"{function}: {name} requires a gradient, but was made in inference mode. Inference tensors "
+            f"cannot be saved for backward. To work around this, make a clone and use it in autograd."
+        )
