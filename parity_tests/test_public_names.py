@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 import scratch_conv as sc
-from scratch_conv.functional.calling import REPLACEMENTS
+from scratch_conv.functional.overriding import REPLACEMENTS
 
 FUNCTIONS = [
     *("adaptive_avg_pool2d", "avg_pool2d", "batch_norm", "conv1d", "conv2d", "conv_transpose2d"),
@@ -14,8 +14,18 @@ FUNCTIONS = [
 ]
 NAMES = {
     "scratch_conv": [
-        *("__version__", "enable_winograd", "free_scratch", "functional", "kernels", "layers", "nn"),
-        *("override", "parity", "restore", "set_num_threads", "swap", "using_num_threads", "using_winograd"),
+        *("__version__", "enable_winograd", "free_scratch", "functional", "is_swapped", "kernels"),
+        *(
+            "layers",
+            "nn",
+            "override",
+            "parity",
+            "restore",
+            "set_num_threads",
+            "swap",
+            "using_num_threads",
+            "using_winograd",
+        ),
     ],
     "functional": FUNCTIONS,
     "layers": [

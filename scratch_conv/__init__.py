@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # so that a misspelt name is an error
         using_num_threads,
         using_winograd,
     )
-    from scratch_conv.swapping import override, restore, swap
+    from scratch_conv.swapping import is_swapped, override, restore, swap
 
 __version__ = "0.1.0"
 
@@ -25,6 +25,7 @@ __all__ = [
     "enable_winograd",
     "free_scratch",
     "functional",
+    "is_swapped",
     "kernels",
     "layers",
     "nn",
@@ -38,7 +39,7 @@ __all__ = [
 ]
 
 _ROOMS = {"functional", "kernels", "layers", "nn", "parity"}
-_SWAPPING = {"override", "restore", "swap"}
+_SWAPPING = {"is_swapped", "override", "restore", "swap"}
 
 if not TYPE_CHECKING:
 

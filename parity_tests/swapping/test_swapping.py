@@ -53,7 +53,7 @@ def assert_equal_up_to_rounding(ours: tuple[Tensor, ...], torchs: tuple[Tensor, 
         assert (got - want).abs().max() <= 1e-13 * want.abs().max()
 
 
-def test_swap_keeps_everything_but_the_class() -> None:
+def test_swap_keeps_everything_but_the_forward_pass() -> None:
     model = network()
     calls: list[str] = []
     model[0].register_forward_hook(lambda *_: calls.append("hook"))
@@ -72,9 +72,11 @@ def test_swap_keeps_everything_but_the_class() -> None:
     assert not any(module.training for module in model.modules())
     assert_equal_up_to_rounding((model(x),), (expected,))
     assert calls == ["hook", "hook"]
+    assert classes(model) == before
+    assert [name for name, module in model.named_modules() if sc.is_swapped(module)] == [*report.swapped]
 
     sc.restore(model)
-    assert classes(model) == before
+    assert not any(map(sc.is_swapped, model.modules()))
     assert torch.equal(model(x), expected)
 
 
@@ -194,9 +196,11 @@ def test_a_parametrisation_can_come_and_go_while_the_layer_is_swapped() -> None:
     layer = weight_normed()
     sc.swap(layer)
     parametrize.remove_parametrizations(layer, "weight")
-    assert type(layer) is sc.nn.Conv2d
+    assert sc.is_swapped(layer)
     parametrizations.spectral_norm(layer, "weight")
+    assert sc.is_swapped(layer)
     sc.restore(layer)
+    assert not sc.is_swapped(layer)
     assert parametrize.type_before_parametrizations(layer) is nn.Conv2d
     parametrize.remove_parametrizations(layer, "weight")
     assert type(layer) is nn.Conv2d
@@ -242,7 +246,8 @@ def test_a_distributed_model_is_swapped_and_trains_alike(tmp_path: Path) -> None
 def test_a_single_layer_can_be_swapped() -> None:
     layer = nn.Conv2d(1, 1, 1)
     sc.swap(layer)
-    assert type(layer) is sc.nn.Conv2d
+    assert sc.is_swapped(layer)
+    assert "scratch_conv::conv2d" in used(layer, torch.ones(1, 1, 2, 2))
 
 
 @pytest.mark.parametrize("function", [sc.swap, sc.restore])
@@ -267,8 +272,9 @@ def test_a_lazy_layer_stays_swapped_after_its_first_input() -> None:
     model = nn.Sequential(nn.LazyConv2d(4, 3))
     assert sc.swap(model).rows[0].parameters == 0
     model(torch.randn(1, 2, 5, 5))
-    assert type(model[0]) is sc.nn.Conv2d
+    assert sc.is_swapped(model[0])
     sc.restore(model)
+    assert not sc.is_swapped(model[0])
     assert type(model[0]) is nn.Conv2d
 
 
@@ -288,11 +294,9 @@ def test_a_lazy_layer_is_swapped_before_its_first_input_and_stays_so() -> None:
     x = torch.randn(2, 3, 6)
     assert any(name.startswith("scratch_conv::") for name in used(model[0], x))
     output = model(x)
-    assert [type(model[number]) for number in (0, 2, 3)] == [
-        sc.nn.Conv1d,
-        sc.nn.Conv2d,
-        sc.nn.ConvTranspose2d,
-    ]
+    assert [type(model[number]) for number in (0, 2, 3)] == [nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d]
+    assert all(sc.is_swapped(model[number]) for number in (0, 2, 3))
+    assert not used(model, x) & {"aten::convolution", "aten::conv2d"}
     sc.restore(model)
     assert type(model[2]) is nn.Conv2d
     torch.testing.assert_close(model(x), output)
@@ -301,7 +305,9 @@ def test_a_lazy_layer_is_swapped_before_its_first_input_and_stays_so() -> None:
 def test_a_swapped_copy_is_swapped() -> None:
     model = network()
     sc.swap(model)
-    assert classes(copy.deepcopy(model)) == classes(model)
+    copied = copy.deepcopy(model)
+    assert classes(copied) == classes(model)
+    assert [*map(sc.is_swapped, copied.modules())] == [*map(sc.is_swapped, model.modules())]
 
 
 def used(function: Any, *args: Any) -> set[str]:

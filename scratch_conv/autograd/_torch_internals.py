@@ -7,8 +7,8 @@ public names instead, as the functions below say: more slowly, and with the same
 """
 
 import pkgutil
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import torch
@@ -43,6 +43,9 @@ def _find(name: str) -> Any:
 
 _count_dispatch_modes = _find("torch:_C._len_torch_dispatch_stack")
 _count_function_modes = _find("torch:_C._len_torch_function_stack")
+_function_mode_at = _find("torch:_C._get_function_stack_at")
+_push_function_mode = _find("torch:_C._push_on_torch_function_stack")
+_pop_function_mode = _find("torch:_C._pop_torch_function_stack")
 _tracing_state = _find("torch:_C._get_tracing_state")
 _profiler_enabled = _find("torch:_C._autograd._profiler_enabled")
 _dispatch_keys = _find("torch:_C._dispatch_keys")
@@ -157,6 +160,48 @@ def unseen(args: Sequence[Any]) -> bool:
             if isinstance(arg, Tensor)
         )
     )
+
+
+_STACK_OF_FUNCTION_MODES = (_count_function_modes, _function_mode_at, _push_function_mode, _pop_function_mode)
+CAN_GO_BENEATH = None not in _STACK_OF_FUNCTION_MODES
+
+
+def in_function_mode() -> bool:
+    """Return whether a `TorchFunctionMode` is active; False where none can be put `beneath` it anyway."""
+    return CAN_GO_BENEATH and _count_function_modes() > 0
+
+
+@contextmanager
+def beneath(mode: Any) -> Iterator[None]:
+    """Put a mode at the bottom of the stack of active function modes, unless one of its class is there."""
+    if type(_function_mode_at(0)) is type(mode):
+        yield
+        return
+    above = [_pop_function_mode() for _ in range(_count_function_modes())]
+    for each in (mode, *reversed(above)):
+        _push_function_mode(each)
+    try:
+        yield
+    finally:
+        for _ in (mode, *above):
+            _pop_function_mode()
+        for each in reversed(above):
+            _push_function_mode(each)
+
+
+_TRACED = tuple(
+    found
+    for found in (
+        _find("torch._subclasses.fake_tensor:FakeTensor"),
+        _find("torch._subclasses.functional_tensor:FunctionalTensor"),
+    )
+    if found is not None
+)
+
+
+def is_traced(tensor: Tensor) -> bool:
+    """Return whether a tensor stands for a plain one while torch traces; True if unknown."""
+    return len(_TRACED) < 2 or isinstance(tensor, _TRACED)
 
 
 def will_run(node: Any) -> bool:

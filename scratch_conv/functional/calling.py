@@ -6,17 +6,19 @@ from functools import wraps
 from typing import Any, NoReturn, TypeVar
 
 import torch
+import torch.fx
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
+from scratch_conv.autograd import _torch_internals as internals
 from scratch_conv.autograd import in_torchscript
+from scratch_conv.functional.overriding import OVERRIDE, REPLACEMENTS
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 IntOrPair = int | tuple[int, ...]
 
-
-REPLACEMENTS: dict[Any, Callable[..., Any]] = {}
-"""What computes a call of torch's within `scratch_conv.override()`: by torch's function or method."""
+_TORCHS: dict[Any, Any] = {}
+"""The function of torch's that a function of ours shows itself as."""
 
 
 def replaces(*torchs: Any) -> Callable[[Function], Function]:
@@ -27,6 +29,7 @@ def replaces(*torchs: Any) -> Callable[[Function], Function]:
 
     def register(function: Function) -> Function:
         REPLACEMENTS.update(dict.fromkeys(torchs, function))
+        _TORCHS[function] = torchs[0]
         return function
 
     return register
@@ -35,17 +38,21 @@ def replaces(*torchs: Any) -> Callable[[Function], Function]:
 def overridable(function: Function) -> Function:
     """Let tensor subclasses, modes and FX proxies see the call first, as torch's own functions do.
 
+    They see torch's function, which they know, and whose call is computed here; a graph keeps ours.
     TorchScript is refused: what it records would hold for the shapes of one input alone.
     """
 
     @wraps(function)
     def dispatch(*args: Any, **kwargs: Any) -> Any:
         relevant = (*args, *kwargs.values())
-        if has_torch_function(relevant):
+        if not has_torch_function(relevant):
+            if in_torchscript():
+                refuse_torchscript()
+            return function(*args, **kwargs)
+        if not internals.CAN_GO_BENEATH or any(isinstance(each, torch.fx.Proxy) for each in relevant):
             return handle_torch_function(dispatch, relevant, *args, **kwargs)
-        if in_torchscript():
-            refuse_torchscript()
-        return function(*args, **kwargs)
+        with OVERRIDE:
+            return _TORCHS[dispatch](*args, **kwargs)
 
     vars(dispatch)["__prepare_scriptable__"] = refuse_torchscript
     return dispatch  # type: ignore[return-value]

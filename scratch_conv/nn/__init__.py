@@ -1,10 +1,11 @@
 """Modules with the names, constructors, parameters and state dicts of `torch.nn`, computed by NumPy.
 
-Each is a subclass of its torch namesake: `isinstance` holds both ways of asking, and a torch module becomes
-ours by a change of class (`scratch_conv.swap`).
+Each is a subclass of its torch namesake. Its forward pass is that of torch's class, within which NumPy
+computes the functions that are called.
 """
 
 from scratch_conv.nn.activation import *
+from scratch_conv.nn.computing import compute
 from scratch_conv.nn.convolution import *
 from scratch_conv.nn.cross_entropy import *
 from scratch_conv.nn.dropout import *
@@ -19,3 +20,5 @@ __all__ = sorted(name for name, value in globals().items() if isinstance(value, 
 
 for _name in __all__:
     stand_in(globals()[_name])
+    if not _name.startswith("Lazy"):  # these derive from another layer of this package
+        compute(globals()[_name])

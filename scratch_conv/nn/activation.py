@@ -1,9 +1,6 @@
 """Activation layers."""
 
 import torch
-from torch import Tensor
-
-from scratch_conv import functional
 
 __all__ = ["ReLU"]
 
@@ -13,6 +10,3 @@ class ReLU(torch.nn.ReLU):
 
     Shapes: input and output of any one shape.
     """
-
-    def forward(self, input: Tensor) -> Tensor:
-        return functional.relu(input, inplace=self.inplace)

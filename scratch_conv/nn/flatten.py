@@ -1,9 +1,6 @@
 """Layers that look at the same elements in another shape."""
 
 import torch
-from torch import Tensor
-
-from scratch_conv import functional
 
 __all__ = ["Flatten"]
 
@@ -13,6 +10,3 @@ class Flatten(torch.nn.Flatten):
 
     Shapes: input (N, *), output (N, product of *) by default.
     """
-
-    def forward(self, input: Tensor) -> Tensor:
-        return functional.flatten(input, self.start_dim, self.end_dim)

@@ -1,9 +1,6 @@
 """Dense layers."""
 
 import torch
-from torch import Tensor
-
-from scratch_conv import functional
 
 __all__ = ["Linear"]
 
@@ -13,6 +10,3 @@ class Linear(torch.nn.Linear):
 
     Shapes: input (*, in_features), output (*, out_features), where * is any number of dimensions.
     """
-
-    def forward(self, input: Tensor) -> Tensor:
-        return functional.linear(input, self.weight, self.bias)

@@ -1,7 +1,8 @@
 """Put these layers into somebody else's model, and take them out again."""
 
+from scratch_conv.swapping.layers import is_swapped
 from scratch_conv.swapping.overriding import override
 from scratch_conv.swapping.report import Row, SwapReport
 from scratch_conv.swapping.swapping import restore, swap
 
-__all__ = ["Row", "SwapReport", "override", "restore", "swap"]
+__all__ = ["Row", "SwapReport", "is_swapped", "override", "restore", "swap"]

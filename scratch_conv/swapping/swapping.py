@@ -7,18 +7,18 @@ from typing import Any
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from scratch_conv.swapping import twins
+from scratch_conv.swapping.layers import SWAPPABLE, become_ours, become_torchs, computes_by_itself, is_swapped
 from scratch_conv.swapping.report import ALREADY, Row, SwapReport
 
 Selector = type[nn.Module] | str | Iterable[type[nn.Module] | str]
 
 
 def swap(model: nn.Module, only: Selector | None = None, exclude: Selector | None = None) -> SwapReport:
-    """Replace, in place, each layer of `torch.nn` in a model by its twin in `scratch_conv.nn`.
+    """Let NumPy compute, in place, each layer of `torch.nn` in a model that `scratch_conv.nn` has too.
 
-    Only the class of a layer changes: its parameters, buffers, hooks, flags and state dict keys stay the
-    same objects. A subclass of a torch layer becomes a subclass of itself that NumPy computes; with a forward
-    pass of its own it is left alone, and the report says so.
+    Only the `forward` of the layer changes, and that on the instance: its class, parameters, buffers, hooks,
+    flags and state dict keys stay the same objects. `is_swapped` tells. A subclass of a torch layer is
+    swapped too; with a forward pass of its own it is left alone, and the report says so.
 
     Args:
         model: any module tree, or a single layer.
@@ -32,13 +32,11 @@ def swap(model: nn.Module, only: Selector | None = None, exclude: Selector | Non
         raise TypeError(f"swap() expects a torch.nn.Module, not {type(model).__name__}")
     wanted = _selectors(only, "only") if only is not None else [nn.Module]
     unwanted = _selectors(exclude, "exclude") if exclude is not None else []
-    layers = [(name, module) for name, module in model.named_modules() if isinstance(module, twins.SWAPPABLE)]
+    layers = [(name, module) for name, module in model.named_modules() if isinstance(module, SWAPPABLE)]
     reasons = [_why_not(name, module, wanted, unwanted) for name, module in layers]
     chosen = [module for (_, module), reason in zip(layers, reasons, strict=True) if not reason]
     for module in chosen:
-        twins.prepare(module)
-    for module in chosen:
-        twins.become_ours(module)
+        become_ours(module)
     return SwapReport(
         tuple(
             Row(name, type(module).__name__, _count_parameters(module), reason)
@@ -49,7 +47,7 @@ def swap(model: nn.Module, only: Selector | None = None, exclude: Selector | Non
 
 
 def restore(model: nn.Module) -> None:
-    """Undo `swap`: every layer of this package in the model becomes its `torch.nn` twin again, in place.
+    """Undo `swap`: torch computes every layer in the model again, those of `scratch_conv.nn` too, in place.
 
     Raises:
         TypeError: `model` is not a module.
@@ -57,7 +55,7 @@ def restore(model: nn.Module) -> None:
     if not isinstance(model, nn.Module):
         raise TypeError(f"restore() expects a torch.nn.Module, not {type(model).__name__}")
     for module in model.modules():
-        twins.become_torchs(module)
+        become_torchs(module)
 
 
 def _count_parameters(module: nn.Module) -> int:
@@ -66,9 +64,9 @@ def _count_parameters(module: nn.Module) -> int:
 
 
 def _why_not(name: str, module: nn.Module, wanted: list[Any], unwanted: list[Any]) -> str:
-    if twins.is_ours(module):
+    if is_swapped(module):
         return ALREADY
-    if twins.computes_by_itself(module):
+    if computes_by_itself(module):
         return f"{type(module).__module__}.{type(module).__qualname__} has a forward of its own"
     if any(_fits(selector, name, module) for selector in unwanted):
         return "excluded"

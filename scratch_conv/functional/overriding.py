@@ -1,0 +1,78 @@
+"""The mode within which NumPy computes what code calls of torch's."""
+
+from types import FunctionType
+from typing import Any
+
+import torch
+import torch.fx
+from torch import Tensor
+from torch.overrides import TorchFunctionMode, has_torch_function
+
+from scratch_conv.autograd import _torch_internals as internals
+
+REPLACEMENTS: dict[Any, Any] = {}
+"""What computes a call of torch's within `Override`: by torch's function or method."""
+
+_RUNS_BACKWARD = (Tensor.backward, torch.autograd.backward, torch.autograd.grad)
+
+
+class Override(TorchFunctionMode):
+    """Compute the calls that `REPLACEMENTS` names, beneath all other modes and tensor subclasses.
+
+    These see torch's own functions with the arguments that the code gave; what they pass on is computed here.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if internals.in_function_mode():
+            with internals.beneath(self):
+                return func(*args, **given)
+        if types not in ((), (Tensor,)) and has_torch_function((*args, *given.values())):
+            return self._pass_on(func, types, args, given)
+        if func in _RUNS_BACKWARD:
+            with self:
+                return _undispatched(func)(*args, **given)
+        own = REPLACEMENTS.get(func)
+        # Into `out` torch writes itself.
+        if own is None or given.get("out") is not None or not all(map(_is_plain, (*args, *given.values()))):
+            own = func
+        return own(*args, **given)
+
+    def _pass_on(self, func: Any, types: Any, args: tuple[Any, ...], given: dict[str, Any]) -> Any:
+        """Let tensor subclasses handle a call, in torch's order; what they call in turn is overridden too."""
+        if func in REPLACEMENTS and any(issubclass(cls, torch.fx.Proxy) for cls in types):
+            return REPLACEMENTS[func](*args, **given)  # for a graph that NumPy computes wherever it is run
+        with self:
+            for cls in types:
+                handler = next((each for each in (*args, *given.values()) if type(each) is cls), cls)
+                result = handler.__torch_function__(func, types, args, given)
+                if result is not NotImplemented:
+                    return result
+        return func(*args, **given)  # which torch refuses
+
+
+OVERRIDE = Override()
+
+
+def _is_plain(argument: Any) -> bool:
+    """Return whether an argument is no tensor, or one whose numbers lie in strided memory.
+
+    Sparse, quantized and nested tensors, and subclasses that implement torch's operators, are torch's.
+    """
+    if not isinstance(argument, Tensor):
+        return True
+    if argument.layout != torch.strided or argument.is_quantized or argument.is_nested:
+        return False
+    own_operators = type(argument).__torch_dispatch__ is not Tensor.__torch_dispatch__
+    return not own_operators or internals.is_traced(argument)
+
+
+def _undispatched(function: Any) -> Any:
+    """Return a function of torch's that does not ask modes and subclasses, which have been asked."""
+    names = {name for name in function.__code__.co_names if name.startswith("has_torch_function")}
+    never = dict.fromkeys(names, lambda *_: False)
+    copy = FunctionType(function.__code__, {**function.__globals__, **never}, function.__name__)
+    copy.__defaults__, copy.__kwdefaults__ = function.__defaults__, function.__kwdefaults__
+    return copy
