@@ -1,4 +1,4 @@
-"""Numbers at the ends of float32's range: what torch computes there, without overflow on the way."""
+"""Numbers at the ends of float32's range, and sums of nothing: what torch computes there."""
 
 from typing import Any
 
@@ -65,3 +65,37 @@ def test_batch_norm_adds_any_eps(seed: int, exponent: int, eps: int, training: b
         for lib in (F, sc.functional)
     ]
     torch.testing.assert_close(outputs[1], outputs[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    ("input", "weight", "arguments"),
+    [
+        ((1, 0, 4, 4), (2, 0, 3, 3), {}),
+        ((1, 0, 4, 4), (2, 0, 3, 3), {"padding": 1, "stride": 2}),
+        ((1, 0, 4, 4), (2, 0, 1, 1), {"groups": 2}),
+        ((0, 0, 4, 4), (2, 0, 3, 3), {}),
+        ((0, 4, 4), (2, 0, 3, 3), {}),
+        ((2, 0, 5), (3, 0, 2), {}),
+    ],
+)
+def test_without_input_channels_a_convolution_has_no_output_channels(
+    input: tuple[int, ...], weight: tuple[int, ...], arguments: dict[str, int], bias: bool
+) -> None:
+    results = []
+    for lib in (F, sc.functional):
+        shapes = (input, weight, (weight[0],)) if bias else (input, weight)
+        tensors = [torch.ones(shape, requires_grad=True) for shape in shapes]
+        convolve = lib.conv1d if len(weight) == 3 else lib.conv2d
+        output = convolve(*tensors, **arguments)
+        results.append([output, *torch.autograd.grad(output.sum(), tensors)])
+    torch.testing.assert_close(results[1], results[0])
+
+
+@pytest.mark.parametrize(("batch", "error"), [(0, IndexError), (1, RuntimeError)])
+def test_a_transposed_convolution_without_output_channels_is_refused(
+    batch: int, error: type[Exception]
+) -> None:
+    for lib in (F, sc.functional):
+        with pytest.raises(error):
+            lib.conv_transpose2d(torch.ones(batch, 2, 4, 4), torch.ones(2, 0, 3, 3))

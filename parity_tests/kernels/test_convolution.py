@@ -247,3 +247,26 @@ def test_every_result_is_within_the_bound_of_a_direct_sum(
         unit = float(np.finfo(np.float32).eps) / 2
         bound = terms * unit / (1 - terms * unit) * size + terms * float(np.finfo(np.float32).tiny)
         assert (np.abs(got - expected) <= bound).all()
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("taps", [1, 3])
+@given(st.tuples(*[st.sampled_from([0, 2])] * 3), PAIRS)
+@settings(max_examples=20)
+def test_sums_of_nothing_are_zero(
+    algorithm: str, taps: int, counts: tuple[int, int, int], stride: Pair
+) -> None:
+    """Without images, channels or output channels, in any combination."""
+    n, channels, outs = counts
+    window = Window((taps, taps), stride, ((taps // 2, taps // 2),) * 2, (1, 1))
+    x, w, bias = np.ones((n, channels, 5, 5)), np.ones((outs, channels, taps, taps)), np.arange(1.0, outs + 1)
+    with kernels.convolution_algorithm(algorithm):
+        y = kernels.conv2d(x, w, bias, window, 1)
+        grad_weight = kernels.conv2d_grad_weight(y, x, window, 1)
+        grad_input = kernels.conv2d_grad_input(y, w, (5, 5), window, 1)
+    assert y.shape == (n, outs, *window.output_size((5, 5)))
+    if not channels:
+        np.testing.assert_array_equal(y, np.broadcast_to(bias[:, None, None], y.shape))
+    for gradient, like, terms in ((grad_weight, w, n), (grad_input, x, outs)):
+        assert gradient.shape == like.shape
+        assert terms or not gradient.any()

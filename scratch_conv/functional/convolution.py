@@ -163,6 +163,8 @@ def _convolve(
     check.numbers(function, weight, stride, sides, dilation, groups)
     check.convolution(function, input, weight, bias, sides, dilation, groups)
     weight, bias = check.as_input(input, weight, bias)
+    if weight.shape[1] == 0:  # without input channels, torch's output has none either
+        weight, bias, groups = weight[:0], None if bias is None else bias[:0], 1
     batched = input if input.dim() == axes + 2 else input.unsqueeze(0)
     if axes == 1:
         output = _convolve_rows(batched, weight, bias, stride[0], sides[0], dilation[0], groups)

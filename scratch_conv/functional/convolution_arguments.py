@@ -108,6 +108,9 @@ def transposed(
         )
     _bias(weight, bias, weight.shape[1] * groups)
     _dtypes(function, input, weight, bias)
+    if weight.shape[1] == 0:
+        error = IndexError if _is_empty(function, input) else RuntimeError
+        raise error(f"{function}: non-empty 4D weight tensor expected, but got: {size_of(weight)}")
     too_much = any(output_padding[axis] >= max(stride[axis], dilation[axis]) for axis in (0, 1))
     if too_much and not _is_empty(function, input):  # of which torch does not look at these numbers
         raise RuntimeError(
