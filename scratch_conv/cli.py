@@ -1,5 +1,6 @@
 """The `scratch-conv` command."""
 
+import io
 import os
 import sys
 
@@ -21,6 +22,9 @@ def main() -> int:
     # Otherwise torch's idle threads spin for milliseconds and take the cores from NumPy's. It must be set
     # before torch is loaded; child processes inherit it.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for stream in (sys.stdout, sys.stderr):  # a file's name may be of bytes that are no text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         return _run()
     except ModuleNotFoundError as error:

@@ -2,9 +2,11 @@
 
 import os
 import socket
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -210,3 +212,90 @@ def test_cifar10_images(tmp_path: Path) -> None:
     assert data.train[0].shape == (30, 3, 32, 32)
     scaled = data.train[0] / 255
     np.testing.assert_allclose(scaled.mean((0, 2, 3)), data.mean, atol=0.1)
+
+
+def test_another_image_of_the_same_size_and_time_is_noticed(folder: Path) -> None:
+    path = folder / "train/apple/0.png"
+    Image.new("RGB", (32, 32), (1, 2, 3)).save(path)
+    status, content = path.stat(), path.read_bytes()
+    before = read_folders(folder)[1][0][0]
+    Image.new("RGB", (32, 32), (3, 2, 1)).save(path)
+    assert len(path.read_bytes()) == len(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    after = read_folders(folder)[1][0][0]
+    assert before[:, 0, 0].tolist() == [1, 2, 3]
+    assert after[:, 0, 0].tolist() == [3, 2, 1]
+
+
+def _swap_labels(arrays: dict[str, Any]) -> None:
+    arrays["arr_2"] = arrays["arr_2"][::-1]
+
+
+def _cut(arrays: dict[str, Any]) -> None:
+    arrays["arr_1"] = arrays["arr_1"][:, :, :16]
+
+
+def _darken(arrays: dict[str, Any]) -> None:
+    arrays["arr_3"] = arrays["arr_3"] // 2
+
+
+@pytest.mark.parametrize("change", [_swap_labels, _cut, _darken])
+def test_a_changed_cache_is_decoded_again(
+    folder: Path, own_cache: Path, change: Callable[[dict[str, Any]], None]
+) -> None:
+    expected = read_folders(folder)
+    (kept,) = own_cache.rglob("*.npz")
+    with np.load(kept) as saved:
+        arrays = dict(saved)
+    change(arrays)
+    np.savez(kept, **arrays)
+    for split, other in zip(expected[1:], read_folders(folder)[1:], strict=True):
+        np.testing.assert_array_equal(split[0], other[0])
+        np.testing.assert_array_equal(split[1], other[1])
+
+
+def _pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _dangling_link(path: Path) -> None:
+    path.symlink_to("nowhere.png")
+
+
+def _link_to_itself(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+def _a_program(path: Path) -> None:
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\nshowpage\n%%EOF\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("put", [_pipe, _dangling_link, _link_to_itself, _a_program])
+def test_what_is_no_image_is_refused_by_name(folder: Path, put: Callable[[Path], None]) -> None:
+    put(folder / "test/pear/x.png")
+    with pytest.raises(InputError, match=r"test/pear/x\.png: not an? (file|image) that can be read"):
+        read_folders(folder)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs names of any bytes")
+def test_a_class_may_have_a_name_that_is_not_utf_8(folder: Path) -> None:
+    for split in ("train", "test"):
+        (folder / split / "pear").rename(folder / split / os.fsdecode(b"p\xe9ar"))
+    classes, *_ = read_folders(folder)
+    assert classes == ("apple", r"p\xe9ar")
+
+
+@pytest.mark.parametrize("damage", [lambda labels: labels[:-1], lambda labels: labels + 9])
+def test_images_and_labels_that_do_not_belong_together_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Any], Any]
+) -> None:
+    class Published:
+        classes = ("a", "b")
+
+        def __init__(self, root: Path, train: bool) -> None:
+            self.data, self.targets = np.zeros((4, 28, 28), np.uint8), damage(np.array([0, 1, 0, 1]))
+
+    monkeypatch.setitem(downloads.READERS, "mnist", Published)
+    with pytest.raises(InputError, match=r"mnist in .* cannot be read: ValueError: .*labels"):
+        read_published("mnist", tmp_path, download=False)

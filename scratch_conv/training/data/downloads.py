@@ -74,7 +74,12 @@ def _read(reader: Any, root: Path) -> tuple[tuple[str, ...], Split, Split]:
 def _split(source: Any) -> Split:
     images = np.asarray(source.data)  # (N, H, W, C), or (N, H, W) where there is one channel
     images = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
-    return np.ascontiguousarray(images), np.asarray(source.targets, np.int64)
+    labels = np.asarray(source.targets, np.int64)
+    if len(images) != len(labels) or not len(labels):
+        raise ValueError(f"{len(images)} images and {len(labels)} labels")
+    if labels.min() < 0 or labels.max() >= len(source.classes):
+        raise ValueError(f"labels of {labels.min()} to {labels.max()} for {len(source.classes)} classes")
+    return np.ascontiguousarray(images), labels
 
 
 def _download(dataset: str, root: Path) -> None:
