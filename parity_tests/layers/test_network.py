@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -341,3 +342,14 @@ def test_dropout_keeps_the_mean_and_can_be_repeated() -> None:
     assert set(np.unique(y)) == {0, np.float32(1 / 0.7)}
     assert y.mean() == pytest.approx(1, abs=0.03)
     np.testing.assert_array_equal(y, Dropout(0.3, rng=np.random.default_rng(0)).forward(x))
+
+
+def test_a_small_file_of_huge_arrays_is_refused_before_they_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "weights.npz"
+    arrays: dict[str, Any] = {name: np.zeros(10**7) for name in ("0.weight", "0.bias")}
+    np.savez_compressed(path, **arrays)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"0\.weight has shape \(10000000,\)"):
+        Sequential(Dense(2, 3).astype(np.float64)).load(path)
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()

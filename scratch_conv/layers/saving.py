@@ -1,10 +1,12 @@
 """Named arrays in an .npz file, written completely or not at all, and checked when read."""
 
+import math
 import os
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -34,23 +36,42 @@ def read_arrays(path: str | Path, expected: Mapping[str, Array]) -> dict[str, Ar
     """
     with Path(path).open("rb") as file:
         try:
-            with np.load(file, allow_pickle=False) as saved:
-                arrays: dict[str, Array] = {name: saved[name] for name in saved.files}
+            headers = _headers(file)
         except Exception as error:  # a damaged file can raise nearly anything
             raise ValueError(f"{path}: damaged, or not written by save ({error})") from error
-    for name in {**expected, **arrays}:
-        if name not in arrays or name not in expected:
-            has, lacks = ("the network", "the file") if name in expected else ("the file", "the network")
-            raise ValueError(f"{path}: of another network: {has} has {name}, {lacks} has not")
-        if not isinstance(arrays[name], np.ndarray):  # np.load returns the bytes of anything else
-            raise ValueError(f"{path}: damaged, or not written by save ({name} is not an array)")
-        if arrays[name].dtype.kind != expected[name].dtype.kind:
-            kinds = f"{arrays[name].dtype} in the file, {expected[name].dtype} in the network"
-            raise ValueError(f"{path}: of another network: {name} is {kinds}")
-        if arrays[name].shape != expected[name].shape:
-            shapes = f"{arrays[name].shape} in the file, {expected[name].shape} in the network"
-            raise ValueError(f"{path}: of another network: {name} has shape {shapes}")
-    return arrays
+        for name in {**expected, **headers}:
+            if name not in headers or name not in expected:
+                has, lacks = ("the network", "the file") if name in expected else ("the file", "the network")
+                raise ValueError(f"{path}: of another network: {has} has {name}, {lacks} has not")
+            shape, dtype = headers[name]
+            if dtype.kind != expected[name].dtype.kind:
+                kinds = f"{dtype} in the file, {expected[name].dtype} in the network"
+                raise ValueError(f"{path}: of another network: {name} is {kinds}")
+            if shape != expected[name].shape:
+                shapes = f"{shape} in the file, {expected[name].shape} in the network"
+                raise ValueError(f"{path}: of another network: {name} has shape {shapes}")
+        try:
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as saved:
+                return {name: saved[name] for name in saved.files}
+        except Exception as error:
+            raise ValueError(f"{path}: damaged, or not written by save ({error})") from error
+
+
+def _headers(file: BinaryIO) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    """Return the shape and dtype of each array: a small file may hold arrays that fill all memory."""
+    headers = {}
+    with zipfile.ZipFile(file) as archive:
+        for member in archive.namelist():
+            with archive.open(member) as array:
+                old = np.lib.format.read_magic(array) == (1, 0)
+                read = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(array)
+                size = array.tell() + math.prod(shape) * dtype.itemsize
+                if dtype.hasobject or archive.getinfo(member).file_size != size:
+                    raise ValueError(f"{member} is of another size than it says, or holds Python objects")
+                headers[member.removesuffix(".npy")] = shape, dtype
+    return headers
 
 
 @contextmanager
