@@ -29,19 +29,19 @@ DATA = open_images("shapes", None, SETTINGS.limit, SETTINGS.seed)
 def test_a_run_is_not_resumed_with_other_settings(
     tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
-    train_backends((), SETTINGS, DATA, tmp_path, resume=False)
+    train_backends((), SETTINGS, DATA, tmp_path)
     with pytest.raises(InputError, match=message):
         train_backends((), replace(SETTINGS, **change), DATA, tmp_path, resume=True)
 
 
 def test_a_run_is_not_resumed_with_other_images(tmp_path: Path) -> None:
-    train_backends((), SETTINGS, DATA, tmp_path, resume=False)
+    train_backends((), SETTINGS, DATA, tmp_path)
     with pytest.raises(InputError, match="other images"):
         train_backends((), SETTINGS, open_images("shapes", None, 48, seed=9), tmp_path, resume=True)
 
 
 def test_a_run_is_resumed_for_more_epochs(tmp_path: Path) -> None:
-    train_backends((), SETTINGS, DATA, tmp_path, resume=False)
+    train_backends((), SETTINGS, DATA, tmp_path)
     train_backends((), replace(SETTINGS, epochs=5), DATA, tmp_path, resume=True)
 
 
@@ -53,7 +53,7 @@ def test_a_new_run_keeps_files_that_are_not_its_own(tmp_path: Path) -> None:
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    train_backends((), SETTINGS, DATA, tmp_path, resume=False)
+    train_backends((), SETTINGS, DATA, tmp_path, overwrite=True)
     assert not (tmp_path / "checkpoints/torch/epoch=0.ckpt").exists()
     assert (tmp_path / "checkpoints/theirs/epoch=3-step=9.ckpt").exists()
     assert (tmp_path / "checkpoints/notes.txt").exists()

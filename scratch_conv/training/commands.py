@@ -1,9 +1,12 @@
 """The commands `compare` and `train`. Their dependencies are imported when one of them runs."""
 
+import contextlib
 import shlex
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -65,6 +68,7 @@ Precision = Annotated[str, typer.Option(help="32 or 64-true.")]
 Limit = Annotated[int | None, typer.Option(help="Use this many training images.", show_default="all")]
 Out = Annotated[Path | None, typer.Option(help="The folder for the results.", show_default="runs/<time>")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue from the last good checkpoint in --out.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run that --out holds.")]
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ class Given:
     limit: int | None
     out: Path | None
     resume: bool
+    overwrite: bool
     optimizer: str | None
     augment: bool | None
 
@@ -98,6 +103,7 @@ def compare(
     limit: Limit = None,
     out: Out = None,
     resume: Resume = False,
+    overwrite: Overwrite = False,
     optimizer: Optimizer = None,
     augment: Augment = None,
     numpy: Annotated[bool, typer.Option("--numpy", help="Train in NumPy alone as well.")] = False,
@@ -123,6 +129,7 @@ def train(
     limit: Limit = None,
     out: Out = None,
     resume: Resume = False,
+    overwrite: Overwrite = False,
     optimizer: Optimizer = None,
     augment: Augment = None,
 ) -> None:
@@ -141,30 +148,69 @@ def _train(backends: tuple[str, ...], given: Given) -> None:
 
     from scratch_conv.training.backends.processes import RunError
     from scratch_conv.training.comparison import train_backends
-    from scratch_conv.training.reporting.report import print_tables, write_report
+    from scratch_conv.training.reporting.report import is_current, print_tables, write_report
     from scratch_conv.training.reporting.writing import check_writable
+    from scratch_conv.training.run_folder import check_free, new_folder
 
     settings = _settings(given)
-    out = given.out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}"
-    check_writable(out)
-    check_writable(out / "checkpoints")
-    data = _open_images(settings, given.data_dir)
-    settings = replace(settings, dataset=data.dataset)
+    base = given.out or Path("runs")
+    check_writable(base)
+    check_writable(base / "checkpoints")
+    check_free(base, resume=given.resume, overwrite=given.overwrite)
     console = Console(highlight=False)
-    console.print(f"{settings.model} on {data.describe()}", soft_wrap=True, markup=False)
+    out = given.out
     try:
-        outcomes, drift = train_backends(backends, settings, data, out, resume=given.resume)
+        with _ended_by_signals():
+            data = _open_images(settings, given.data_dir)
+            settings = replace(settings, dataset=data.dataset)
+            console.print(f"{settings.model} on {data.describe()}", soft_wrap=True, markup=False)
+            out = out or new_folder()
+            manner = {"resume": given.resume, "overwrite": given.overwrite}
+            outcomes, drift = train_backends(backends, settings, data, out, **manner)
+            if not is_current(out):
+                write_report(out, settings, data, outcomes, drift)
     except KeyboardInterrupt:
-        added = (["--out", str(out)] if given.out is None else []) + ([] if given.resume else ["--resume"])
-        command = shlex.join(["scratch-conv", *sys.argv[1:], *added])
-        console.print(f"Stopped. To continue: {command}", soft_wrap=True, markup=False)
+        console.print(f"Stopped. {_how_to_go_on(given, out)}", soft_wrap=True, markup=False)
         raise typer.Exit(130) from None
     except RunError as error:
-        print(f"scratch-conv: {error}", file=sys.stderr)
+        if not error.explained:
+            print(f"scratch-conv: {error}. {_how_to_go_on(given, out)}", file=sys.stderr)
         raise typer.Exit(1) from None
-    write_report(out, settings, data, outcomes, drift)
+    except OSError as error:  # a full disk, most likely
+        print(f"scratch-conv: {error}. {_how_to_go_on(given, out)}", file=sys.stderr)
+        raise typer.Exit(1) from None
     print_tables(console, outcomes, drift)
     console.print(f"The report is {out / 'report.html'}", soft_wrap=True, markup=False)
+
+
+def _how_to_go_on(given: Given, out: Path | None) -> str:
+    """Return the command that continues a run, if it has begun."""
+    if out is None or not (out / "checkpoints" / "settings.json").exists():
+        return "Nothing was trained yet"
+    kept = [argument for argument in sys.argv[1:] if argument != "--overwrite"]
+    added = (["--out", str(out)] if given.out is None else []) + ([] if given.resume else ["--resume"])
+    return f"To continue: {shlex.join(['scratch-conv', *kept, *added])}"
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, but for those that are ignored (as by nohup)."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    if threading.current_thread() is not threading.main_thread():
+        before = {}
+    for number, handler in before.items():
+        if handler == signal.SIG_DFL:
+            signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _settings(given: Given) -> Settings:

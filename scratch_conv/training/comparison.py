@@ -1,23 +1,20 @@
 """The same training once with each backend, and how far their losses drift apart."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from scratch_conv.layers.saving import replacing
-from scratch_conv.training.backends.job import Job, Outcome, epochs
+from scratch_conv.training.backends.job import Job, Outcome
 from scratch_conv.training.backends.processes import run_in_process
 from scratch_conv.training.data.images import ImageSet
-from scratch_conv.training.settings import BACKENDS, InputError, Settings
+from scratch_conv.training.run_folder import begin, check_free, forget_previous, locked
+from scratch_conv.training.settings import Settings
 
 DRIFT_STEPS = 50
-JOB_FOLDERS = (*BACKENDS, "threads", "without-onednn")
 # Training amplifies the 1e-15 of another order of summation, but in so few steps not beyond this.
 FLOAT64_BOUND = 1e-8
 
@@ -39,66 +36,59 @@ class Drift:
 
 
 def train_backends(
-    backends: Sequence[str], settings: Settings, data: ImageSet, out: Path, *, resume: bool
+    backends: Sequence[str],
+    settings: Settings,
+    data: ImageSet,
+    out: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
 ) -> tuple[dict[str, Outcome], Drift | None]:
     """Train a network once with each backend, torch first, each run in a process of its own.
+
+    Where `resume` finds the run finished, nothing is written.
+
+    Args:
+        backends: the names of the backends.
+        settings: the settings of the run.
+        data: its images.
+        out: the run's folder.
+        resume: continue the run in the folder.
+        overwrite: replace the run in the folder, as soon as the first backend has finished.
 
     Returns:
         The outcome of each backend; and, if there are several, how far the others drifted from torch.
 
     Raises:
-        InputError: the run to be resumed was started with other settings or other images.
+        InputError: the folder holds a run, and neither `resume` nor `overwrite` is set; the run to be resumed
+            was started with other settings or other images; or another process runs there.
         RunError: a training process failed.
     """
-    folder = out / "checkpoints"
-    _begin(folder, settings, data, resume=resume)
+    folder, digest = out / "checkpoints", data.digest()
+    check_free(out, resume=resume, overwrite=overwrite)
     saved = folder / "images.npz"  # so that they are decoded or drawn only once
-    data.save(saved)
-    try:
-        jobs = [Job(name, name, settings, saved, folder / name) for name in backends]
-        outcomes = {job.backend: _finish(job, data) for job in jobs}
-        drift = _drift(outcomes, jobs, data) if len(backends) > 1 else None
-    finally:
-        saved.unlink(missing_ok=True)
+    with locked(out):
+        begin(folder, settings, digest, resume=resume)
+        outcomes: dict[str, Outcome] = {}
+        try:
+            jobs = [Job(name, name, settings, saved, folder / name, digest) for name in backends]
+            for job in jobs:
+                outcomes[job.backend] = _finish(job, data)
+                forget_previous(folder)
+            drift = _drift(outcomes, jobs, data) if len(backends) > 1 else None
+        finally:
+            saved.unlink(missing_ok=True)
     return outcomes, drift
-
-
-def _begin(folder: Path, settings: Settings, data: ImageSet, *, resume: bool) -> None:
-    """Delete an earlier run's checkpoints or, to resume, check that they belong to this run."""
-    settings_file = folder / "settings.json"
-    present = {**settings.options(), "images": data.digest()}
-    if resume and settings_file.exists():
-        before = _read_settings(settings_file)
-        for name, value in present.items():
-            more_epochs = name == "--epochs" and settings.epochs > before.get(name, 0)
-            if value != before.get(name) and not more_epochs:
-                other = "other images" if name == "images" else f"{name} {before.get(name)}, not {value}"
-                raise InputError(f"--resume: the run in {folder.parent} was started with {other}")
-    else:
-        for name in JOB_FOLDERS:
-            for path in (*epochs(folder / name), folder / name / "result.pt"):
-                path.unlink(missing_ok=True)
-    for name in JOB_FOLDERS:
-        for half_written in (folder / name).glob(".*.[0-9]*"):  # left by a process that was killed
-            half_written.unlink()
-    with replacing(settings_file) as file:
-        file.write(json.dumps(present, indent=2).encode())
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    try:
-        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"--resume: {path} is damaged; without --resume the run starts again") from error
-    return settings
 
 
 def _finish(job: Job, data: ImageSet) -> Outcome:
     """Run a job, unless the run that is resumed has finished it already."""
     steps = job.settings.epochs * math.ceil(len(data.train[1]) / job.settings.batch_size)
-    finished = Outcome.load(job.result)
+    finished = Outcome.load(job)
     if finished and len(finished.step_losses) == min(steps, job.steps or steps):
         return finished
+    if not job.images.exists():
+        data.save(job.images)
     return run_in_process(job)
 
 

@@ -75,13 +75,34 @@ def test_stopped_and_killed_in_mid_epoch_it_ends_with_the_same_weights(tmp_path:
 
     data = tmp_path / "images.npz"
     open_images("shapes", None, SETTINGS.limit, SETTINGS.seed).save(data)
-    resumed = Job("resumed", "torch", SETTINGS, data, folder)
+    resumed = Job("resumed", "torch", SETTINGS, data, folder, "digest")
     undisturbed = replace(resumed, folder=tmp_path / "undisturbed")
     run(resumed)
     run(undisturbed)
-    one, other = Outcome.load(resumed.result), Outcome.load(undisturbed.result)
+    one, other = Outcome.load(resumed), Outcome.load(undisturbed)
     assert one is not None
     assert other is not None
     assert one.step_losses == other.step_losses
     for name, weight in other.weights.items():
         torch.testing.assert_close(one.weights[name], weight, rtol=0, atol=0)
+
+
+def test_a_signal_to_end_leaves_the_checkpoints_and_says_how_to_go_on(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    status, printed = start_and_stop(out, 1, signal.SIGTERM)
+    assert status == 130
+    assert printed.splitlines()[-1].startswith("Stopped. To continue: scratch-conv train --backend torch")
+    names = {path.name for path in (out / "checkpoints").iterdir()}
+    assert names == {"settings.json", "lock", "lock.pid", "torch"}
+
+
+def test_a_training_process_runs_no_file_of_the_working_directory(tmp_path: Path) -> None:
+    for name in ("json", "lightning", "numpy"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the working directory was run')")
+    command = [str(Path(sys.executable).with_name("scratch-conv")), "train", "--backend", "torch"]
+    options = ["--dataset", "shapes", "--limit", "32", "--epochs", "9", "--lr", "1e30", "--out", "run"]
+    process = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True)
+    assert process.returncode == 1
+    (line,) = process.stderr.splitlines()
+    assert line.startswith("scratch-conv: torch: the loss is ")
+    assert "(Conv2d)" in line

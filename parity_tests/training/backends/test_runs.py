@@ -4,13 +4,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from scratch_conv.training.backends import numpy_training
-from scratch_conv.training.backends.job import Job, Outcome
+from scratch_conv.training.backends.job import DivergedError, Job, Outcome
 from scratch_conv.training.backends.torch_checkpoints import last_readable
-from scratch_conv.training.backends.torch_training import Batches, initial_network, run
+from scratch_conv.training.backends.torch_training import Batches, Classifier, initial_network, run
 from scratch_conv.training.comparison import FLOAT64_BOUND, relative_differences
 from scratch_conv.training.data.datasets import open_images
 from scratch_conv.training.settings import BACKENDS, Settings
@@ -27,9 +28,9 @@ def run_job(tmp_path: Path) -> RunJob:
     DATA.save(tmp_path / "images.npz")
 
     def run_here(folder: str, backend: str = "torch", settings: Settings = SETTINGS) -> Outcome:
-        job = Job(backend, backend, settings, tmp_path / "images.npz", tmp_path / folder)
+        job = Job(backend, backend, settings, tmp_path / "images.npz", tmp_path / folder, DATA.digest())
         (numpy_training.run if backend == "numpy" else run)(job)
-        outcome = Outcome.load(job.result)
+        outcome = Outcome.load(job)
         assert outcome is not None
         return outcome
 
@@ -105,7 +106,8 @@ def test_a_damaged_checkpoint_costs_only_one_epoch(
     latest = tmp_path / f"damaged/epoch=1.{kind}"
     latest.write_bytes(latest.read_bytes()[:10_000])
     if backend == "torch":
-        assert last_readable(tmp_path / "damaged") == tmp_path / "damaged/epoch=0.ckpt"
+        state = Classifier(initial_network(SETTINGS, DATA), SETTINGS).state_dict()
+        assert last_readable(tmp_path / "damaged", state) == tmp_path / "damaged/epoch=0.ckpt"
     assert_same(run_job("whole", backend), run_job("damaged", backend))
 
 
@@ -119,4 +121,38 @@ def test_checkpoints_of_the_last_two_epochs_are_kept(
 
 
 def test_without_checkpoints_there_is_none_to_resume_from(tmp_path: Path) -> None:
-    assert last_readable(tmp_path / "nowhere") is None
+    assert last_readable(tmp_path / "nowhere", {}) is None
+
+
+@pytest.mark.parametrize(("backend", "kind"), [("torch", "ckpt"), ("numpy", "npz")])
+def test_a_foreign_checkpoint_is_passed_over(
+    run_job: RunJob, tmp_path: Path, backend: str, kind: str
+) -> None:
+    run_job("mixed", backend, replace(SETTINGS, epochs=1))
+    foreign = tmp_path / f"mixed/epoch=1.{kind}"
+    if backend == "torch":
+        torch.save({"state_dict": {"weight": torch.ones(2)}}, foreign)
+    else:
+        np.savez(foreign, weight=np.ones(2))
+    assert_same(run_job("whole", backend), run_job("mixed", backend))
+
+
+@pytest.mark.parametrize(("backend", "kind"), [("torch", "ckpt"), ("scratch", "ckpt"), ("numpy", "npz")])
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value)")
+def test_a_run_that_diverges_stops_at_the_step_and_keeps_the_last_finite_checkpoint(
+    run_job: RunJob, tmp_path: Path, backend: str, kind: str
+) -> None:
+    run_job("diverges", backend, replace(SETTINGS, epochs=1))
+    kept = (tmp_path / f"diverges/epoch=0.{kind}").read_bytes()
+    (tmp_path / "diverges/result.pt").unlink()
+    with pytest.raises(
+        DivergedError, match=r"the loss is (nan|inf) at step 2; first in the output of layer 3"
+    ):
+        run_job("anew", backend, replace(SETTINGS, lr=1e30))
+    assert not list((tmp_path / "anew").glob("epoch=*"))
+    large = replace(
+        SETTINGS, lr=1e30, epochs=2, batch_size=48
+    )  # one step an epoch: its weights are not tested
+    with pytest.raises(DivergedError, match=r"not finite after epoch 1|at step 2"):
+        run_job("large", backend, large)
+    assert (tmp_path / f"diverges/epoch=0.{kind}").read_bytes() == kept

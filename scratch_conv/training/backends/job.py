@@ -2,6 +2,7 @@
 
 import json
 import re
+import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ class Job:
     settings: Settings
     images: Path  # written by ImageSet.save
     folder: Path  # for the checkpoints and the result
+    digest: str  # of the images
     steps: int | None = None  # stop after this many, without testing and without checkpoints
     threads: int | None = None  # torch's; None: as many as torch chooses
     onednn: bool = True
@@ -30,6 +32,12 @@ class Job:
     def result(self) -> Path:
         """The file with the result; it exists once the run has finished."""
         return self.folder / "result.pt"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the result must have been computed from: all that matters but the number of epochs."""
+        varied = {"steps": self.steps, "threads": self.threads, "onednn": self.onednn, "digest": self.digest}
+        return {**asdict(self.settings), "epochs": None, "backend": self.backend, **varied}
 
     def to_json(self) -> str:
         """Return the job as text, for a command line."""
@@ -63,27 +71,53 @@ class Outcome(History):
     predictions: Tensor  # (samples, classes): probabilities for ImageSet.samples()
     weights: dict[str, Tensor]
 
-    def save(self, path: Path) -> None:
-        """Write everything to one file."""
-        with replacing(path) as file:
-            torch.save(vars(self), file)
+    def save(self, job: Job) -> None:
+        """Write everything to the result of a job."""
+        write_saved(job.result, {"job": job.identity, "outcome": vars(self)})
 
     @classmethod
-    def load(cls, path: Path) -> "Outcome | None":
-        """Read what `save` wrote; None if the file is missing or damaged."""
-        saved = read_saved(path)
-        return None if saved is None else cls(**saved)
+    def load(cls, job: Job) -> "Outcome | None":
+        """Read what `save` wrote; None if the file is missing, damaged, or the result of another job."""
+        saved = read_saved(job.result)
+        if saved is None or saved.get("job") != job.identity or "outcome" not in saved:
+            return None
+        return cls(**saved["outcome"])
+
+
+class DivergedError(RuntimeError):
+    """A loss or a weight is not finite any more; the message says where it began."""
+
+
+def write_saved(path: Path, saved: dict[str, Any]) -> None:
+    """Write a file by torch, completely or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with replacing(path) as file:
+        try:
+            torch.save(saved, file)
+        except RuntimeError as error:  # torch's own, if a write failed
+            raise OSError(f"{path} cannot be written: {error.__context__ or error}") from error
 
 
 def read_saved(path: Path) -> dict[str, Any] | None:
-    """Read what torch saved at `path`; None if the file is missing or damaged."""
+    """Read what torch saved at `path`; None if the file is missing, damaged, or holds something else.
+
+    torch.load does not look at the checksums that torch.save writes.
+    """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # torch.load has no error of its own: a damaged file can raise nearly anything
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                return None
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # a damaged file can raise nearly anything
         return None
+    return saved if isinstance(saved, dict) else None
 
 
 def epochs(folder: Path) -> list[Path]:
     """Return the checkpoints in a folder, the earliest first, and no other files."""
     numbered = {path: re.fullmatch(r"epoch=(\d+)\.(ckpt|npz)", path.name) for path in folder.glob("epoch=*")}
-    return sorted((path for path, match in numbered.items() if match), key=lambda path: int(path.stem[6:]))
+    files = [path for path, match in numbered.items() if match and path.is_file()]
+    return sorted(files, key=lambda path: int(path.stem[6:]))

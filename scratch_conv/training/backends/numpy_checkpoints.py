@@ -23,15 +23,25 @@ def load_checkpoint(folder: Path, network: Layer, optimizer: SGD | Adam) -> Hist
     """Restore the state from the latest readable checkpoint and return its history; None if there is none."""
     for path in reversed(epochs(folder)):
         arrays = read_checkpoint(path)
-        if arrays is not None:
-            for part, state in (("network", network.state), ("optimizer", optimizer.state)):
-                for name, array in state.items():
-                    array[...] = arrays[f"{part}.{name}"]
+        state = {f"network.{name}": array for name, array in network.state.items()}
+        state |= {f"optimizer.{name}": array for name, array in optimizer.state.items()}
+        if arrays is not None and _belongs(arrays, state):
+            for name, array in state.items():
+                array[...] = arrays[name]
             kept: dict[str, Any] = {
                 each.name: arrays[f"history.{each.name}"].tolist() for each in fields(History)
             }
             return History(**kept)
     return None
+
+
+def _belongs(arrays: dict[str, Array], state: dict[str, Array]) -> bool:
+    """Return whether a checkpoint is one of this network, and has a history."""
+    history = {f"history.{each.name}" for each in fields(History)}
+    return arrays.keys() == {*state, *history} and all(
+        arrays[name].shape == array.shape and arrays[name].dtype == array.dtype
+        for name, array in state.items()
+    )
 
 
 def read_checkpoint(path: Path) -> dict[str, Array] | None:

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from scratch_conv.kernels.windows import Array
-from scratch_conv.layers import SGD, Adam, Layer, Softmax, SoftmaxCrossEntropy
-from scratch_conv.training.backends.job import History, Job, Outcome, epochs
+from scratch_conv.layers import SGD, Adam, Layer, Sequential, Softmax, SoftmaxCrossEntropy
+from scratch_conv.training.backends.job import DivergedError, History, Job, Outcome, epochs
 from scratch_conv.training.backends.numpy_checkpoints import load_checkpoint, save_checkpoint
 from scratch_conv.training.backends.recording import Display, peak_memory_bytes
 from scratch_conv.training.backends.torch_training import Batches, initial_network
@@ -41,7 +41,7 @@ def run(job: Job) -> None:
         parameters=sum(parameter.size for parameter in network.parameters.values()),
         predictions=torch.from_numpy(predictions),
         weights={name: torch.from_numpy(array) for name, array in network.state.items()},
-    ).save(job.result)
+    ).save(job)
 
 
 class Trainer:
@@ -64,6 +64,8 @@ class Trainer:
         try:
             for epoch in range(len(self.history.train_loss), self.settings.epochs):
                 self.train_epoch(epoch)
+                if not all(np.isfinite(array).all() for array in self.network.parameters.values()):
+                    raise DivergedError(f"weights are not finite after epoch {epoch + 1}")
                 self.test()
                 self.history.peak_memory_bytes = max(self.history.peak_memory_bytes, peak_memory_bytes())
                 self.display.finish_epoch(self.settings.epochs, self.history)
@@ -75,10 +77,17 @@ class Trainer:
 
     def train_epoch(self, epoch: int) -> None:
         """Take one step for each training batch."""
-        began, losses, sizes = time.perf_counter(), [], []
+        began = time.perf_counter()
+        losses: list[float] = []
+        sizes: list[int] = []
         self.network.train()
         for images, labels in self._training_batches(epoch):
             loss = float(self.loss.forward(self.network.forward(images), labels))
+            if not math.isfinite(loss):
+                step = len(self.history.step_losses) + len(losses) + 1
+                raise DivergedError(
+                    f"the loss is {loss} at step {step}; {_where_it_began(self.network, images)}"
+                )
             self.network.backward(self.loss.backward())
             self.optimizer.step()
             losses.append(loss)
@@ -106,6 +115,19 @@ class Trainer:
         for step, (images, labels) in enumerate(loader, len(self.history.step_losses)):
             augmented = self.batches.augmented(images, step)
             yield self.batches.normalise(augmented, self.dtype).numpy(), labels.numpy()
+
+
+def _where_it_began(network: Layer, images: Array) -> str:
+    """Return in which layer of a network numbers are not finite first."""
+    layers = enumerate(network) if isinstance(network, Sequential) else [(0, network)]
+    for index, layer in layers:
+        kind = type(layer).__name__
+        if not all(np.isfinite(parameter).all() for parameter in layer.parameters.values()):
+            return f"first in the weights of layer {index} ({kind})"
+        images = layer.forward(images)
+        if not np.isfinite(images).all():
+            return f"first in the output of layer {index} ({kind})"
+    return "first in the loss itself"
 
 
 def _optimizer(network: Layer, settings: Settings) -> SGD | Adam:

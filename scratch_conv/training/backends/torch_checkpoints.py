@@ -1,14 +1,15 @@
 """Checkpoints that survive a process killed at any moment, even while it writes one."""
 
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import Tensor
 
-from scratch_conv.layers.saving import replacing
-from scratch_conv.training.backends.job import epochs, read_saved
+from scratch_conv.training.backends.job import History, epochs, read_saved, write_saved
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -16,8 +17,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Save `checkpoint` at `path`, completely or not at all."""
-        with replacing(Path(path)) as file:
-            torch.save(checkpoint, file)
+        write_saved(Path(path), checkpoint)
 
 
 def each_epoch(folder: Path) -> ModelCheckpoint:
@@ -33,6 +33,15 @@ def each_epoch(folder: Path) -> ModelCheckpoint:
     )
 
 
-def last_readable(folder: Path) -> Path | None:
-    """Return the latest readable checkpoint, or None."""
-    return next((path for path in reversed(epochs(folder)) if read_saved(path) is not None), None)
+def last_readable(folder: Path, state: Mapping[str, Tensor]) -> Path | None:
+    """Return the latest readable checkpoint of a network with this state, or None."""
+    return next((path for path in reversed(epochs(folder)) if _belongs(read_saved(path), state)), None)
+
+
+def _belongs(saved: dict[str, Any] | None, state: Mapping[str, Tensor]) -> bool:
+    """Return whether a checkpoint is one of this network, and has a history."""
+    if saved is None or not {"state_dict", "optimizer_states", "callbacks", "loops"} <= saved.keys():
+        return False
+    shapes = [{name: tensor.shape for name, tensor in each.items()} for each in (saved["state_dict"], state)]
+    history = saved["callbacks"].get("Record", {})
+    return shapes[0] == shapes[1] and history.keys() == {each.name for each in fields(History)}

@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader, DistributedSampler, Sampler, TensorData
 from torchvision.transforms import v2
 
 from scratch_conv.swapping import swap
-from scratch_conv.training.backends.job import Job, Outcome
+from scratch_conv.training.backends.job import DivergedError, Job, Outcome
 from scratch_conv.training.backends.models import MODELS
 from scratch_conv.training.backends.recording import LiveProgress, Record
 from scratch_conv.training.backends.torch_checkpoints import AtomicCheckpointIO, each_epoch, last_readable
@@ -86,8 +87,17 @@ class Classifier(pl.LightningModule):
         """Compute the loss of one batch."""
         images, labels = batch
         loss = F.cross_entropy(self.network(images), labels)
+        if not loss.isfinite():
+            where = _where_it_began(self.network, images)
+            raise DivergedError(f"the loss is {loss.item()} at step {self.trainer.global_step + 1}; {where}")
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(labels))
         return loss
+
+    def on_validation_start(self) -> None:
+        """Refuse weights that are not finite before a checkpoint of them is kept."""
+        for name, parameter in self.network.named_parameters():
+            if not parameter.isfinite().all():
+                raise DivergedError(f"{name} is not finite after epoch {self.current_epoch + 1}")
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure loss and accuracy on test images."""
@@ -106,6 +116,25 @@ class Classifier(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), self.settings.lr, MOMENTUM)
 
 
+def _where_it_began(network: nn.Module, images: Tensor) -> str:
+    """Return in which layer of a network numbers are not finite first."""
+    found: list[str] = []
+
+    def look(layer: nn.Module, name: str, output: Any) -> None:
+        kind = f"layer {name} ({type(layer).__name__})"
+        if not all(parameter.isfinite().all() for parameter in layer.parameters()):
+            found.append(f"first in the weights of {kind}")
+        elif isinstance(output, Tensor) and not output.isfinite().all():
+            found.append(f"first in the output of {kind}")
+
+    for name, module in network.named_modules():
+        if not [*module.children()]:
+            module.register_forward_hook(lambda layer, _, output, name=name: look(layer, name, output))
+    with torch.no_grad():
+        network(images)
+    return found[0] if found else "first in the loss itself"
+
+
 def run(job: Job) -> None:
     """Train, from the last checkpoint on if there is one, and write the result to `job.result`."""
     settings, data = job.settings, ImageSet.load(job.images)
@@ -119,13 +148,15 @@ def run(job: Job) -> None:
     if job.threads:
         torch.set_num_threads(job.threads)
     with _quiet_lightning():
-        _trainer(job, record).fit(classifier, batches, ckpt_path=last_readable(job.folder))
+        _trainer(job, record).fit(
+            classifier, batches, ckpt_path=last_readable(job.folder, classifier.state_dict())
+        )
     samples = torch.from_numpy(data.test[0][data.samples()])
     with torch.no_grad():
         predictions = network.eval()(batches.normalise(samples, classifier.dtype)).softmax(1)
     weights = {name: value.detach() for name, value in network.state_dict().items()}
     outcome = Outcome(**record.state_dict(), parameters=parameters, predictions=predictions, weights=weights)
-    outcome.save(job.result)
+    outcome.save(job)
 
 
 def initial_network(settings: Settings, data: ImageSet) -> nn.Module:

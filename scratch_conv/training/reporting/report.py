@@ -61,6 +61,13 @@ def write_report(
     _write(out / "report.html", page)
 
 
+def is_current(out: Path) -> bool:
+    """Return whether the report in a folder is complete, and later than all results there."""
+    results = [path.stat().st_mtime_ns for path in (out / "checkpoints").glob("*/result.pt")]
+    page = out / "report.html"  # written last
+    return page.exists() and page.stat().st_mtime_ns > max(results, default=0)
+
+
 def _json(value: Any) -> str:
     """Return JSON; NaN and infinity, which a run that diverged leaves, become null."""
     finite = json.loads(json.dumps(value), parse_constant=lambda _: None)

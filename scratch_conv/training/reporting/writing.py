@@ -8,10 +8,11 @@ from scratch_conv.training.settings import InputError
 
 def check_writable(folder: Path) -> None:
     """Raise InputError if a folder cannot be written or created; it is not created yet."""
-    present = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        present = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if present.is_dir():
+            tempfile.TemporaryFile(dir=present).close()
+    except OSError as error:  # also for a name that is too long
+        raise InputError(f"--out {folder}: cannot be written ({error.strerror})") from error
     if not present.is_dir():
         raise InputError(f"--out {folder}: {present} is a file, not a folder")
-    try:
-        tempfile.TemporaryFile(dir=present).close()
-    except OSError as error:
-        raise InputError(f"--out {folder}: cannot be written ({error.strerror})") from error
