@@ -15,17 +15,8 @@ FUNCTIONS = [
 NAMES = {
     "scratch_conv": [
         *("__version__", "enable_winograd", "free_scratch", "functional", "is_swapped", "kernels"),
-        *(
-            "layers",
-            "nn",
-            "override",
-            "parity",
-            "restore",
-            "set_num_threads",
-            "swap",
-            "using_num_threads",
-            "using_winograd",
-        ),
+        *("layers", "nn", "override", "parity", "restore", "set_num_threads", "swap"),
+        *("using_num_threads", "using_winograd", "verify"),
     ],
     "functional": FUNCTIONS,
     "layers": [

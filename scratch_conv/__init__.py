@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # so that a misspelt name is an error
         using_num_threads,
         using_winograd,
     )
-    from scratch_conv.swapping import is_swapped, override, restore, swap
+    from scratch_conv.swapping import is_swapped, override, restore, swap, verify
 
 __version__ = "0.1.0"
 
@@ -36,10 +36,11 @@ __all__ = [
     "swap",
     "using_num_threads",
     "using_winograd",
+    "verify",
 ]
 
 _ROOMS = {"functional", "kernels", "layers", "nn", "parity"}
-_SWAPPING = {"is_swapped", "override", "restore", "swap"}
+_SWAPPING = {"is_swapped", "override", "restore", "swap", "verify"}
 
 if not TYPE_CHECKING:
 

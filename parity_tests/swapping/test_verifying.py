@@ -1,0 +1,189 @@
+"""`sc.verify` compares a model's layers with torch's, finds what is wrong, and changes nothing."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+import scratch_conv as sc
+from scratch_conv import kernels
+from scratch_conv.swapping import Verification
+
+
+class Doubled(nn.Conv2d):
+    """A layer with a forward pass of its own, which no bound is known for."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return 2 * super().forward(input)
+
+
+class Model(nn.Module):
+    """Every kind of layer, functional calls, nested inputs and outputs, and a layer that is never called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.images = nn.Sequential(
+            weight_norm(nn.Conv2d(2, 4, 3, padding=1, padding_mode="reflect")),
+            nn.BatchNorm2d(4, momentum=None),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2, 1),
+            nn.Dropout2d(0.3),
+            nn.AvgPool2d(2, count_include_pad=False, padding=1),
+            nn.SiLU(),
+            nn.ConvTranspose2d(4, 4, 3, stride=2).requires_grad_(False),
+            Doubled(4, 4, 1),
+            nn.AdaptiveAvgPool2d((2, 3)),
+            nn.Flatten(2),
+        )
+        self.rows = nn.Sequential(nn.Conv1d(4, 3, 2), nn.BatchNorm1d(3), sc.nn.ReLU(), nn.Flatten())
+        self.classes = nn.Sequential(nn.Linear(15, 5), nn.Dropout(), nn.LogSoftmax(1))
+        self.weights, self.loss = nn.Softmax(dim=-1), nn.CrossEntropyLoss(label_smoothing=0.1)
+        self.unused = nn.Linear(2, 2)
+
+    def forward(self, given: dict[str, Any], *, target: Tensor) -> tuple[Tensor, list[Tensor]]:
+        x, (factor, _) = given["x"], given["more"]
+        x = self.classes(self.rows(self.images(factor * x)))
+        return self.loss(x, target), [self.weights(F.relu(x))]
+
+
+def given(dtype: torch.dtype = torch.float32) -> tuple[Any, dict[str, Any]]:
+    x = torch.randn(3, 2, 6, 7, generator=torch.Generator().manual_seed(1)).to(dtype)
+    return {"x": x.requires_grad_(), "more": (2, None)}, {"target": torch.tensor([1, 0, 4])}
+
+
+def everything(model: nn.Module) -> list[Any]:
+    """Return what `verify` must leave as it was, to be compared by equality."""
+    modules = [
+        (type(module), module.training, {name: id(value) for name, value in vars(module).items()})
+        for module in model.modules()
+    ]
+    hooks = [
+        [len(value) for name, value in vars(m).items() if "hooks" in name and value] for m in model.modules()
+    ]
+    tensors = {name: value.tolist() for name, value in model.state_dict().items()}
+    gradients = [None if each.grad is None else each.grad.tolist() for each in model.parameters()]
+    return [modules, hooks, tensors, gradients, [*model.parameters()], torch.get_rng_state().tolist()]
+
+
+def prepared(how: str) -> nn.Module:
+    model = Model()
+    inputs, named = given()
+    if how != "torch's":
+        sc.swap(model, exclude="rows.*" if how == "swapped in part" else None)
+    if how == "in evaluation":
+        model.eval()
+    if how == "trained":
+        model(inputs, **named)[0].backward()
+    return model
+
+
+@pytest.mark.parametrize("how", ["torch's", "swapped", "swapped in part", "in evaluation", "trained"])
+def test_all_layers_are_within_their_bounds_and_the_model_stays_as_it_was(how: str) -> None:
+    model = prepared(how)
+    inputs, named = given()
+    before = everything(model)
+    report = sc.verify(model, inputs, **named)
+    assert all(map(same, everything(model), before))
+    assert report, str(report)
+    assert report.passed
+    assert {row.name for row in report.rows} >= {"images.0", "images.7", "classes.0", "weights", "loss"}
+    assert "unused" in report.uncalled
+    assert all(row.calls == 1 and row.seconds > 0 and row.torchs_seconds > 0 for row in report.rows)
+    assert max(row.gradients.ours for row in report.rows) > 0
+    assert report.model.values.ours < 1e-5
+
+
+def same(one: Any, other: Any) -> bool:
+    if isinstance(one, list) and one and isinstance(one[0], nn.Parameter):
+        return all(a is b for a, b in zip(one, other, strict=True))
+    return bool(one == other)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_other_precisions_are_within_their_bounds(dtype: torch.dtype) -> None:
+    inputs, named = given(dtype)
+    report = sc.verify(Model().to(dtype), inputs, **named)
+    assert report, str(report)
+
+
+def test_the_report_is_printed_and_names_what_stays_torchs(capsys: pytest.CaptureFixture[str]) -> None:
+    inputs, named = given()
+    report = sc.verify(Model(), inputs, **named)
+    printed = capsys.readouterr().out
+    assert printed == f"{report}\n"
+    assert max(map(len, printed.splitlines())) <= 100
+    assert report.torchs["SiLU"] == 1
+    assert report.functions["torch.nn.functional.relu"] == 1
+    assert "scratch_conv.override()" in printed
+    assert "SiLU" in printed
+
+
+def verify_linear(monkeypatch: pytest.MonkeyPatch, change: Callable[..., Any]) -> Verification:
+    right = kernels.linear
+    monkeypatch.setattr(kernels, "linear", lambda *args: change(right(*args)))
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.ReLU(), nn.Linear(20, 3), nn.ReLU())
+    return sc.verify(model, torch.randn(2, 20))
+
+
+@pytest.mark.parametrize("fault", [1 + 1e-4, float("nan")])
+def test_a_wrong_layer_is_found(monkeypatch: pytest.MonkeyPatch, fault: float) -> None:
+    report = verify_linear(monkeypatch, lambda output: output * type(output.flat[0])(fault))
+    assert not report
+    assert [row.name for row in report.rows if not row.passed] == ["1"]
+    assert report.rows[1].values.ours > 1 > report.rows[1].values.torchs
+    assert "!1 Linear" in str(report)
+
+
+def test_a_layer_that_raises_is_named_with_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(output: Any) -> Any:
+        raise ValueError("the kernel is broken")
+
+    report = verify_linear(monkeypatch, broken)
+    assert [row.failure for row in report.rows] == ["", "ValueError: the kernel is broken", ""]
+    assert not report
+    assert "the kernel is broken" in str(report)
+
+
+def test_a_model_that_fails_by_torch_raises_torchs_error_and_stays_as_it_was() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(4, 2))
+    x = torch.randn(2, 3)
+    before = everything(model)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        sc.verify(model, x)
+    assert all(map(same, everything(model), before))
+
+
+def test_the_mode_of_gradients_does_not_matter() -> None:
+    model, x = nn.Sequential(nn.Linear(4, 3), nn.ReLU()), torch.randn(2, 4)
+    for mode in (torch.no_grad(), torch.inference_mode()):
+        with mode:
+            report = sc.verify(model, x)
+        assert report
+        assert report.rows[0].gradients.ours > 0
+
+
+def test_a_layer_that_is_called_twice_has_one_row() -> None:
+    relu = nn.ReLU()
+    report = sc.verify(nn.Sequential(relu, nn.Linear(2, 2), relu), torch.randn(2, 2))
+    assert [(row.name, row.calls) for row in report.rows] == [("0", 2), ("1", 1)]
+
+
+def test_without_a_layer_nothing_is_proved() -> None:
+    report = sc.verify(nn.Sequential(nn.SiLU(), nn.Identity()), torch.ones(2))
+    assert not report
+    assert report.torchs == {"SiLU": 1}
+
+
+def test_what_cannot_be_verified_is_refused() -> None:
+    with pytest.raises(TypeError, match="expects a torch"):
+        sc.verify(F.relu)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="call it once"):
+        sc.verify(nn.LazyConv2d(2, 3), torch.ones(1, 2, 4, 4))
+    with sc.override(), pytest.raises(RuntimeError, match="override"):
+        sc.verify(nn.ReLU(), torch.ones(2))

@@ -1,0 +1,293 @@
+"""How far a correctly computed result of a layer may lie from the exact one, element by element.
+
+With u the unit roundoff of the precision that is computed in, gamma_n = n u / (1 - n u), a sum of n products
+errs by at most gamma_n Σ|x||w|, in whatever order (Higham, Accuracy and Stability of Numerical Algorithms,
+2nd ed., section 3.1); Σ|x||w| is the layer itself on absolute values, and n the layer on ones. The other
+bounds follow their computations step by step. What is stored in half precision is rounded once more.
+
+`scratch_conv.parity` derives the same bounds for drawn cases, and explains them at length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from scratch_conv.swapping.layer_calls import WRITTEN, LayerCall, Results, is_floating
+
+Bounds = dict[str, Tensor]
+
+_SUMS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+_PICKS = (nn.ReLU, nn.Flatten, nn.MaxPool2d)
+_DRAWS = (nn.Dropout, nn.Dropout2d)
+_COMPUTING = ("forward", "_conv_forward")
+
+
+def reference_and_bounds(call: LayerCall, torchs: Results) -> tuple[Results, Bounds] | None:
+    """Return what is right for a call, and how far a result may lie from it; None where no bound is known.
+
+    That is torch's result in float64; where random numbers are drawn, which depend on the precision, its
+    result in the call's own. The names of values and of gradients are those of `Results`; a gradient's is
+    preceded by "grad ". Torch's generator is to be in the state that the call begins with.
+    """
+    layer = call.layer
+    if not _computes_as_torchs(layer):
+        return None
+    if not is_floating(call.tensors[0]):
+        return torchs, {name: torch.zeros(value.shape) for name, value in torchs.values.items()}
+    if isinstance(layer, _DRAWS):
+        return torchs, _dropped(layer, torchs)
+    wide = call.changed(lambda tensor: tensor.to(torch.promote_types(tensor.dtype, torch.float64)))
+    right = wide.run()
+    narrow = _precision(call)
+    if isinstance(layer, _SUMS):
+        bounds = _sums(call, right, narrow)
+    elif isinstance(layer, _PICKS):
+        bounds = _picks(wide, right, narrow)
+    elif isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
+        bounds = _batch_norm(wide, right, narrow)
+    elif isinstance(layer, (nn.Softmax, nn.LogSoftmax)):
+        bounds = _softmax(wide, narrow, torchs.values["output"].dtype)
+    elif isinstance(layer, nn.CrossEntropyLoss):
+        bounds = _cross_entropy(wide, narrow)
+    else:
+        return None
+    bounds = {name: bound.detach() for name, bound in bounds.items() if name in named(right)}
+    return right, _stored(bounds, right, torchs)
+
+
+def _computes_as_torchs(layer: nn.Module) -> bool:
+    base = next((base for base in type(layer).__mro__ if base.__module__.startswith("torch.nn.")), None)
+    return all(getattr(type(layer), name, None) is getattr(base, name, None) for name in _COMPUTING)
+
+
+def _precision(call: LayerCall) -> torch.dtype:
+    """Return what a call is computed in: float32 at least."""
+    dtype = call.tensors[0].dtype
+    real: torch.dtype = getattr(torch, torch.finfo(dtype).dtype)
+    return torch.promote_types(real, torch.float32)
+
+
+def _stored(bounds: Bounds, right: Results, torchs: Results) -> Bounds:
+    """Add the rounding to a narrower dtype than is computed in, where results are stored in one."""
+    for name, bound in bounds.items():
+        value, stored = named(right)[name], named(torchs)[name].dtype
+        if stored in (torch.float16, torch.bfloat16):
+            bound = torch.where(bound > 0, bound + _rounding(value.abs(), bound, stored), 0)
+        bounds[name] = bound.nan_to_num(torch.inf, torch.inf)
+    return bounds
+
+
+def named(results: Results) -> dict[str, Tensor]:
+    return results.values | {f"grad {name}": gradient for name, gradient in results.gradients.items()}
+
+
+def _gamma(n: Any, dtype: torch.dtype) -> Tensor:
+    """Return gamma_n of a precision, and of float64 besides, in which the reference errs too."""
+    total = torch.zeros((), dtype=torch.float64)
+    for each in (dtype, torch.float64):
+        rounded = torch.as_tensor(n, dtype=torch.float64) * torch.finfo(each).eps / 2
+        total = total + torch.where(rounded < 1, rounded / (1 - rounded).clamp(min=1e-300), torch.inf)
+    return total
+
+
+def _rounding(size: Tensor, error: Tensor, dtype: torch.dtype) -> Tensor:
+    """Bound the rounding to a dtype of what errs already."""
+    return (torch.finfo(dtype).eps / 2) * (size + error) + _tiny(dtype)
+
+
+def _tiny(dtype: torch.dtype) -> float:
+    """Return the smallest subnormal number: what a product that underflows errs by."""
+    return torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps
+
+
+def _sums(call: LayerCall, right: Results, dtype: torch.dtype) -> Bounds:
+    layer, is_complex = call.layer, call.tensors[0].is_complex()
+    absolute = call.changed(lambda tensor: tensor.abs().to(dtype))
+    counting = call.changed(lambda tensor: torch.ones_like(tensor.abs(), dtype=dtype))
+    more = 0.0
+    if isinstance(layer, nn.AvgPool2d):  # a sum divided once, or of terms times the reciprocal
+        vars(counting.layer)["divisor_override"], more = 1, 1.0
+    elif isinstance(layer, nn.AdaptiveAvgPool2d):
+        more = _most_in_a_bin(call.tensors[0], right.values["output"])
+    # Complex numbers by three real products (Higham, section 23.2.4): larger by 3 √2, with 4 roundings more.
+    factor, more = (3 * 2**0.5, more + 4) if is_complex else (1.0, more)
+    counts, bounds = named(counting.run()), {}
+    for name, size in named(absolute.run()).items():
+        n = torch.where(counts[name] > 0, counts[name].double() + more, 0)
+        gamma = _gamma(n, dtype)
+        bounds[name] = gamma * (1 + gamma) * size * factor + n * _tiny(dtype)  # the size errs as well
+    return bounds
+
+
+def _most_in_a_bin(image: Tensor, output: Tensor) -> float:
+    """Return how many pixels are averaged at most, and two for the divisions; also bins over one pixel."""
+    most = 1
+    for length, bins in zip(image.shape[-2:], output.shape[-2:], strict=True):
+        most *= max(-(-length // max(1, bins)), -(-bins // length)) + 1
+    return most + 2.0
+
+
+def _picks(wide: LayerCall, right: Results, dtype: torch.dtype) -> Bounds:
+    """Bound the results of layers that pick elements: zero, but where a gradient is a sum."""
+    bounds = {
+        name: torch.zeros_like(value.abs(), dtype=torch.float64) for name, value in named(right).items()
+    }
+    if isinstance(wide.layer, nn.MaxPool2d) and wide.gradient is not None:
+        sums = []
+        for incoming in (wide.gradient.abs(), torch.ones_like(wide.gradient)):
+            sums.append(LayerCall(wide.layer, wide.args, wide.kwargs, incoming).run().gradients["input"])
+        bounds["grad input"] = _gamma((sums[1] - 1).clamp(min=0), dtype) * sums[0]
+    return bounds
+
+
+def _dropped(layer: nn.Module, torchs: Results) -> Bounds:
+    """Bound a product with a scale that is rounded itself: two roundings, and two of torch's own."""
+    busy = layer.training and layer.p not in (0, 1)
+    return {
+        name: (_gamma(4 * busy, value.dtype) * value.double().abs()) for name, value in named(torchs).items()
+    }
+
+
+def _propagated(
+    polynomial: Callable[..., Bounds], sizes: tuple[Tensor, ...], errors: tuple[Tensor, ...], rounding: Tensor
+) -> Bounds:
+    """Bound polynomials of intermediate results that err themselves.
+
+    With F the polynomial of absolute values, the results err by at most F(|x| + |δ|) - F(|x|), and by
+    gamma_k F(|x| + |δ|) for k roundings on the way.
+    """
+    exact = polynomial(*sizes)
+    moved = polynomial(*(size + error for size, error in zip(sizes, errors, strict=True)))
+    return {name: moved[name] - exact[name] + rounding * moved[name] for name in exact}
+
+
+def _batch_norm(wide: LayerCall, right: Results, dtype: torch.dtype) -> Bounds:
+    """Bound batch norm: the variance in two passes, then y = γ x̂ + β or x (γ s) + (β - μ γ s)."""
+    layer, x, u = wide.layer, wide.tensors[0], torch.finfo(dtype).eps / 2
+    axes, n = (0, *range(2, x.dim())), x.numel() // max(1, x.shape[1])
+    by_batch = layer.training or layer.running_mean is None
+
+    def beside(tensor: Any, missing: float = 0.0) -> Tensor:
+        values = torch.full(x.shape[1:2], missing, dtype=x.dtype) if tensor is None else tensor.detach()
+        return values.reshape(1, -1, *(1,) * (x.dim() - 2))
+
+    def mean(tensor: Tensor) -> Tensor:
+        return tensor.mean(axes, keepdim=True) if by_batch else torch.zeros_like(tensor)
+
+    mu, gain, shift = mean(x), beside(layer.weight, 1.0).abs(), beside(layer.bias).abs()
+    variance, mu_error = mean((x - mu).square()), _gamma(n + 1, dtype) * mean(x.abs())
+    if not by_batch:
+        mu, variance = beside(layer.running_mean), beside(layer.running_var)
+    distance = (x - mu).abs()
+    variance_error = _gamma(n + 3, dtype) * variance * by_batch + 2 * mean(distance) * mu_error + mu_error**2
+    total = variance + layer.eps
+    least = (total - variance_error - u * total).clamp(min=layer.eps * (1 - 2 * u))
+    scale, scale_error = total.rsqrt(), (total / least).sqrt() - 1 + 3 * u
+    normal = distance * scale
+    normal_error = scale * (1 + scale_error) * (mu_error + u * distance) + normal * (scale_error + u)
+    bounds = {"output": gain * normal_error + 4 * u * (gain * scale * (x.abs() + mu.abs()) + shift)}
+    if "running_mean" in right.values:
+        kept = {name: getattr(layer, name).abs() for name in WRITTEN[:2]}
+        moved = (mu.abs().flatten(), variance.flatten() * n / max(1, n - 1)) if layer.training else (0, 0)
+        errors = (mu_error.flatten(), 2 * variance_error.flatten()) if layer.training else (0, 0)
+        for name, size, error in zip(WRITTEN, moved, errors, strict=False):
+            bounds[name] = error + _gamma(6 * layer.training, dtype) * (kept[name] + size)
+        bounds["num_batches_tracked"] = torch.zeros_like(right.values["num_batches_tracked"])
+    if wide.gradient is not None:
+        g = wide.gradient.abs()
+
+        def gradients(normal: Any, scale: Any) -> Bounds:
+            projected = g + mean(g) + normal * mean(g * normal)
+            sums = {"grad weight": (g * normal).sum(axes), "grad bias": g.sum(axes)}
+            return {"grad input": gain * scale * projected, **sums}
+
+        errors_of_scale = scale * ((1 + scale_error) ** 3 - 1)
+        rounding = _gamma(n + 24, dtype)
+        bounds |= _propagated(gradients, (normal, scale), (normal_error, errors_of_scale), rounding)
+    return {
+        name: bound + 16 * n * _tiny(dtype) * (bound > 0)
+        for name, bound in bounds.items()
+        if name in named(right)
+    }
+
+
+def _log_probabilities(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the softmax over the last axis, its logarithm's size, and the bounds of their errors.
+
+    They are those of Blanchard, Higham and Higham, Accurately computing the log-sum-exp and softmax
+    functions, 2021, section 4, where a computed exp or log errs by 4 u.
+    """
+    u, classes, top = torch.finfo(dtype).eps / 2, x.shape[-1], x.amax(-1, keepdim=True)
+    log_p, log_sum = x.log_softmax(-1), (x - top).exp().sum(-1, keepdim=True).log()
+    p = log_p.exp()
+    error = _gamma(classes + 8, dtype) + 2 * u * (p * (x - top).abs()).nan_to_num(0).sum(-1, keepdim=True)
+    error = error + _gamma(8, dtype) * (x.abs() + top.abs() + log_sum)
+    p_error = p * (error.expm1() + _gamma(classes + 16, dtype)) + torch.finfo(dtype).smallest_normal
+    return p, log_p.abs(), p_error, error
+
+
+def _softmax(wide: LayerCall, dtype: torch.dtype, stored: torch.dtype) -> Bounds:
+    """Bound softmax or its logarithm: polynomials in the softmax and the incoming gradient.
+
+    The gradient is computed from the output as it is stored.
+    """
+    layer, x = wide.layer, wide.tensors[0]
+    dim = layer.dim if isinstance(layer.dim, int) else (0 if x.dim() in (0, 1, 3) else 1)
+    flat = x if x.dim() else x.unsqueeze(0)
+    p, log, p_error, error = _log_probabilities(flat.movedim(dim, -1), dtype)
+    logarithm = isinstance(layer, nn.LogSoftmax)
+    bounds = {"output": error if logarithm else p_error}
+    if stored != dtype:
+        p_error = p_error + (
+            p * (_rounding(log, error, stored).expm1()) if logarithm else _rounding(p, p_error, stored)
+        )
+    if wide.gradient is not None:
+        g = wide.gradient.abs().reshape(flat.shape).movedim(dim, -1)
+
+        def gradients(p: Tensor) -> Bounds:
+            if logarithm:
+                return {"grad input": g + p * g.sum(-1, keepdim=True)}
+            return {"grad input": p * (g + (p * g).sum(-1, keepdim=True))}
+
+        bounds |= _propagated(gradients, (p,), (p_error,), _gamma(3 * p.shape[-1] + 16, dtype))
+    return {name: bound.movedim(-1, dim).reshape(x.shape) for name, bound in bounds.items()}
+
+
+def _cross_entropy(wide: LayerCall, dtype: torch.dtype) -> Bounds:
+    """Bound cross-entropy: Σ q |log p| / divisor, with weights q of the classes that the target sets."""
+    layer, x, target = wide.layer, *wide.tensors[:2]
+    axis = 0 if x.dim() == 1 else 1
+    p, log, p_error, log_error = _log_probabilities(x.movedim(axis, -1), dtype)
+    classes, rate = p.shape[-1], float(layer.label_smoothing)
+    weight = torch.ones(classes, dtype=p.dtype) if layer.weight is None else layer.weight
+    if target.is_floating_point():
+        q = (target.movedim(axis, -1).abs() * (1 - rate) + rate / classes) * weight
+        divisor = torch.tensor(q.numel() / classes)
+    else:
+        kept = target != layer.ignore_index
+        index = torch.where(kept, target, 0).long()
+        q = (
+            (nn.functional.one_hot(index, classes) * (1 - rate) + rate / classes)
+            * weight
+            * kept.unsqueeze(-1)
+        )
+        divisor = (weight[index] * kept).sum()
+    divisor = divisor if layer.reduction == "mean" else torch.ones(())
+    rounding = _gamma(2 * (q.numel() + classes) + 24, dtype)
+
+    def polynomials(p: Tensor, log: Tensor) -> Bounds:
+        losses = (q * log).sum(-1) / divisor
+        results = {"output": losses if layer.reduction == "none" else losses.sum()}
+        if wide.gradient is not None:
+            h = wide.gradient.abs().unsqueeze(-1) / divisor
+            results["grad input"] = (h * (p * q.sum(-1, keepdim=True) + q)).movedim(-1, axis)
+            results["grad target"] = (h * (1 - rate) * weight * log).movedim(-1, axis)
+        return results
+
+    tiny = 4 * q.numel() * _tiny(dtype)
+    bounds = _propagated(polynomials, (p, log), (p_error, log_error), rounding)
+    return {name: bound + tiny for name, bound in bounds.items()}
