@@ -236,7 +236,10 @@ OPERATORS: list[tuple[str, tuple[Any, ...]]] = [
     ("quotient", (drawn(1, 1).requires_grad_(), drawn(1, 1))),
     ("total_weight", (torch.tensor([[0, 1, 2, 0]] * 2), drawn(1, 3), 1, 3, torch.float32)),
     ("smooth_labels", (A, 0.1)),
-    ("batch_norm", (A, CHANNELS.clone().requires_grad_(), CHANNELS.clone().requires_grad_(), 0.1)),
+    (
+        "batch_norm",
+        (A, CHANNELS.clone().requires_grad_(), CHANNELS.clone().requires_grad_(), CHANNELS, None, 0.1),
+    ),
     ("batch_norm_grad", (A.detach(), drawn(2, 3, 4), CHANNELS, CHANNELS.square(), CHANNELS, 0.1)),
     ("batch_norm_inference", (A, CHANNELS.clone().requires_grad_(), None, CHANNELS, CHANNELS.square(), 0.1)),
     ("normalize", (A, 0.1)),

@@ -30,6 +30,7 @@ def seeded(function: Any, *args: Any, **named: Any) -> Any:
 
 CLASSES = torch.tensor([0, 1, 1])
 IMAGES, KERNEL, ROWS = drawn(3, 2, 5, 5), drawn(4, 2, 2, 2), drawn(3, 4)
+CHANNELS = (drawn(2), drawn(2) + 3)
 
 # A function of one of the two libraries and of tensors, and the tensors by name.
 Call = tuple[Callable[..., Any], dict[str, Tensor]]
@@ -48,6 +49,41 @@ CALLS: dict[str, Call] = {
     "conv_transpose2d": (
         lambda f, **t: f.conv_transpose2d(**t),
         {"input": IMAGES, "weight": KERNEL.transpose(0, 1), "bias": drawn(4)},
+    ),
+    "adaptive_avg_pool2d to one": (lambda f, x: f.adaptive_avg_pool2d(x, 1), {"x": IMAGES}),
+    "batch_norm in training": (
+        lambda f, running_mean, running_var, **t: f.batch_norm(
+            running_mean=running_mean, running_var=running_var, training=True, **t
+        ),
+        {
+            "input": IMAGES,
+            "weight": CHANNELS[1],
+            "bias": CHANNELS[0],
+            "running_mean": CHANNELS[0],
+            "running_var": CHANNELS[1],
+        },
+    ),
+    "batch_norm in training, channels_last": (
+        lambda f, **t: f.batch_norm(running_mean=None, running_var=None, training=True, **t),
+        {"input": IMAGES.to(memory_format=torch.channels_last), "weight": CHANNELS[1], "bias": CHANNELS[0]},
+    ),
+    "batch_norm in training, gaps": (
+        lambda f, **t: f.batch_norm(running_mean=None, running_var=None, training=True, **t),
+        {"input": IMAGES[..., ::2]},
+    ),
+    "batch_norm in evaluation": (
+        lambda f, **t: f.batch_norm(**t),
+        {
+            "input": IMAGES,
+            "weight": CHANNELS[1],
+            "bias": CHANNELS[0],
+            "running_mean": CHANNELS[0],
+            "running_var": CHANNELS[1],
+        },
+    ),
+    "batch_norm in evaluation, not affine": (
+        lambda f, **t: f.batch_norm(**t),
+        {"input": drawn(3, 2), "running_mean": CHANNELS[0], "running_var": CHANNELS[1]},
     ),
     "linear": (lambda f, **t: f.linear(**t), {"input": ROWS, "weight": drawn(5, 4), "bias": drawn(5)}),
     "linear without a bias": (lambda f, **t: f.linear(**t), {"input": ROWS, "weight": drawn(5, 4)}),

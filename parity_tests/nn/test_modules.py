@@ -308,3 +308,27 @@ def test_a_layer_made_in_inference_mode_is_not_left_untrained(name: str) -> None
         layer = getattr(sc.nn, name)(*arguments)
     with pytest.raises(RuntimeError, match="Inference tensors cannot be saved for backward"):
         layer.eval()(x)
+
+
+@pytest.mark.parametrize("make", [lambda: torch.zeros(2), lambda: torch.zeros(1).expand(2)])
+@pytest.mark.parametrize("inference", [True, False])
+def test_batch_norm_updates_statistics_of_inference_mode_and_expanded_ones(
+    make: Any, inference: bool
+) -> None:
+    x, learnt = torch.arange(8.0).view(4, 2), []
+    with torch.inference_mode(inference):
+        for library in (torch.nn, sc.nn):
+            layer = library.BatchNorm1d(2)
+            layer.running_mean = make()
+            layer(x)
+            learnt.append([*layer.buffers()])
+    torch.testing.assert_close(learnt[1], learnt[0])
+
+
+def test_batch_norm_updates_a_statistic_that_is_negated_when_it_is_read() -> None:
+    variance = torch.complex(torch.zeros(2), -torch.ones(2)).conj().imag
+    expected = torch.ones(2)
+    x = torch.arange(8.0).view(4, 2)
+    for running in (variance, expected):
+        sc.functional.batch_norm(x, torch.zeros(2), running, training=True)
+    torch.testing.assert_close(variance.resolve_neg(), expected)

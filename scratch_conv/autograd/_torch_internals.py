@@ -21,6 +21,7 @@ __all__ = [
     "builtins_of",
     "in_torch_func",
     "in_torchscript",
+    "may_preserve_version",
     "preserved_version",
     "reshaped",
     "suggested_memory_format",
@@ -230,12 +231,19 @@ def reshaped(tensor: Tensor, shape: Sequence[int]) -> Tensor:
     return _reshape_without_view(tensor, shape)
 
 
+def may_preserve_version() -> bool:
+    """Return whether `preserved_version` hides writes from autograd, as it does not within a transform."""
+    return _preserve_version is not None and not (torch.compiler.is_compiling() or in_torch_func())
+
+
 def preserved_version(tensor: Tensor) -> AbstractContextManager[Any]:
     """Return a context in which writes to a tensor are hidden from autograd.
 
     Without the private name they are not, and torch refuses a backward pass that needs the earlier values.
+    A tensor of inference mode has no version.
     """
-    return nullcontext() if _preserve_version is None else _preserve_version(tensor)
+    unseen = _preserve_version is None or tensor.is_inference()
+    return nullcontext() if unseen else _preserve_version(tensor)
 
 
 def suggested_memory_format(tensor: Tensor) -> torch.memory_format:

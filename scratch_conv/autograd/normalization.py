@@ -9,17 +9,21 @@ channel and the map
 the gradient of x is B(γ dy). B is its own transpose, and the derivatives of x̂ and s along x' are B(x') and
 -s² · Σ x̂ x' / n.
 
-Tensors: input (N, C, L); a channel's numbers are (C,), and (1, C, 1) in the products.
+Tensors: input (N, C, *), as the caller has it: so autograd sees writes to what is saved. A channel's numbers
+are (C,), and (1, C, 1, ...) in the products. Arrays are (N, C, L).
 """
 
 from functools import partial
+from math import prod
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
 from scratch_conv import kernels
+from scratch_conv.autograd._torch_internals import suggested_memory_format
 from scratch_conv.autograd.batching import fold, unfold
 from scratch_conv.autograd.operators import (
     call,
@@ -30,30 +34,37 @@ from scratch_conv.autograd.operators import (
     wanted,
 )
 from scratch_conv.autograd.products import product, widened
-from scratch_conv.autograd.tensors import to_array, to_array_if_any, to_tensor, to_tensor_like
+from scratch_conv.autograd.tensors import empty, to_array, to_array_if_any, to_tensor
+from scratch_conv.kernels.windows import Array
 
 __all__ = ["BatchNorm", "BatchNormInference", "update_running"]
 
 
 @operator
 def batch_norm(
-    input: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+    input: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """Normalize by the batch's statistics; the running ones are only saved, as torch saves them."""
     output, mean, variance = kernels.batch_norm(
-        to_array(input), to_array_if_any(weight), to_array_if_any(bias), eps
+        _pixels(input), to_array_if_any(weight), to_array_if_any(bias), eps
     )
-    return to_tensor_like(output, input), torch.from_numpy(mean), torch.from_numpy(variance)
+    return _as_input(output, input), torch.from_numpy(mean), torch.from_numpy(variance)
 
 
 @operator
 def batch_norm_grad(
     grad_output: Tensor, input: Tensor, mean: Tensor, variance: Tensor, weight: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    arrays = to_array(grad_output), to_array(input), to_array(mean), to_array(variance)
+    arrays = _pixels(grad_output), _pixels(input), to_array(mean), to_array(variance)
     grad_input, grad_weight, grad_bias = kernels.batch_norm_grad(*arrays, to_array_if_any(weight), eps)
     of_channels = mean if weight is None else weight
     return (
-        to_tensor_like(grad_input, input),
+        _as_input(grad_input, input),
         to_tensor(grad_weight, of_channels),
         to_tensor(grad_bias, of_channels),
     )
@@ -65,16 +76,30 @@ def batch_norm_inference(
 ) -> Tensor:
     statistics = to_array(mean), to_array(variance)
     output = kernels.batch_norm_inference(
-        to_array(input), *statistics, to_array_if_any(weight), to_array_if_any(bias), eps
+        _pixels(input), *statistics, to_array_if_any(weight), to_array_if_any(bias), eps
     )
-    return to_tensor_like(output, input)
+    return _as_input(output, input)
 
 
 @operator
 def normalize(input: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    output, _, variance = kernels.batch_norm(to_array(input), None, None, eps)
+    output, _, variance = kernels.batch_norm(_pixels(input), None, None, eps)
     inverse = kernels.inverse_deviation(variance, eps)
-    return to_tensor_like(output, input), torch.from_numpy(inverse)
+    return _as_input(output, input), torch.from_numpy(inverse)
+
+
+def _pixels(input: Tensor) -> Array:
+    """Return an array (N, C, L)."""
+    return to_array(input).reshape(*input.shape[:2], prod(input.shape[2:]))
+
+
+def _as_input(pixels: Array, input: Tensor) -> Tensor:
+    """Return an array (N, C, L) as a tensor of the input's shape and memory format."""
+    return to_tensor(pixels.reshape(input.shape), input, _format(input))
+
+
+def _format(input: Tensor) -> torch.memory_format:
+    return torch.contiguous_format if input.is_contiguous() else suggested_memory_format(input)
 
 
 @partial(operator, mutates_args=("running",))
@@ -87,29 +112,32 @@ def update_running(running: Tensor, batch: Tensor, momentum: float, count: int) 
     and, as with torch's own batch norm, lets an operator write to it.
     """
     unbiased = count / (count - 1) if count else 1.0
-    average = kernels.running_average(to_array(running), to_array(batch), momentum, unbiased)
-    running.copy_(torch.from_numpy(average))
+    # Channels that are the same number in memory learn one after another, as torch's do.
+    parts = range(len(running)) if 0 in running.stride() else [slice(None)]
+    for part in parts:
+        one = kernels.running_average(to_array(running)[part], to_array(batch)[part], momentum, unbiased)
+        running[part].copy_(torch.from_numpy(np.asarray(one)))
 
 
 @batch_norm.register_fake
-def _(input: Any, weight: Any, bias: Any, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.empty_like(input), _of_channels(input), _of_channels(input)
+def _(input: Any, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return _empty(input), _of_channels(input), _of_channels(input)
 
 
 @batch_norm_grad.register_fake
 def _(grad_output: Any, input: Any, mean: Any, variance: Any, weight: Any, eps: float) -> Any:
     like = mean if weight is None else weight
-    return torch.empty_like(input), like.new_empty(mean.shape), like.new_empty(mean.shape)
+    return _empty(input), like.new_empty(mean.shape), like.new_empty(mean.shape)
 
 
 @batch_norm_inference.register_fake
 def _(input: Any, *rest: Any) -> Tensor:
-    return torch.empty_like(input)
+    return _empty(input)
 
 
 @normalize.register_fake
 def _(input: Any, eps: float) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(input), _of_channels(input)
+    return _empty(input), _of_channels(input)
 
 
 @update_running.register_fake
@@ -130,6 +158,10 @@ def _(info: Any, in_dims: Any, running: Tensor, batch: Tensor, *numbers: Any) ->
     return None, None
 
 
+def _empty(input: Tensor) -> Tensor:
+    return empty(input, input.shape, _format(input))
+
+
 def _of_channels(input: Tensor) -> Tensor:
     """Return an uninitialized tensor of one number a channel, in float32 at least."""
     dtype = torch.promote_types(input.dtype, torch.float32)
@@ -145,13 +177,13 @@ class _ByChannel(Function):
         folded = [
             operand
             if not isinstance(operand, Tensor)
-            else fold(operand, dim, 1 if operand.dim() - (dim is not None) == 3 else 0, size)
+            else fold(operand, dim, 1 if operand.dim() - (dim is not None) > 1 else 0, size)
             for operand, dim in zip(operands, in_dims, strict=True)
         ]
         outputs = call(cls, *folded)
         if isinstance(outputs, Tensor):
             return unfold(outputs, 1, size), 1
-        dims = tuple(1 if output.dim() == 3 else 0 for output in outputs)
+        dims = tuple(1 if output.dim() > 1 else 0 for output in outputs)
         return tuple(unfold(output, dim, size) for output, dim in zip(outputs, dims, strict=True)), dims
 
 
@@ -168,7 +200,7 @@ class Normalize(_ByChannel):
     @staticmethod
     def backward(ctx: Any, grad_normal: Tensor, grad_inverse: Tensor) -> Any:
         normal, inverse = ctx.saved_tensors
-        inverse, grad_inverse = _beside(inverse), _beside(grad_inverse)
+        inverse, grad_inverse = _beside(inverse, normal), _beside(grad_inverse, normal)
         through_inverse = product(_square(inverse), grad_inverse, inverse.shape, -1 / _count(normal))
         by_inverse = product(normal, through_inverse, normal.shape)
         return _centred(grad_normal, normal, inverse) + by_inverse, None
@@ -176,7 +208,7 @@ class Normalize(_ByChannel):
     @staticmethod
     def jvp(ctx: Any, input_t: Tensor, _: Any) -> Any:
         normal, inverse = ctx.saved_tensors
-        inverse = _beside(inverse)
+        inverse = _beside(inverse, normal)
         along = _sum(input_t, normal, -1 / _count(normal))
         inverse_t = product(_square(inverse), along, inverse.shape)
         return _centred(input_t, normal, inverse), inverse_t.reshape(-1)
@@ -189,31 +221,36 @@ class BatchNorm(_ByChannel):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        input, weight, _, ctx.eps = inputs
+        input, weight, _, *running, ctx.eps = inputs
         _, mean, variance = output
         ctx.mark_non_differentiable(mean, variance)
-        ctx.save_for_backward(input, mean, variance, weight)
+        ctx.save_for_backward(input, mean, variance, weight, *running)
         ctx.save_for_forward(input, weight)
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor, *_: Any) -> Any:
-        input, mean, variance, weight = ctx.saved_tensors
-        _, needs_weight, needs_bias, _ = ctx.needs_input_grad
-        wants_input = wanted(ctx)[0]
+        input, mean, variance, weight, *_ = ctx.saved_tensors
+        _, needs_weight, needs_bias, *_ = ctx.needs_input_grad
+        wants_input, nothing = wanted(ctx)[0], (None, None, None)
         if wants_input and not may_be_differentiated():
             arguments = grad_output, input, mean, variance, weight, ctx.eps
             grad_input, grad_weight, grad_bias = call_constant(batch_norm_grad, *arguments)
-            return grad_input, grad_weight if needs_weight else None, grad_bias if needs_bias else None, None
+            grads = grad_input, grad_weight if needs_weight else None, grad_bias if needs_bias else None
+            return *grads, *nothing
         grad_output = widened(grad_output)
-        normal, inverse = call(Normalize, widened(input), ctx.eps)
         grad_input = grad_weight = grad_bias = None
-        if wants_input:
-            grad_input = _centred(_weighted(grad_output, weight), normal, _beside(inverse))
+        if may_be_differentiated():
+            normal, inverse = call(Normalize, widened(input), ctx.eps)
+            if wants_input:
+                grad_input = _centred(_weighted(grad_output, weight), normal, _beside(inverse, normal))
+        elif needs_weight:
+            arguments = widened(input), None, None, mean, variance, ctx.eps
+            normal = call_constant(batch_norm_inference, *arguments)
         if needs_weight:
             grad_weight = _sum(grad_output, normal).reshape(-1)
         if needs_bias:
             grad_bias = _sum(grad_output).reshape(-1)
-        return grad_input, grad_weight, grad_bias, None
+        return grad_input, grad_weight, grad_bias, *nothing
 
     @classmethod
     def vmap(cls, info: Any, in_dims: Any, *operands: Any) -> Any:
@@ -224,14 +261,14 @@ class BatchNorm(_ByChannel):
         return (output, mean.select(0, 0), variance.select(0, 0)), (1, None, None)
 
     @staticmethod
-    def jvp(ctx: Any, input_t: Tensor | None, weight_t: Tensor | None, bias_t: Tensor | None, _: Any) -> Any:
-        input, weight = ctx.saved_tensors[0], ctx.saved_tensors[-1]
+    def jvp(ctx: Any, input_t: Tensor | None, weight_t: Tensor | None, bias_t: Tensor | None, *_: Any) -> Any:
+        input, weight = ctx.saved_tensors
         normal, inverse = call(Normalize, input, ctx.eps)
         output_t = _spread(bias_t, normal)
         if weight_t is not None:
-            output_t = output_t + product(normal, _beside(weight_t), normal.shape)
+            output_t = output_t + product(normal, _beside(weight_t, normal), normal.shape)
         if input_t is not None:
-            output_t = output_t + _weighted(_centred(input_t, normal, _beside(inverse)), weight)
+            output_t = output_t + _weighted(_centred(input_t, normal, _beside(inverse, normal)), weight)
         return output_t, None, None
 
 
@@ -285,9 +322,9 @@ def _uncorrelated(g: Tensor, normal: Tensor) -> Tensor:
 
 
 def _sum(a: Tensor, b: Tensor | None = None, factor: float = 1.0) -> Tensor:
-    """Return Σ factor · a · b for each channel, (1, C, 1)."""
-    other = a.new_ones(1, 1, 1) if b is None else b
-    return product(a, other, (1, a.shape[1], 1), factor)
+    """Return Σ factor · a · b for each channel, (1, C, 1, ...)."""
+    ones = (1,) * a.dim()
+    return product(a, a.new_ones(ones) if b is None else b, (1, a.shape[1], *ones[2:]), factor)
 
 
 def _square(inverse: Tensor) -> Tensor:
@@ -295,22 +332,22 @@ def _square(inverse: Tensor) -> Tensor:
 
 
 def _weighted(g: Tensor, weight: Tensor | None) -> Tensor:
-    return g if weight is None else product(g, _beside(weight), g.shape)
+    return g if weight is None else product(g, _beside(weight, g), g.shape)
 
 
 def _spread(of_channels: Tensor | None, like: Tensor) -> Tensor:
     """Repeat a channel's numbers (C,) for all pixels; zeros where there are none."""
-    return torch.zeros_like(like) if of_channels is None else _beside(of_channels).expand(like.shape)
+    return torch.zeros_like(like) if of_channels is None else _beside(of_channels, like).expand(like.shape)
 
 
-def _beside(of_channels: Tensor) -> Tensor:
-    """View (C,) as (1, C, 1)."""
-    return of_channels.reshape(1, -1, 1)
+def _beside(of_channels: Tensor, like: Tensor) -> Tensor:
+    """View (C,) as (1, C, 1, ...), with as many dimensions as another tensor."""
+    return of_channels.reshape(1, -1, *[1] * (like.dim() - 2))
 
 
 def _count(input: Tensor) -> int:
     """Return n, the elements of a channel."""
-    return max(1, input.shape[0] * input.shape[2])
+    return max(1, input.shape[0] * prod(input.shape[2:]))
 
 
 for _function in (Normalize, BatchNorm, BatchNormInference):

@@ -12,9 +12,8 @@ from scratch_conv.autograd import (
     BatchNormInference,
     call,
     call_constant,
+    may_preserve_version,
     preserved_version,
-    reshaped,
-    suggested_memory_format,
     update_running,
 )
 from scratch_conv.functional import arguments
@@ -70,16 +69,17 @@ def batch_norm(
     _check_batch_norm_numbers(input, training, eps)
     _check_statistics(running_mean, running_var, training)
     _check_batch_norm(input, present, training)
-    pixels = _pixels(input)
     weight, bias = (None if each is None else each.reshape(-1) for each in (weight, bias))
     if training:
-        output, mean, variance = call(BatchNorm, pixels, weight, bias, eps)
+        # Saved, as torch saves them, where autograd does not take their update for a write.
+        saved = (running_mean, running_var) if may_preserve_version() else (None, None)
+        output, mean, variance = call(BatchNorm, input, weight, bias, *saved, eps)
         if running_mean is not None and running_var is not None and input.numel():
             _learn(running_mean, mean, momentum, 0)
             _learn(running_var, variance, momentum, input.numel() // input.shape[1])
     else:
-        output = call(BatchNormInference, pixels, weight, bias, running_mean, running_var, eps)
-    return _with_shape_of(output, input)
+        output = call(BatchNormInference, input, weight, bias, running_mean, running_var, eps)
+    return output
 
 
 @replaces(torch.batch_norm)
@@ -95,30 +95,12 @@ def _learn(running: Tensor, batch: Tensor, momentum: float, count: int) -> None:
     """Update a running statistic; autograd takes it for unchanged, as in torch's own batch norm."""
     if torch.compiler.is_compiling():
         update_running(running, batch, momentum, count)
-    else:
-        with preserved_version(running):
-            call_constant(update_running, running, batch, momentum, count)
-
-
-def _channels_last(input: Tensor) -> bool:
-    """Return whether torch's batch norm returns its output in channels_last."""
-    return not input.is_contiguous() and suggested_memory_format(input) != torch.contiguous_format
-
-
-def _pixels(input: Tensor) -> Tensor:
-    """View (N, C, *) as (N, C, L), or copy it to a memory format that allows it."""
-    batch, channels, *sizes = input.shape
-    if not _channels_last(input):
-        return input.reshape(-1).reshape(batch, channels, math.prod(sizes))
-    return input.movedim(1, -1).reshape(-1).reshape(batch, math.prod(sizes), channels).mT
-
-
-def _with_shape_of(pixels: Tensor, input: Tensor) -> Tensor:
-    """View (N, C, L) as (N, C, *), with the strides of torch's batch norm of this input."""
-    batch, channels, *sizes = input.shape
-    if not _channels_last(input):
-        return reshaped(pixels, input.shape)
-    return pixels.mT.reshape(batch, *sizes, channels).movedim(-1, 1)
+        return
+    updated = running.resolve_neg()
+    with preserved_version(running):
+        call_constant(update_running, updated, batch, momentum, count)
+        if running.is_neg():
+            running.copy_(updated)
 
 
 def _check_batch_norm_numbers(input: Tensor, training: bool, eps: float) -> None:
