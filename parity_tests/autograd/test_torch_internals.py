@@ -14,6 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 import scratch_conv as sc
 from scratch_conv.autograd import _torch_internals
@@ -108,6 +109,31 @@ def test_forward_mode_twice_without_a_private_name_gives_the_hessian_or_refuses(
             hessian(sc.functional)
     else:
         torch.testing.assert_close(hessian(sc.functional), hessian(F), rtol=1e-10, atol=1e-10)
+
+
+class Passing(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
+class Plain(Tensor):
+    """A subclass that handles nothing itself."""
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.endswith("_torch_function_stack")])
+def test_without_the_stack_of_modes_calls_are_computed_within_other_modes(name: str) -> None:
+    layer, x = nn.BatchNorm2d(2), drawn(3, 2, 2, 2).float()
+    sc.swap(layer)
+    with missing(name), torch.profiler.profile() as profile:
+        for each in (x, x.as_subclass(Plain)):
+            with Passing():
+                layer(each)
+                sc.functional.softmax(each, 1)
+                with sc.override():
+                    torch.log_softmax(each, 1)
+    names = {event.key for event in profile.key_averages()}
+    assert {"scratch_conv::batch_norm", "scratch_conv::softmax", "scratch_conv::log_softmax"} <= names
+    assert not names & {"aten::batch_norm", "aten::softmax", "aten::log_softmax"}
 
 
 @pytest.mark.compiles

@@ -143,6 +143,12 @@ _PLAIN = _keys_of_plain_tensors() if _CAN_SKIP_DISPATCHER else set()
 """The dispatch keys of tensors with data on the CPU that are no wrapper of another, nor lazily conjugated."""
 
 
+def _in_own_mode_alone() -> bool:
+    """Return whether the only function mode is one of this package, which does not look at operators."""
+    alone = CAN_GO_BENEATH and _count_function_modes() == 1
+    return alone and getattr(_function_mode_at(0), "ignores_operators", False)
+
+
 def unseen(args: Sequence[Any]) -> bool:
     """Return whether tensors are plain ones, and no mode, transform, tracer or profiler is active.
 
@@ -151,7 +157,7 @@ def unseen(args: Sequence[Any]) -> bool:
     return (
         _CAN_SKIP_DISPATCHER
         and _count_dispatch_modes() == 0
-        and _count_function_modes() == 0
+        and (_count_function_modes() == 0 or _in_own_mode_alone())
         and not in_transform()
         and _tracing_state() is None
         and not _profiler_enabled()

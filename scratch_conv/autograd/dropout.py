@@ -36,12 +36,14 @@ class Drop(Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         _, mask, ctx.p = inputs
-        ctx.save_for_backward(mask)
+        # One tensor more than torch's, whose mask is divided by 1 - p: where a checkpoint is recomputed by
+        # torch, it refuses to take that mask for ours.
+        ctx.save_for_backward(mask, mask.new_empty(0))
         ctx.save_for_forward(mask)
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> Any:
-        (mask,) = ctx.saved_tensors
+        mask, _ = ctx.saved_tensors
         return call(Drop, grad_output, mask, ctx.p), None, None
 
     @staticmethod

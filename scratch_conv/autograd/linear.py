@@ -48,10 +48,12 @@ class Linear(BilinearWithBias):
     def backward(ctx: Any, grad_output: Tensor) -> Any:
         wants_input, wants_weight, *wants_bias = wanted(ctx)
         grad_input = grad_weight = grad_bias = None
+        # At most once, as a checkpoint asks; and not for the bias alone, which needs neither.
+        operands: Any = ctx.saved_tensors if wants_input or wants_weight else (None, None)
         if wants_input:
-            grad_input = call(MatrixProduct, grad_output, ctx.saved_tensors[1].conj())
+            grad_input = call(MatrixProduct, grad_output, operands[1].conj())
         if wants_weight:
-            grad_weight = call(MatrixProduct, grad_output.mT, ctx.saved_tensors[0].conj())
+            grad_weight = call(MatrixProduct, grad_output.mT, operands[0].conj())
         if any(wants_bias):
             grad_bias = total(grad_output, 1).squeeze(1)
         return grad_input, grad_weight, grad_bias

@@ -22,6 +22,8 @@ class Override(TorchFunctionMode):
     These see torch's own functions with the arguments that the code gave; what they pass on is computed here.
     """
 
+    ignores_operators = True
+
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
@@ -29,7 +31,7 @@ class Override(TorchFunctionMode):
         if internals.in_function_mode():
             with internals.beneath(self):
                 return func(*args, **given)
-        if types not in ((), (Tensor,)) and has_torch_function((*args, *given.values())):
+        if types not in ((), (Tensor,)) and _asks_subclasses((*args, *given.values())):
             return self._pass_on(func, types, args, given)
         if func in _RUNS_BACKWARD:
             with self:
@@ -54,6 +56,14 @@ class Override(TorchFunctionMode):
 
 
 OVERRIDE = Override()
+
+
+def _asks_subclasses(arguments: tuple[Any, ...]) -> bool:
+    """Return whether torch would ask a subclass among the arguments, while no mode is active.
+
+    Where a mode may be, that is not known, and subclasses see our functions' own calls.
+    """
+    return internals.CAN_GO_BENEATH and has_torch_function(arguments)
 
 
 def _is_plain(argument: Any) -> bool:
