@@ -3,7 +3,9 @@
 Where the data are small integers held as floats, every sum is exact and the results must be equal.
 """
 
+import gc
 import math
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -230,3 +232,62 @@ def test_infinities_stay_under_their_windows() -> None:
     window = Window((2, 2), (2, 2), ((0, 0), (0, 0)), (1, 1))
     for y in (kernels.avg_pool2d(x, (2, 2), window, True, None), kernels.adaptive_avg_pool2d(x, (2, 2))):
         np.testing.assert_array_equal(y, [[[[np.inf, 0], [0, 0]]]])
+
+
+LINE = np.arange(1.0, 10.0).reshape(1, 1, 1, 9)
+
+
+def test_averages_take_work_for_what_lies_inside_the_image_only() -> None:
+    """Neither for taps in the padding, nor for windows that are many over few pixels, or large and few."""
+    x, huge = LINE[..., :4] * np.ones((4, 1)), 10**9
+    window = Window((huge, huge), (10**5, huge), ((huge // 2,) * 2,) * 2, (1, 1))
+    size = window.output_size((4, 4))
+    assert size == (1, 1)
+    np.testing.assert_array_equal(kernels.avg_pool2d(x, size, window, True, 8), [[[[x.sum() / 8]]]])
+    window = window._replace(stride=(huge // 2 - 1, huge // 2 - 1))
+    y = kernels.avg_pool2d(x, (2, 2), window, True, 8)
+    np.testing.assert_array_equal(y[..., 0, 0], [[x.sum() / 8]])
+    grad_input = kernels.avg_pool2d_grad_input(y, (4, 4), window, True, 1)
+    np.testing.assert_array_equal(grad_input[..., 0, 0], [[y.sum()]])
+    many = kernels.adaptive_avg_pool2d(LINE, (1, 100_000))
+    np.testing.assert_array_equal(many[..., [0, -1]], LINE[..., [0, -1]])
+    grad_input = kernels.adaptive_avg_pool2d_grad_input(many, (1, 9))
+    assert abs(grad_input.sum() - many.sum()) < 100
+    row = np.arange(1e6).reshape(1, 1, 1, -1)
+    np.testing.assert_array_equal(kernels.adaptive_avg_pool2d(row, (1, 2)), [[[[249_999.5, 749_999.5]]]])
+
+
+@pytest.mark.parametrize("size", [(1, 3_000_000), (3_000_000, 1), (1500, 2000), (1030, 3)])
+@pytest.mark.parametrize("bins", [1, 2])
+def test_averages_of_many_pixels_are_those_of_their_terms(size: Pair, bins: int) -> None:
+    """In float32, millions of equal numbers one after the other err by more than one in a hundred."""
+    output_size = bins if size[0] > 1 else 1, bins if size[1] > 1 else 1
+    y = kernels.adaptive_avg_pool2d(np.full((1, 1, *size), 0.7, np.float32), output_size)
+    np.testing.assert_allclose(y, np.full_like(y, 0.7), rtol=1e-4)
+    grads: Array = np.full((1, 1, *size), 0.7, np.float32)
+    grad_input = kernels.adaptive_avg_pool2d_grad_input(grads, output_size)  # of windows over few pixels
+    count = math.prod(size) / math.prod(output_size)
+    np.testing.assert_allclose(grad_input / count, np.full_like(grad_input, 0.7), rtol=1e-4)
+
+
+def test_what_is_kept_between_calls_is_little() -> None:
+    """For forty sizes, with windows of many taps or many windows."""
+
+    def pool() -> None:
+        for length in range(4000, 4040):
+            line = np.ones((1, 1, 1, length), np.float32)
+            kernels.adaptive_avg_pool2d(line, (1, 1 + length % 3))
+            window = Window((1, 40), (1, 1), ((0, 0), (0, 0)), (1, 1))
+            size = window.output_size((1, length))
+            kernels.avg_pool2d_grad_input(
+                kernels.avg_pool2d(line, size, window, True, None), (1, length), window, True, None
+            )
+
+    tracemalloc.start()
+    try:
+        pool()
+        kernels.free_scratch()
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] < 2**23
+    finally:
+        tracemalloc.stop()
