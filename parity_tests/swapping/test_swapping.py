@@ -94,9 +94,46 @@ def test_the_report_says_what_was_swapped_and_why_not() -> None:
     assert "3 of 5 layers swapped" in text
     assert "no: excluded" in text
     assert "OwnForward has a forward of its own" in text
-    again = str(sc.swap(model, only="0", exclude="no.such.*"))
+    with pytest.warns(UserWarning, match=r"no layer matches no\.such\.\*"):
+        again = str(sc.swap(model, only="0", exclude="no.such.*"))
     assert "1 of 5 layers swapped, 3 were already" in again
     assert "no layer matches no.such.*" in again
+
+
+def test_the_report_lists_what_stays_torchs() -> None:
+    block = [nn.Conv2d(3, 3, 1), nn.SiLU(), nn.Identity(), nn.Sequential()]
+    model = nn.Sequential(
+        *block, *copy.deepcopy(block), nn.Flatten(), parametrizations.spectral_norm(nn.PReLU())
+    )
+    model.append(nn.MultiheadAttention(4, 2))
+    report = sc.swap(model)
+    assert report.swapped == ("0", "4", "8")
+    assert report.left == ("1", "5", "9", "10", "10.out_proj")
+    assert not sc.is_swapped(model.get_submodule("10.out_proj"))
+    lines = str(report).splitlines()
+    assert [line.split() for line in lines if "SiLU" in line] == [
+        *[["1", "and", "1", "more", "SiLU", "0", "no:", "no", "such", "layer", "here"]]
+    ]
+    assert "MultiheadAttention takes its weights" in lines[-2]
+    assert lines[-1] == "3 of 8 layers swapped"
+
+
+def test_the_out_projection_of_an_attention_that_calls_it_is_swapped() -> None:
+    class Attention(nn.MultiheadAttention):
+        def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+            return self.out_proj(x)
+
+    assert sc.swap(nn.Sequential(Attention(4, 2))).swapped == ("0.out_proj",)
+
+
+@pytest.mark.parametrize("selector", ["conv*", nn.Conv2d, [nn.SiLU, nn.Conv1d]])
+@pytest.mark.parametrize("argument", ["only", "exclude"])
+def test_a_selector_that_fits_no_layer_is_warned_of(argument: str, selector: Any) -> None:
+    model = nn.Sequential(nn.SiLU(), nn.ReLU())
+    with pytest.warns(UserWarning, match="no layer matches") as caught:
+        sc.swap(model, **{argument: selector})
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,12 @@
 """What `swap` did, layer by layer."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 ALREADY = "already swapped"
+ABSENT = "no such layer here"
+NEVER_CALLED = "torch.nn.MultiheadAttention takes its weights, and never calls it"
 
 
 @dataclass(frozen=True)
@@ -21,9 +25,10 @@ class Row:
 
 @dataclass(frozen=True)
 class SwapReport:
-    """One row for each layer that could be swapped, in the model's order; prints as a table.
+    """One row for each layer of a model, in the model's order; prints as a table.
 
-    `unmatched` are the selectors that no layer of the model fits: misspelt, most likely.
+    `unmatched` are the selectors that no layer of the model fits: misspelt, most likely. Functions that a
+    model's own code calls are no layers, and not listed: `scratch_conv.override` reaches them.
     """
 
     rows: tuple[Row, ...]
@@ -34,12 +39,13 @@ class SwapReport:
         """The names of the layers that were swapped."""
         return tuple(row.name for row in self.rows if row.swapped)
 
+    @property
+    def left(self) -> tuple[str, ...]:
+        """The names of the layers that stay torch's."""
+        return tuple(row.name for row in self.rows if row.reason not in ("", ALREADY))
+
     def __str__(self) -> str:
-        table = [("name", "layer", "parameters", "swapped")]
-        table += [
-            (row.name, row.layer, f"{row.parameters:,}", f"no: {row.reason}" if row.reason else "yes")
-            for row in self.rows
-        ]
+        table = [("name", "layer", "parameters", "swapped"), *self._lines()]
         widths = [max(len(line[column]) for line in table) for column in range(4)]
         lines = [
             f"{name:<{widths[0]}}  {layer:<{widths[1]}}  {parameters:>{widths[2]}}  {swapped}"
@@ -51,3 +57,16 @@ class SwapReport:
         lines[-1] += f", {already} were already" if already else ""
         lines += [f"no layer matches {selector}" for selector in self.unmatched]
         return "\n".join(lines)
+
+    def _lines(self) -> Iterator[tuple[str, str, str, str]]:
+        """Yield a line for each layer that was swapped; those left for one reason share one, at the end."""
+        for row in self.rows:
+            if row.swapped:
+                yield row.name, row.layer, f"{row.parameters:,}", "yes"
+        others = [row for row in self.rows if not row.swapped]
+        kinds = list(dict.fromkeys((row.layer, row.reason) for row in others))
+        others.sort(key=lambda row: kinds.index((row.layer, row.reason)))
+        for (layer, reason), group in groupby(others, lambda row: (row.layer, row.reason)):
+            alike = list(group)
+            name = alike[0].name + (f" and {len(alike) - 1} more" if len(alike) > 1 else "")
+            yield name, layer, f"{sum(row.parameters for row in alike):,}", f"no: {reason}"
