@@ -291,3 +291,55 @@ def test_what_is_kept_between_calls_is_little() -> None:
         assert tracemalloc.get_traced_memory()[0] < 2**23
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("size", "window", "ceil_mode"),
+    [
+        ((300, 300), Window((300, 300), (300, 300), ((0, 0), (0, 0)), (1, 1)), False),
+        ((2, 3), Window((10**6, 10**6), (10**6, 10**6), ((0, 0), (0, 0)), (1, 1)), True),
+        ((1, 400), Window((65536, 1), (1, 1), ((32768, 32768), (0, 0)), (1, 1)), False),
+        ((40, 1), Window((2**40, 1), (2**39, 1), ((2**39, 2**39), (0, 0)), (1, 1)), True),
+        ((50, 40), Window((11, 30), (1, 2), ((5, 5), (15, 15)), (1, 1)), True),
+        ((90, 90), Window((9, 4), (1, 1), ((4, 4), (2, 2)), (10, 20)), False),
+    ],
+)
+@pytest.mark.parametrize("numbers", ["ties", "apart", "nan"])
+def test_large_windows_take_work_for_what_lies_inside_the_image_only(
+    size: Pair, window: Window, ceil_mode: bool, numbers: str
+) -> None:
+    rng = np.random.default_rng(0)
+    x = (
+        rng.integers(0, 3, (2, 1, *size)).astype(np.float32)
+        if numbers == "ties"
+        else rng.random((2, 1, *size))
+    )
+    if numbers == "nan":
+        x.flat[:: x.size // 5] = np.nan
+    output_size = window.output_size(size, ceil_mode)
+    y, indices = kernels.max_pool2d(x, window, ceil_mode)
+    assert y.shape[2:] == output_size
+    for p, q in {
+        (0, 0),
+        (output_size[0] - 1, output_size[1] - 1),
+        (output_size[0] // 2, output_size[1] // 2),
+    }:
+        rows, columns = (
+            [
+                pixel
+                for pixel in range(size[axis])
+                if (pixel - start) % window.dilation[axis] == 0
+                and 0 <= (pixel - start) // window.dilation[axis] < window.kernel_size[axis]
+            ]
+            for axis, position in enumerate((p, q))
+            for start in [position * window.stride[axis] - window.padding[axis][0]]
+        )
+        for image in (0, 1):
+            under = {(row, column): x[image, 0, row, column] for row in rows for column in columns}
+            nans = [place for place, value in under.items() if np.isnan(value)]
+            row, column = nans[-1] if nans else max(under, key=lambda place: under[place])
+            assert indices[image, 0, p, q] == row * size[1] + column
+            np.testing.assert_array_equal(y[image, 0, p, q], x[image, 0, row, column])
+    grad_input = kernels.max_pool2d_scatter(np.ones_like(y), indices, size, window)
+    assert grad_input.sum() == y.size
+    np.testing.assert_array_equal(kernels.max_pool2d_gather(x, indices, window), y)

@@ -38,6 +38,20 @@ def test_results_do_not_depend_on_the_blocks(
     definition()
 
 
+@pytest.mark.parametrize(
+    "definition",
+    [
+        test_pooling.test_max_pool2d_is_its_definition,
+        test_pooling.test_max_pool2d_derivatives_follow_the_indices,
+    ],
+)
+def test_one_axis_after_the_other_has_the_same_maxima(
+    definition: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(max_pooling, "is_large", lambda *_: True)
+    definition()
+
+
 @st.composite
 def planes(draw: st.DrawFn) -> tuple[Array, Window]:
     """Draw images whose batch, channels, rows and columns all differ often, and a window on them."""

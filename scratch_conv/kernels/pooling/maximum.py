@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from scratch_conv.kernels.pooling.large_windows import Line, is_large, lowest, maxima_by_axes
 from scratch_conv.kernels.scratch_memory import scratch
 from scratch_conv.kernels.threads import parallel
 from scratch_conv.kernels.windows import Array, Pair, Tap, Window, axis_blocks, plane_blocks, planes
@@ -43,6 +44,11 @@ def max_pool2d(x: Array, window: Window, ceil_mode: bool) -> tuple[Array, Array]
     indices = np.empty(y.shape, dtype=np.int32)
     x_planes, y_planes, index_planes = planes(x), planes(y), planes(indices)
     batch, plane_cuts = _cut(x_planes, y_planes)
+    if is_large(window, _size(x), _size(y)):
+        parallel(
+            lambda some: maxima_by_axes(x_planes[some], y_planes[some], index_planes[some], window), batch
+        )
+        return y, indices
 
     def work(block: _Block) -> None:
         offsets, positions = index_planes[block], _positions_of(block, window, _size(x), _size(y))
@@ -68,7 +74,7 @@ def _maxima(x: Array, y: Array, offsets: Array, positions: "_Positions") -> None
     As later taps are farther from it, the last improvement's offset is itself a maximum: no masked write.
     """
     (first, _), *others = positions.taps
-    y[...] = -np.inf if y.dtype.kind == "f" else np.iinfo(y.dtype).min
+    y[...] = lowest(y.dtype)
     y[first.windows] = x[first.pixels]
     offsets[...] = positions.first_offsets
     for tap, offset in others:
@@ -201,13 +207,14 @@ def _positions(window: Window, output_size: Pair, input_size: Pair) -> _Position
 _positions_of_planes = lru_cache(maxsize=16)(_positions)  # of planes that fit into a block: up to 2 MiB each
 
 
-@lru_cache(maxsize=64)
 def _met(window: Window, output_size: Pair, input_size: Pair) -> Array | None:
     """Return which windows (OH, OW) meet the image, None for all. A dilated one may have no tap in it."""
-    met = [np.zeros(count, dtype=np.bool_) for count in output_size]
-    for axis in (0, 1):
-        for tap in range(window.kernel_size[axis]):
-            met[axis][window.inside(axis, tap, input_size[axis], output_size[axis])[0]] = True
+    if window.dilation == (1, 1):
+        return None  # as the padding is at most half a window
+    met = []
+    for line in Line.lines(window, input_size, output_size):
+        under = map(line.under, range(line.positions))
+        met.append(np.array([each.start < each.stop for each in under], np.bool_))
     return None if met[0].all() and met[1].all() else np.logical_and.outer(*met)
 
 
