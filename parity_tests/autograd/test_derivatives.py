@@ -251,7 +251,7 @@ def test_operators_of_max_pooling_pass_opcheck(name: str, kernel_size: list[int]
     y, places = torch.ops.scratch_conv.max_pool2d(x, True, *window)
     inputs = {
         "max_pool2d": (x, True, *window),
-        "max_pool2d_scatter": (y.detach().requires_grad_(), places, [18, 18], True, *window),
+        "max_pool2d_scatter": (y.detach().requires_grad_(), places, x, [18, 18], True, *window),
         "max_pool2d_gather": (x, places, *window),
         "max_pool2d_indices": (places,),
     }[name]
@@ -265,8 +265,8 @@ def test_operators_of_max_pooling_pass_opcheck(name: str, kernel_size: list[int]
 def test_operators_of_average_pooling_pass_opcheck(name: str, channels_last: bool) -> None:
     window = (False, None, [2, 3], [2, 1], [1, 1, 0, 0]) if name == "avg_pool2d" else ()
     x, y = distinct(2, 3, 5, 6), distinct(2, 3, 3, 4)
-    for operator, values, size in ((name, x, [3, 4]), (f"{name}_grad_input", y, [5, 6])):
-        arguments = (values, size, channels_last, *window)
+    for operator, *values, size in ((name, x, [3, 4]), (f"{name}_grad_input", y, x, [5, 6])):
+        arguments = (*values, size, channels_last, *window)
         torch.library.opcheck(getattr(torch.ops.scratch_conv, operator).default, arguments)
 
 

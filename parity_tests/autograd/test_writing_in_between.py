@@ -4,6 +4,7 @@ Autograd finds out that a saved tensor was changed by a counter of the writes to
 saved must share its counter with the one that is written to.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from itertools import combinations, product
 from typing import Any
@@ -35,7 +36,10 @@ CHANNELS = (drawn(2), drawn(2) + 3)
 # A function of one of the two libraries and of tensors, and the tensors by name.
 Call = tuple[Callable[..., Any], dict[str, Tensor]]
 CALLS: dict[str, Call] = {
-    "conv1d": (lambda f, **t: f.conv1d(**t), {"input": IMAGES[0], "weight": KERNEL[0], "bias": drawn(2)}),
+    "conv1d": (
+        lambda f, **t: f.conv1d(**t),
+        {"input": IMAGES[0], "weight": drawn(2, 5, 2), "bias": drawn(2)},
+    ),
     "conv1d without a batch": (
         lambda f, **t: f.conv1d(**t),
         {"input": IMAGES[0, 0, :2], "weight": KERNEL[0]},
@@ -49,6 +53,15 @@ CALLS: dict[str, Call] = {
     "conv_transpose2d": (
         lambda f, **t: f.conv_transpose2d(**t),
         {"input": IMAGES, "weight": KERNEL.transpose(0, 1), "bias": drawn(4)},
+    ),
+    "max_pool2d": (lambda f, x: f.max_pool2d(x, 2), {"x": IMAGES}),
+    "max_pool2d without a batch": (lambda f, x: f.max_pool2d(x, 2), {"x": IMAGES[0]}),
+    "avg_pool2d": (lambda f, x: f.avg_pool2d(x, 2), {"x": IMAGES}),
+    "avg_pool2d without a batch": (lambda f, x: f.avg_pool2d(x, 2), {"x": IMAGES[0]}),
+    "adaptive_avg_pool2d": (lambda f, x: f.adaptive_avg_pool2d(x, 2), {"x": IMAGES}),
+    "adaptive_avg_pool2d without a batch": (
+        lambda f, x: f.adaptive_avg_pool2d(x, 2),
+        {"x": IMAGES[0]},
     ),
     "adaptive_avg_pool2d to one": (lambda f, x: f.adaptive_avg_pool2d(x, 1), {"x": IMAGES}),
     "batch_norm in training": (
@@ -251,3 +264,25 @@ def test_writing_between_the_passes_ends_as_with_torch(name: str) -> None:
 def test_a_second_backward_pass_ends_as_with_torch(name: str) -> None:
     for trained in trainings(name):
         check(name, trained, id, "output", 2)
+
+
+def gradients(library: Any, call: Call, trained: set[str]) -> list[Any]:
+    """Return the gradients, whether they require one, and the gradients of their sum."""
+    function, tensors = call
+    operands = leaves(tensors, trained)
+    wanted = [operands[name] for name in sorted(trained)]
+    first = torch.autograd.grad(function(library, **operands).sum(), wanted, create_graph=True)
+    needs = [int(grad.requires_grad) for grad in first]
+    total = torch.stack([grad.sum() for grad in first]).sum()
+    second = torch.autograd.grad(total, wanted, allow_unused=True) if any(needs) else ()
+    return [*first, needs, *(torch.zeros(()) if grad is None else grad for grad in second)]
+
+
+LINKED = re.compile("pool|linear|softmax|cross_entropy|relu$|dropout")
+
+
+@pytest.mark.parametrize("name", [name for name in CALLS if LINKED.search(name) and "place" not in name])
+def test_gradients_require_a_gradient_where_torchs_do(name: str) -> None:
+    for trained in trainings(name):
+        ours, torchs = (gradients(library, CALLS[name], trained) for library in (sc.functional, F))
+        torch.testing.assert_close(ours, torchs)

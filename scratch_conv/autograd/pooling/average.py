@@ -1,5 +1,8 @@
 """Average pooling as Functions: linear maps in pairs, each the other's transpose and so its derivative.
 
+As torch does, they save the input, although only its size is needed: it is an operand of the gradient, which
+does not depend on it, so that its derivative is zeros rather than missing.
+
 Every operator takes the values, the size (H, W) of its result and whether that is channels_last; for windows
 of one size also what they are: count_include_pad, divisor_override, kernel_size (2), stride (2), padding (4:
 top, bottom, left, right). Tensors are batched: input (N, C, H, W), output (N, C, OH, OW).
@@ -39,6 +42,7 @@ def avg_pool2d(
 @operator
 def avg_pool2d_grad_input(
     grad_output: Tensor,
+    input: Tensor | None,
     input_size: Sequence[int],
     channels_last: bool,
     count_include_pad: bool,
@@ -61,7 +65,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Sequence[int], channels_last
 
 @operator
 def adaptive_avg_pool2d_grad_input(
-    grad_output: Tensor, input_size: Sequence[int], channels_last: bool
+    grad_output: Tensor, input: Tensor | None, input_size: Sequence[int], channels_last: bool
 ) -> Tensor:
     size = (input_size[0], input_size[1])
     grad_input = kernels.adaptive_avg_pool2d_grad_input(to_array(grad_output), size)
@@ -72,47 +76,87 @@ def _of_that_size(values: Any, size: Any, channels_last: bool, *window: Any) -> 
     return empty(values, (*values.shape[:2], *size), memory_format(channels_last))
 
 
-for _operator in (avg_pool2d, avg_pool2d_grad_input, adaptive_avg_pool2d, adaptive_avg_pool2d_grad_input):
-    _operator.register_fake(_of_that_size)
+def _of_input_size(grad_output: Any, input: Any, *rest: Any) -> Tensor:
+    return _of_that_size(grad_output, *rest)
 
 
-class _Linear(Function):
-    """A map that is linear in its values, with a result of a given size; `transpose` is its transpose."""
+for _operator, _result in (
+    (avg_pool2d, _of_that_size),
+    (avg_pool2d_grad_input, _of_input_size),
+    (adaptive_avg_pool2d, _of_that_size),
+    (adaptive_avg_pool2d_grad_input, _of_input_size),
+):
+    _operator.register_fake(_result)
 
-    transpose: type[Function]
+
+class _Average(Function):
+    """A map to averages; `grad_input` is its transpose."""
+
+    grad_input: type[Function]
 
     @classmethod
     def setup_context(cls, ctx: Any, inputs: Any, output: Any) -> None:
-        values, _, *ctx.window = inputs
-        ctx.input_size, ctx.output_size = values.shape[2:], output.shape[2:]
+        input, ctx.output_size, *ctx.window = inputs
+        ctx.input_size = input.shape[2:]
+        ctx.save_for_backward(input)
 
     @classmethod
     def backward(cls, ctx: Any, grad: Tensor) -> Any:
-        grad_values = call(cls.transpose, grad, ctx.input_size, *ctx.window)
-        return grad_values, None, *(None for _ in ctx.window)
+        (input,) = ctx.saved_tensors
+        grad_input = call(cls.grad_input, grad, input, ctx.input_size, *ctx.window)
+        return grad_input, None, *(None for _ in ctx.window)
 
     @classmethod
-    def jvp(cls, ctx: Any, values_t: Tensor, *_: Any) -> Any:
-        return call(cls, values_t, ctx.output_size, *ctx.window)
+    def jvp(cls, ctx: Any, input_t: Tensor, *_: Any) -> Any:
+        return call(cls, input_t, ctx.output_size, *ctx.window)
 
     @classmethod
-    def vmap(cls, info: Any, in_dims: Any, values: Tensor, *rest: Any) -> Any:
-        return unfold(call(cls, fold(values, in_dims[0], 0, info.batch_size), *rest), 0, info.batch_size), 0
+    def vmap(cls, info: Any, in_dims: Any, input: Tensor, *rest: Any) -> Any:
+        return unfold(call(cls, fold(input, in_dims[0], 0, info.batch_size), *rest), 0, info.batch_size), 0
 
 
-class AvgPool2d(_Linear):
+class _GradInput(Function):
+    """The gradient of averages with respect to the input: linear in the one that comes in."""
+
+    average: type[Function]
+
+    @classmethod
+    def setup_context(cls, ctx: Any, inputs: Any, output: Any) -> None:
+        grad_output, input, ctx.input_size, *ctx.window = inputs
+        ctx.output_size, ctx.input_shape = grad_output.shape[2:], None if input is None else input.shape
+        ctx.save_for_forward(output)
+
+    @classmethod
+    def backward(cls, ctx: Any, grad: Tensor) -> Any:
+        to_grad_output = call(cls.average, grad, ctx.output_size, *ctx.window)
+        to_input = grad.new_zeros(ctx.input_shape) if ctx.needs_input_grad[1] else None
+        return to_grad_output, to_input, None, *(None for _ in ctx.window)
+
+    @classmethod
+    def jvp(cls, ctx: Any, grad_output_t: Tensor | None, *_: Any) -> Any:
+        if grad_output_t is None:
+            return torch.zeros_like(ctx.saved_tensors[0])
+        return call(cls, grad_output_t, None, ctx.input_size, *ctx.window)
+
+    @classmethod
+    def vmap(cls, info: Any, in_dims: Any, grad_output: Tensor, input: Tensor | None, *rest: Any) -> Any:
+        folded = fold(grad_output, in_dims[0], 0, info.batch_size)
+        return unfold(call(cls, folded, input, *rest), 0, info.batch_size), 0
+
+
+class AvgPool2d(_Average):
     """y = Σ x / divisor under each window."""
 
     forward = staticmethod(torch.ops.scratch_conv.avg_pool2d.default)
 
 
-class AvgPool2dGradInput(_Linear):
+class AvgPool2dGradInput(_GradInput):
     """dx = Σ dy / divisor over the windows that a pixel lies under."""
 
     forward = staticmethod(torch.ops.scratch_conv.avg_pool2d_grad_input.default)
 
 
-class AdaptiveAvgPool2d(_Linear):
+class AdaptiveAvgPool2d(_Average):
     """y = Σ x / area in each bin."""
 
     forward = staticmethod(torch.ops.scratch_conv.adaptive_avg_pool2d.default)
@@ -120,17 +164,28 @@ class AdaptiveAvgPool2d(_Linear):
     @classmethod
     def setup_context(cls, ctx: Any, inputs: Any, output: Any) -> None:
         super().setup_context(ctx, inputs, output)
-        if tuple(ctx.output_size) == (1, 1):
-            ctx.window = [False]  # to torch this is a mean, whose gradient is contiguous
+        ctx.is_mean = tuple(output.shape[2:]) == (1, 1)
+        if ctx.is_mean:  # to torch this is a mean, which saves no input and whose gradient is contiguous
+            ctx.save_for_backward()
+            ctx.window = [False]
+
+    @classmethod
+    def backward(cls, ctx: Any, grad: Tensor) -> Any:
+        if not ctx.is_mean:
+            return super().backward(ctx, grad)
+        return call(AdaptiveAvgPool2dGradInput, grad, None, ctx.input_size, *ctx.window), None, None
 
 
-class AdaptiveAvgPool2dGradInput(_Linear):
+class AdaptiveAvgPool2dGradInput(_GradInput):
     """dx = Σ dy / area over the bins that a pixel lies in."""
 
     forward = staticmethod(torch.ops.scratch_conv.adaptive_avg_pool2d_grad_input.default)
 
 
-for _one, _other in ((AvgPool2d, AvgPool2dGradInput), (AdaptiveAvgPool2d, AdaptiveAvgPool2dGradInput)):
-    _one.transpose, _other.transpose = _other, _one
-    register_derivatives(_one)
-    register_derivatives(_other)
+for _average, _grad_input in (
+    (AvgPool2d, AvgPool2dGradInput),
+    (AdaptiveAvgPool2d, AdaptiveAvgPool2dGradInput),
+):
+    _average.grad_input, _grad_input.average = _grad_input, _average
+    register_derivatives(_average)
+    register_derivatives(_grad_input)

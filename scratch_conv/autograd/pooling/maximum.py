@@ -48,6 +48,7 @@ def max_pool2d(
 def max_pool2d_scatter(
     grad_output: Tensor,
     indices: Tensor,
+    input: Tensor | None,
     input_size: Sequence[int],
     channels_last: bool,
     kernel_size: Sequence[int],
@@ -89,7 +90,9 @@ def _(input: Any, ceil_mode: bool, *window: Any) -> tuple[Tensor, Tensor]:
 
 
 @max_pool2d_scatter.register_fake
-def _(grad_output: Any, indices: Any, input_size: Any, channels_last: bool, *window: Any) -> Tensor:
+def _(
+    grad_output: Any, indices: Any, input: Any, input_size: Any, channels_last: bool, *window: Any
+) -> Tensor:
     return empty(grad_output, (*grad_output.shape[:2], *input_size), memory_format(channels_last))
 
 
@@ -121,16 +124,16 @@ class MaxPool2d(Function):
         ctx.input_size, ctx.channels_last = input.shape[2:], is_channels_last(input)
         ctx.mark_non_differentiable(indices)
         ctx.set_materialize_grads(False)  # zeros for the indices took a third of the backward pass
-        ctx.save_for_backward(indices)
+        ctx.save_for_backward(input, indices)
         ctx.save_for_forward(indices)
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor | None, _: Any) -> Any:
         if grad_output is None:
             return (None,) * 6
-        (indices,) = ctx.saved_tensors
+        input, indices = ctx.saved_tensors
         size = (ctx.input_size, ctx.channels_last)
-        grad_input = call(MaxPool2dScatter, grad_output, indices, *size, *ctx.window)
+        grad_input = call(MaxPool2dScatter, grad_output, indices, input, *size, *ctx.window)
         return grad_input, None, None, None, None, None
 
     @staticmethod
@@ -144,51 +147,75 @@ class MaxPool2d(Function):
         return (unfold(output, 0, info.batch_size), unfold(indices, 0, info.batch_size)), (0, 0)
 
 
-class _ByIndices(Function):
-    """A map by given indices, linear in its values: the scatter or the gather."""
+class MaxPool2dScatter(Function):
+    """dx[index of the maximum] += dy: linear in dy; its transpose is the gather.
 
-    @classmethod
-    def setup_context(cls, ctx: Any, inputs: Any, output: Any) -> None:
-        values, indices, *ctx.rest = inputs
-        ctx.values_size, ctx.channels_last = values.shape[2:], is_channels_last(values)
-        ctx.save_for_backward(indices)
-        ctx.save_for_forward(indices)
-
-    @classmethod
-    def jvp(cls, ctx: Any, values_t: Tensor, *_: Any) -> Any:
-        (indices,) = ctx.saved_tensors
-        return call(cls, values_t, indices, *ctx.rest)
-
-    @classmethod
-    def vmap(cls, info: Any, in_dims: Any, values: Tensor, indices: Tensor, *rest: Any) -> Any:
-        size, (values_dim, indices_dim, *_) = info.batch_size, in_dims
-        folded = fold(values, values_dim, 0, size), fold(indices, indices_dim, 0, size)
-        return unfold(call(cls, *folded, *rest), 0, size), 0
-
-
-class MaxPool2dScatter(_ByIndices):
-    """dx[index of the maximum] += dy: linear in dy; its transpose is the gather."""
+    The input is an operand too, as in torch, although dx does not depend on it: its derivative is zeros.
+    """
 
     forward = staticmethod(torch.ops.scratch_conv.max_pool2d_scatter.default)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        _, indices, input, *ctx.rest = inputs
+        ctx.input_shape = None if input is None else input.shape
+        ctx.save_for_backward(indices)
+        ctx.save_for_forward(indices, output)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         (indices,) = ctx.saved_tensors
         _, _, *window = ctx.rest
-        return call(MaxPool2dGather, grad, indices, *window), None, None, None, None, None, None, None
+        to_input = grad.new_zeros(ctx.input_shape) if ctx.needs_input_grad[2] else None
+        nothing = (None,) * len(ctx.rest)
+        return call(MaxPool2dGather, grad, indices, *window), None, to_input, *nothing
+
+    @staticmethod
+    def jvp(ctx: Any, grad_output_t: Tensor | None, *_: Any) -> Any:
+        indices, output = ctx.saved_tensors
+        if grad_output_t is None:
+            return torch.zeros_like(output)
+        return call(MaxPool2dScatter, grad_output_t, indices, None, *ctx.rest)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, grad_output: Tensor, indices: Tensor, *rest: Any) -> Any:
+        folded = _fold(info, in_dims, grad_output, indices)
+        return unfold(call(MaxPool2dScatter, *folded, *rest), 0, info.batch_size), 0
 
 
-class MaxPool2dGather(_ByIndices):
+class MaxPool2dGather(Function):
     """y = x[index of the maximum]: linear in x; its transpose is the scatter."""
 
     forward = staticmethod(torch.ops.scratch_conv.max_pool2d_gather.default)
 
     @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        input, indices, *ctx.window = inputs
+        ctx.input_size, ctx.channels_last = input.shape[2:], is_channels_last(input)
+        ctx.save_for_backward(indices)
+        ctx.save_for_forward(indices)
+
+    @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         (indices,) = ctx.saved_tensors
-        size = (ctx.values_size, ctx.channels_last)
-        grad_input = call(MaxPool2dScatter, grad, indices, *size, *ctx.rest)
+        size = (ctx.input_size, ctx.channels_last)
+        grad_input = call(MaxPool2dScatter, grad, indices, None, *size, *ctx.window)
         return grad_input, None, None, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, input_t: Tensor, *_: Any) -> Any:
+        (indices,) = ctx.saved_tensors
+        return call(MaxPool2dGather, input_t, indices, *ctx.window)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, input: Tensor, indices: Tensor, *window: Any) -> Any:
+        folded = _fold(info, in_dims, input, indices)
+        return unfold(call(MaxPool2dGather, *folded, *window), 0, info.batch_size), 0
+
+
+def _fold(info: Any, in_dims: Any, values: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
+    values_dim, indices_dim, *_ = in_dims
+    return fold(values, values_dim, 0, info.batch_size), fold(indices, indices_dim, 0, info.batch_size)
 
 
 for _function in (MaxPool2d, MaxPool2dScatter, MaxPool2dGather):
