@@ -56,7 +56,8 @@ def test_a_pool_can_start_anew(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot bind threads to cores")
-def test_there_are_as_many_threads_as_cores_that_the_process_may_use() -> None:
+def test_there_are_as_many_threads_as_cores_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     before = os.sched_getaffinity(0)
     assert threads._cores() == len(before)
     os.sched_setaffinity(0, {min(before)})
@@ -70,6 +71,19 @@ def test_there_are_as_many_threads_as_cores_that_the_process_may_use() -> None:
 def test_where_threads_cannot_be_bound_the_machines_cores_count(
     monkeypatch: pytest.MonkeyPatch, count: int | None
 ) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: count)
     assert threads._cores() == (count or 1)
+
+
+def test_the_first_number_of_omp_num_threads_is_kept_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text, expected in (("3", 3), (" 5 ,2", 5)):
+        monkeypatch.setenv("OMP_NUM_THREADS", text)
+        assert threads._cores() == expected
+    unset = {}
+    for text in ("", "0", "many"):
+        monkeypatch.setenv("OMP_NUM_THREADS", text)
+        unset[text] = threads._cores()
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert set(unset.values()) == {threads._cores()}

@@ -1,6 +1,9 @@
 """The thread pool: results don't depend on it, and it leaves the process as it was."""
 
 import multiprocessing
+import signal
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -13,7 +16,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from scratch_conv import kernels
-from scratch_conv.kernels import Window
+from scratch_conv.kernels import Window, threads
 from scratch_conv.kernels.threads import num_threads_for, parallel
 
 WINDOW = Window((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
@@ -312,3 +315,75 @@ def test_when_the_caller_fails_others_begin_no_further_block() -> None:
     with pytest.raises(ArithmeticError):
         parallel(work, range(5))
     assert len(begun) == 2
+
+
+class _InterruptError(BaseException):
+    pass
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs signals by a timer")
+@pytest.mark.skipif(
+    threading.current_thread() is not threading.main_thread(), reason="signals reach the main thread only"
+)
+def test_an_interrupt_at_any_moment_leaves_nothing_behind() -> None:
+    """No helper writes to what the next call uses, and the BLAS has its threads again."""
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((16, 8, 16, 16)), rng.standard_normal((16, 8, 3, 3))
+    y = kernels.conv2d(x, w, None, WINDOW, 1)
+
+    def call() -> np.ndarray:
+        gradient: np.ndarray = kernels.conv2d_grad_weight(y, x, WINDOW, 1)
+        return gradient
+
+    def interrupt(*_: Any) -> None:
+        raise _InterruptError
+
+    kernels.set_num_threads(3)
+    expected, blas = call(), threadpool_info()
+    before = signal.signal(signal.SIGALRM, interrupt)
+    began = time.perf_counter()
+    call()
+    takes, interrupted = time.perf_counter() - began, 0
+    try:
+        for delay in rng.uniform(1e-5, 1.5 * takes, 150):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, delay)
+                call()
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except _InterruptError:
+                interrupted += 1
+            np.testing.assert_array_equal(call(), expected)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted > 20
+    assert threadpool_info() == blas
+
+
+def test_a_signals_handler_may_call_a_kernel_while_the_pool_is_locked() -> None:
+    x = np.ones((4, 4))
+    with threads._pool.lock, threads._pool.single_threaded_blas():
+        assert kernels.relu(x).sum() == 16
+        parallel(lambda block: None, range(8))
+
+
+def test_while_python_shuts_down_the_caller_works_alone() -> None:
+    program = """
+import threading, time
+import numpy as np
+from scratch_conv import kernels
+
+def train():
+    threading.main_thread().join()
+    time.sleep(0.2)
+    x = np.ones((64, 8, 16, 16), np.float32)
+    window = kernels.Window((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
+    y = kernels.conv2d(x, np.ones((8, 8, 3, 3), np.float32), None, window, 1)
+    print("trained", y.sum(), flush=True)
+
+kernels.set_num_threads(2)
+threading.Thread(target=train).start()
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert ended.stderr == ""
+    assert ended.stdout.startswith("trained")

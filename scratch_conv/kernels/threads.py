@@ -9,10 +9,11 @@ sleep when they are idle.
 
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from operator import index
 from typing import Any, TypeVar
 
@@ -99,16 +100,38 @@ def end_threads() -> None:
 
 
 def _drain_together(work: Callable[[_Block], object], queue: deque[_Block], helpers: int) -> None:
-    futures = _pool.submit(helpers, _drain, work, queue)
+    active: set[int] = set()  # the helpers at work
+    futures: list[Future[object]] = []
+    try:
+        _pool.submit(futures, helpers, _help, work, queue, active)
+        _drain(work, queue)
+    finally:
+        # Whatever interrupts it, this ends when no helper writes any more to what the caller uses again.
+        interrupt = None
+        while True:
+            try:
+                queue.clear()
+                # Helpers that the pool has not begun, busy for another caller, have nothing left to do.
+                begun = [future for future in futures if not future.cancel()]
+                wait(begun)
+                while active:  # one whose future an interrupt has lost
+                    time.sleep(1e-4)
+                break
+            except BaseException as error:
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
+    for future in begun:
+        future.result()
+
+
+def _help(work: Callable[[_Block], object], queue: deque[_Block], active: set[int]) -> None:
+    """Work off the queue on a helper's thread; it is active before it takes the first block."""
+    active.add(threading.get_ident())
     try:
         _drain(work, queue)
     finally:
-        queue.clear()
-        # Helpers that the pool has not begun, busy with another caller's blocks, have nothing left to do.
-        begun = [future for future in futures if not future.cancel()]
-        wait(begun)
-    for future in begun:
-        future.result()
+        active.discard(threading.get_ident())
 
 
 def _drain(work: Callable[[_Block], object], queue: deque[_Block]) -> None:
@@ -126,20 +149,24 @@ class _Pool:
     """The threads, and the hold on the BLAS; none of it survives a fork."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # a signal's handler may call a kernel while this thread holds it
         self.executor: ThreadPoolExecutor | None = None
         self.size: int  # of the executor
         self.blas_holders = 0
         self.blas: list[Any] | None = None  # the libraries; NumPy's own, and others that are loaded
         self.blas_threads: list[tuple[Any, int]]  # each library, and how many it had before it was held
 
-    def submit(self, helpers: int, work: Callable[..., object], *args: Any) -> list[Future[object]]:
-        with self.lock:
+    def submit(
+        self, futures: list[Future[object]], helpers: int, work: Callable[..., object], *args: Any
+    ) -> None:
+        """Let helpers call `work`; while Python shuts down there are none, and the caller works alone."""
+        with self.lock, suppress(RuntimeError):
             if self.executor is None or self.size < helpers:
                 self.close()
                 self.executor = ThreadPoolExecutor(helpers, thread_name_prefix="scratch_conv")
                 self.size = helpers
-            return [self.executor.submit(work, *args) for _ in range(helpers)]
+            for _ in range(helpers):
+                futures.append(self.executor.submit(work, *args))
 
     def close(self) -> None:
         if self.executor is not None:
@@ -152,21 +179,33 @@ class _Pool:
 
         Library by library: threadpoolctl's own `limit` takes 4 µs more, a third of a small call.
         """
-        with self.lock:
-            if self.blas is None:
-                self.blas = ThreadpoolController().select(user_api="blas").lib_controllers
-            if self.blas_holders == 0:
-                self.blas_threads = [(library, library.get_num_threads()) for library in self.blas]
-                for library in self.blas:
-                    _setter(library)(1)
-            self.blas_holders += 1
+        held, interrupt = False, None
         try:
+            with self.lock:
+                if self.blas is None:
+                    self.blas = ThreadpoolController().select(user_api="blas").lib_controllers
+                if self.blas_holders == 0:
+                    before = [(library, library.get_num_threads()) for library in self.blas]
+                    self.blas_threads = before
+                # Python looks for signals at calls and at the ends of loops: not between these statements.
+                self.blas_holders += 1
+                held = True
+                if self.blas_holders == 1:
+                    for library in self.blas:
+                        _setter(library)(1)
             yield
         finally:
-            with self.lock:
-                self.blas_holders -= 1
-                if self.blas_holders == 0:
-                    self.restore_blas()
+            while held:
+                try:
+                    with self.lock:
+                        if self.blas_holders == 1:
+                            self.restore_blas()
+                        self.blas_holders -= 1
+                        held = False
+                except BaseException as error:
+                    interrupt = error
+            if interrupt is not None:
+                raise interrupt
 
     def restore_blas(self) -> None:
         for library, number in self.blas_threads:
@@ -191,6 +230,10 @@ class _Local(threading.local):
 
 
 def _cores() -> int:
+    """Return OMP_NUM_THREADS, whose first number it is, or the number of cores that this process may use."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if first.isdecimal() and int(first):
+        return int(first)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
