@@ -4,6 +4,9 @@ The data are small integers held as floats, so every sum is exact and the result
 operands' own type too.
 """
 
+from itertools import product
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -270,3 +273,72 @@ def test_sums_of_nothing_are_zero(
     for gradient, like, terms in ((grad_weight, w, n), (grad_input, x, outs)):
         assert gradient.shape == like.shape
         assert terms or not gradient.any()
+
+
+SIZES = st.integers(1, 5)
+FAR = st.sampled_from([0, 1, 2, 20, 40, 10**6])
+
+
+@st.composite
+def far_windows(draw: st.DrawFn) -> tuple[Window, Pair]:
+    """Draw windows whose strides, padding and dilation are small, or large without many outputs."""
+    axes: list[tuple[Any, ...]] = []
+    for _ in range(2):
+        size, taps = draw(SIZES), draw(SIZES)
+        stride, dilation, padding = draw(FAR) + 1, draw(FAR) + 1, (draw(FAR), draw(FAR))
+        room = size + sum(padding) - effective_kernel_size(taps, dilation)
+        if room < 0:
+            padding = (padding[0], padding[1] - room)
+        stride = max(stride, max(0, room) // 6 + 1)
+        axes.append((taps, stride, padding, dilation, size))
+    fields: list[Any] = list(zip(*axes, strict=True))
+    return Window(*fields[:4]), fields[4]
+
+
+@given(far_windows(), st.integers(1, 2), st.integers(0, 2**32 - 1))
+def test_work_and_memory_follow_what_lies_inside_the_image(
+    drawn: tuple[Window, Pair], groups: int, seed: int
+) -> None:
+    """Not the padding, the gaps between taps, or the phases of a stride."""
+    window, size = drawn
+    rng = np.random.default_rng(seed)
+    x = integers(rng, np.float64, 2, 2 * groups, *size)
+    w = integers(rng, np.float64, 3 * groups, 2, *window.kernel_size)
+    y = np.zeros((2, 3 * groups, *window.output_size(size)))
+    grad_output = integers(rng, np.float64, *y.shape)
+    grad_input, grad_weight = np.zeros_like(x), np.zeros_like(w)
+    positions = product(np.ndindex(*y.shape[2:]), np.ndindex(*window.kernel_size), range(groups))
+    for (p, q), (i, j), group in positions:
+        row = p * window.stride[0] + i * window.dilation[0] - window.padding[0][0]
+        column = q * window.stride[1] + j * window.dilation[1] - window.padding[1][0]
+        if 0 <= row < size[0] and 0 <= column < size[1]:
+            ins, outs = slice(2 * group, 2 * group + 2), slice(3 * group, 3 * group + 3)
+            pixels, grads = x[:, ins, row, column], grad_output[:, outs, p, q]
+            y[:, outs, p, q] += pixels @ w[outs, :, i, j].T
+            grad_weight[outs, :, i, j] += grads.T @ pixels
+            grad_input[:, ins, row, column] += grads @ w[outs, :, i, j]
+    np.testing.assert_array_equal(kernels.conv2d(x, w, None, window, groups), y)
+    np.testing.assert_array_equal(kernels.conv2d_grad_weight(grad_output, x, window, groups), grad_weight)
+    np.testing.assert_array_equal(kernels.conv2d_grad_input(grad_output, w, size, window, groups), grad_input)
+
+
+@pytest.mark.parametrize("size", [(40, 40), (41, 79)])
+def test_a_kernel_of_many_taps_at_few_positions(size: Pair) -> None:
+    """Adding back goes by positions then, not by the taps of each."""
+    rng, window = np.random.default_rng(0), Window((40, 40), (39, 39), ((0, 0), (0, 0)), (1, 1))
+    x, w = integers(rng, np.float64, 2, 1, *size), integers(rng, np.float64, 2, 1, 40, 40)
+    grad_output = integers(rng, np.float64, 2, 2, *window.output_size(size))
+    expected_input, expected_weight = gradients_by_windows(grad_output, x, w)
+    np.testing.assert_array_equal(kernels.conv2d_grad_input(grad_output, w, size, window, 1), expected_input)
+    np.testing.assert_array_equal(kernels.conv2d_grad_weight(grad_output, x, window, 1), expected_weight)
+
+
+def gradients_by_windows(grad_output: Array, x: Array, w: Array) -> tuple[Array, Array]:
+    """Return the gradients with respect to x and w at a stride of 39."""
+    grad_input, grad_weight = np.zeros_like(x), np.zeros_like(w)
+    for p, q in np.ndindex(*grad_output.shape[2:]):
+        under = (..., slice(39 * p, 39 * p + w.shape[2]), slice(39 * q, 39 * q + w.shape[3]))
+        grads = grad_output[:, :, p, q]
+        grad_input[under] += np.einsum("no,ochw->nchw", grads, w)
+        grad_weight += np.einsum("no,nchw->ochw", grads, x[under])
+    return grad_input, grad_weight

@@ -256,3 +256,15 @@ def test_at_stride_1_outputs_convolve_back_to_inputs_with_the_taps_turned(rows: 
             for position, pixel in enumerate(inputs):
                 back = pixel + turned * whole.dilation[axis] - backwards.padding[axis][0]
                 assert back == position
+
+
+@given(AXES, AXES)
+def test_what_is_under_a_position_is_what_its_taps_meet(rows: Axis, columns: Axis) -> None:
+    whole, sizes = window(rows, columns), (rows.size, columns.size)
+    for axis, described in enumerate((rows, columns)):
+        for position in range(whole.output_size(sizes)[axis]):
+            met = [pixel - described.padding[0] for pixel in described.met(position)]
+            taps, pixels = whole.under(axis, position, described.size)
+            inside = [(tap, pixel) for tap, pixel in enumerate(met) if 0 <= pixel < described.size]
+            found = zip(range(100)[taps], range(100)[pixels], strict=True)
+            assert list(found) == inside

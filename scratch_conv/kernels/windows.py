@@ -99,7 +99,7 @@ class Window(NamedTuple):
 
         Each meets pixels of its own, a stride apart from each other. For windows without dilation.
         """
-        for phase in np.ndindex(*self.stride):
+        for phase in np.ndindex(*map(min, self.stride, self.kernel_size)):
             kernel_size, padding, pixels, taps = [], [], [], []
             for axis, first_tap in enumerate(phase):
                 stride, before = self.stride[axis], self.padding[axis][0]
@@ -129,6 +129,15 @@ class Window(NamedTuple):
         if first > last:
             return slice(0), slice(0)
         return slice(first, last + 1), slice(first * stride + offset, last * stride + offset + 1, stride)
+
+    def under(self, axis: int, position: int, size: int) -> tuple[slice, slice]:
+        """Return the taps that are inside an axis at a position of the window, and the pixels they meet."""
+        dilation, start = self.dilation[axis], position * self.stride[axis] - self.padding[axis][0]
+        first = max(0, -(start // dilation))
+        last = min(self.kernel_size[axis] - 1, (size - 1 - start) // dilation)
+        if first > last:
+            return slice(0), slice(0)
+        return slice(first, last + 1), slice(start + first * dilation, start + last * dilation + 1, dilation)
 
     def view(self, padded: Array, output_size: Size) -> Array:
         """View padded (N, C, H, W) as (N, C, KH, KW, OH, OW): for each tap, the pixels that it meets.

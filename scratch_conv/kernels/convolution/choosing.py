@@ -49,6 +49,9 @@ _FEW_OUTPUTS = 96, 256
 With fewer, MEC puts those of several images side by side; with more, copying columns takes longer.
 """
 
+_MANY_PHASES = 64
+"""With more phases, for each of which MEC calls NumPy several times, copying columns takes less time."""
+
 _NARROW = 28
 """The widest images for which banded matrices are less work than a pass over the pixels for each tap."""
 
@@ -153,6 +156,12 @@ def _fastest(shapes: Shapes, if_small: Algorithm, *operands: Array) -> Algorithm
     # Without a copy: 1.0 to 1.4 times as fast as MEC, 2 to 5 times where images have few pixels.
     if im2col.is_pointwise(shapes.window):
         return im2col
+    # MEC works through the rows between dilated taps, and through each phase of a stride.
+    if (
+        im2col.is_mostly_padding(shapes.window, shapes.input_size, shapes.output_size)
+        or _phases(shapes) > _MANY_PHASES
+    ):
+        return im2col
     # 1.0 to 2 times as fast as MEC, except for the gradient with respect to the input.
     if _columns(shapes) <= _SMALL:
         return if_small
@@ -173,6 +182,10 @@ def _fastest(shapes: Shapes, if_small: Algorithm, *operands: Array) -> Algorithm
 def _columns(shapes: Shapes) -> int:
     """Count the numbers that im2col copies."""
     return shapes.batch * shapes.channels * prod(shapes.window.kernel_size) * prod(shapes.output_size)
+
+
+def _phases(shapes: Shapes) -> int:
+    return prod(map(min, shapes.window.stride, shapes.window.kernel_size))
 
 
 def _strided_to_few(shapes: Shapes) -> bool:

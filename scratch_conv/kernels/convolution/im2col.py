@@ -29,13 +29,25 @@ from scratch_conv.kernels.sums import summed
 from scratch_conv.kernels.threads import get_num_threads, parallel
 from scratch_conv.kernels.windows import Array, Size, Window, axis_blocks, pad, plane_blocks
 
-__all__ = ["accepts", "conv", "conv_grad_bias", "conv_grad_input", "conv_grad_weight", "is_pointwise"]
+__all__ = [
+    "accepts",
+    "conv",
+    "conv_grad_bias",
+    "conv_grad_input",
+    "conv_grad_weight",
+    "is_mostly_padding",
+    "is_pointwise",
+]
 
 _BLOCK_BYTES = 2**21
 """A block's columns take so much memory at most, so that they are still in cache when they are multiplied.
 
 A block is some images, or if those of one image take more, some of the windows on one image.
 """
+
+
+_OUT_OF_PROPORTION = 16
+"""How many times as long as all that it is made of an axis may become by padding and dilation."""
 
 
 class Block(NamedTuple):
@@ -99,11 +111,9 @@ def conv_grad_input(grad_output: Array, w: Array, input_size: Size, window: Wind
             size = grads.shape[2:]
             shape = (len(grads), groups, w_columns.shape[1], math.prod(size))
             columns = np.matmul(w_columns, _rows(grads, groups), out=scratch("columns", shape, w.dtype))
-            columns = columns.reshape(len(grads), channels, math.prod(window.kernel_size), *size)
-            first = [axis.start for axis in block.windows]
-            for tap in window.starting_at(*first).taps(input_size, size):
-                pixels = grad_input[block.images][tap.pixels]
-                pixels += columns[:, :, tap.number][tap.windows]
+            columns = columns.reshape(len(grads), channels, *window.kernel_size, *size)
+            moved = window.starting_at(*(axis.start for axis in block.windows))
+            _add_columns(columns, grad_input[block.images], moved)
 
     # The windows on an image meet the same pixels, and are added by one thread.
     by_images: dict[int, list[Block]] = {}
@@ -111,6 +121,23 @@ def conv_grad_input(grad_output: Array, w: Array, input_size: Size, window: Wind
         by_images.setdefault(block.images.start, []).append(block)
     parallel(work, by_images.values())
     return grad_input
+
+
+def _add_columns(columns: Array, images: Array, window: Window) -> None:
+    """Add columns (n, C, KH, KW, OH, OW) to the pixels that they are of: by taps, or windows if fewer."""
+    axes = len(window.kernel_size)
+    input_size, size = images.shape[2:], columns.shape[2 + axes :]
+    if math.prod(size) < math.prod(window.kernel_size):
+        for position in np.ndindex(*size):
+            under = [window.under(axis, position[axis], input_size[axis]) for axis in range(axes)]
+            of_taps, of_pixels = zip(*under, strict=True)
+            pixels, taps = (..., *of_pixels), (slice(None), slice(None), *of_taps, *position)
+            images[pixels] += columns[taps]
+        return
+    columns = columns.reshape(*columns.shape[:2], math.prod(window.kernel_size), *size)
+    for tap in window.taps(input_size, size):
+        met = images[tap.pixels]
+        met += columns[:, :, tap.number][tap.windows]
 
 
 def conv_grad_bias(grad_output: Array) -> Array:
@@ -128,6 +155,16 @@ def conv_grad_bias(grad_output: Array) -> Array:
 def is_pointwise(window: Window) -> bool:
     """Return whether a window has one tap that meets each pixel in turn: the pixels are the columns then."""
     return max(window.kernel_size) == max(window.stride) == 1 and not any(map(any, window.padding))
+
+
+def is_mostly_padding(window: Window, input_size: Size, output_size: Size) -> bool:
+    """Return whether the padded images are out of all proportion to pixels, taps and outputs."""
+    taps, _, padding, dilation = window
+    return any(
+        sum(padding[axis]) + dilation[axis] * (taps[axis] - 1)
+        > _OUT_OF_PROPORTION * (input_size[axis] + output_size[axis] + taps[axis])
+        for axis in range(len(taps))
+    )
 
 
 def _multiply(w_rows: Array, x: Array, bias: Array | None, window: Window, size: Size) -> Array:
@@ -166,9 +203,15 @@ def _columns(x: Array, size: Size, block: Block, window: Window, groups: int) ->
     if block_size != size:
         window = window.starting_at(*(axis.start for axis in block.windows))
         window = window.ending_after(block_size, x.shape[2:])
-    view = window.view(pad(x[block.images], window.padding), block_size)
-    columns = scratch("columns", view.shape, x.dtype)
-    np.copyto(columns, view)
+    images = x[block.images]
+    columns = scratch("columns", (*images.shape[:2], *window.kernel_size, *block_size), x.dtype)
+    if is_mostly_padding(window, x.shape[2:], block_size):
+        columns[...] = 0
+        by_tap = columns.reshape(*images.shape[:2], math.prod(window.kernel_size), *block_size)
+        for tap in window.taps(x.shape[2:], block_size):
+            by_tap[:, :, tap.number][tap.windows] = images[tap.pixels]
+    else:
+        np.copyto(columns, window.view(pad(images, window.padding), block_size))
     rows = x.shape[1] // groups * math.prod(window.kernel_size)
     return columns.reshape(len(columns), groups, rows, math.prod(block_size))
 

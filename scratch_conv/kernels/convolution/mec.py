@@ -155,9 +155,8 @@ def _grad_input_by_convolution(
         _convolve(grad_output, _flipped(w, groups), None, backwards, groups, grad_input)
         return
     for phase in window.phases():
-        if 0 not in phase.window.kernel_size:
-            pixels = grad_input[phase.pixels]
-            _grad_input_by_convolution(grad_output, w[phase.taps], phase.window, groups, pixels)
+        pixels = grad_input[phase.pixels]
+        _grad_input_by_convolution(grad_output, w[phase.taps], phase.window, groups, pixels)
 
 
 def _flipped(w: Array, groups: int) -> Array:
@@ -214,7 +213,7 @@ class Region(NamedTuple):
     """For each tap row, the remainder and the rows of it that it meets."""
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _region(window: Window, input_size: Pair, row: int, rows: int, column: int, columns: int) -> Region:
     """Return the region of so many rows and columns that begins at that row and column."""
     remainders, height = _remainders(window), _rows_below(window) + rows
