@@ -29,6 +29,14 @@ def test_relu_and_its_gate_are_their_definitions(sizes: Any, seed: int, axes: An
         np.testing.assert_array_equal(gated[index], grads[index] if on else 0)
 
 
+def test_a_gate_of_long_doubles_is_its_definition() -> None:
+    """There are no integers of their size, whose bits could be masked."""
+    y, grads = np.array([0, 2, np.nan], np.longdouble), np.array([np.inf, 5, 7], np.longdouble)
+    np.testing.assert_array_equal(
+        kernels.relu_gate(grads, y), np.array([0, 5, 7], np.longdouble), strict=True
+    )
+
+
 @pytest.mark.parametrize("dtype", [np.int8, np.int64])
 def test_whole_numbers_are_rectified_as_such(dtype: type) -> None:
     y: Array = np.array([0, 0, 3], dtype=dtype)

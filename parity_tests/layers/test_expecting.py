@@ -46,11 +46,31 @@ def x_for(layer: Layer) -> Any:
 
 
 @pytest.mark.parametrize("layer", EVERY_LAYER, ids=lambda layer: type(layer).__name__)
-@pytest.mark.parametrize("given", [np.uint8, np.int64, bool, object, str, list, torch.Tensor])
+@pytest.mark.parametrize("dtype", [np.float16, np.longdouble])
+def test_a_layer_takes_floats_of_any_precision(layer: Layer, dtype: type) -> None:
+    layer, x = deepcopy(layer), x_for(layer).astype(dtype)
+    y = layer.forward(x)
+    dx = layer.backward(np.ones_like(y))
+    assert dx.shape == x.shape
+    assert np.isfinite(dx).all()
+
+
+@pytest.mark.parametrize("channels", [(0, 0), (0, 2), (2, 0)])
+def test_a_convolution_may_have_no_channels(channels: tuple[int, int]) -> None:
+    layer, x = Conv2D(*channels, 3, padding=1), np.ones((1, channels[0], 4, 4), np.float32)
+    y = layer.forward(x)
+    assert y.shape == (1, channels[1], 4, 4)
+    assert layer.backward(np.ones_like(y)).shape == x.shape
+
+
+@pytest.mark.parametrize("layer", EVERY_LAYER, ids=lambda layer: type(layer).__name__)
+@pytest.mark.parametrize("given", [np.uint8, np.int64, bool, object, str, list, torch.Tensor, np.ma.array])
 def test_a_layer_takes_arrays_of_floats_only(layer: Layer, given: Any) -> None:
     layer, x = deepcopy(layer), x_for(layer)
-    if given in (list, torch.Tensor):
-        wrong: Any = x.tolist() if given is list else torch.from_numpy(x)
+    if given is torch.Tensor:
+        wrong: Any = torch.from_numpy(x)
+    elif given in (list, np.ma.array):
+        wrong = x.tolist() if given is list else np.ma.array(x)
     else:
         wrong = x.astype(given)
     with pytest.raises(TypeError, match="expected x to be a NumPy array of floats, got") as of_x:

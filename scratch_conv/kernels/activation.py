@@ -31,6 +31,8 @@ def relu_gate(values: Array, y: Array) -> Array:
 
     It masks bits: a product with 0 or 1 would turn an infinity into NaN, and a masked copy is slower.
     """
+    if values.itemsize > 8:  # as no integers are
+        return np.where(y <= 0, values.dtype.type(0), values)
     gated = np.empty_like(values)
     bits = np.dtype(f"i{values.dtype.itemsize}")
 

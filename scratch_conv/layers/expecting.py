@@ -53,7 +53,7 @@ def expect_array(owner: object, name: str, values: Any, of: str = "floats") -> N
     Raises:
         TypeError: it is something else.
     """
-    is_array = isinstance(values, np.ndarray)
+    is_array = type(values) in (np.ndarray, np.memmap)  # a mask, or a matrix's products, would be lost
     if not is_array or values.dtype.kind not in _KINDS[of]:
         given = values.dtype if is_array else type(values).__name__
         raise TypeError(f"{owner!r}: expected {name} to be a NumPy array of {of}, got {given}")
