@@ -5,6 +5,7 @@ goes through the same comparison as the function itself.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 import scratch_conv as sc
@@ -76,6 +78,36 @@ def test_exported_functions_give_torch_results(like: str) -> None:
     @given(cases(like, CLAIMS))
     def compare(case: Case) -> None:
         assert_parity(exported(getattr(sc.functional, like)), case, CLAIMS)
+
+    compare()
+
+
+class Decomposing(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Replace operators by what exporters replace them by."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        rule = torch._decomp.decomposition_table.get(func) if func.namespace == "scratch_conv" else func
+        assert rule is not None, f"{func} has no decomposition"
+        return rule(*args, **(kwargs or {}))
+
+
+def decomposed(function: Function) -> Function:
+    def call(*tensors: Tensor | None, **arguments: Any) -> Any:
+        with Decomposing():  # type: ignore[no-untyped-call]
+            return function(*tensors, **arguments)
+
+    return call
+
+
+@pytest.mark.parametrize("like", OPERATORS)
+def test_decomposed_functions_give_torch_results(like: str) -> None:
+    claims = Supports(special_values=False, without=OPERATORS[like].writing)
+
+    @SOME
+    @given(cases(like, claims))
+    def compare(case: Case) -> None:
+        values_alone = replace(case, wanted=(), order=1)  # runtimes that are exported to know no gradients
+        assert_parity(decomposed(getattr(sc.functional, like)), values_alone, claims)
 
     compare()
 

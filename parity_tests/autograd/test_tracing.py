@@ -73,6 +73,31 @@ def test_export_sees_one_node_a_layer() -> None:
     torch.testing.assert_close(program.module()(torch.ones(1, 2, 6, 6, dtype=torch.float64)), expected)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_an_exported_program_decomposes_to_torchs_operators() -> None:
+    model, x = network(), torch.ones(2, 2, 6, 6, dtype=torch.float64)
+    expected = model(x)
+    sc.swap(model)
+    program = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    lowered = program.run_decompositions({**torch._decomp.decomposition_table})
+    assert not [node for node in lowered.graph.nodes if "scratch_conv" in str(node.target)]
+    torch.testing.assert_close(lowered.module()(x), expected)
+    torch.testing.assert_close(lowered.module()(x[:1].repeat(3, 1, 1, 1))[:1], expected[:1])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_onnx_exporter_knows_the_layers(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    model, x = network().float(), torch.randn(2, 2, 6, 6)
+    expected = model(x)
+    sc.swap(model)
+    torch.onnx.export(model, (x,), tmp_path / "model.onnx", dynamo=True)
+    session = runtime.InferenceSession(tmp_path / "model.onnx")
+    (output,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(output), expected, rtol=1e-4, atol=1e-5)
+
+
 class Classifier(nn.Module):
     """A network with its loss: the layers that `network` leaves out, those that mutate among them."""
 

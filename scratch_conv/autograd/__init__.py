@@ -12,3 +12,6 @@ from scratch_conv.autograd.pooling import *
 from scratch_conv.autograd.products import *
 from scratch_conv.autograd.softmax import *
 from scratch_conv.autograd.tensors import *
+
+# isort: split
+from scratch_conv.autograd.decompositions import *  # of the operators that are registered by now

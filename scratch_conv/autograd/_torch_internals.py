@@ -61,6 +61,9 @@ _reshape_without_view = _find("torch:ops.aten._unsafe_view")
 _preserve_version = _find("torch.autograd:_unsafe_preserve_version_counter")
 _suggest_memory_format = _find("torch._prims_common:suggest_memory_format")
 
+_decompositions = _find("torch:_decomp.decomposition_table")
+_shape_functions = _find("torch:_decomp.meta_table")
+
 _adaptive_avg_pool2d = _find("torch:_C._nn.adaptive_avg_pool2d")
 _max_pool2d_with_indices = _find("torch:_C._nn.max_pool2d_with_indices")
 
@@ -271,3 +274,13 @@ def builtins_of(function: Any) -> tuple[Any, ...]:
         F.max_pool2d_with_indices: _max_pool2d_with_indices,
     }
     return (builtins[function],) if builtins[function] is not None else ()
+
+
+def register_decomposition(operator: Any, decomposition: Callable[..., Any]) -> None:
+    """Let exporters replace an operator by others; without the private names, they refuse the operator.
+
+    Being in the second table, it keeps the shapes that `register_fake` computes; tracing with symbolic sizes
+    would run the decomposition instead.
+    """
+    if _decompositions is not None and _shape_functions is not None:
+        _decompositions[operator] = _shape_functions[operator] = decomposition

@@ -1,0 +1,194 @@
+"""What the operators are in terms of torch's own, for runtimes that have no NumPy: `torch.onnx.export`.
+
+No layer computes by these. They stand in torch's table of decompositions, which exporters ask when they lower
+a graph to the operators that another runtime has; `ExportedProgram.run_decompositions` takes a table, too.
+
+All operators are registered before.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scratch_conv.autograd import _torch_internals as internals
+
+__all__: list[str] = []
+
+aten, ours = torch.ops.aten, torch.ops.scratch_conv
+
+
+def _decomposes(operator: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def register(decomposition: Callable[..., Any]) -> Callable[..., Any]:
+        internals.register_decomposition(operator, decomposition)
+        return decomposition
+
+    return register
+
+
+@_decomposes(ours.conv2d.default)
+def _(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    channels_last: bool,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> Any:
+    top, bottom, left, right = padding
+    even = top == bottom >= 0 and left == right >= 0
+    if not even:
+        input = aten.constant_pad_nd(input, [left, right, top, bottom])
+    sides = [top, left] if even else [0, 0]
+    return aten.convolution(input, weight, bias, stride, sides, dilation, False, [0, 0], groups)
+
+
+@_decomposes(ours.conv_transpose2d.default)
+def _(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    output_size: Sequence[int],
+    channels_last: bool,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> Any:
+    geometry = stride, [0, 0], dilation, True, [0, 0], groups
+    whole = aten.convolution(input, weight, None, *geometry)
+    top, left = padding[0], padding[2]
+    below, right = (size - have for size, have in zip(output_size, whole.shape[2:], strict=True))
+    cut = aten.constant_pad_nd(whole, [-left, right + left, -top, below + top])
+    return cut if bias is None else cut + bias.reshape(-1, 1, 1)
+
+
+@_decomposes(ours.linear.default)
+def _(input: Tensor, weight: Tensor, bias: Tensor | None) -> Any:
+    output = aten.bmm(input, weight.transpose(1, 2))
+    return output if bias is None else output + bias.unsqueeze(1)
+
+
+@_decomposes(ours.max_pool2d.default)
+def _(
+    input: Tensor,
+    ceil_mode: bool,
+    kernel_size: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+) -> Any:
+    sides = [padding[0], padding[2]]
+    output, indices = aten.max_pool2d_with_indices(input, kernel_size, stride, sides, dilation, ceil_mode)
+    return output, indices.to(torch.int32)
+
+
+@_decomposes(ours.max_pool2d_indices.default)
+def _(indices: Tensor) -> Any:
+    return indices.to(torch.int64)
+
+
+@_decomposes(ours.avg_pool2d.default)
+def _(
+    input: Tensor,
+    output_size: Sequence[int],
+    channels_last: bool,
+    count_include_pad: bool,
+    divisor_override: int | None,
+    kernel_size: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+) -> Any:
+    sides = [padding[0], padding[2]]
+    floors = [
+        (length + 2 * side - kernel) // step + 1
+        for length, side, kernel, step in zip(input.shape[2:], sides, kernel_size, stride, strict=True)
+    ]
+    ceil_mode = list(output_size) != floors
+    return aten.avg_pool2d(input, kernel_size, stride, sides, ceil_mode, count_include_pad, divisor_override)
+
+
+@_decomposes(ours.adaptive_avg_pool2d.default)
+def _(input: Tensor, output_size: Sequence[int], channels_last: bool) -> Any:
+    return aten._adaptive_avg_pool2d(input, output_size)
+
+
+@_decomposes(ours.batch_norm_inference.default)
+def _(
+    input: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, variance: Tensor, eps: float
+) -> Any:
+    return aten._native_batch_norm_legit_no_training(input, weight, bias, mean, variance, 0.0, eps)[0]
+
+
+@_decomposes(ours.batch_norm.default)
+def _(input: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Any:
+    wide = input.to(torch.promote_types(input.dtype, torch.float32))
+    variance, mean = aten.var_mean.correction(wide, [0, 2], correction=0)
+    output = (wide - mean.reshape(1, -1, 1)) * (variance + eps).rsqrt().reshape(1, -1, 1)
+    output = output if weight is None else output * weight.reshape(1, -1, 1)
+    output = output if bias is None else output + bias.reshape(1, -1, 1)
+    return output.to(input.dtype), mean, variance
+
+
+@_decomposes(ours.relu.default)
+def _(input: Tensor) -> Any:
+    return aten.relu(input)
+
+
+@_decomposes(ours.drop.default)
+def _(input: Tensor, mask: Tensor, p: float) -> Any:
+    return input * mask * (1 / (1 - p))
+
+
+@_decomposes(ours.softmax.default)
+def _(input: Tensor, dim: int) -> Any:
+    return aten._softmax(input, dim, False)
+
+
+@_decomposes(ours.log_softmax.default)
+def _(input: Tensor, dim: int) -> Any:
+    return aten._log_softmax(input, dim, False)
+
+
+@_decomposes(ours.nll.default)
+def _(logarithms: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, smoothing: float) -> Any:
+    kept, classes = target != ignore_index, logarithms.shape[1]
+    index = torch.where(kept, target, 0).to(torch.int64)
+    losses = aten.gather(logarithms, 1, index.unsqueeze(1)).squeeze(1) * (smoothing - 1)
+    losses = losses if weight is None else losses * weight.reshape(-1)[index]
+    if smoothing > 0:
+        weighted = logarithms if weight is None else logarithms * weight.reshape(1, -1, 1)
+        losses = losses - weighted.sum(1) * (smoothing / classes)
+    return torch.where(kept, losses, 0)
+
+
+@_decomposes(ours.total_weight.default)
+def _(target: Tensor, weight: Tensor | None, ignore_index: int, count: int, dtype: torch.dtype) -> Any:
+    kept = target != ignore_index
+    if weight is None:
+        return kept.to(dtype).sum().reshape(1, 1)
+    index = torch.where(kept, target, 0).to(torch.int64)
+    return torch.where(kept, weight.reshape(-1)[index].to(dtype), 0).sum().reshape(1, 1)
+
+
+@_decomposes(ours.quotient.default)
+def _(values: Tensor, divisors: Tensor) -> Any:
+    return values / divisors
+
+
+@_decomposes(ours.smooth_labels.default)
+def _(probabilities: Tensor, smoothing: float) -> Any:
+    return probabilities * (1 - smoothing) + smoothing / max(1, probabilities.shape[1])
+
+
+@_decomposes(ours.matrix_product.default)
+def _(a: Tensor, b: Tensor) -> Any:
+    return aten.bmm(a, b)
+
+
+@_decomposes(ours.summed_product.default)
+def _(a: Tensor, b: Tensor, shape: Sequence[int], factor: float) -> Any:
+    return (a * b * factor).sum_to_size(*shape)
