@@ -88,7 +88,7 @@ class ReLUInPlace(Function):
 
 @as_torch_computes
 def _write_over(input: Tensor) -> None:
-    array = to_array(input)
+    array = input.detach().numpy()
     kernels.relu(array, out=array)
 
 

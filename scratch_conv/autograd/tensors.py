@@ -1,6 +1,7 @@
 """Conversion between torch's tensors and NumPy's arrays, and the memory formats of results."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,12 +15,29 @@ __all__ = ["is_channels_last"]
 _COMPUTED_IN_FLOAT32 = {torch.float16, torch.bfloat16}
 
 
+class _Memory:
+    """A tensor as NumPy takes its memory: `Tensor.numpy` would mark the tensor's storage as not resizable."""
+
+    __slots__ = ("tensor",)
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+    def __dlpack__(self, **_: Any) -> Any:
+        return torch.to_dlpack(self.tensor)  # type: ignore[attr-defined]
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0  # the CPU
+
+
 def to_array(tensor: Tensor) -> Array:
-    """View a CPU tensor as an array; half-precision tensors are widened to float32 (a copy)."""
-    tensor = tensor.detach().resolve_conj().resolve_neg()
+    """View a CPU tensor as an array, to be read only; half precision is widened to float32 (a copy)."""
+    tensor = tensor.detach()
+    if tensor.is_conj() or tensor.is_neg():
+        tensor = tensor.resolve_conj().resolve_neg()
     if tensor.dtype in _COMPUTED_IN_FLOAT32:
         tensor = tensor.float()
-    array: Array = tensor.numpy()
+    array: Array = np.from_dlpack(_Memory(tensor))
     return array
 
 

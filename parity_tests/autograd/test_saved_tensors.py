@@ -1,4 +1,4 @@
-"""Writes to a layer's tensors between its two passes: the gradients are torch's, or are refused as by torch.
+"""The tensors that layers save: their gradients after a write to one are torch's, or are refused as by torch.
 
 Autograd finds out that a saved tensor was changed by a counter of the writes to it. So the tensor that is
 saved must share its counter with the one that is written to.
@@ -286,3 +286,15 @@ def test_gradients_require_a_gradient_where_torchs_do(name: str) -> None:
     for trained in trainings(name):
         ours, torchs = (gradients(library, CALLS[name], trained) for library in (sc.functional, F))
         torch.testing.assert_close(ours, torchs)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_operands_stay_resizable(name: str) -> None:
+    """`Tensor.numpy` would end that, for good; sharded training frees parameters by resizing them."""
+    function, tensors = CALLS[name]
+    operands = leaves(tensors, {"x", "input"})
+    try:
+        function(sc.functional, **operands).sum().backward()
+    except RuntimeError:
+        assert "in place" in name
+    assert all(operand.untyped_storage().resizable() for operand in operands.values())
