@@ -34,12 +34,16 @@ def as_torch_computes(compute: Callable[..., Any]) -> Callable[..., Any]:
     """Let kernels use as many threads as torch does, and let infinities and NaN pass without warnings.
 
     Data loader workers and distributed ranks limit the threads of torch; the kernels keep to that limit.
+    Where memory does not suffice, the error is of torch's type, which code that then tries less expects.
     """
 
     @wraps(compute)
     def computed(*args: Any, **kwargs: Any) -> Any:
         with kernels.using_num_threads(torch.get_num_threads()), np.errstate(all="ignore"):
-            return compute(*args, **kwargs)
+            try:
+                return compute(*args, **kwargs)
+            except MemoryError as error:
+                raise RuntimeError(f"{compute.__name__}: not enough memory: {error}") from error
 
     return computed
 

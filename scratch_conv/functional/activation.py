@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scratch_conv.autograd import ReLU, ReLUInPlace, call
+from scratch_conv.autograd import ReLU, ReLUInPlace, call, reshaped
 from scratch_conv.functional import arguments
 from scratch_conv.functional.calling import overridable, replaces
 
@@ -33,10 +33,13 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
     arguments.tensors("relu", input=input)
     if input.dtype == torch.bool or input.dtype.is_complex:
         raise NotImplementedError(f"relu is not implemented for {input.dtype}")
+    if input.dim() > arguments.MOST_DIMENSIONS:
+        output: Tensor = reshaped(relu(input.reshape(-1)), input.shape)
+        return input.copy_(output) if inplace else output
     if inplace and ReLUInPlace.fits_in_place(input):
         # To copy the output over it would take a twentieth of a training step of ResNet-18.
         return ReLUInPlace.apply(input)
-    output: Tensor = call(ReLU, input)
+    output = call(ReLU, input)
     return input.copy_(output) if inplace else output
 
 

@@ -4,9 +4,11 @@ Each refusal has the type of torch's own and, where torch's wording names the ar
 torch's wording.
 """
 
+import math
 import operator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +18,10 @@ _DTYPES = {
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64, torch.complex128),
     *(torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.bool),
 }
+_DTYPES_OF_PYTHON = {float: torch.float64, int: torch.int64, bool: torch.bool, complex: torch.complex128}
+
+MOST_DIMENSIONS = 32
+"""The most that arrays of every supported version of NumPy have (64 from 2.0 on); torch's have any number."""
 
 
 def pair(function: str, name: str, value: Any) -> Pair:
@@ -28,35 +34,82 @@ def integers(function: str, name: str, value: Any, count: int) -> tuple[int, ...
     """Return an int, or a sequence of one or `count` ints, as `count` of them.
 
     Raises:
-        TypeError: for anything else but ints and sequences.
+        TypeError: for anything else but ints and sequences, and for sequences of ints beyond 64 bits.
+        ValueError: for a single int beyond 64 bits.
         RuntimeError: for a sequence of another length.
     """
-    values = tuple(value) if isinstance(value, (tuple, list)) else (value,)
-    if len(values) not in (1, count):
+    if not isinstance(value, (tuple, list)):
+        return (_single(function, name, value),) * count
+    if value and isinstance(value[0], bool):  # torch looks at the type of the first
+        raise _no_integer(function, name, value)
+    given = tuple([_item(function, name, item) for item in value])
+    if len(given) not in (1, count):
         raise RuntimeError(
             f"{function}: expected {name} to be a single integer value or a list of {count} values, "
-            f"but got {name}={list(values)}"
+            f"but got {name}={list(value)}"
         )
-    given = tuple(integer(function, name, v) for v in values)
     return given if len(given) == count else given * count
 
 
-def integer(function: str, name: str, value: Any) -> int:
+def integer(function: str, name: str, value: Any, *, strict: bool = False) -> int:
     """Return an integer as one: Python's, NumPy's, a symbolic one, or a tensor of one element.
+
+    Args:
+        function: the name of the function, for messages.
+        name: that of the argument.
+        value: what was passed.
+        strict: whether torch takes this one from few types: neither what has `__index__`, nor a tensor that
+            has dimensions.
 
     Raises:
         TypeError: for anything else, bool and float included.
+        ValueError: for one beyond 64 bits.
     """
     if isinstance(value, torch.SymInt):
         return value  # type: ignore[return-value]  # stands for an int while shapes are traced
+    allowed = not strict or isinstance(value, (int, np.integer)) or (_is_tensor(value) and value.dim() == 0)
+    if not allowed or isinstance(value, bool) or (_is_tensor(value) and value.dtype == torch.bool):
+        raise _no_integer(function, name, value)
+    return _within_64_bits(_index(function, name, value), ValueError)
+
+
+def _single(function: str, name: str, value: Any) -> int:
+    """Return what stands for all axes: torch takes a tensor of one element, but not what has `__index__`."""
+    if isinstance(value, torch.SymInt):
+        return value  # type: ignore[return-value]
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer, Tensor)):
+        raise _no_integer(function, name, value)
+    return _within_64_bits(_index(function, name, value), ValueError)
+
+
+def _item(function: str, name: str, value: Any) -> int:
+    """Return an int out of a sequence."""
+    if isinstance(value, torch.SymInt):
+        return value  # type: ignore[return-value]
+    return _within_64_bits(_index(function, name, value), TypeError)
+
+
+def _index(function: str, name: str, value: Any) -> int:
     try:
-        if isinstance(value, bool):
-            raise TypeError
         return operator.index(value)
     except TypeError:
-        raise TypeError(
-            f"{function}(): argument '{name}' must be int or tuple of ints, not {type(value).__name__}"
-        ) from None
+        raise _no_integer(function, name, value) from None
+
+
+def _no_integer(function: str, name: str, value: Any) -> TypeError:
+    return TypeError(
+        f"{function}(): argument '{name}' must be int or tuple of ints, not {type(value).__name__}"
+    )
+
+
+def _within_64_bits(value: int, refusal: type[Exception]) -> int:
+    if not -(2**63) <= value < 2**63:
+        raise refusal("Overflow when unpacking long long")
+    return value
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, Tensor)
 
 
 def dimension(function: str, name: str, value: Any, count: int) -> int:
@@ -64,9 +117,10 @@ def dimension(function: str, name: str, value: Any, count: int) -> int:
 
     Raises:
         TypeError: it is not an integer.
+        ValueError: it is beyond 64 bits.
         IndexError: there is no such dimension.
     """
-    dim, count = integer(function, name, value), max(1, count)
+    dim, count = integer(function, name, value, strict=True), max(1, count)
     if not -count <= dim < count:
         raise IndexError(
             f"{function}: Dimension out of range (expected {name} to be in range of [{-count}, {count - 1}], "
@@ -76,19 +130,34 @@ def dimension(function: str, name: str, value: Any, count: int) -> int:
 
 
 def number(function: str, name: str, value: Any) -> float:
-    """Return a number as a float: Python's, NumPy's, or a tensor of one element.
+    """Return a number as a float: Python's, NumPy's, or a tensor of no dimensions.
+
+    Raises:
+        TypeError: for anything else, and for a tensor that requires a gradient, which would be lost.
+        OverflowError: for an int beyond the largest float.
+    """
+    taken = isinstance(value, (float, int, np.number, np.bool_, torch.SymFloat, torch.SymInt))
+    if not taken and not (_is_tensor(value) and value.dim() == 0 and not value.requires_grad):
+        raise TypeError(f"{function}(): argument '{name}' must be float, not {type(value).__name__}")
+    try:
+        return float(value)
+    except OverflowError:
+        raise OverflowError(f"{function}(): argument '{name}' is too large for a float") from None
+
+
+def dtype(function: str, value: Any) -> torch.dtype:
+    """Return a dtype, or the one that Python's own type of a number stands for.
 
     Raises:
         TypeError: for anything else.
+        NotImplementedError: for a dtype that NumPy cannot compute with.
     """
-    try:
-        if isinstance(value, str):
-            raise TypeError
-        return float(value)
-    except (TypeError, ValueError):
-        raise TypeError(
-            f"{function}(): argument '{name}' must be float, not {type(value).__name__}"
-        ) from None
+    found = _DTYPES_OF_PYTHON.get(value, value) if isinstance(value, type) else value
+    if not isinstance(found, torch.dtype):
+        raise TypeError(f"{function}(): argument 'dtype' must be torch.dtype, not {type(value).__name__}")
+    if found not in _DTYPES:
+        raise NotImplementedError(f"{function} is not implemented for {found}")
+    return found
 
 
 def boolean(function: str, name: str, value: Any) -> bool:
@@ -102,6 +171,27 @@ def boolean(function: str, name: str, value: Any) -> bool:
     return value
 
 
+def output_size(function: str, *sizes: int) -> None:
+    """Refuse an output of more elements than 64 bits can count the bytes of.
+
+    Raises:
+        RuntimeError: as torch does, where it computes the size of the storage.
+    """
+    if max(sizes) >= 2**31 and math.prod(sizes) >= 2**59:
+        raise RuntimeError(f"{function}: Storage size calculation overflowed with sizes={list(sizes)}")
+
+
+def types(function: str, **values: Any) -> None:
+    """Refuse what isn't a tensor.
+
+    Raises:
+        TypeError: as torch does.
+    """
+    for name, value in values.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{function}(): argument '{name}' must be Tensor, not {type(value).__name__}")
+
+
 def tensors(function: str, **values: Any) -> None:
     """Refuse what isn't a tensor, and tensors that these kernels cannot reach.
 
@@ -109,17 +199,16 @@ def tensors(function: str, **values: Any) -> None:
         TypeError: for anything but a tensor.
         RuntimeError: for a tensor on a device other than the CPU (or meta, which has no data), or for tensors
             on both of these; for one that was made in inference mode and is to be trained.
-        NotImplementedError: for a tensor that is not strided (sparse, or of oneDNN's own layout), or of a
-            dtype that NumPy cannot compute with.
+        NotImplementedError: for a tensor that is not strided (sparse, nested, or of oneDNN's own layout), or
+            of a dtype that NumPy cannot compute with.
     """
     first: tuple[str, torch.device] | None = None
     for name, value in values.items():
         if not isinstance(value, Tensor):
             raise TypeError(f"{function}(): argument '{name}' must be Tensor, not {type(value).__name__}")
-        if value.layout != torch.strided:
-            raise NotImplementedError(
-                f"{function}: expected {name} to be a strided tensor, but got {value.layout}"
-            )
+        if value.layout != torch.strided or value.is_nested:
+            layout = "a nested tensor" if value.is_nested else value.layout
+            raise NotImplementedError(f"{function}: expected {name} to be a strided tensor, but got {layout}")
         if value.dtype not in _DTYPES:
             raise NotImplementedError(f"{function}: {name} has dtype {value.dtype}, which is not implemented")
         device = value.device

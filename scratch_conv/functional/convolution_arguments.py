@@ -84,6 +84,7 @@ def convolution(
             f"Calculated padded input size per channel: ({_by(padded)}). "
             f"Kernel size: ({_by(kernel)}). Kernel size can't be greater than actual input size"
         )
+    arguments.output_size(function, *input.shape[: -axes - 1], *padded)
 
 
 def transposed(
@@ -120,16 +121,18 @@ def transposed(
 
 
 def transposed_size(function: str, input: Tensor, output_size: Pair) -> None:
-    """Refuse a transposed convolution of which nothing is left."""
-    if min(output_size) < (0 if _is_empty(function, input) else 1):
+    """Refuse a transposed convolution of which nothing is left, where no path of torch's computes one."""
+    into_nothing = input.dim() == 4 and input.dtype in (torch.float32, torch.complex64)  # by oneDNN
+    if min(output_size) < (0 if into_nothing or _is_empty(function, input) else 1):
         raise RuntimeError(
             f"{function}: Given input size per channel: ({_by(input.shape[-2:])}). "
             f"Calculated output size per channel: ({_by(output_size)}). Output size is too small"
         )
+    arguments.output_size(function, *input.shape[:-3], *output_size)
 
 
 def as_input(input: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Return weight and bias in the input's dtype; another is allowed only where the batch is empty."""
+    """Return weight and bias in the input's dtype, where another was allowed."""
     return weight.to(input.dtype), bias if bias is None else bias.to(input.dtype)
 
 
@@ -159,7 +162,11 @@ def _dtypes(function: str, input: Tensor, weight: Tensor, bias: Tensor | None) -
     if input.dtype == torch.bool or (function == "conv_transpose2d" and whole and input.dtype != torch.int64):
         raise NotImplementedError(f"{function} is not implemented for {input.dtype}")
     for name, tensor in (("weight", weight), ("bias", bias)):
-        if tensor is not None and tensor.dtype != input.dtype:
+        if tensor is None or tensor.dtype == input.dtype:
+            continue
+        # torch adds the bias of a transposed convolution as it adds any two tensors
+        added = name == "bias" and function == "conv_transpose2d" and not input.dtype.is_complex
+        if not (added and torch.can_cast(tensor.dtype, input.dtype)):
             raise RuntimeError(
                 f"{function}: Input type ({input.dtype}) and {name} type ({tensor.dtype}) should be the same"
             )

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scratch_conv.autograd import Drop, call, in_torch_func
+from scratch_conv.autograd import Drop, call, in_torch_func, reshaped
 from scratch_conv.functional import arguments
 from scratch_conv.functional.calling import overridable, replaces, warn
 
@@ -22,7 +22,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     The mask is drawn from torch's generator by torch's own call: the same seed drops the same elements.
 
     Args:
-        input: of any shape; float64, float32, float16 or bfloat16 in training.
+        input: of any shape; float64, float32, float16 or bfloat16 in training, unless p is 0 or 1.
         p: the probability of an element to be zeroed, 0 to 1.
         training: whether to drop anything at all; in evaluation the input itself is returned.
         inplace: whether to write the result over the input, and to return that same tensor.
@@ -33,8 +33,9 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     Raises:
         TypeError: an argument has a type that torch does not take.
         ValueError: p is not a probability.
-        RuntimeError: p is NaN; or the input is not on the CPU, or is of whole numbers.
-        NotImplementedError: it is complex.
+        RuntimeError: p is NaN; or the input is not on the CPU, or is of whole numbers, and some of them are
+            dropped.
+        NotImplementedError: it is complex, and neither all nor none of it is dropped.
     """
     return _dropped("dropout", input, p, training, inplace, by_channel=False)
 
@@ -52,7 +53,7 @@ def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
 
     Returns and Raises are those of `dropout`.
     """
-    arguments.tensors("dropout2d", input=input)
+    arguments.types("dropout2d", input=input)
     if input.dim() == 3:
         warn(
             "dropout2d: Received a 3D input to dropout2d and assuming that channel-wise 1D dropout behavior "
@@ -81,25 +82,38 @@ def _dropout_(input: Any, p: Any, train: Any) -> Any:
 
 
 def _dropped(name: str, input: Tensor, p: Any, training: Any, inplace: bool, *, by_channel: bool) -> Tensor:
+    arguments.types(name, input=input)
+    probability = _probability(name, p)
+    if not arguments.boolean(name, "training", training) or probability == 0 or input.numel() == 0:
+        return input
     arguments.tensors(name, input=input)
-    probability = arguments.number(name, "p", p)
+    if by_channel and probability < 1 and input.dim() < 2:
+        raise RuntimeError(f"{name}: expected at least 2 dimensions in the input, but got {input.dim()}")
+    if input.dtype.is_complex and probability < 1:
+        raise NotImplementedError(f"{name} is not implemented for {input.dtype}")
+    if not (input.dtype.is_floating_point or input.dtype.is_complex or probability == 1):
+        raise RuntimeError(f"{name}: result type Float can't be cast to the input's type {input.dtype}")
+    if probability == 1:  # nothing is drawn, and nothing is kept
+        output = _product(input, torch.zeros_like(input), 0.0)
+    else:
+        output = _product(input, _mask(input, 1 - probability, by_channel), probability)
+    return input.copy_(output) if inplace else output
+
+
+def _probability(name: str, p: Any) -> float:
+    probability = math.inf if isinstance(p, int) and not 0 <= p <= 1 else arguments.number(name, "p", p)
     if not 0 <= probability <= 1:  # torch looks for NaN later than for other numbers, by another check
         error = RuntimeError if math.isnan(probability) else ValueError
         raise error(f"dropout probability has to be between 0 and 1, but got {p}")
-    training = arguments.boolean(name, "training", training)
-    if by_channel and input.dim() < 2:
-        raise RuntimeError(f"{name}: expected at least 2 dimensions in the input, but got {input.dim()}")
-    if not training or probability == 0 or input.numel() == 0:
-        return input
-    if input.dtype.is_complex:
-        raise NotImplementedError(f"{name} is not implemented for {input.dtype}")
-    if not input.dtype.is_floating_point:
-        raise RuntimeError(f"{name}: result type Float can't be cast to the input's type {input.dtype}")
-    if probability == 1:  # nothing is drawn, and nothing is kept
-        output = call(Drop, input, torch.zeros_like(input), 0.0)
-    else:
-        output = call(Drop, input, _mask(input, 1 - probability, by_channel), probability)
-    return input.copy_(output) if inplace else output
+    return probability
+
+
+def _product(input: Tensor, mask: Tensor, probability: float) -> Tensor:
+    if input.dim() > arguments.MOST_DIMENSIONS:
+        rows = (*input.shape[:2], -1)
+        return reshaped(call(Drop, input.reshape(rows), mask.reshape(rows), probability), input.shape)
+    output: Tensor = call(Drop, input, mask, probability)
+    return output
 
 
 def _mask(input: Tensor, kept: float, by_channel: bool) -> Tensor:

@@ -29,8 +29,7 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         IndexError: there is no such dimension.
         RuntimeError: `start_dim` comes after `end_dim`.
     """
-    if not isinstance(input, Tensor):
-        raise TypeError(f"flatten(): argument 'input' must be Tensor, not {type(input).__name__}")
+    arguments.types("flatten", input=input)
     start = arguments.dimension("flatten", "start_dim", start_dim, input.dim())
     end = arguments.dimension("flatten", "end_dim", end_dim, input.dim())
     if input.dim() == 0:

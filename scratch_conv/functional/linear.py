@@ -38,14 +38,17 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     _check_linear(input, weight, bias)
     batch, features = input.shape[:-1], input.shape[-1]
     matrix = weight if weight.dim() == 2 else weight.unsqueeze(0)
+    shape = (*batch, matrix.shape[0]) if weight.dim() == 2 else batch
     rows, outs = math.prod(batch), matrix.shape[0]
-    if bias is None or math.prod(bias.shape[:-1]) == 1:
+    if bias is not None and bias.dtype != input.dtype:
+        bias = bias.to(input.dtype)
+    if bias is None or bias.numel() == 1 or (weight.dim() == 2 and math.prod(bias.shape[:-1]) == 1):
         shared = None if bias is None else bias.reshape(1, -1).expand(1, outs)
         output = call(Linear, input.reshape(1, rows, features), matrix.unsqueeze(0), shared)
     else:  # a bias for every row: each is a group of its own
-        own = bias.expand(*batch, outs).reshape(rows, outs)
+        own = bias.expand(shape).reshape(rows, outs)
         output = call(Linear, input.reshape(rows, 1, features), matrix.expand(rows, -1, -1), own)
-    return reshaped(output, (*batch, outs) if weight.dim() == 2 else batch)
+    return reshaped(output, shape)
 
 
 def _check_linear(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
@@ -54,8 +57,9 @@ def _check_linear(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
             f"both arguments to linear need to be at least 1D, "
             f"but they are {input.dim()}D and {weight.dim()}D"
         )
-    if weight.dim() > 2 or (weight.dim() == 1 and bias is not None):
-        expected = "1D or 2D weight" if bias is None else "2D weight with a bias"
+    flat = bias is not None and _is_flattened(input, bias)
+    if weight.dim() > 2 or (weight.dim() == 1 and flat):
+        expected = "2D weight with this bias" if flat else "1D or 2D weight"
         raise RuntimeError(f"linear: expected {expected}, but got weight of size: {size_of(weight)}")
     if input.shape[-1] != weight.shape[-1]:
         raise RuntimeError(
@@ -65,15 +69,25 @@ def _check_linear(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
     if input.dtype == torch.bool:
         raise NotImplementedError("linear is not implemented for 'Bool'")
     for name, tensor in (("weight", weight), ("bias", bias)):
-        if tensor is not None and tensor.dtype != input.dtype:
+        if tensor is None or tensor.dtype == input.dtype:
+            continue
+        if tensor is weight or flat or not torch.can_cast(tensor.dtype, input.dtype):
             raise RuntimeError(
                 f"linear: Input type ({input.dtype}) and {name} type ({tensor.dtype}) should be the same"
             )
-    if bias is not None and not _broadcasts(bias, (*input.shape[:-1], weight.shape[0])):
+    shape = (*input.shape[:-1], *weight.shape[:-1])
+    if bias is not None and not _broadcasts(bias, shape):
         raise RuntimeError(
-            f"linear: bias of size {size_of(bias)} does not broadcast to the output's size "
-            f"{[*input.shape[:-1], weight.shape[0]]}"
+            f"linear: bias of size {size_of(bias)} does not broadcast to the output's size {list(shape)}"
         )
+
+
+def _is_flattened(input: Tensor, bias: Tensor) -> bool:
+    """Return whether torch multiplies matrices here and adds the bias to their rows, and so is stricter.
+
+    Otherwise it adds the bias to the product, of whatever shape that is, as to any tensor.
+    """
+    return input.dim() == 2 or (bias.dim() == 1 and input.is_contiguous())
 
 
 def _broadcasts(tensor: Tensor, shape: tuple[Any, ...]) -> bool:

@@ -1,7 +1,7 @@
 """Pooling."""
 
 import math
-from collections.abc import Sized
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -95,7 +95,7 @@ def avg_pool2d(
     ceil_mode = arguments.boolean("avg_pool2d", "ceil_mode", ceil_mode)
     count_include_pad = arguments.boolean("avg_pool2d", "count_include_pad", count_include_pad)
     if divisor_override is not None:
-        divisor_override = arguments.integer("avg_pool2d", "divisor_override", divisor_override)
+        divisor_override = arguments.integer("avg_pool2d", "divisor_override", divisor_override, strict=True)
     if divisor_override == 0:
         raise RuntimeError("avg_pool2d: divisor must be not zero, but got divisor_override=0")
     if input.dim() < 3:
@@ -167,23 +167,25 @@ def _max_pool2d_with_indices(*args: Any, **kwargs: Any) -> Any:
 
 def _adaptive_size(input: Tensor, output_size: Any) -> tuple[Any, ...]:
     """Return the output's size, with the input's in place of None."""
-    sizes = (output_size, output_size) if isinstance(output_size, (int, torch.SymInt)) else output_size
-    if isinstance(output_size, Sized) and input.dim() <= len(output_size):
+    name = "adaptive_avg_pool2d"
+    if isinstance(output_size, (int, torch.SymInt)):
+        return arguments.pair(name, "output_size", output_size)
+    if not isinstance(output_size, Collection):  # a tuple, a set, a tensor, an array
+        raise TypeError(
+            f"{name}(): argument 'output_size' must be int or tuple of ints, not {type(output_size).__name__}"
+        )
+    sizes = list(output_size)
+    if input.dim() <= len(sizes):
         raise ValueError(
-            f"adaptive_avg_pool2d: Input dimension should be at least {len(output_size) + 1} "
+            f"{name}: Input dimension should be at least {len(sizes) + 1} "
             f"for {output_size=}, but got input of size: {size_of(input)}"
         )
-    if not isinstance(sizes, (tuple, list)):
-        raise TypeError(
-            f"adaptive_avg_pool2d(): argument 'output_size' must be int or tuple of ints, "
-            f"not {type(output_size).__name__}"
-        )
+    if len(sizes) == 2:
+        sizes = [own if size is None else size for size, own in zip(sizes, input.shape[-2:], strict=True)]
+    size = arguments.integers(name, "output_size", sizes, 2)
     if len(sizes) != 2:
-        raise RuntimeError(f"adaptive_avg_pool2d: output_size must be 2 numbers, but got {output_size=}")
-    return tuple(
-        own if size is None else arguments.integer("adaptive_avg_pool2d", "output_size", size)
-        for size, own in zip(sizes, input.shape[-2:], strict=True)
-    )
+        raise RuntimeError(f"{name}: output_size must be 2 numbers, but got {output_size=}")
+    return size
 
 
 def _check_adaptive_avg_pool2d(input: Tensor, size: tuple[Any, ...]) -> None:
@@ -192,6 +194,7 @@ def _check_adaptive_avg_pool2d(input: Tensor, size: tuple[Any, ...]) -> None:
             f"adaptive_avg_pool2d: elements of output_size must be greater than or equal to 0, "
             f"but received {size}"
         )
+    arguments.output_size("adaptive_avg_pool2d", *input.shape[:-2], *size)
     if size == (1, 1):  # torch takes the mean of all pixels, whatever they are
         if not (input.dtype.is_floating_point or input.dtype.is_complex):
             raise RuntimeError(
@@ -243,6 +246,8 @@ def _pooled_size(
     for name, numbers in (("kernel_size", kernel_size), ("stride", stride), ("dilation", dilation)):
         if min(numbers) <= 0:
             raise RuntimeError(f"{function}: {name} should be greater than zero, but got {numbers}")
+        if max(numbers) >= 2**31:
+            raise RuntimeError(f"{function}: integer out of range: {name}={numbers}")
     if min(padding) < 0:
         raise RuntimeError(f"{function}: pad must be non-negative, but got pad: {padding}")
     if any(padding[axis] > kernel_size[axis] // 2 for axis in (0, 1)):

@@ -80,9 +80,7 @@ def _along(
         dim = 0 if input.dim() in (0, 1, 3) else 1
     dim = arguments.dimension(name, "dim", dim, input.dim())
     if dtype is not None:
-        if not isinstance(dtype, torch.dtype):
-            raise TypeError(f"{name}(): argument 'dtype' must be torch.dtype, not {type(dtype).__name__}")
-        input = input.to(dtype)
+        input = input.to(arguments.dtype(name, dtype))
     if not input.dtype.is_floating_point:
         raise NotImplementedError(f"{name} is not implemented for {input.dtype}")
     output: Tensor = call(function, input, dim)

@@ -1,0 +1,202 @@
+"""Arguments of odd types and sizes: torch computes or refuses them, and so do these functions."""
+
+import warnings
+from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import scratch_conv as sc
+
+
+class Index:
+    """An integer by `__index__` alone."""
+
+    def __index__(self) -> int:
+        return 2
+
+
+IMAGE, KERNEL = torch.ones(1, 2, 6, 6), torch.ones(2, 2, 1, 1)
+LOGITS, TARGETS = torch.ones(2, 3), torch.tensor([0, 1])
+
+INTEGERS: dict[str, Callable[[Any, Any], Any]] = {
+    "conv1d, stride": lambda lib, value: lib.conv1d(IMAGE[0, :, :], torch.ones(2, 2, 1), stride=value),
+    "conv2d, stride": lambda lib, value: lib.conv2d(IMAGE, KERNEL, stride=value),
+    "conv2d, padding": lambda lib, value: lib.conv2d(IMAGE, KERNEL, padding=value),
+    "conv2d, groups": lambda lib, value: lib.conv2d(IMAGE, KERNEL, groups=value),
+    "conv_transpose2d, dilation": lambda lib, value: lib.conv_transpose2d(IMAGE, KERNEL, dilation=value),
+    "conv_transpose2d, stride": lambda lib, value: lib.conv_transpose2d(IMAGE, KERNEL, stride=value),
+    "max_pool2d, kernel_size": lambda lib, value: lib.max_pool2d(IMAGE, value),
+    "max_pool2d, stride": lambda lib, value: lib.max_pool2d(IMAGE, 1, stride=value),
+    "avg_pool2d, padding": lambda lib, value: lib.avg_pool2d(IMAGE, 4, padding=value),
+    "avg_pool2d, divisor_override": lambda lib, value: lib.avg_pool2d(IMAGE, 2, divisor_override=value),
+    "adaptive_avg_pool2d": lambda lib, value: lib.adaptive_avg_pool2d(IMAGE, value),
+    "softmax, dim": lambda lib, value: lib.softmax(IMAGE, value),
+    "cross_entropy, ignore_index": lambda lib, value: lib.cross_entropy(LOGITS, TARGETS, ignore_index=value),
+}
+NUMBERS: dict[str, Callable[[Any, Any], Any]] = {
+    "dropout, p": lambda lib, value: lib.dropout(IMAGE, value),
+    "dropout2d, p": lambda lib, value: lib.dropout2d(IMAGE, value),
+    "batch_norm, momentum": lambda lib, value: lib.batch_norm(
+        IMAGE, torch.zeros(2), torch.ones(2), training=True, momentum=value
+    ),
+    "batch_norm, eps": lambda lib, value: lib.batch_norm(IMAGE, torch.zeros(2), torch.ones(2), eps=value),
+    "cross_entropy, label_smoothing": lambda lib, value: lib.cross_entropy(
+        LOGITS, TARGETS, label_smoothing=value
+    ),
+}
+BOOLEANS: dict[str, Callable[[Any, Any], Any]] = {
+    "max_pool2d, ceil_mode": lambda lib, value: lib.max_pool2d(IMAGE, 2, ceil_mode=value),
+    "avg_pool2d, count_include_pad": lambda lib, value: lib.avg_pool2d(IMAGE, 2, count_include_pad=value),
+    "dropout, training": lambda lib, value: lib.dropout(IMAGE, training=value),
+}
+
+HUGE = 10**400
+"""Beyond float, which torch notices later or earlier than other faults."""
+
+ODD: tuple[Any, ...] = (
+    *(True, None, 1.0, 1j, "1", b"1", Fraction(1), Decimal(1), 2**63, -(2**63) - 1, 2**70, HUGE),
+    *(np.int64(2), np.int8(2), np.uint64(2), np.uint64(2**63), np.bool_(True), np.float64(2)),
+    *(np.array([2]), np.array([1, 2]), np.array([1.0, 2.0])),
+    *(torch.tensor(2), torch.tensor([2]), torch.tensor([1, 2]), torch.tensor(2.0), torch.tensor(True)),
+    *(torch.tensor(0.5), torch.tensor([0.5]), torch.tensor(0.5, requires_grad=True)),
+    *((), (1,), [2], (1, 2), (1, 2, 3), (1, 1.0), (1.0, 1), (True, 1), (2**63, 1), (1, -(2**63) - 1)),
+    *((np.int64(1), 2), (torch.tensor(1), 2), (torch.tensor(1.0), 2), (Index(), 1), (b"1", 1)),
+    *(range(1, 3), {1, 2}, {1: 2, 3: 4}, object(), Fraction(1, 2), Decimal("0.5"), b"0.5"),
+    *(np.float32(0.5), np.float16(0.5), np.longdouble(0.5), np.array(0.5), np.complex64(1)),
+)
+
+
+def outcome(call: Callable[[Any, Any], Any], lib: Any, value: Any) -> Any:
+    """Return what comes of a call: the result's shape and dtype, or the exception."""
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            result = call(lib, value)
+        except Exception as error:
+            return error
+    return result.shape, result.dtype, result
+
+
+@pytest.mark.parametrize("name", [*INTEGERS, *NUMBERS, *BOOLEANS])
+def test_what_stands_for_a_number_is_what_torch_takes(name: str) -> None:
+    call = {**INTEGERS, **NUMBERS, **BOOLEANS}[name]
+    for value in ODD:
+        want, got = outcome(call, F, value), outcome(call, sc.functional, value)
+        if isinstance(want, Exception):
+            assert isinstance(got, Exception), f"{value!r}: torch refuses: {want!r}"
+            if value is not HUGE and not isinstance(value, (str, bytes, np.ndarray, Decimal, Tensor)):
+                assert isinstance(got, type(want)), f"{value!r}: {got!r}, torch {want!r}"
+        else:
+            assert not isinstance(got, Exception), f"{value!r}: {got!r}"
+            assert got[:2] == want[:2]
+            assert torch.allclose(got[2], want[2])
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in INTEGERS if "transpose2d, stride" in name or "pool" in name]
+)
+def test_sizes_that_no_memory_holds_are_refused_as_torch_refuses_them(name: str) -> None:
+    for value in (2**31, 2**40, 2**62, 2**63 - 1, (2**40, 2**40)):
+        want, got = (outcome(INTEGERS[name], lib, value) for lib in (F, sc.functional))
+        if isinstance(want, Exception):
+            assert isinstance(got, type(want)), f"{value!r}: {got!r}, torch {want!r}"
+
+
+COMPUTED: dict[str, Callable[[Any], Tensor]] = {
+    "dropout2d of a vector in evaluation": lambda lib: lib.dropout2d(torch.ones(2), 0.5, False),
+    "dropout2d of a number in evaluation": lambda lib: lib.dropout2d(torch.ones(()), 0.5, False),
+    "dropout2d of a vector, p=0": lambda lib: lib.dropout2d(torch.ones(2), 0.0),
+    "dropout2d of a vector, p=1": lambda lib: lib.dropout2d(torch.ones(2), 1.0),
+    "dropout2d of no elements": lambda lib: lib.dropout2d(torch.ones(0), 0.5),
+    "dropout of whole numbers, p=1": lambda lib: lib.dropout(torch.ones(2, 3, dtype=torch.int64), 1.0),
+    "dropout of bools, p=1": lambda lib: lib.dropout(torch.ones(2, 3, dtype=torch.bool), 1.0),
+    "dropout of complex numbers, p=1": lambda lib: lib.dropout(torch.ones(2, dtype=torch.complex64), 1.0),
+    "dropout of float8 in evaluation": lambda lib: lib.dropout(
+        torch.ones(2).to(torch.float8_e4m3fn), 0.5, False
+    ).float(),
+    "relu of 65 dimensions": lambda lib: lib.relu(-torch.ones([1] * 64 + [3])),
+    "relu of 65 dimensions in place": lambda lib: lib.relu(-torch.ones([1] * 64 + [3]), inplace=True),
+    "dropout of 65 dimensions": lambda lib: lib.dropout(torch.ones([1] * 64 + [9])),
+    "dropout2d of 65 dimensions": lambda lib: lib.dropout2d(torch.ones([3, 4] + [1] * 63)),
+    "softmax into a Python type": lambda lib: lib.softmax(torch.ones(2, 3), 1, dtype=float),
+    "linear, a bias for the product": lambda lib: lib.linear(
+        torch.ones(2, 3, 4), torch.ones(4), torch.ones(())
+    ),
+    "linear, a bias for each row": lambda lib: lib.linear(
+        torch.ones(2, 3, 4), torch.ones(4), torch.arange(6.0).reshape(2, 3)
+    ),
+    "linear, a bias of another dtype": lambda lib: lib.linear(
+        torch.ones(2, 3, 4), torch.ones(5, 4), torch.tensor(2, dtype=torch.uint8)
+    ),
+    "conv_transpose2d, a wider bias": lambda lib: lib.conv_transpose2d(
+        torch.ones(1, 1, 3, 3).half(), torch.ones(1, 2, 2, 2).half(), torch.tensor([1.0, 0.5])
+    ),
+    "conv_transpose2d into nothing": lambda lib: lib.conv_transpose2d(
+        torch.ones(2, 2, 1, 1), torch.ones(2, 3, 2, 2), padding=(1, 0)
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*dropout2d")
+@pytest.mark.parametrize("name", COMPUTED)
+def test_what_torch_computes_is_computed(name: str) -> None:
+    torch.manual_seed(0)
+    want = COMPUTED[name](F)
+    torch.manual_seed(0)
+    got = COMPUTED[name](sc.functional)
+    assert (got.shape, got.dtype) == (want.shape, want.dtype)
+    assert torch.equal(got.reshape(-1), want.reshape(-1))
+
+
+REFUSED: dict[str, Callable[[Any], Tensor]] = {
+    "linear of rows, a weight of one dimension": lambda lib: lib.linear(
+        torch.ones(2, 4), torch.ones(4), torch.ones(())
+    ),
+    "linear of rows, a bias of another dtype": lambda lib: lib.linear(
+        torch.ones(2, 4), torch.ones(3, 4), torch.ones(3).double()
+    ),
+    "conv_transpose2d, a complex bias": lambda lib: lib.conv_transpose2d(
+        IMAGE, KERNEL, torch.ones(2, dtype=torch.complex64)
+    ),
+    "softmax into float8": lambda lib: lib.softmax(LOGITS, 1, dtype=torch.float8_e4m3fn),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_torch_refuses_is_refused(name: str) -> None:
+    with pytest.raises(Exception) as wanted:  # noqa: PT011
+        REFUSED[name](F)
+    with pytest.raises(wanted.type):
+        REFUSED[name](sc.functional)
+
+
+def test_what_is_left_to_torch_is_refused_in_its_name() -> None:
+    with pytest.warns(UserWarning, match="nested"):
+        nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
+    for tensor, layout in ((nested, "nested"), (torch.ones(2, 2).to_sparse(), "sparse")):
+        with pytest.raises(NotImplementedError, match=f"relu: expected input to be a strided.*{layout}"):
+            sc.functional.relu(tensor)
+
+
+def test_gradients_of_a_bias_of_another_dtype_are_in_it() -> None:
+    for lib in (F, sc.functional):
+        bias = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+        lib.conv_transpose2d(IMAGE, torch.ones(2, 3, 1, 1), bias).sum().backward()
+        assert bias.grad is not None
+        assert bias.grad.dtype == torch.float64
+        assert bias.grad.tolist() == [36.0] * 3
+
+
+def test_memory_that_does_not_suffice_is_an_error_of_torchs_type() -> None:
+    endless = torch.ones(1).expand(2**24, 2**24)
+    for lib in (F, sc.functional):
+        with pytest.raises(RuntimeError, match="memory"):
+            lib.relu(endless)
