@@ -153,6 +153,28 @@ def test_flatten_shows_itself_as_torchs() -> None:
         assert seen == observe(lambda x: torch.flatten(x, 1), torch.ones(2, 3, 4))
 
 
+@pytest.mark.parametrize("name", ["relu", "softmax", "batch_norm", "max_pool2d", "linear"])
+def test_a_function_that_a_tool_put_in_torchs_place_is_called_once_and_computed_by_numpy(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    original = getattr(F, name)
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        calls.append(name)
+        return original(*args, **kwargs)
+
+    layers = [nn.ReLU(), nn.Softmax(1), nn.BatchNorm2d(3), nn.MaxPool2d(2), nn.Linear(4, 2)]
+    layer = next(each for each in layers if type(each).__name__.lower().startswith(name.replace("_", "")))
+    x = torch.randn(2, 3, 4, 4)
+    monkeypatch.setattr(F, name, counted)
+    expected = layer.eval()(x)
+    sc.swap(layer)
+    torch.testing.assert_close(layer(x), expected)
+    assert calls == [name, name]
+    assert by_numpy(lambda: layer(x))
+
+
 class Handled(Tensor):
     """A subclass that handles convolutions itself, and calls other functions of torch's on plain tensors."""
 

@@ -224,7 +224,8 @@ class BatchNorm(_ByChannel):
         input, weight, _, *running, ctx.eps = inputs
         _, mean, variance = output
         ctx.mark_non_differentiable(mean, variance)
-        ctx.save_for_backward(input, mean, variance, weight, *running)
+        # The last is for checkpoints that torch recomputes, as dropout's.
+        ctx.save_for_backward(input, mean, variance, weight, *running, input.new_empty(0))
         ctx.save_for_forward(input, weight)
 
     @staticmethod

@@ -7,12 +7,13 @@ from typing import Any, NoReturn, TypeVar
 
 import torch
 import torch.fx
+import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
 from scratch_conv.autograd import _torch_internals as internals
 from scratch_conv.autograd import in_torchscript
-from scratch_conv.functional.overriding import OVERRIDE, REPLACEMENTS
+from scratch_conv.functional.overriding import OVERRIDE, PLACES, REPLACEMENTS
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 IntOrPair = int | tuple[int, ...]
@@ -29,6 +30,7 @@ def replaces(*torchs: Any) -> Callable[[Function], Function]:
 
     def register(function: Function) -> Function:
         REPLACEMENTS.update(dict.fromkeys(torchs, function))
+        PLACES.update({each.__name__: function for each in torchs if each in vars(F).values()})
         _TORCHS[function] = torchs[0]
         return function
 

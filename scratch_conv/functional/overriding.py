@@ -1,10 +1,11 @@
 """The mode within which NumPy computes what code calls of torch's."""
 
-from types import FunctionType
+from types import BuiltinFunctionType, FunctionType, MethodDescriptorType, MethodWrapperType
 from typing import Any
 
 import torch
 import torch.fx
+import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode, has_torch_function
 
@@ -12,6 +13,9 @@ from scratch_conv.autograd import _torch_internals as internals
 
 REPLACEMENTS: dict[Any, Any] = {}
 """What computes a call of torch's within `Override`: by torch's function or method."""
+
+PLACES: dict[str, Any] = {}
+"""What computes the functions of torch.nn.functional: by their names there."""
 
 _RUNS_BACKWARD = (Tensor.backward, torch.autograd.backward, torch.autograd.grad)
 
@@ -36,7 +40,7 @@ class Override(TorchFunctionMode):
         if func in _RUNS_BACKWARD:
             with self:
                 return _undispatched(func)(*args, **given)
-        own = REPLACEMENTS.get(func)
+        own = REPLACEMENTS.get(func) or _replacement_of_patched(func)
         # Into `out` torch writes itself.
         if own is None or given.get("out") is not None or not all(map(_is_plain, (*args, *given.values()))):
             own = func
@@ -56,6 +60,16 @@ class Override(TorchFunctionMode):
 
 
 OVERRIDE = Override()
+
+
+def _replacement_of_patched(func: Any) -> Any:
+    """Return what computes a function that someone put in the place of one of torch.nn.functional's.
+
+    It has been called already, and has called torch's, which names itself to modes by its place.
+    """
+    if isinstance(func, (BuiltinFunctionType, MethodDescriptorType, MethodWrapperType)):
+        return None
+    return next((own for name, own in PLACES.items() if vars(F)[name] is func), None)
 
 
 def _asks_subclasses(arguments: tuple[Any, ...]) -> bool:

@@ -28,7 +28,8 @@ def swap(model: nn.Module, only: Selector | None = None, exclude: Selector | Non
     swapped too; with a forward pass of its own it is left alone. The report lists every layer that stays
     torch's, and why. Not listed are functions that the model's own code calls (see `override`), nor what
     torch computes without calling its layers: `torch.nn.TransformerEncoderLayer` in evaluation, where
-    nothing requires a gradient. What a tool has made of a model before stays: a compiled, exported or traced
+    nothing requires a gradient. A tool that watches the dispatcher and knows ATen's operators alone counts
+    nothing for these. What a tool has made of a model before stays: a compiled, exported or traced
     graph is made anew, and a fused or quantized layer is the tool's.
 
     Args:
