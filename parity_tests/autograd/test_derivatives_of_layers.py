@@ -291,3 +291,29 @@ def test_relu_in_place_refuses_a_leaf_and_leaves_it_as_it_was(library: Any) -> N
     with pytest.raises(RuntimeError, match="leaf Variable that requires grad"):
         library.relu(x, inplace=True)
     assert x.tolist() == [-1, 1]
+
+
+BATCHED_OVER_NOTHING = [
+    "linear",
+    "linear to a number",
+    "linear, a bias for each row",
+    "relu",
+    "relu in place",
+]
+BATCHED_OVER_NOTHING += [
+    "softmax",
+    "log_softmax",
+    "cross_entropy of probabilities",
+]  # torch refuses the others
+
+
+@pytest.mark.parametrize("name", BATCHED_OVER_NOTHING)
+def test_vmap_over_nothing_gives_the_shapes_of_torchs(name: str) -> None:
+    function, tensors = CALLS[name]
+    batched = [tensor.expand(0, *tensor.shape) for tensor in tensors]
+    shapes = []
+    for library in (sc.functional, F):
+        outputs = torch.func.vmap(lambda *each, f=library: function(f, *each))(*batched)
+        grads = torch.func.vmap(torch.func.grad(lambda *each, f=library: function(f, *each).sum()))(*batched)
+        shapes.append((outputs.shape, grads.shape))
+    assert shapes[0] == shapes[1]

@@ -11,7 +11,7 @@ from torch.autograd import Function
 
 from scratch_conv import kernels
 from scratch_conv.autograd.batching import fold, unfold, vmap_elementwise
-from scratch_conv.autograd.operators import call, operator, register_derivatives
+from scratch_conv.autograd.operators import batching_nothing_too, call, operator, register_derivatives
 from scratch_conv.autograd.products import product
 from scratch_conv.autograd.tensors import to_array, to_array_if_any, to_tensor, to_tensor_like
 from scratch_conv.kernels import Classes
@@ -141,6 +141,7 @@ class NllGrad(_OfClasses):
 
 
 @total_weight.register_vmap
+@batching_nothing_too
 def _(info: Any, in_dims: Any, target: Tensor, weight: Tensor | None, *rest: Any) -> Any:
     target_dim, weight_dim, *_ = in_dims
     totals = [

@@ -124,12 +124,20 @@ def _(
 
 
 @_decomposes(ours.batch_norm.default)
-def _(input: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Any:
+def _(
+    input: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    eps: float,
+) -> Any:
     wide = input.to(torch.promote_types(input.dtype, torch.float32))
-    variance, mean = aten.var_mean.correction(wide, [0, 2], correction=0)
-    output = (wide - mean.reshape(1, -1, 1)) * (variance + eps).rsqrt().reshape(1, -1, 1)
-    output = output if weight is None else output * weight.reshape(1, -1, 1)
-    output = output if bias is None else output + bias.reshape(1, -1, 1)
+    others, shape = [0, *range(2, input.dim())], (1, -1, *[1] * (input.dim() - 2))
+    variance, mean = aten.var_mean.correction(wide, others, correction=0)
+    output = (wide - mean.reshape(shape)) * (variance + eps).rsqrt().reshape(shape)
+    output = output if weight is None else output * weight.reshape(shape)
+    output = output if bias is None else output + bias.reshape(shape)
     return output.to(input.dtype), mean, variance
 
 

@@ -211,7 +211,7 @@ class Normalize(_ByChannel):
         inverse = _beside(inverse, normal)
         along = _sum(input_t, normal, -1 / _count(normal))
         inverse_t = product(_square(inverse), along, inverse.shape)
-        return _centred(input_t, normal, inverse), inverse_t.reshape(-1)
+        return _centred(input_t, normal, inverse), inverse_t.reshape(normal.shape[1])
 
 
 class BatchNorm(_ByChannel):
@@ -248,9 +248,9 @@ class BatchNorm(_ByChannel):
             arguments = widened(input), None, None, mean, variance, ctx.eps
             normal = call_constant(batch_norm_inference, *arguments)
         if needs_weight:
-            grad_weight = _sum(grad_output, normal).reshape(-1)
+            grad_weight = _sum(grad_output, normal).reshape(input.shape[1])
         if needs_bias:
-            grad_bias = _sum(grad_output).reshape(-1)
+            grad_bias = _sum(grad_output).reshape(input.shape[1])
         return grad_input, grad_weight, grad_bias, *nothing
 
     @classmethod
@@ -294,9 +294,9 @@ class BatchNormInference(_ByChannel):
             grad_input = call(BatchNormInference, grad_output, weight, None, *rest)
         if needs_weight:
             normal = call(BatchNormInference, widened(input), None, None, mean, variance, ctx.eps)
-            grad_weight = _sum(widened(grad_output), normal).reshape(-1)
+            grad_weight = _sum(widened(grad_output), normal).reshape(input.shape[1])
         if needs_bias:
-            grad_bias = _sum(widened(grad_output)).reshape(-1)
+            grad_bias = _sum(widened(grad_output)).reshape(input.shape[1])
         return grad_input, grad_weight, grad_bias, None, None, None
 
     @staticmethod
@@ -343,7 +343,7 @@ def _spread(of_channels: Tensor | None, like: Tensor) -> Tensor:
 
 def _beside(of_channels: Tensor, like: Tensor) -> Tensor:
     """View (C,) as (1, C, 1, ...), with as many dimensions as another tensor."""
-    return of_channels.reshape(1, -1, *[1] * (like.dim() - 2))
+    return of_channels.reshape(1, like.shape[1], *[1] * (like.dim() - 2))
 
 
 def _count(input: Tensor) -> int:

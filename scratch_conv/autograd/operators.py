@@ -164,8 +164,34 @@ class _Primals:
 def register_derivatives(function: Any) -> None:
     """Register the derivative and the batching rule of a Function for its operator, its `forward`."""
     operator = function.forward
+    function.vmap = staticmethod(batching_nothing_too(function.vmap))
     torch.library.register_autograd(operator, function.backward, setup_context=function.setup_context)
     torch.library.register_vmap(operator, function.vmap)
+
+
+def batching_nothing_too(rule: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a batching rule know that there may be nothing to batch over: it then has one sample, of zeros."""
+
+    def vmap(info: Any, in_dims: Any, *operands: Any) -> Any:
+        if info.batch_size:
+            return rule(info, in_dims, *operands)
+        samples = [
+            torch.cat([operand, _one_of_zeros(operand, dim)], dim)
+            if isinstance(operand, Tensor) and dim is not None
+            else operand
+            for operand, dim in zip(operands, in_dims, strict=True)
+        ]
+        outputs, dims = rule(info._replace(batch_size=1), in_dims, *samples)
+        if isinstance(outputs, Tensor):
+            return outputs.narrow(dims, 0, 0), dims
+        kept = zip(outputs, dims, strict=True)
+        return tuple(each if dim is None else each.narrow(dim, 0, 0) for each, dim in kept), dims
+
+    return vmap
+
+
+def _one_of_zeros(tensor: Tensor, dim: int) -> Tensor:
+    return tensor.new_zeros([1 if axis == dim else size for axis, size in enumerate(tensor.shape)])
 
 
 def window_of(

@@ -123,7 +123,7 @@ def _of_probabilities(
     outer, number, inner = logarithms.shape
     factors = logarithms, wanted
     if weight is not None:  # last, as torch does, on which depends what is saved
-        factors = product(*factors, logarithms.shape), weight.to(computed).reshape(1, -1, 1)
+        factors = product(*factors, logarithms.shape), weight.to(computed).reshape(1, logarithms.shape[1], 1)
     if reduction == "none":
         shape = (*input.shape[:1], *input.shape[2:]) if input.dim() > 1 else ()
         return reshaped(product(*factors, (outer, 1, inner), -1.0), shape).to(dtype)
@@ -135,7 +135,7 @@ def _of_probabilities(
 def _by_classes(tensor: Tensor) -> Tensor:
     """View (N, C, d1, ...) as (N, C, d1 · ...), and (C,) as (1, C, 1)."""
     if tensor.dim() == 1:
-        return tensor.reshape(1, -1, 1)
+        return tensor.reshape(1, tensor.shape[0], 1)
     return tensor.reshape(*tensor.shape[:2], math.prod(tensor.shape[2:]))
 
 

@@ -43,7 +43,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if bias is not None and bias.dtype != input.dtype:
         bias = bias.to(input.dtype)
     if bias is None or bias.numel() == 1 or (weight.dim() == 2 and math.prod(bias.shape[:-1]) == 1):
-        shared = None if bias is None else bias.reshape(1, -1).expand(1, outs)
+        shared = None if bias is None else bias.reshape(1, math.prod(bias.shape[-1:])).expand(1, outs)
         output = call(Linear, input.reshape(1, rows, features), matrix.unsqueeze(0), shared)
     else:  # a bias for every row: each is a group of its own
         own = bias.expand(shape).reshape(rows, outs)

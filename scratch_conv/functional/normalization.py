@@ -69,7 +69,7 @@ def batch_norm(
     _check_batch_norm_numbers(input, training, eps)
     _check_statistics(running_mean, running_var, training)
     _check_batch_norm(input, present, training)
-    weight, bias = (None if each is None else each.reshape(-1) for each in (weight, bias))
+    weight, bias = (None if each is None else each.reshape(input.shape[1]) for each in (weight, bias))
     if training:
         # Saved, as torch saves them, where autograd does not take their update for a write.
         saved = (running_mean, running_var) if may_preserve_version() else (None, None)
