@@ -41,8 +41,11 @@ class Override(TorchFunctionMode):
             with self:
                 return _undispatched(func)(*args, **given)
         own = REPLACEMENTS.get(func) or _replacement_of_patched(func)
+        if own is None:
+            return func(*args, **given)
+        tensors = [each for each in (*args, *given.values()) if isinstance(each, Tensor)]
         # Into `out` torch writes itself.
-        if own is None or given.get("out") is not None or not all(map(_is_plain, (*args, *given.values()))):
+        if given.get("out") is not None or not all(map(_is_plain, tensors)):
             own = func
         return own(*args, **given)
 
@@ -80,13 +83,11 @@ def _asks_subclasses(arguments: tuple[Any, ...]) -> bool:
     return internals.CAN_GO_BENEATH and has_torch_function(arguments)
 
 
-def _is_plain(argument: Any) -> bool:
-    """Return whether an argument is no tensor, or one whose numbers lie in strided memory.
+def _is_plain(argument: Tensor) -> bool:
+    """Return whether the numbers of a tensor lie in strided memory.
 
     Sparse, quantized and nested tensors, and subclasses that implement torch's operators, are torch's.
     """
-    if not isinstance(argument, Tensor):
-        return True
     if argument.layout != torch.strided or argument.is_quantized or argument.is_nested:
         return False
     own_operators = type(argument).__torch_dispatch__ is not Tensor.__torch_dispatch__
