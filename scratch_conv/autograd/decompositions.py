@@ -113,14 +113,14 @@ def _(
 
 @_decomposes(ours.adaptive_avg_pool2d.default)
 def _(input: Tensor, output_size: Sequence[int], channels_last: bool) -> Any:
-    return aten._adaptive_avg_pool2d(input, output_size)
+    return aten.adaptive_avg_pool2d(input, output_size)
 
 
 @_decomposes(ours.batch_norm_inference.default)
 def _(
     input: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, variance: Tensor, eps: float
 ) -> Any:
-    return aten._native_batch_norm_legit_no_training(input, weight, bias, mean, variance, 0.0, eps)[0]
+    return aten.batch_norm(input, weight, bias, mean, variance, False, 0.0, eps, False)
 
 
 @_decomposes(ours.batch_norm.default)
@@ -153,12 +153,12 @@ def _(input: Tensor, mask: Tensor, p: float) -> Any:
 
 @_decomposes(ours.softmax.default)
 def _(input: Tensor, dim: int) -> Any:
-    return aten._softmax(input, dim, False)
+    return aten.softmax(input, dim)
 
 
 @_decomposes(ours.log_softmax.default)
 def _(input: Tensor, dim: int) -> Any:
-    return aten._log_softmax(input, dim, False)
+    return aten.log_softmax(input, dim)
 
 
 @_decomposes(ours.nll.default)
