@@ -29,9 +29,10 @@ MAY_IMPORT_INSIDE = {
         "settings.py": set(),
         "data": {"data", "settings"},
         "backends": {"backends", "data", "settings"},
-        "comparison.py": {"backends", "data", "settings"},
+        "run_folder.py": {"backends", "settings"},
+        "comparison.py": {"backends", "data", "run_folder", "settings"},
         "reporting": {"backends", "comparison", "data", "reporting", "settings"},
-        "commands.py": {"backends", "comparison", "data", "reporting", "settings"},
+        "commands.py": {"backends", "comparison", "data", "reporting", "run_folder", "settings"},
     },
     "parity": {
         "drawing": {"drawing"},
