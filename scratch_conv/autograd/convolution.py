@@ -23,6 +23,7 @@ from scratch_conv.autograd.bilinear import Bilinear, BilinearWithBias
 from scratch_conv.autograd.operators import (
     call,
     flop_formula,
+    of_one_node,
     operator,
     register_derivatives,
     wanted,
@@ -172,7 +173,8 @@ class Conv2d(_Convolving):
             grad_weight = call(Conv2dGradWeight, grad_output, input.conj(), weight.shape[2:], *geometry)
         if any(wants_bias):
             grad_bias = call(Conv2dGradBias, grad_output)
-        return grad_input, grad_weight, grad_bias, None, None, None, None, None
+        gradients = of_one_node((grad_input, grad_weight, grad_bias), grad_output, input, weight)
+        return *gradients, None, None, None, None, None
 
 
 class ConvTranspose2d(_Convolving):
@@ -192,7 +194,8 @@ class ConvTranspose2d(_Convolving):
             grad_weight = call(Conv2dGradWeight, input.conj(), grad_output, weight.shape[2:], *geometry)
         if any(wants_bias):
             grad_bias = call(Conv2dGradBias, grad_output)
-        return grad_input, grad_weight, grad_bias, None, None, None, None, None, None
+        gradients = of_one_node((grad_input, grad_weight, grad_bias), grad_output, input, weight)
+        return *gradients, None, None, None, None, None, None
 
 
 class Conv2dGradWeight(Bilinear):

@@ -29,6 +29,7 @@ from scratch_conv.autograd.operators import (
     call,
     call_constant,
     may_be_differentiated,
+    of_one_node,
     operator,
     register_derivatives,
     wanted,
@@ -251,7 +252,8 @@ class BatchNorm(_ByChannel):
             grad_weight = _sum(grad_output, normal).reshape(input.shape[1])
         if needs_bias:
             grad_bias = _sum(grad_output).reshape(input.shape[1])
-        return grad_input, grad_weight, grad_bias, *nothing
+        gradients = of_one_node((grad_input, grad_weight, grad_bias), grad_output, input, weight)
+        return *gradients, *nothing
 
     @classmethod
     def vmap(cls, info: Any, in_dims: Any, *operands: Any) -> Any:
@@ -297,7 +299,8 @@ class BatchNormInference(_ByChannel):
             grad_weight = _sum(widened(grad_output), normal).reshape(input.shape[1])
         if needs_bias:
             grad_bias = _sum(widened(grad_output)).reshape(input.shape[1])
-        return grad_input, grad_weight, grad_bias, None, None, None
+        grads = of_one_node((grad_input, grad_weight, grad_bias), grad_output, input, weight)
+        return *grads, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, input_t: Tensor | None, weight_t: Tensor | None, bias_t: Tensor | None, *_: Any) -> Any:

@@ -130,6 +130,36 @@ def may_be_differentiated() -> bool:
     return torch.is_grad_enabled() or internals.in_transform()
 
 
+def of_one_node(gradients: Sequence[Tensor | None], *operands: Tensor | None) -> tuple[Tensor | None, ...]:
+    """Let every gradient require one where an operand of the backward pass does.
+
+    Torch's backward pass is one node: where a graph of gradients is wanted, they depend on all operands, also
+    on those with respect to which their derivative is zero. Here each gradient is a Function of its own.
+    """
+    if not torch.is_grad_enabled() or torch.compiler.is_compiling() or internals.in_transform():
+        return tuple(gradients)
+    trained = [operand for operand in operands if operand is not None and operand.requires_grad]
+    return tuple(
+        _OfOneNode.apply(gradient, *trained)
+        if gradient is not None and trained and not gradient.requires_grad
+        else gradient
+        for gradient in gradients
+    )
+
+
+class _OfOneNode(Function):
+    """The first tensor, as a constant function of the others."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, *others: Tensor) -> Tensor:
+        ctx.others = len(others)
+        return value.detach()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return grad, *[None] * ctx.others
+
+
 @cache
 def _nested(function: type[Function]) -> type[Function]:
     """Return a Function whose `jvp` is differentiated by the transforms around the innermost one.
