@@ -200,3 +200,21 @@ def test_memory_that_does_not_suffice_is_an_error_of_torchs_type() -> None:
     for lib in (F, sc.functional):
         with pytest.raises(RuntimeError, match="memory"):
             lib.relu(endless)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("size", [None, 0, 1, 3])
+def test_batch_norm_asks_an_empty_vector_for_no_channels(size: int | None, training: bool) -> None:
+    outcomes = []
+    for library in (F, sc.functional):
+        input = torch.ones(0, requires_grad=True)
+        weight = None if size is None else torch.ones(size, requires_grad=True)
+        try:
+            output = library.batch_norm(input, None, None, weight, None, training)
+            output.sum().backward()
+        except IndexError:
+            outcomes.append("IndexError")
+        else:
+            assert input.grad is not None
+            outcomes.append(str((output.shape, input.grad, None if weight is None else weight.grad)))
+    assert outcomes[0] == outcomes[1]

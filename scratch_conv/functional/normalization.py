@@ -37,7 +37,7 @@ def batch_norm(
     """Normalize each channel over the batch, as `torch.nn.functional.batch_norm` does.
 
     Args:
-        input: (N, C, *), where * is any number of dimensions.
+        input: (N, C, *), where * is any number of dimensions; or (0,).
         running_mean: (C,); in training it is moved towards the batch's mean; or None.
         running_var: (C,); in training it is moved towards the batch's unbiased variance; or None.
         weight: (C,), or None for 1.
@@ -66,6 +66,8 @@ def batch_norm(
     training = arguments.boolean("batch_norm", "training", training)
     momentum = arguments.number("batch_norm", "momentum", momentum)
     eps = arguments.number("batch_norm", "eps", eps)
+    if input.dim() == 1 and not input.numel():
+        return _scale_nothing(input, weight, bias)
     _check_batch_norm_numbers(input, training, eps)
     _check_statistics(running_mean, running_var, training)
     _check_batch_norm(input, present, training)
@@ -80,6 +82,13 @@ def batch_norm(
     else:
         output = call(BatchNormInference, input, weight, bias, running_mean, running_var, eps)
     return output
+
+
+def _scale_nothing(input: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    """Return an empty tensor that depends on the operands; torch does not ask it for channels."""
+    output = input.clone()
+    output = output if weight is None else output * weight[0]
+    return output if bias is None else output + bias[0]
 
 
 @replaces(torch.batch_norm)
