@@ -21,28 +21,31 @@ def test_less_than_two_blocks_need_no_pool(blocks: int) -> None:
     with kernels.using_num_threads(4):
         parallel(lambda _: workers.append(threading.current_thread()), range(blocks))
     assert workers == [threading.current_thread()] * blocks
-    assert threads._pool.executor is None
+    assert threads._pool.size == 0
 
 
-def test_the_pool_is_kept_until_it_is_too_small_or_freed() -> None:
-    def used(num_threads: int) -> object:
+def test_the_pool_grows_as_it_is_needed_and_is_kept_until_it_is_freed() -> None:
+    def used(num_threads: int) -> set[threading.Thread]:
         with kernels.using_num_threads(num_threads):
             parallel(time.sleep, [0.001] * 8)
-        return threads._pool.executor
+        return {thread for thread in test_threads.own_threads() if thread not in ended}
 
+    ended: set[threading.Thread] = set()
     kernels.free_scratch()
+    ended = {*test_threads.own_threads()}
+    for thread in ended:
+        thread.join(5)
     small = used(3)
-    assert used(3) is small
-    assert used(2) is small
+    assert len(small) == 2
+    assert used(3) == used(2) == small
     large = used(4)
-    assert large is not small
-    assert used(3) is large
-    before = test_threads.own_threads()
+    assert len(large) == 3
+    assert used(3) == large > small
     kernels.free_scratch()
-    assert used(2) is not large
-    for thread in before:
+    for thread in large:
         thread.join(5)
         assert not thread.is_alive()
+    assert len(used(2)) == 1
 
 
 def test_a_pool_can_start_anew(monkeypatch: pytest.MonkeyPatch) -> None:

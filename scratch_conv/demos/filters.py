@@ -138,9 +138,8 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
         named = {name: torch.from_numpy(a) for name, a in arrays.items() if a.dtype.kind in "fi"}
     else:
         saved: dict[str, Any] = read_saved(path) or {}
-        named = saved.get(
-            "state_dict", {f"{_PREFIX}{name}": w for name, w in saved.get("weights", {}).items()}
-        )
+        result = saved.get("outcome", {}).get("weights", {})
+        named = saved.get("state_dict", {f"{_PREFIX}{name}": weight for name, weight in result.items()})
     weights = {n.removeprefix(_PREFIX): weight for n, weight in named.items() if n.startswith(_PREFIX)}
     if not weights:
         raise InputError(f"--checkpoint {path}: not a checkpoint that can be read")

@@ -8,13 +8,15 @@ sleep when they are idle.
 """
 
 import os
+import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from operator import index
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, TypeVar
 
 import numpy as np
@@ -100,38 +102,47 @@ def end_threads() -> None:
 
 
 def _drain_together(work: Callable[[_Block], object], queue: deque[_Block], helpers: int) -> None:
+    # Not by futures: an interrupt within their `wait` keeps locks that the helpers need to end.
     active: set[int] = set()  # the helpers at work
-    futures: list[Future[object]] = []
+    ended: SimpleQueue[BaseException | None] = SimpleQueue()
+    errors: list[BaseException] = []
     try:
-        _pool.submit(futures, helpers, _help, work, queue, active)
+        _pool.submit(helpers, _help, work, queue, active, ended)
         _drain(work, queue)
     finally:
         # Whatever interrupts it, this ends when no helper writes any more to what the caller uses again.
         interrupt = None
         while True:
             try:
-                queue.clear()
-                # Helpers that the pool has not begun, busy for another caller, have nothing left to do.
-                begun = [future for future in futures if not future.cancel()]
-                wait(begun)
-                while active:  # one whose future an interrupt has lost
-                    time.sleep(1e-4)
+                queue.clear()  # a helper that begins later, busy for another caller, has nothing to do
+                while active or not ended.empty():
+                    error = ended.get()
+                    if error is not None:
+                        errors.append(error)
                 break
             except BaseException as error:
                 interrupt = error
         if interrupt is not None:
             raise interrupt
-    for future in begun:
-        future.result()
+    if errors:
+        raise errors[0]
 
 
-def _help(work: Callable[[_Block], object], queue: deque[_Block], active: set[int]) -> None:
+def _help(
+    work: Callable[[_Block], object],
+    queue: deque[_Block],
+    active: set[int],
+    ended: SimpleQueue[BaseException | None],
+) -> None:
     """Work off the queue on a helper's thread; it is active before it takes the first block."""
     active.add(threading.get_ident())
+    failed = None
     try:
         _drain(work, queue)
-    finally:
-        active.discard(threading.get_ident())
+    except BaseException as error:
+        failed = error
+    active.discard(threading.get_ident())
+    ended.put(failed)  # after the above, so that whoever saw this helper active is woken up
 
 
 def _drain(work: Callable[[_Block], object], queue: deque[_Block]) -> None:
@@ -145,33 +156,43 @@ def _drain(work: Callable[[_Block], object], queue: deque[_Block]) -> None:
             work(block)
 
 
+def _serve(tasks: SimpleQueue[Callable[[], object] | None]) -> None:
+    """Do one task after the other, on a thread of the pool, until there is None."""
+    while True:
+        task = tasks.get()
+        if task is None:
+            return
+        task()
+        del task  # and the arrays in it
+
+
 class _Pool:
     """The threads, and the hold on the BLAS; none of it survives a fork."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()  # a signal's handler may call a kernel while this thread holds it
-        self.executor: ThreadPoolExecutor | None = None
-        self.size: int  # of the executor
+        # Not a ThreadPoolExecutor: an interrupt within its `submit` keeps locks that its threads need.
+        self.tasks: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self.size = 0
         self.blas_holders = 0
         self.blas: list[Any] | None = None  # the libraries; NumPy's own, and others that are loaded
         self.blas_threads: list[tuple[Any, int]]  # each library, and how many it had before it was held
 
-    def submit(
-        self, futures: list[Future[object]], helpers: int, work: Callable[..., object], *args: Any
-    ) -> None:
+    def submit(self, helpers: int, work: Callable[..., object], *args: Any) -> None:
         """Let helpers call `work`; while Python shuts down there are none, and the caller works alone."""
         with self.lock, suppress(RuntimeError):
-            if self.executor is None or self.size < helpers:
-                self.close()
-                self.executor = ThreadPoolExecutor(helpers, thread_name_prefix="scratch_conv")
-                self.size = helpers
+            if sys.is_finalizing():
+                return
+            while self.size < helpers:
+                Thread(target=_serve, args=(self.tasks,), name="scratch_conv", daemon=True).start()
+                self.size += 1
             for _ in range(helpers):
-                futures.append(self.executor.submit(work, *args))
+                self.tasks.put(partial(work, *args))
 
     def close(self) -> None:
-        if self.executor is not None:
-            self.executor.shutdown(wait=False)
-        self.executor = None
+        for _ in range(self.size):
+            self.tasks.put(None)
+        self.tasks, self.size = SimpleQueue(), 0
 
     @contextmanager
     def single_threaded_blas(self) -> Iterator[None]:
