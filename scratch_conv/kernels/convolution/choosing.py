@@ -88,7 +88,9 @@ def conv2d_grad_input(grad_output: Array, w: Array, input_size: Pair, window: Wi
 
 @contextmanager
 def convolution_algorithm(name: str) -> Iterator[None]:
-    """Compute every convolution in the block that the named algorithm accepts by that algorithm.
+    """Compute every convolution in the block that the named algorithm accepts by that one.
+
+    Without images, channels or output channels there is nothing to compute, and it is not called.
 
     Raises:
         KeyError: there is no algorithm of that name.
@@ -145,10 +147,10 @@ def using_winograd(enabled: bool) -> Iterator[None]:
 
 
 def _algorithm(shapes: Shapes, if_small: Algorithm, *operands: Array) -> Algorithm:
-    if _forced is not None and _forced.accepts(shapes):
-        return _forced
     if 0 in shapes[:3]:  # nothing is summed
         return im2col
+    if _forced is not None and _forced.accepts(shapes):
+        return _forced
     return _fastest(shapes, if_small, *operands)
 
 
