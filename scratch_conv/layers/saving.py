@@ -14,6 +14,9 @@ from scratch_conv.kernels.windows import Array
 
 __all__ = ["read_arrays", "replacing", "write_arrays"]
 
+_Headers = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
+"""The shape and dtype of each array of a file."""
+
 
 def write_arrays(path: str | Path, arrays: Mapping[str, Array]) -> None:
     """Write arrays under their names, to a file of exactly the given name.
@@ -39,17 +42,7 @@ def read_arrays(path: str | Path, expected: Mapping[str, Array]) -> dict[str, Ar
             headers = _headers(file)
         except Exception as error:  # a damaged file can raise nearly anything
             raise ValueError(f"{path}: damaged, or not written by save ({error})") from error
-        for name in {**expected, **headers}:
-            if name not in headers or name not in expected:
-                has, lacks = ("the network", "the file") if name in expected else ("the file", "the network")
-                raise ValueError(f"{path}: of another network: {has} has {name}, {lacks} has not")
-            shape, dtype = headers[name]
-            if dtype.kind != expected[name].dtype.kind:
-                kinds = f"{dtype} in the file, {expected[name].dtype} in the network"
-                raise ValueError(f"{path}: of another network: {name} is {kinds}")
-            if shape != expected[name].shape:
-                shapes = f"{shape} in the file, {expected[name].shape} in the network"
-                raise ValueError(f"{path}: of another network: {name} has shape {shapes}")
+        _refuse_others(path, headers, expected)
         try:
             file.seek(0)
             with np.load(file, allow_pickle=False) as saved:
@@ -58,8 +51,23 @@ def read_arrays(path: str | Path, expected: Mapping[str, Array]) -> dict[str, Ar
             raise ValueError(f"{path}: damaged, or not written by save ({error})") from error
 
 
-def _headers(file: BinaryIO) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-    """Return the shape and dtype of each array: a small file may hold arrays that fill all memory."""
+def _refuse_others(path: str | Path, headers: _Headers, expected: Mapping[str, Array]) -> None:
+    """Raise ValueError unless a file has the arrays that a network has."""
+    for name in {**expected, **headers}:
+        if name not in headers or name not in expected:
+            has, lacks = ("the network", "the file") if name in expected else ("the file", "the network")
+            raise ValueError(f"{path}: of another network: {has} has {name}, {lacks} has not")
+        shape, dtype = headers[name]
+        if dtype.kind != expected[name].dtype.kind:
+            kinds = f"{dtype} in the file, {expected[name].dtype} in the network"
+            raise ValueError(f"{path}: of another network: {name} is {kinds}")
+        if shape != expected[name].shape:
+            shapes = f"{shape} in the file, {expected[name].shape} in the network"
+            raise ValueError(f"{path}: of another network: {name} has shape {shapes}")
+
+
+def _headers(file: BinaryIO) -> _Headers:
+    """Return what a file says of its arrays: a small file may hold arrays that fill all memory."""
     headers = {}
     with zipfile.ZipFile(file) as archive:
         for member in archive.namelist():
