@@ -172,12 +172,9 @@ def _train(backends: tuple[str, ...], given: Given) -> None:
     except KeyboardInterrupt:
         console.print(f"Stopped. {_how_to_go_on(given, out)}", soft_wrap=True, markup=False)
         raise typer.Exit(130) from None
-    except RunError as error:
-        if not error.explained:
+    except (RunError, OSError) as error:  # an OSError: a full disk, most likely
+        if not (isinstance(error, RunError) and error.explained):
             print(f"scratch-conv: {error}. {_how_to_go_on(given, out)}", file=sys.stderr)
-        raise typer.Exit(1) from None
-    except OSError as error:  # a full disk, most likely
-        print(f"scratch-conv: {error}. {_how_to_go_on(given, out)}", file=sys.stderr)
         raise typer.Exit(1) from None
     print_tables(console, outcomes, drift)
     console.print(f"The report is {out / 'report.html'}", soft_wrap=True, markup=False)
