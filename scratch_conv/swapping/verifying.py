@@ -186,7 +186,7 @@ def _compare(row: VerifiedLayer, call: LayerCall) -> VerifiedLayer:
     try:
         ours = timed(swap)
     except Exception as error:  # whatever is wrong with ours is what is asked for
-        return replace(row, failure=f"{type(error).__name__}: {error}".splitlines()[0])
+        return replace(row, failure=_first_line(error))
     torch.set_rng_state(generator)
     known = reference_and_bounds(call, torchs)
     right, bounds = known if known is not None else (torchs, None)
@@ -218,6 +218,10 @@ def _judge(
             found = Errors(judge(own), judge(theirs))
         errors[name.startswith("grad ")] |= found
     return errors[False], errors[True], ""
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _described(tensor: Tensor) -> str:
@@ -260,9 +264,7 @@ def _compare_whole(model: nn.Module, run: Callable[[], Any]) -> VerifiedLayer:
     try:
         ours, gradients, seconds = run()
     except Exception as error:  # whatever is wrong with ours is what is asked for
-        return replace(
-            row, torchs_seconds=torchs_seconds, failure=f"{type(error).__name__}: {error}".splitlines()[0]
-        )
+        return replace(row, torchs_seconds=torchs_seconds, failure=_first_line(error))
     described = [[_described(tensor) for tensor in outputs] for outputs in (ours, torchs)]
     failure = "" if described[0] == described[1] else "the outputs have other shapes or dtypes"
     return replace(
