@@ -7,6 +7,7 @@ public names instead, as the functions below say: more slowly, and with the same
 """
 
 import pkgutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
@@ -63,6 +64,7 @@ _suggest_memory_format = _find("torch._prims_common:suggest_memory_format")
 
 _decompositions = _find("torch:_decomp.decomposition_table")
 _shape_functions = _find("torch:_decomp.meta_table")
+_decomposed: list[Any] = []
 
 _adaptive_avg_pool2d = _find("torch:_C._nn.adaptive_avg_pool2d")
 _max_pool2d_with_indices = _find("torch:_C._nn.max_pool2d_with_indices")
@@ -284,3 +286,15 @@ def register_decomposition(operator: Any, decomposition: Callable[..., Any]) -> 
     """
     if _decompositions is not None and _shape_functions is not None:
         _decompositions[operator] = _shape_functions[operator] = decomposition
+        _decomposed.append(operator)
+
+
+def let_inductor_call_operators() -> None:
+    """Let inductor, once it is loaded, call the operators that have a decomposition, as it calls all others.
+
+    Else it refuses them wherever the environment variable CI is set: a decomposition exists.
+    """
+    inductor: Any = sys.modules.get("torch._inductor.lowering")
+    if hasattr(inductor, "make_fallback"):
+        for operator in set(_decomposed) - inductor.lowerings.keys():
+            inductor.make_fallback(operator, inductor.constrain_to_fake_tensors, warn=False)

@@ -9,7 +9,13 @@ from torch.autograd import Function
 from scratch_conv import kernels
 from scratch_conv.autograd import _torch_internals as internals
 from scratch_conv.autograd.batching import vmap_elementwise
-from scratch_conv.autograd.operators import as_torch_computes, call, operator, register_derivatives
+from scratch_conv.autograd.operators import (
+    as_torch_computes,
+    call,
+    operator,
+    register_derivatives,
+    register_fake,
+)
 from scratch_conv.autograd.tensors import to_array, to_tensor_like
 
 __all__ = ["ReLU", "ReLUInPlace"]
@@ -25,12 +31,12 @@ def relu_gate(values: Tensor, output: Tensor) -> Tensor:
     return to_tensor_like(kernels.relu_gate(to_array(values), to_array(output)), values)
 
 
-@relu.register_fake
+@register_fake(relu)
 def _(input: Any) -> Tensor:
     return torch.empty_like(input)
 
 
-@relu_gate.register_fake
+@register_fake(relu_gate)
 def _(values: Any, output: Any) -> Tensor:
     return torch.empty_like(values)
 

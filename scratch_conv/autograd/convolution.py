@@ -26,6 +26,7 @@ from scratch_conv.autograd.operators import (
     of_one_node,
     operator,
     register_derivatives,
+    register_fake,
     wanted,
     window_of,
 )
@@ -91,7 +92,7 @@ def conv2d_grad_bias(grad_output: Tensor) -> Tensor:
     return to_tensor(kernels.conv_grad_bias(to_array(grad_output)), grad_output)
 
 
-@conv2d.register_fake
+@register_fake(conv2d)
 def _(input: Any, weight: Any, bias: Any, channels_last: bool, *geometry: Any) -> Tensor:
     *window_geometry, _ = geometry
     window = window_of(weight.shape[2:], *window_geometry)
@@ -99,21 +100,21 @@ def _(input: Any, weight: Any, bias: Any, channels_last: bool, *geometry: Any) -
     return empty(input, size, memory_format(channels_last))
 
 
-@conv_transpose2d.register_fake
+@register_fake(conv_transpose2d)
 def _(input: Any, weight: Any, bias: Any, output_size: Any, channels_last: bool, *geometry: Any) -> Tensor:
     *_, groups = geometry
     size = (input.shape[0], groups * weight.shape[1], *output_size)
     return empty(input, size, memory_format(channels_last))
 
 
-@conv2d_grad_weight.register_fake
+@register_fake(conv2d_grad_weight)
 def _(grad_output: Any, input: Any, kernel_size: Any, channels_last: bool, *geometry: Any) -> Tensor:
     *_, groups = geometry
     size = (grad_output.shape[1], input.shape[1] // groups, *kernel_size)
     return empty(grad_output, size, memory_format(channels_last))
 
 
-@conv2d_grad_bias.register_fake
+@register_fake(conv2d_grad_bias)
 def _(grad_output: Any) -> Tensor:
     return grad_output.new_empty(grad_output.shape[1])
 

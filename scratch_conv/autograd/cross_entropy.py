@@ -11,7 +11,13 @@ from torch.autograd import Function
 
 from scratch_conv import kernels
 from scratch_conv.autograd.batching import fold, unfold, vmap_elementwise
-from scratch_conv.autograd.operators import batching_nothing_too, call, operator, register_derivatives
+from scratch_conv.autograd.operators import (
+    batching_nothing_too,
+    call,
+    operator,
+    register_derivatives,
+    register_fake,
+)
 from scratch_conv.autograd.products import product
 from scratch_conv.autograd.tensors import to_array, to_array_if_any, to_tensor, to_tensor_like
 from scratch_conv.kernels import Classes
@@ -63,28 +69,28 @@ def smooth_labels(probabilities: Tensor, smoothing: float) -> Tensor:
     return to_tensor_like(kernels.smooth_labels(to_array(probabilities), smoothing), probabilities)
 
 
-@nll.register_fake
+@register_fake(nll)
 def _(logarithms: Any, target: Any, *rest: Any) -> Tensor:
     return logarithms.new_empty(target.shape)
 
 
-@nll_grad.register_fake
+@register_fake(nll_grad)
 def _(grad_output: Any, target: Any, *rest: Any) -> Tensor:
     outer, inner = target.shape
     return grad_output.new_empty(outer, rest[-1], inner)
 
 
-@total_weight.register_fake
+@register_fake(total_weight)
 def _(target: Any, weight: Any, ignore_index: int, count: int, dtype: Any) -> Tensor:
     return target.new_empty((1, 1), dtype=dtype)
 
 
-@quotient.register_fake
+@register_fake(quotient)
 def _(values: Any, divisors: Any) -> Tensor:
     return torch.empty_like(values)
 
 
-@smooth_labels.register_fake
+@register_fake(smooth_labels)
 def _(probabilities: Any, smoothing: float) -> Tensor:
     return torch.empty_like(probabilities)
 

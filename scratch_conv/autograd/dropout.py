@@ -9,7 +9,7 @@ from torch.autograd import Function
 
 from scratch_conv import kernels
 from scratch_conv.autograd.batching import vmap_elementwise
-from scratch_conv.autograd.operators import call, operator, register_derivatives
+from scratch_conv.autograd.operators import call, operator, register_derivatives, register_fake
 from scratch_conv.autograd.tensors import to_array, to_tensor, to_tensor_like
 
 __all__ = ["Drop"]
@@ -23,7 +23,7 @@ def drop(input: Tensor, mask: Tensor, p: float) -> Tensor:
     return to_tensor_like(kernels.drop(array, to_array(mask), float(scale)), input)
 
 
-@drop.register_fake
+@register_fake(drop)
 def _(input: Any, mask: Any, p: float) -> Tensor:
     return torch.empty_like(input)
 

@@ -13,7 +13,14 @@ from torch import Tensor
 from scratch_conv import kernels
 from scratch_conv.autograd.batching import fold, unfold
 from scratch_conv.autograd.bilinear import BilinearWithBias
-from scratch_conv.autograd.operators import call, flop_formula, operator, register_derivatives, wanted
+from scratch_conv.autograd.operators import (
+    call,
+    flop_formula,
+    operator,
+    register_derivatives,
+    register_fake,
+    wanted,
+)
 from scratch_conv.autograd.products import MatrixProduct, total
 from scratch_conv.autograd.tensors import to_array, to_array_if_any, to_tensor
 
@@ -25,7 +32,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return to_tensor(kernels.linear(to_array(input), to_array(weight), to_array_if_any(bias)), input)
 
 
-@linear.register_fake
+@register_fake(linear)
 def _(input: Any, weight: Any, bias: Any) -> Tensor:
     return input.new_empty(input.shape[0], input.shape[1], weight.shape[1])
 

@@ -32,6 +32,7 @@ from scratch_conv.autograd.operators import (
     of_one_node,
     operator,
     register_derivatives,
+    register_fake,
     wanted,
 )
 from scratch_conv.autograd.products import product, widened
@@ -120,28 +121,28 @@ def update_running(running: Tensor, batch: Tensor, momentum: float, count: int) 
         running[part].copy_(torch.from_numpy(np.asarray(one)))
 
 
-@batch_norm.register_fake
+@register_fake(batch_norm)
 def _(input: Any, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
     return _empty(input), _of_channels(input), _of_channels(input)
 
 
-@batch_norm_grad.register_fake
+@register_fake(batch_norm_grad)
 def _(grad_output: Any, input: Any, mean: Any, variance: Any, weight: Any, eps: float) -> Any:
     like = mean if weight is None else weight
     return _empty(input), like.new_empty(mean.shape), like.new_empty(mean.shape)
 
 
-@batch_norm_inference.register_fake
+@register_fake(batch_norm_inference)
 def _(input: Any, *rest: Any) -> Tensor:
     return _empty(input)
 
 
-@normalize.register_fake
+@register_fake(normalize)
 def _(input: Any, eps: float) -> tuple[Tensor, Tensor]:
     return _empty(input), _of_channels(input)
 
 
-@update_running.register_fake
+@register_fake(update_running)
 def _(*arguments: Any) -> None:
     return None
 

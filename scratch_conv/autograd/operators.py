@@ -30,6 +30,24 @@ def operator(compute: Callable[..., Any], mutates_args: Sequence[str] = ()) -> A
     return registered
 
 
+def register_fake(operator: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register what the results of an operator are like: their shapes, types and strides.
+
+    Every compiler asks for these before it lowers a graph, which is when inductor must know the operators.
+    """
+
+    def register(fake: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(fake)
+        def known(*args: Any, **kwargs: Any) -> Any:
+            internals.let_inductor_call_operators()
+            return fake(*args, **kwargs)
+
+        operator.register_fake(known)
+        return fake
+
+    return register
+
+
 def as_torch_computes(compute: Callable[..., Any]) -> Callable[..., Any]:
     """Let kernels use as many threads as torch does, and let infinities and NaN pass without warnings.
 

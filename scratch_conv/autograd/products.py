@@ -14,7 +14,14 @@ from torch import Tensor
 from scratch_conv import kernels
 from scratch_conv.autograd.batching import fold, unfold
 from scratch_conv.autograd.bilinear import Bilinear
-from scratch_conv.autograd.operators import call, flop_formula, operator, register_derivatives, wanted
+from scratch_conv.autograd.operators import (
+    call,
+    flop_formula,
+    operator,
+    register_derivatives,
+    register_fake,
+    wanted,
+)
 from scratch_conv.autograd.tensors import to_array, to_tensor
 
 __all__ = ["product"]
@@ -30,12 +37,12 @@ def summed_product(a: Tensor, b: Tensor, shape: Sequence[int], factor: float) ->
     return to_tensor(kernels.summed_product(to_array(a), to_array(b), shape, factor), a)
 
 
-@matrix_product.register_fake
+@register_fake(matrix_product)
 def _(a: Any, b: Any) -> Tensor:
     return a.new_empty(a.shape[0], a.shape[1], b.shape[2])
 
 
-@summed_product.register_fake
+@register_fake(summed_product)
 def _(a: Any, b: Any, shape: Any, factor: float) -> Tensor:
     return a.new_empty(shape)
 

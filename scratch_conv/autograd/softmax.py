@@ -21,6 +21,7 @@ from scratch_conv.autograd.operators import (
     may_be_differentiated,
     operator,
     register_derivatives,
+    register_fake,
 )
 from scratch_conv.autograd.products import product, total, widened
 from scratch_conv.autograd.tensors import to_array, to_tensor, to_tensor_like
@@ -62,19 +63,19 @@ def exponential(input: Tensor) -> Tensor:
     return to_tensor_like(kernels.exponential(to_array(input)), input)
 
 
-@softmax.register_fake
-@log_softmax.register_fake
+@register_fake(softmax)
+@register_fake(log_softmax)
 def _(input: Any, dim: int) -> Tensor:
     return input.new_empty(input.shape)
 
 
-@softmax_grad.register_fake
-@log_softmax_grad.register_fake
+@register_fake(softmax_grad)
+@register_fake(log_softmax_grad)
 def _(grad_output: Any, output: Any, dim: int) -> Tensor:
     return output.new_empty(output.shape)
 
 
-@exponential.register_fake
+@register_fake(exponential)
 def _(input: Any) -> Tensor:
     return torch.empty_like(input)
 

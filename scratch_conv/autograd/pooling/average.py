@@ -17,7 +17,7 @@ from torch.autograd import Function
 
 from scratch_conv import kernels
 from scratch_conv.autograd.batching import fold, unfold
-from scratch_conv.autograd.operators import call, operator, register_derivatives, window_of
+from scratch_conv.autograd.operators import call, operator, register_derivatives, register_fake, window_of
 from scratch_conv.autograd.tensors import empty, memory_format, to_array, to_tensor
 
 __all__ = ["AdaptiveAvgPool2d", "AvgPool2d"]
@@ -86,7 +86,7 @@ for _operator, _result in (
     (adaptive_avg_pool2d, _of_that_size),
     (adaptive_avg_pool2d_grad_input, _of_input_size),
 ):
-    _operator.register_fake(_result)
+    register_fake(_operator)(_result)
 
 
 class _Average(Function):

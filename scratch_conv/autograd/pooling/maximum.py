@@ -16,7 +16,7 @@ from torch.autograd import Function
 
 from scratch_conv import kernels
 from scratch_conv.autograd.batching import fold, unfold
-from scratch_conv.autograd.operators import call, operator, register_derivatives, window_of
+from scratch_conv.autograd.operators import call, operator, register_derivatives, register_fake, window_of
 from scratch_conv.autograd.tensors import (
     common_memory_format,
     empty,
@@ -81,7 +81,7 @@ def max_pool2d_indices(indices: Tensor) -> Tensor:
     return to_tensor(widened, None, common_memory_format(indices))
 
 
-@max_pool2d.register_fake
+@register_fake(max_pool2d)
 def _(input: Any, ceil_mode: bool, *window: Any) -> tuple[Tensor, Tensor]:
     described = window_of(*window)
     size = (*input.shape[:2], *described.output_size(input.shape[2:], ceil_mode))
@@ -89,19 +89,19 @@ def _(input: Any, ceil_mode: bool, *window: Any) -> tuple[Tensor, Tensor]:
     return empty(input, size, format), empty(input, size, format, torch.int32)
 
 
-@max_pool2d_scatter.register_fake
+@register_fake(max_pool2d_scatter)
 def _(
     grad_output: Any, indices: Any, input: Any, input_size: Any, channels_last: bool, *window: Any
 ) -> Tensor:
     return empty(grad_output, (*grad_output.shape[:2], *input_size), memory_format(channels_last))
 
 
-@max_pool2d_gather.register_fake
+@register_fake(max_pool2d_gather)
 def _(input: Any, indices: Any, *window: Any) -> Tensor:
     return input.new_empty(indices.shape)
 
 
-@max_pool2d_indices.register_fake
+@register_fake(max_pool2d_indices)
 def _(indices: Any) -> Tensor:
     return empty(indices, indices.shape, common_memory_format(indices), torch.int64)
 
