@@ -63,7 +63,7 @@ def check(
         ValueError: `like` or a key of `supports` is unknown, or `examples` is not positive.
     """
     operator = find_operator(like)
-    stated = parse_supports(supports, operator.arguments)
+    stated = parse_supports(supports, operator.arguments, operator.sizes)
     if examples < 1:
         raise ValueError(f"examples must be at least 1, got {examples}")
     tested = as_candidate(candidate, operator)
@@ -86,7 +86,7 @@ def check(
     report = Report(tested.name, like, found.examples, seed, found.share)
     unclaimed = ", ".join(stated.left_out())
     report.left_out = [*reasons, *([f"{unclaimed}: not claimed"] if unclaimed else [])]
-    report.notes = list(notes)
+    report.notes, report.skipped = list(notes), found.skipped
     report.seconds = time.perf_counter() - start
     if found.case is not None and found.verdict is not None:
         report.counterexample, report.differences = found.case, found.verdict.differences
@@ -157,7 +157,7 @@ def cases(like: str, supports: Claims = None, *, invalid: bool = False) -> st.Se
         ValueError: for an unknown name.
     """
     operator = find_operator(like)
-    claims = parse_supports(supports, operator.arguments)
+    claims = parse_supports(supports, operator.arguments, operator.sizes)
     return operator.invalid_cases(claims) if invalid else operator.cases(claims)
 
 
@@ -173,7 +173,9 @@ def assert_parity(candidate: Any, case: Case, supports: Claims = None) -> None:
         AssertionError: says what differs from torch.
     """
     operator = find_operator(case.like)
-    verdict = compare(as_candidate(candidate, operator), case, parse_supports(supports, operator.arguments))
+    verdict = compare(
+        as_candidate(candidate, operator), case, parse_supports(supports, operator.arguments, operator.sizes)
+    )
     if verdict.differences:
         lines = [str(case), f"  {case}", *(f"  {each.message}" for each in verdict.differences)]
         raise AssertionError("\n".join(lines))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -35,6 +36,7 @@ class Search:
         case: the smallest failing case, or None.
         verdict: what differs on it.
         failures: the failing cases met first, which are larger and say more.
+        skipped: how many cases the candidate refused before that, by the name of the exception.
     """
 
     examples: int = 0
@@ -42,6 +44,7 @@ class Search:
     case: Case | None = None
     verdict: Verdict | None = None
     failures: list[tuple[Case, Verdict]] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
 
 
 def search(
@@ -92,6 +95,8 @@ def search(
                 return
             verdicts[case] = judge(case)
         verdict = verdicts[case]
+        if verdict.skipped and found.case is None:
+            found.skipped[verdict.skipped] += 1
         if not verdict.differences:
             found.share = max(found.share, verdict.share)
             return

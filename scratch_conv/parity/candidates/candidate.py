@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Generic, TypeVar
@@ -10,11 +11,9 @@ from torch import Tensor
 
 from scratch_conv.parity.candidates.signatures import name_of, parameters_of
 from scratch_conv.parity.drawing.case import Case
-from scratch_conv.parity.drawing.claims import Supports
+from scratch_conv.parity.drawing.claims import PAIRS, Supports
 from scratch_conv.parity.operators.calling import Values
 from scratch_conv.parity.operators.operator import Operator
-
-_PAIRS = ("kernel_size", "stride", "padding", "dilation", "output_padding")
 
 
 class GradientError(Exception):
@@ -120,6 +119,9 @@ class Candidate(ABC, Generic[W]):
         reasons = []
         lacking = self.lacking() - claims.without
         claims = replace(claims, without=claims.without | lacking)
+        fixed = dict(claims.fixed)
+        reasons += [f"{name}: {value!r} in every call" for name, value in fixed.items()]
+        lacking -= fixed.keys()
         if "dim" in lacking:
             reasons.append(f"dim: the last axis in every call, no such argument of {self.name}")
         if lacking - {"dim"}:
@@ -128,7 +130,7 @@ class Candidate(ABC, Generic[W]):
         whole = [each for each in self._annotated_int() if claims.takes(each)]
         if whole and claims.rectangular:
             reasons.append(f"rectangular: {', '.join(whole)} annotated as int")
-            claims = replace(claims, rectangular=False)
+            claims = self._squared(claims, whole)
         if "padding" in whole and claims.string_padding:
             reasons.append("string_padding: padding annotated as int")
             claims = replace(claims, string_padding=False)
@@ -136,7 +138,16 @@ class Candidate(ABC, Generic[W]):
 
     def _annotated_int(self) -> list[str]:
         taken = parameters_of(self.given) or {}
-        return [name for name in _PAIRS if name in taken and taken[name].annotation in (int, "int")]
+        return [name for name in PAIRS if name in taken and taken[name].annotation in (int, "int")]
+
+    def _squared(self, claims: Supports, whole: list[str]) -> Supports:
+        """Return the claims where some arguments are numbers, and with them those without an annotation."""
+        taken = parameters_of(self.given) or {}
+        others = [name for name in PAIRS if name in taken and name not in whole]
+        square = {*whole, *(name for name in others if taken[name].annotation is inspect.Parameter.empty)}
+        if square >= {name for name in PAIRS if name in taken}:
+            return replace(claims, rectangular=False)
+        return replace(claims, square=claims.square | square)
 
     @abstractmethod
     def guess(self, case: Case) -> W:

@@ -56,7 +56,18 @@ class Drawing:
 
     def argument(self, name: str, *values: T) -> T:
         """Draw one of some values for an argument; the first, torch's default, where it is not claimed."""
+        if name in dict(self.supports.fixed):
+            return self.fixed(name)
         return self.choice(values) if self.takes(name) else values[0]
+
+    def fixed(self, name: str) -> Any:
+        """Return the one value that an argument or size has in every call, None where it varies."""
+        return self.supports.fixed_at(name)
+
+    def size(self, name: str, low: int, high: int) -> int:
+        """Draw one of a layer's sizes, such as its number of channels, unless it has one value."""
+        value = self.fixed(name)
+        return self.integer(low, high) if value is None else value
 
     def pair(self, name: str, low: int, high: int | tuple[int, int]) -> int | tuple[int, int]:
         """Draw an argument for height and width: one int for both, or a pair; `low` where it is not claimed.
@@ -66,13 +77,26 @@ class Drawing:
             low: the least value, torch's default.
             high: the greatest value, or that for the height and that for the width.
         """
-        if not self.takes(name):
-            return low
+        fixed = self.fixed(name)
+        if fixed is not None or not self.takes(name):
+            return low if fixed is None else fixed
         vertical, horizontal = as_pair(high)
-        value = self.integer(low, vertical)
-        if vertical != horizontal or (self.supports.rectangular and self.boolean()):
+        whole = name in self.supports.square
+        value = self.integer(low, min(vertical, horizontal) if whole else vertical)
+        if not whole and (vertical != horizontal or (self.supports.rectangular and self.boolean())):
             return value, self.integer(low, horizontal)
         return value
+
+    def optional_pair(self, name: str, low: int, high: int) -> int | tuple[int, int] | None:
+        """Draw a pair as above, or None, torch's default."""
+        if self.fixed(name) is not None or (self.takes(name) and self.boolean()):
+            return self.pair(name, low, high)
+        return None
+
+    def present(self, name: str) -> bool:
+        """Draw whether a call has a tensor that torch does not require; never where it is not claimed."""
+        fixed = self.fixed(name)
+        return self.takes(name) and self.boolean() if fixed is None else bool(fixed)
 
     def length(self, least: int, more: int = 7) -> int:
         """Draw a height or width: `least`, which is at least 1, and `more` above it at most."""
@@ -80,7 +104,7 @@ class Drawing:
 
     def batch(self) -> tuple[int, ...]:
         """Draw the batch axis: one size, none for an unbatched input."""
-        sizes: list[tuple[int, ...]] = [(1,), (2,), (3,), (5,)]
+        sizes: list[tuple[int, ...]] = [(1,), (2,), (3,), (5,)] if self.supports.batches else [(1,)]
         sizes += [()] if self.supports.unbatched else []
         sizes += [(0,)] if self.supports.empty else []
         return self.choice(sizes)
@@ -93,7 +117,9 @@ class Drawing:
         """Draw a shape of up to `most` axes, of `least` or more without unbatched inputs; 1 in 8 is empty."""
         most = most if self.supports.further_axes else least
         numbers = [n for n in _AXES if (self.supports.unbatched or n >= least) and n <= most]
-        shape = [self.integer(1, longest) for _ in range(self.choice(numbers))]
+        number = self.choice(numbers) if self.fixed("axes") is None else self.fixed("axes")
+        shape = [self.integer(1, longest) for _ in range(number)]
+        shape[:1] = shape[:1] if self.supports.batches else [1] * len(shape[:1])
         if shape and self.supports.empty and self.integer(0, 7) == 7:
             shape[self.integer(0, len(shape) - 1)] = 0
         return tuple(shape)
@@ -159,6 +185,25 @@ def drawn(
     if not both:
         raise ValueError(f"supports: torch takes {', '.join(dtypes)} here, got dtypes {supports.dtypes}")
     return draw_case(Drawing(draw, supports, draw(st.sampled_from(both))))
+
+
+def remainders(
+    lengths: Sequence[int], kernel_size: Any, stride: Any, padding: Any, dilation: Any
+) -> tuple[int, ...]:
+    """Return how many rows, columns, ... at the end no window reaches, for arguments as torch takes them."""
+    kernel_size, dilation = (_for_each(lengths, each) for each in (kernel_size, dilation))
+    stride = kernel_size if stride is None else _for_each(lengths, stride)
+    if padding == "same":
+        return (0,) * len(lengths)
+    padding = _for_each(lengths, 0 if padding == "valid" else padding)
+    axes = zip(lengths, kernel_size, stride, padding, dilation, strict=True)
+    return tuple((length + 2 * p - d * (k - 1) - 1) % s for length, k, s, p, d in axes)
+
+
+def _for_each(lengths: Sequence[int], value: Any) -> tuple[int, ...]:
+    """Return an argument's value for each axis: one value is that of all."""
+    values = value if isinstance(value, tuple) else (value,)
+    return values * len(lengths) if len(values) == 1 else values
 
 
 def as_pair(value: int | tuple[int, int]) -> tuple[int, int]:

@@ -58,11 +58,13 @@ class Verdict:
         share: the worst error as a share of the bound, over the elements that have one; in reduced precision
             more than 1 where torch's is too.
         notes: how the candidate was called, where that is not plain.
+        skipped: the name of the exception by which the candidate said that it does not claim the call.
     """
 
     differences: list[Difference] = field(default_factory=list)
     share: float = 0.0
     notes: list[str] = field(default_factory=list)
+    skipped: str = ""
 
 
 def compare(candidate: Candidate[Any], case: Case, supports: Supports | None = None) -> Verdict:
@@ -86,6 +88,10 @@ def compare(candidate: Candidate[Any], case: Case, supports: Supports | None = N
 
 def judge(expectation: Expectation, observation: Observation, supports: Supports) -> Verdict:
     """Compare what was observed with what torch says."""
+    if observation.error is not None and not observation.again:
+        names = [each.__name__ for each in type(observation.error).__mro__]
+        if any(name in supports.skip_on for name in names):
+            return Verdict(skipped=names[0])
     if expectation.error is not None:
         return Verdict(_compare_errors(expectation.error, observation))
     if observation.error is not None:

@@ -65,15 +65,16 @@ class CrossEntropy(Operator):
 
     def draw_case(self, draw: Drawing) -> Case:
         classes = draw.integer(1, 6)
-        batches: list[tuple[int, ...]] = [(1,), (2,), (4,)]
-        batches += [(2, 3), (2, 2, 2)] if draw.supports.further_axes else []
+        several = draw.supports.batches
+        batches: list[tuple[int, ...]] = [(1,), (2,), (4,)] if several else [(1,)]
+        batches += [(2, 3), (2, 2, 2)] if draw.supports.further_axes and several else []
         batches += [()] if draw.supports.unbatched else []
         batches += [(0,)] if draw.supports.empty else []
         batch = draw.choice(batches)
         shape = (*batch[:1], classes, *batch[1:])
         probable = draw.supports.class_probabilities and draw.boolean()
         shapes = {"input": shape, "target": shape if probable else batch}
-        if draw.takes("weight") and draw.boolean():
+        if draw.present("weight"):
             shapes["weight"] = (classes,)
         arguments = {
             "ignore_index": draw.argument("ignore_index", *((-100,) if probable else (-100, 0, 1))),
@@ -241,7 +242,11 @@ def _targets(
         tensors["target"] = replace(target, kind=kind).made_positive()
     else:
         high = 1 if arguments["ignore_index"] == 0 and draw.boolean() else classes
-        bytes_too = not arguments["label_smoothing"] and len(tensors["input"].shape) < 3
+        bytes_too = (
+            draw.supports.byte_targets
+            and not arguments["label_smoothing"]
+            and len(tensors["input"].shape) < 3
+        )
         dtype = draw.choice(("int64", "int64", "uint8") if bytes_too else ("int64",))
         tensors["target"] = replace(target, kind="classes", high=high, dtype=dtype)
     if "weight" in tensors:

@@ -25,13 +25,13 @@ class Linear(SumOfProducts):
     linear = frozenset(signature)
 
     def draw_case(self, draw: Drawing) -> Case:
-        in_features, out_features = draw.integer(1, 9), draw.integer(1, 9)
-        if draw.supports.empty and draw.integer(0, 9) == 9:
+        in_features, out_features = draw.size("in_features", 1, 9), draw.size("out_features", 1, 9)
+        if draw.supports.empty and not draw.fixed("in_features") and draw.integer(0, 9) == 9:
             in_features = 0
-        vector = draw.supports.functional and draw.integer(0, 7) == 7
+        vector = draw.supports.functional and not draw.supports.fixed and draw.integer(0, 7) == 7
         shapes: dict[str, tuple[int, ...]] = {"input": (*draw.shape(1, 4, 4), in_features)}
         shapes["weight"] = (in_features,) if vector else (out_features, in_features)
-        if draw.takes("bias") and not vector and draw.boolean():
+        if not vector and draw.present("bias"):
             shapes["bias"] = (out_features,)
         return self.complete(draw, shapes)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from hypothesis import assume
 from torch import Tensor
 
 from scratch_conv.parity.drawing.arrays import Array
@@ -82,10 +83,10 @@ class BatchNorm(Operator):
     invalid_arguments = ({"eps": -1.0}, {"training": True, "eps": 0.0}, {"eps": "small"}, {"momentum": None})
 
     def draw_case(self, draw: Drawing) -> Case:
-        training = draw.takes("training") and draw.boolean()
+        training = draw.present("training")
         shape = _draw_shape(draw, training)
         names = ["input"]
-        if not training or draw.boolean():
+        if not training or (draw.supports.running_statistics and draw.boolean()):
             names += UPDATED
         if draw.takes("weight"):
             affine = [("weight", "bias"), ()] + ([("weight",), ("bias",)] if draw.supports.functional else [])
@@ -308,10 +309,15 @@ def _gradient_errors(case: Case, values: Values, steps: _Steps, u: float) -> dic
 def _draw_shape(draw: Drawing, training: bool) -> tuple[int, ...]:
     """Draw the input's shape: of two to five axes, of the four of BatchNorm2d where a layer is called."""
     axes = draw.choice((2, 1, 0, 3)) if draw.supports.functional else 2
-    batch = draw.choice([1, 2, 3, 4] + ([0] if draw.supports.empty and not training else []))
-    channels = draw.integer(1, 3)
+    axes = draw.size("axes", axes + 2, axes + 2) - 2
+    batch = draw.choice(
+        ([1, 2, 3, 4] if draw.supports.batches else [1])
+        + ([0] if draw.supports.empty and not training else [])
+    )
+    channels = draw.size("num_features", 1, 3)
     sizes = tuple(draw.integer(1, 5 if axes < 3 else 3) for _ in range(axes))
     if training and batch * torch.Size(sizes).numel() == 1:
+        assume(draw.supports.batches)
         batch = 2  # torch refuses one value per channel
     return (batch, channels, *sizes)
 

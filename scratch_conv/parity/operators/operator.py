@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -119,8 +120,40 @@ class Operator(ABC):
         return f"F.{self.name}"
 
     def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
-        """Return a strategy of calls that torch accepts."""
-        return drawn(self.draw_case, supports, self.dtypes)
+        """Return a strategy of calls that torch accepts and that the claims allow."""
+        cases = drawn(self.draw_case, supports, self.dtypes)
+        if not supports.remainders:
+            cases = cases.map(self.without_remainders).filter(lambda case: 0 not in case.shapes["input"][2:])
+        if supports.fixed:
+            cases = cases.filter(lambda case: self.keeps(case, dict(supports.fixed)))
+        return cases
+
+    def without_remainders(self, case: Case) -> Case:
+        """Return a call of windows without the rows and columns at the end that none reaches."""
+        shape, cut = case.shapes["input"], self.remainders(case)
+        inner = len(shape) - len(cut)
+        shorter = (length - left for length, left in zip(shape[inner:], cut, strict=True))
+        return case.reshaped("input", (*shape[:inner], *shorter)) if any(cut) else case
+
+    def remainders(self, case: Case) -> tuple[int, ...]:
+        """Return how many rows, columns, ... at the end no window reaches."""
+        return ()
+
+    @property
+    def sizes(self) -> tuple[str, ...]:
+        """The names of a layer's sizes, which a call shows in the shapes of its tensors."""
+        named = inspect.signature(self.module).parameters
+        known = ("in_channels", "out_channels", "kernel_size", "in_features", "out_features", "num_features")
+        return (*(name for name in known if name in named and name not in self.arguments), "axes")
+
+    def keeps(self, case: Case, fixed: dict[str, Any]) -> bool:
+        """Return whether a call has these values of arguments, or of its layer's sizes."""
+        tensors: dict[str, Any] = case.tensors
+        flags = {name: name in tensors for name in self.signature}
+        given = {"axes": len(case.shapes["input"]), **flags, **self.defaults}
+        given |= {**self.constructor(tensors, case.keywords), **case.keywords}
+        alike = [(given[name], value) for name, value in fixed.items() if name in given]
+        return all(one == other or (isinstance(one, tuple) and set(one) == {other}) for one, other in alike)
 
     def invalid_cases(self, supports: Supports) -> st.SearchStrategy[Case]:
         """Return a strategy of calls most of which torch refuses."""

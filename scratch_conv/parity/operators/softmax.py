@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
+from hypothesis import assume
 from torch import Tensor
 
 from scratch_conv.parity.drawing.case import Case
@@ -107,7 +108,8 @@ class Softmax(Operator):
     def draw_case(self, draw: Drawing) -> Case:
         shape = draw.shape(2, 4, 5)
         axes = max(1, len(shape))
-        dim = draw.integer(-axes, axes - 1) if draw.takes("dim") else -1
+        dim = draw.size("dim", -axes, axes - 1) if draw.takes("dim") else draw.supports.fixed_at("dim", -1)
+        assume(-axes <= dim < axes)
         return self.complete(draw, {"input": shape}, {"dim": dim})
 
     def draw_invalid_case(self, draw: Drawing) -> Case:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from scratch_conv.parity.drawing.case import Case
@@ -26,6 +27,7 @@ class Report:
         code: what to paste to see it again.
         left_out: what was not drawn, each line with its reason.
         notes: how the candidate was called, where that is not plain.
+        skipped: how many cases it refused as not claimed, by the name of the exception.
     """
 
     candidate: str
@@ -40,11 +42,12 @@ class Report:
     code: str = ""
     left_out: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
 
     @property
     def passed(self) -> bool:
-        """Whether no case failed."""
-        return self.counterexample is None
+        """Whether no case failed, of one at least that was not skipped."""
+        return self.counterexample is None and self.tested
 
     def __bool__(self) -> bool:
         """Return whether the candidate passed."""
@@ -53,12 +56,20 @@ class Report:
     @property
     def tested(self) -> bool:
         """Whether the candidate could be called and its results found."""
+        if self.counterexample is None and self.skipped.total() >= self.examples:
+            return False
         return all(each.what != "interface" for each in self.differences)
 
     def __str__(self) -> str:
         head = f"{self.candidate} like {self.like}: {self.examples} examples, seed {self.seed}"
         left_out = [f"  left out: {line}" for line in self.left_out]
         left_out += [f"  note: {line}" for line in self.notes]
+        left_out += [
+            f"  skipped: {count} of {self.examples} ({count / self.examples:.0%}): raised {name}: not claimed"
+            for name, count in self.skipped.items()
+        ]
+        if self.counterexample is None and not self.tested:
+            return "\n".join([f"{head}: could not be tested: nothing was computed", *left_out])
         if self.counterexample is None:
             worst = f"worst error {self.share:.3g} of the bound"
             return "\n".join([f"{head}: equal to torch ({worst}, {self.seconds:.1f} s)", *left_out])

@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import COMPLEX, FLOATS, INTEGERS
-from scratch_conv.parity.drawing.strategies import Drawing, as_pair, some_tap_meets
+from scratch_conv.parity.drawing.strategies import Drawing, as_pair, remainders, some_tap_meets
 from scratch_conv.parity.operators.calling import Call
 from scratch_conv.parity.operators.rounding import accumulator_of
 from scratch_conv.parity.operators.sums import SumOfProducts
@@ -40,13 +40,13 @@ class Convolution(SumOfProducts):
         """Draw the kernel_size, the lengths of the input's axes, and the arguments."""
 
     def draw_case(self, draw: Drawing) -> Case:
-        groups = draw.integer(1, 3) if draw.takes("groups") else 1
-        channels = {name: groups * draw.integer(1, 3) for name in _CHANNELS}
+        groups = draw.size("groups", 1, 3) if draw.takes("groups") else draw.fixed("groups") or 1
+        channels = {name: draw.fixed(name) or groups * draw.integer(1, 3) for name in _CHANNELS}
         kernel_size, lengths, arguments = self.draw_geometry(draw)
         first, second = (channels[name] for name in self.channels)
         shapes = {"input": (*draw.batch(), channels["in_channels"], *lengths)}
         shapes["weight"] = (first, second // groups, *kernel_size)
-        if draw.takes("bias") and draw.boolean():
+        if draw.present("bias"):
             shapes["bias"] = (channels["out_channels"],)
         return self.complete(draw, shapes, {**arguments, "groups": groups})
 
@@ -125,6 +125,11 @@ class Conv2d(Convolution):
         ]
         return [*changes, case.reshaped("bias", (1, *shapes["bias"]))] if "bias" in shapes else changes
 
+    def remainders(self, case: Case) -> tuple[int, ...]:
+        kernel_size, given = case.shapes["weight"][2:], {**self.defaults, **case.keywords}
+        lengths = case.shapes["input"][-len(kernel_size) :]
+        return remainders(lengths, kernel_size, given["stride"], given["padding"], given["dilation"])
+
     @property
     def other_ways(self) -> tuple[Call, ...]:
         """Leave the padding out, as torch's own paths do or not do, depending on the shapes."""
@@ -184,8 +189,8 @@ def _windows(padded: Tensor, weight: Tensor, stride: Any, dilation: Any) -> Tens
 
 def draw_padding(draw: Drawing, number: Callable[[], T]) -> T | int | str:
     """Draw the padding as torch's words, or as what `number` draws; none where it is not claimed."""
-    if not draw.takes("padding"):
-        return 0
+    if not draw.takes("padding") or draw.fixed("padding") is not None:
+        return draw.fixed("padding") or 0
     words = ("number", "number", "same", "number", "valid") if draw.supports.string_padding else ("number",)
     word = draw.choice(words)
     return number() if word == "number" else word

@@ -35,7 +35,7 @@ class Conv1d(Conv2d):
     )
 
     def draw_geometry(self, draw: Drawing) -> tuple[Sequence[int], Sequence[int], dict[str, Any]]:
-        kernel_size, dilation = draw.integer(1, 5), _draw_number(draw, "dilation", 1, 3)
+        kernel_size, dilation = draw.size("kernel_size", 1, 5), _draw_number(draw, "dilation", 1, 3)
         padding = draw_padding(draw, lambda: _draw_number(draw, "padding", 0, 4))
         stride = 1 if padding == "same" else _draw_number(draw, "stride", 1, 4)
         window = as_int(dilation) * (kernel_size - 1) + 1
@@ -48,10 +48,11 @@ class Conv1d(Conv2d):
 
 def _draw_number(draw: Drawing, name: str, low: int, high: int) -> int | tuple[int]:
     """Draw an argument for the one axis: an int or a tuple of one; `low` where it is not claimed."""
-    if not draw.takes(name):
-        return low
+    if not draw.takes(name) or draw.fixed(name) is not None:
+        return low if draw.fixed(name) is None else draw.fixed(name)
     value = draw.integer(low, high)
-    return (value,) if draw.integer(0, 3) == 3 else value
+    tupled = draw.supports.rectangular and name not in draw.supports.square
+    return (value,) if tupled and draw.integer(0, 3) == 3 else value
 
 
 OPERATORS = (Conv1d(),)

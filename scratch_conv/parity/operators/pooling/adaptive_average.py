@@ -31,7 +31,9 @@ class AdaptiveAvgPool2d(Pooling):
     def draw_case(self, draw: Drawing) -> Case:
         shapes = {"input": draw.image((1, 1))}
         size: Any = draw.integer(0 if draw.supports.empty else 1, 6)
-        if draw.supports.rectangular and draw.boolean():
+        if draw.fixed("output_size") is not None:
+            size = draw.fixed("output_size")
+        elif draw.supports.rectangular and draw.boolean():
             size = tuple(draw.choice((1, 2, 3, 5, None)) for _ in range(2))
         case = self.complete(draw, shapes, {"output_size": size})
         # Torch 2.14 refuses to differentiate an empty output.

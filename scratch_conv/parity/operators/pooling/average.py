@@ -7,7 +7,7 @@ from torch import Tensor
 
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import FLOATS
-from scratch_conv.parity.drawing.strategies import Drawing, as_pair
+from scratch_conv.parity.drawing.strategies import Drawing, as_pair, remainders
 from scratch_conv.parity.operators.sums import SumOfProducts
 
 _DEFAULTS = {
@@ -63,7 +63,7 @@ class AvgPool2d(Pooling):
         above, left = as_pair(padding)
         arguments = {
             "kernel_size": kernel_size,
-            "stride": draw.pair("stride", 1, 4) if draw.takes("stride") and draw.boolean() else None,
+            "stride": draw.optional_pair("stride", 1, 4),
             "padding": padding,
         }
         return self.complete(draw, {"input": draw.image((height - 2 * above, width - 2 * left))}, arguments)
@@ -71,6 +71,12 @@ class AvgPool2d(Pooling):
     def counting(self, case: Case) -> Case:
         """Return the call that sums without dividing."""
         return case.changed(divisor_override=1)
+
+    def remainders(self, case: Case) -> tuple[int, ...]:
+        given = {"dilation": 1, **self.defaults, **case.keywords}
+        lengths = case.shapes["input"][-2:]
+        words = (given[name] for name in ("kernel_size", "stride", "padding", "dilation"))
+        return remainders(lengths, *words)
 
     def roundings(self, result: str, count: Tensor, case: Case) -> Tensor:
         """Return n - 1 for the additions, and two: for the product and for the reciprocal itself."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import FLOATS, INTEGERS
-from scratch_conv.parity.drawing.strategies import Drawing, as_pair
+from scratch_conv.parity.drawing.strategies import Drawing, as_pair, remainders
 from scratch_conv.parity.operators.pooling.average import Pooling
 
 _DEFAULTS = {"stride": None, "padding": 0, "dilation": 1, "ceil_mode": False, "return_indices": False}
@@ -46,7 +46,7 @@ class MaxPool2d(Pooling):
         padding = draw.pair("padding", 0, (height // 2, width // 2))
         arguments = {
             "kernel_size": kernel_size,
-            "stride": draw.pair("stride", 1, 4) if draw.takes("stride") and draw.boolean() else None,
+            "stride": draw.optional_pair("stride", 1, 4),
             "padding": padding,
             "dilation": dilation,
         }
@@ -54,6 +54,12 @@ class MaxPool2d(Pooling):
         # A window that steps over the whole input has no maximum; torch 2.14 then writes out of bounds.
         least = [max(d * (k - 1) + 1 - 2 * p, d) for k, d, p in axes]
         return self.complete(draw, {"input": draw.image(least)}, arguments)
+
+    def remainders(self, case: Case) -> tuple[int, ...]:
+        given = {**self.defaults, **case.keywords}
+        lengths = case.shapes["input"][-2:]
+        words = (given[name] for name in ("kernel_size", "stride", "padding", "dilation"))
+        return remainders(lengths, *words)
 
     def roundings(self, result: str, count: Tensor, case: Case) -> Tensor:
         """Return one less than there are summands; the output and second derivatives pick."""
