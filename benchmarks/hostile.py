@@ -7,6 +7,7 @@ The exit status is 1 if one is left that isn't explained there. Writes hostile.j
 """
 
 import argparse
+import importlib
 import json
 import linecache
 import multiprocessing
@@ -200,7 +201,12 @@ def _unlike(want: Any, got: Any) -> str:
         return f"strides {got.stride()}, torch {want.stride()}"
     if want.numel() > 10**7 or "float8" in str(want.dtype):
         return ""
-    return _unequal(want.detach().resolve_conj().resolve_neg(), got.detach().resolve_conj().resolve_neg())
+    return _unequal(_plain(want), _plain(got))
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """Return the values in one dimension: torch compares at most 64 of them."""
+    return tensor.detach().flatten().resolve_conj().resolve_neg()
 
 
 def _unequal(want: Tensor, got: Tensor) -> str:
@@ -216,8 +222,8 @@ def _unequal(want: Tensor, got: Tensor) -> str:
     )
     if bool(same.all()):
         return ""
-    at = tuple((~same).nonzero()[0].tolist())
-    return f"{got[at].item():.6g} at {list(at)}, torch {want[at].item():.6g}"
+    at = int((~same).nonzero()[0])
+    return f"{got[at].item():.9g} at {at}, torch {want[at].item():.9g}"
 
 
 def compare(call: Call) -> Difference | None:
@@ -260,6 +266,8 @@ def work(numbers: list[int], seed: int, without_torch: bool, write: int) -> None
         ours = observe(call, ours=True)
         report(number, "judged")
         difference = None if without_torch else judge(call, torchs, ours)
+        if difference is not None and difference.kind == "slow":  # the machine may have been busy
+            difference = compare(call)
         if difference is None:
             outcome = "computed" if torchs.error is None else "refused"
             report(number, "done", "torch crashes or hangs" if without_torch else f"same: {outcome}")
@@ -267,7 +275,7 @@ def work(numbers: list[int], seed: int, without_torch: bool, write: int) -> None
         small, found = call, difference
         if difference.kind not in ("slow", "memory"):
             small, found = reduced(call, difference, partial(report, number, "judged"))
-        if found.kind == "another exception" and len(small.odd) > 1:
+        if found.kind == "another exception" and _has_other_reasons(small):
             report(number, "done", "same: refused, for another of several reasons")
             continue
         report(
@@ -283,24 +291,34 @@ def work(numbers: list[int], seed: int, without_torch: bool, write: int) -> None
         )
 
 
+def _has_other_reasons(call: Call) -> bool:
+    """Return whether torch refuses a call for more than one of its arguments, of which it names one."""
+    return len(call.odd) > 1 or observe(call._replace(odd={}), ours=False).error is not None
+
+
 def lane(numbers: list[int], seed: int) -> list[list[Any]]:
-    """Run calls in forked children, each until one crashes or hangs; return a line for each call."""
+    """Run calls in forked children, each until one crashes or hangs; return a line for each call.
+
+    What crashes or hangs is run once more, alone and with more time.
+    """
     lines = []
-    without_torch = False
+    without_torch = again = False
+    _warm_up()
     while numbers:
-        batch = numbers[:1] if without_torch else numbers[:CALLS_A_PROCESS]
+        batch = numbers[:1] if without_torch or again else numbers[:CALLS_A_PROCESS]
         step: list[Any] = [batch[0], "torch"]
-        for step in _child(batch, seed, without_torch):
+        for step in _child(batch, seed, without_torch, SECONDS * (6 if again else 1)):
             if step[1] in ("done", "unbuilt"):
                 lines.append(step)
         last = step[0]
         numbers = [number for number in numbers if number > last]
-        without_torch = False
         if step[1] in ("done", "unbuilt"):
+            without_torch = again = False
             continue
-        if step[1] == "torch":  # it is torch that crashed or hung
-            numbers, without_torch = [last, *numbers], True
+        if not again or step[1] == "torch":
+            numbers, without_torch, again = [last, *numbers], again and step[1] == "torch", True
             continue
+        without_torch = again = False
         call = draw(seed, last)
         kind = "crash or hang"
         lines.append(
@@ -309,7 +327,20 @@ def lane(numbers: list[int], seed: int) -> list[list[Any]]:
     return lines
 
 
-def _child(numbers: list[int], seed: int, without_torch: bool) -> Iterator[list[Any]]:
+def _warm_up() -> None:
+    """Import what first calls import, for the children not to."""
+    importlib.import_module("torch._dynamo")
+    torch.set_num_threads(1)
+    images = torch.ones(1, 2, 4, 4, requires_grad=True)
+    for compute in (_Torch(), sc.functional):
+        compute.softmax(
+            compute.avg_pool2d(compute.conv2d(images, torch.ones(2, 2, 1, 1)), 2), 1
+        ).sum().backward()
+    with sc.override():
+        F.relu(images)
+
+
+def _child(numbers: list[int], seed: int, without_torch: bool, seconds: int) -> Iterator[list[Any]]:
     """Yield the steps that a forked child reports, until it ends, or hangs and is killed."""
     read, write = os.pipe()
     child = os.fork()
@@ -321,7 +352,7 @@ def _child(numbers: list[int], seed: int, without_torch: bool) -> Iterator[list[
             os._exit(0)
     os.close(write)
     rest = b""
-    while select.select([read], [], [], SECONDS)[0]:
+    while select.select([read], [], [], seconds)[0]:
         received = os.read(read, 1 << 16)
         if not received:
             break
@@ -370,6 +401,7 @@ def grouped(lines: list[list[Any]]) -> list[dict[str, Any]]:
     groups: dict[tuple[str, ...], dict[str, Any]] = {}
     for number, _, kind, operator, odd, then, way, expression, detail in sorted(lines):
         facts = {"operator": operator, "kind": kind, "detail": detail, "then": then, "way": way}
+        facts["call"] = expression
         facts["odd"] = "; ".join(f"{name}={odd[name]}" for name in sorted(odd))
         why = next((entry["why"] for entry in explained if _fits(entry, facts)), "")
         reason = why or "; ".join(sorted(odd))

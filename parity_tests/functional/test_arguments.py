@@ -69,7 +69,7 @@ ODD: tuple[Any, ...] = (
     *((), (1,), [2], (1, 2), (1, 2, 3), (1, 1.0), (1.0, 1), (True, 1), (2**63, 1), (1, -(2**63) - 1)),
     *((np.int64(1), 2), (torch.tensor(1), 2), (torch.tensor(1.0), 2), (Index(), 1), (b"1", 1)),
     *(range(1, 3), {1, 2}, {1: 2, 3: 4}, object(), Fraction(1, 2), Decimal("0.5"), b"0.5"),
-    *(np.float32(0.5), np.float16(0.5), np.longdouble(0.5), np.array(0.5), np.complex64(1)),
+    *(np.float32(0.5), np.float16(0.5), np.longdouble(0.5), np.array(0.5), np.complex64(1), torch.tensor(1j)),
 )
 
 
@@ -126,6 +126,13 @@ COMPUTED: dict[str, Callable[[Any], Tensor]] = {
     "relu of 65 dimensions in place": lambda lib: lib.relu(-torch.ones([1] * 64 + [3]), inplace=True),
     "dropout of 65 dimensions": lambda lib: lib.dropout(torch.ones([1] * 64 + [9])),
     "dropout2d of 65 dimensions": lambda lib: lib.dropout2d(torch.ones([3, 4] + [1] * 63)),
+    "softmax of 65 dimensions": lambda lib: lib.softmax(torch.arange(6.0).reshape([2] + [1] * 63 + [3]), 0),
+    "log_softmax of 65 dimensions": lambda lib: lib.log_softmax(
+        torch.arange(9.0).reshape([9] + [1] * 64), 64
+    ),
+    "softmax of nothing into whole numbers": lambda lib: lib.softmax(LOGITS[:0], 1, dtype=int),
+    "log_softmax of no complex numbers": lambda lib: lib.log_softmax(torch.ones(0, 3) * 1j, 1),
+    "softmax of many rows without classes": lambda lib: lib.softmax(torch.empty(2**31, 0), 1),
     "softmax into a Python type": lambda lib: lib.softmax(torch.ones(2, 3), 1, dtype=float),
     "linear, a bias for the product": lambda lib: lib.linear(
         torch.ones(2, 3, 4), torch.ones(4), torch.ones(())
@@ -139,6 +146,8 @@ COMPUTED: dict[str, Callable[[Any], Tensor]] = {
     "conv_transpose2d, a wider bias": lambda lib: lib.conv_transpose2d(
         torch.ones(1, 1, 3, 3).half(), torch.ones(1, 2, 2, 2).half(), torch.tensor([1.0, 0.5])
     ),
+    "conv1d, a stride beyond the row": lambda lib: lib.conv1d(IMAGE[:, :, 0], KERNEL[..., 0], stride=2**62),
+    "conv2d, a stride beyond the image": lambda lib: lib.conv2d(IMAGE, KERNEL, stride=(2, 2**63 - 1)),
     "conv_transpose2d into nothing": lambda lib: lib.conv_transpose2d(
         torch.ones(2, 2, 1, 1), torch.ones(2, 3, 2, 2), padding=(1, 0)
     ),
@@ -157,6 +166,17 @@ def test_what_torch_computes_is_computed(name: str) -> None:
 
 
 REFUSED: dict[str, Callable[[Any], Tensor]] = {
+    "adaptive_avg_pool2d of a number": lambda lib: lib.adaptive_avg_pool2d(torch.ones(()), 1),
+    "adaptive_avg_pool2d of a vector": lambda lib: lib.adaptive_avg_pool2d(torch.ones(3), 1),
+    "batch_norm, eps below all floats": lambda lib: lib.batch_norm(
+        IMAGE, torch.zeros(2), torch.ones(2), eps=-HUGE
+    ),
+    "conv2d, bytes for a word": lambda lib: lib.conv2d(IMAGE, KERNEL, padding=b"1"),
+    "conv_transpose2d of an empty batch to a size beyond 64 bits": lambda lib: lib.conv_transpose2d(
+        IMAGE[:0], KERNEL, stride=2**62
+    ),
+    "dropout, in place or not": lambda lib: lib.dropout(IMAGE, 0.0, True, torch.ones(2)),
+    "dropout2d, in place or not": lambda lib: lib.dropout2d(IMAGE, 0.5, False, np.ones(2)),
     "linear of rows, a weight of one dimension": lambda lib: lib.linear(
         torch.ones(2, 4), torch.ones(4), torch.ones(())
     ),
@@ -200,6 +220,16 @@ def test_memory_that_does_not_suffice_is_an_error_of_torchs_type() -> None:
     for lib in (F, sc.functional):
         with pytest.raises(RuntimeError, match="memory"):
             lib.relu(endless)
+
+
+def test_the_mean_loss_of_an_empty_batch_has_gradients_of_zeros() -> None:
+    for lib in (F, sc.functional):
+        weight = torch.ones(3, requires_grad=True)
+        loss = lib.cross_entropy(LOGITS[:0], LOGITS[:0], weight)
+        loss.backward()
+        assert loss.isnan()
+        assert weight.grad is not None
+        assert weight.grad.tolist() == [0.0] * 3
 
 
 @pytest.mark.parametrize("training", [False, True])

@@ -53,7 +53,12 @@ def log_softmax_grad(grad_output: Tensor, output: Tensor, dim: int) -> Tensor:
 
 
 def _by_classes(tensor: Tensor, dim: int) -> Array:
-    """Return an array (A, K, B), where K is the size of the dimension `dim`; of a number, (1, 1, 1)."""
+    """Return an array (A, K, B), where K is the size of the dimension `dim`; of a number, (1, 1, 1).
+
+    Of no elements, but any number of rows, (0, 1, 1).
+    """
+    if not tensor.numel():
+        return to_array(tensor).reshape(0, 1, 1)
     shape = tensor.shape or (1,)
     return to_array(tensor).reshape(prod(shape[:dim]), shape[dim], prod(shape[dim + 1 :]))
 

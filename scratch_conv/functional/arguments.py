@@ -133,16 +133,21 @@ def number(function: str, name: str, value: Any) -> float:
     """Return a number as a float: Python's, NumPy's, or a tensor of no dimensions.
 
     Raises:
-        TypeError: for anything else, and for a tensor that requires a gradient, which would be lost.
+        TypeError: for anything else, for a complex tensor, and for one that requires a gradient, which would
+            be lost.
         OverflowError: for an int beyond the largest float.
     """
     taken = isinstance(value, (float, int, np.number, np.bool_, torch.SymFloat, torch.SymInt))
-    if not taken and not (_is_tensor(value) and value.dim() == 0 and not value.requires_grad):
+    if not taken and not (_is_tensor(value) and _is_real_number(value)):
         raise TypeError(f"{function}(): argument '{name}' must be float, not {type(value).__name__}")
     try:
         return float(value)
     except OverflowError:
         raise OverflowError(f"{function}(): argument '{name}' is too large for a float") from None
+
+
+def _is_real_number(tensor: Tensor) -> bool:
+    return tensor.dim() == 0 and not tensor.requires_grad and not tensor.is_complex()
 
 
 def dtype(function: str, value: Any) -> torch.dtype:

@@ -162,6 +162,9 @@ def _convolve(
     sides = _padding(function, padding, weight, stride, dilation)
     check.numbers(function, weight, stride, sides, dilation, groups)
     check.convolution(function, input, weight, bias, sides, dilation, groups)
+    if max(stride) >= 2**31:  # in bytes they may be beyond 64 bits; the window takes no step of that size
+        sizes = zip(stride, input.shape[-axes:], sides, strict=True)
+        stride = tuple(min(step, size + sum(added)) for step, size, added in sizes)
     weight, bias = check.as_input(input, weight, bias)
     if weight.shape[1] == 0:  # without input channels, torch's output has none either
         weight, bias, groups = weight[:0], None if bias is None else bias[:0], 1
@@ -188,6 +191,7 @@ def _padding(
     function: str, padding: Any, weight: Tensor, stride: tuple[int, ...], dilation: tuple[int, ...]
 ) -> tuple[Pair, ...]:
     """Return the padding before and after each axis."""
+    padding = padding.decode() if isinstance(padding, bytes) else padding
     if not isinstance(padding, str):
         return tuple((size, size) for size in arguments.integers(function, "padding", padding, len(stride)))
     if padding == "valid":

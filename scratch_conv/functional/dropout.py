@@ -84,6 +84,7 @@ def _dropout_(input: Any, p: Any, train: Any) -> Any:
 def _dropped(name: str, input: Tensor, p: Any, training: Any, inplace: bool, *, by_channel: bool) -> Tensor:
     arguments.types(name, input=input)
     probability = _probability(name, p)
+    inplace = bool(inplace)  # which some tensors and arrays refuse
     if not arguments.boolean(name, "training", training) or probability == 0 or input.numel() == 0:
         return input
     arguments.tensors(name, input=input)

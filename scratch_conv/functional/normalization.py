@@ -65,10 +65,12 @@ def batch_norm(
     arguments.tensors("batch_norm", input=input, **present)
     training = arguments.boolean("batch_norm", "training", training)
     momentum = arguments.number("batch_norm", "momentum", momentum)
-    eps = arguments.number("batch_norm", "eps", eps)
+    if not isinstance(eps, int):  # those too large for a float may be negative
+        eps = arguments.number("batch_norm", "eps", eps)
     if input.dim() == 1 and not input.numel():
         return _scale_nothing(input, weight, bias)
     _check_batch_norm_numbers(input, training, eps)
+    eps = arguments.number("batch_norm", "eps", eps)
     _check_statistics(running_mean, running_var, training)
     _check_batch_norm(input, present, training)
     weight, bias = (None if each is None else each.reshape(input.shape[1]) for each in (weight, bias))

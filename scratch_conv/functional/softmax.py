@@ -1,5 +1,6 @@
 """Softmax and its logarithm."""
 
+import math
 from typing import Any
 
 import torch
@@ -7,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
-from scratch_conv.autograd import LogSoftmax, Softmax, call
+from scratch_conv.autograd import LogSoftmax, Softmax, call, reshaped
 from scratch_conv.functional import arguments
 from scratch_conv.functional.calling import overridable, replaces, warn
 
@@ -82,6 +83,12 @@ def _along(
     if dtype is not None:
         input = input.to(arguments.dtype(name, dtype))
     if not input.dtype.is_floating_point:
+        if not input.numel():  # torch does not look at the dtype where there is nothing to compute
+            return input.clone(memory_format=torch.contiguous_format)
         raise NotImplementedError(f"{name} is not implemented for {input.dtype}")
+    if input.dim() > arguments.MOST_DIMENSIONS:
+        shape = input.shape
+        rows = input.reshape(math.prod(shape[:dim]), shape[dim], math.prod(shape[dim + 1 :]))
+        return reshaped(call(function, rows, 1), shape)
     output: Tensor = call(function, input, dim)
     return output
