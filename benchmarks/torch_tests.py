@@ -2,9 +2,9 @@
 
 Each path is a file of PyTorch's test suite, such as test/nn/test_convolution.py and test/nn/test_pooling.py
 of a checkout whose version is that of the torch installed. Its tests on the CPU run twice, plain and within
-`override()`, each file in a process of its own, with a limit of memory, and of processor time for each test; those that
-pass plain but not within are listed with their error, and the exit status is then 1. PyTorch's tests need the
-package `expecttest`. Writes torch_tests.json to benchmarks/results.
+`override()`, each file in a process of its own, with a limit of memory, and of processor time for each test.
+Those that pass plain but not within are listed with their error, and the exit status is then 1. PyTorch's
+tests need the package `expecttest`. Writes torch_tests.json to benchmarks/results.
 """
 
 import argparse
