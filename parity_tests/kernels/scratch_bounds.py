@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hypothesis import strategies as st
 
 from scratch_conv import kernels
-from scratch_conv.kernels import scratch_memory
+from scratch_conv.kernels.threads import local
 from scratch_conv.kernels.windows import Array, Pair
 
 
@@ -16,7 +16,7 @@ def scratch_taken(*operations: Callable[[], object]) -> int:
     kernels.free_scratch()
     for operation in operations:
         operation()
-    buffers: dict[str, Array] = scratch_memory._local.__dict__.get("buffers", {})
+    buffers: dict[str, Array] = local.buffers
     return sum(buffer.nbytes for buffer in buffers.values())
 
 

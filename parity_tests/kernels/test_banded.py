@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scratch_conv import kernels
-from scratch_conv.kernels import Window, scratch_memory, threads
+from scratch_conv.kernels import Window, threads
 from scratch_conv.kernels.convolution import banded, choosing, im2col, mec
 from scratch_conv.kernels.convolution.shapes import Shapes
+from scratch_conv.kernels.threads import local
 from scratch_conv.kernels.windows import Array, Pair
 
 pytestmark = pytest.mark.mutation
@@ -108,7 +109,7 @@ def test_windows_meet_no_memory_that_was_not_written(
     x = np.ones((n, channels, *size), np.float32)
     layout = banded._layout(window, size, window.output_size(size))
     banded._windows(x, layout)
-    for buffer in scratch_memory._local.buffers.values():
+    for buffer in local.buffers.values():
         buffer.view(np.uint8).fill(255)  # a NaN
     seen = banded._windows(x, layout)
     assert np.isfinite(seen).all()

@@ -1,10 +1,17 @@
 """Scratch memory is used again, and freed."""
 
+from typing import Any
+
 import numpy as np
+import pytest
 from scratch_bounds import scratch_taken
 
 from scratch_conv import kernels
-from scratch_conv.kernels.scratch_memory import padded_scratch, scratch
+from scratch_conv.kernels import Window
+from scratch_conv.kernels.convolution import winograd
+from scratch_conv.kernels.convolution.winograd_transforms import transform_weight
+from scratch_conv.kernels.scratch_memory import padded_empty, padded_scratch, scratch
+from scratch_conv.kernels.threads import parallel
 
 
 def test_scratch_memory_is_used_again_until_it_is_freed() -> None:
@@ -45,3 +52,50 @@ def test_padded_matrices_do_not_begin_a_multiple_of_4_kib_from_each_other() -> N
     assert not np.shares_memory(array, padded_scratch("other", (2, 3, 32, 64), np.float32))
     array[...] = 1
     assert scratch("test", (6, 32 * 64 + 16), np.float32)[:, : 32 * 64].all()
+
+
+def test_padded_arrays_are_apart_likewise_and_not_kept() -> None:
+    array = padded_empty((2, 3, 32, 64), np.float32)
+    assert array.shape == (2, 3, 32, 64)
+    assert array.strides == padded_scratch("test", (2, 3, 32, 64), np.float32).strides
+    assert not np.shares_memory(array, padded_empty((2, 3, 32, 64), np.float32))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_kernel_in_the_middle_of_another_has_scratch_memory_of_its_own(fails: bool) -> None:
+    """As a signal's handler or a finalizer may call one; afterwards the outer one's is used again."""
+
+    def inner(_: int) -> None:
+        scratch("test", (4,), np.float32)[:] = 2
+        if fails:
+            raise ArithmeticError
+
+    def outer(_: int) -> None:
+        array = scratch("test", (4,), np.float32)
+        array[:] = 1
+        try:
+            parallel(inner, [0])
+        except ArithmeticError:
+            assert fails
+        assert array.tolist() == [1] * 4
+        assert np.shares_memory(array, scratch("test", (4,), np.float32))
+
+    parallel(outer, [0])
+    parallel(outer, [0])
+
+
+def test_a_kernel_before_the_blocks_of_another_does_not_change_its_transformed_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The blocks of Winograd's algorithm share them, and they are computed before the blocks begin."""
+    window = Window((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
+    x, w = np.ones((2, 2, 9, 9), np.float32), np.ones((2, 2, 3, 3), np.float32)
+    expected = winograd.conv(x, w, None, window, 1)
+
+    def interrupted(*args: Any) -> None:
+        transform_weight(*args)
+        monkeypatch.undo()
+        winograd.conv(x, 2 * w, None, window, 1)
+
+    monkeypatch.setattr(f"{winograd.__name__}.transform_weight", interrupted)
+    np.testing.assert_array_equal(winograd.conv(x, w, None, window, 1), expected)

@@ -369,6 +369,28 @@ def test_a_signals_handler_may_call_a_kernel_while_the_pool_is_locked() -> None:
         parallel(lambda block: None, range(8))
 
 
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs signals by a timer")
+def test_a_kernel_in_a_signals_handler_does_not_change_the_one_it_interrupts() -> None:
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((2, 32, 8, 16, 16)), rng.standard_normal((8, 1, 3, 3))
+    expected = [kernels.conv2d(each, w, None, WINDOW, 8) for each in x]
+    in_handler: list[np.ndarray] = []
+    before = signal.signal(
+        signal.SIGALRM, lambda *_: in_handler.append(kernels.conv2d(x[1], w, None, WINDOW, 8))
+    )
+    try:
+        until = time.monotonic() + 20
+        while len(in_handler) < 20 and time.monotonic() < until:
+            signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-4, 2e-3))
+            np.testing.assert_array_equal(kernels.conv2d(x[0], w, None, WINDOW, 8), expected[0])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert in_handler
+    for got in in_handler:
+        np.testing.assert_array_equal(got, expected[1])
+
+
 def test_while_python_shuts_down_the_caller_works_alone() -> None:
     program = """
 import threading, time

@@ -9,8 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scratch_conv import kernels
-from scratch_conv.kernels import Window, scratch_memory
+from scratch_conv.kernels import Window
 from scratch_conv.kernels.convolution import im2col, mec, winograd, winograd_transforms
+from scratch_conv.kernels.threads import local
 from scratch_conv.kernels.windows import Array, effective_kernel_size, pad
 
 SIZES = st.integers(1, 3) | st.integers(4, 24)
@@ -240,4 +241,4 @@ def test_cropped_pixels_take_no_memory(operation: str) -> None:
             winograd.conv(x, w, None, window, 1)
         else:
             winograd.conv_grad_weight(grad_output, x, window, 1)
-    assert sum(buffer.nbytes for buffer in scratch_memory._local.buffers.values()) <= 2**23
+    assert sum(buffer.nbytes for buffer in local.buffers.values()) <= 2**23

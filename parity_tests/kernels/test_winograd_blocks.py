@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from test_winograd import PADDED
 
 from scratch_conv import kernels
-from scratch_conv.kernels import scratch_memory, threads
+from scratch_conv.kernels import threads
 from scratch_conv.kernels.convolution import winograd, winograd_transforms
+from scratch_conv.kernels.threads import local
 from scratch_conv.kernels.windows import Array, Pair
 
 pytestmark = pytest.mark.mutation
@@ -121,7 +122,7 @@ def test_scratch_memory_is_bounded(operation: str, n: int, channels: int, size: 
             winograd.conv_grad_weight(x, x, PADDED, 1)
         else:
             winograd.conv_grad_input(x, w, (size, size), PADDED, 1)
-    buffers: dict[str, Array] = scratch_memory._local.buffers
+    buffers: dict[str, Array] = local.buffers
     taken = {name: buffer.nbytes for name, buffer in buffers.items() if name not in ("weights", "product")}
     assert sum(taken.values()) <= 2**25
     values = 36 * channels * -(-size // 4) * min(winograd_transforms.STRIP_TILES, -(-size // 4)) * 4

@@ -22,6 +22,8 @@ from typing import Any, TypeVar
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from scratch_conv.kernels.windows import Array
+
 __all__ = ["get_num_threads", "set_num_threads", "using_num_threads"]
 
 _Block = TypeVar("_Block")
@@ -46,7 +48,7 @@ def parallel(work: Callable[[_Block], object], blocks: Iterable[_Block]) -> None
 
 def get_num_threads() -> int:
     """Return the number of threads that the kernels use when they are called from this thread."""
-    return _local.num_threads or _num_threads
+    return local.num_threads or _num_threads
 
 
 def num_threads_for(work_bytes: int) -> int:
@@ -73,11 +75,11 @@ def using_num_threads(num_threads: int) -> Iterator[None]:
         TypeError: The number is not an integer.
         ValueError: The number is not positive.
     """
-    before, _local.num_threads = _local.num_threads, _positive(num_threads)
+    before, local.num_threads = local.num_threads, _positive(num_threads)
     try:
         yield
     finally:
-        _local.num_threads = before
+        local.num_threads = before
 
 
 def _positive(num_threads: int) -> int:
@@ -146,14 +148,25 @@ def _help(
 
 
 def _drain(work: Callable[[_Block], object], queue: deque[_Block]) -> None:
-    """Work off the queue; infinities and NaN come out as IEEE 754 has them, without a warning."""
-    with np.errstate(all="ignore"):
-        while True:
-            try:
-                block = queue.popleft()
-            except IndexError:
-                return
-            work(block)
+    """Work off the queue; infinities and NaN come out as IEEE 754 has them, without a warning.
+
+    Where a signal's handler or a finalizer calls a kernel in the middle of another one's block, the inner
+    blocks have scratch memory of their own.
+    """
+    outer = local.at_work, local.buffers, local.last
+    try:
+        if local.at_work:
+            local.buffers, local.last = {}, {}
+        local.at_work = True
+        with np.errstate(all="ignore"):
+            while True:
+                try:
+                    block = queue.popleft()
+                except IndexError:
+                    return
+                work(block)
+    finally:
+        local.at_work, local.buffers, local.last = outer
 
 
 def _serve(tasks: SimpleQueue[Callable[[], object] | None]) -> None:
@@ -243,11 +256,14 @@ def _setter(library: Any) -> Callable[[int], object]:
     return setter
 
 
-class _Local(threading.local):
+class Local(threading.local):
     """What each thread has of its own."""
 
     def __init__(self) -> None:
         self.num_threads: int | None = None  # to use when the kernels are called from this thread
+        self.at_work = False  # on a block
+        self.buffers: dict[str, Array] = {}  # scratch memory, by name
+        self.last: dict[str, Array] = {}  # the last array in each buffer
 
 
 def _cores() -> int:
@@ -268,6 +284,6 @@ def _start_anew() -> None:
 
 _num_threads = _cores()
 _pool = _Pool()
-_local = _Local()
+local = Local()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_start_anew)

@@ -35,7 +35,7 @@ from scratch_conv.kernels.convolution.winograd_transforms import (
     transform_weight,
     transformed_axes,
 )
-from scratch_conv.kernels.scratch_memory import padded_scratch, scratch
+from scratch_conv.kernels.scratch_memory import padded_empty
 from scratch_conv.kernels.threads import num_threads_for, parallel
 from scratch_conv.kernels.windows import Array, Pair, Window, axis_blocks
 
@@ -90,17 +90,17 @@ def conv_grad_weight(grad_output: Array, x: Array, window: Window, groups: int) 
     if not by_thread:
         return np.zeros((outs, channels, *window.kernel_size), dtype=x.dtype)
     count = 1 + by_thread[-1].sums
-    all_sums = padded_scratch("weights", (count, rows.points * columns.points, channels, outs), x.dtype)
+    all_sums = padded_empty((count, rows.points * columns.points, channels, outs), x.dtype)
 
     def work(mine: ThreadBlocks) -> None:
         sums = all_sums[mine.sums, ..., mine.outputs]
         sums = sums.reshape(rows.points, columns.points, *sums.shape[1:])
+        product = np.empty(sums.shape, x.dtype)
         for turn, block in enumerate(mine.blocks):
             pixels = transform("pixels", x[block.of_pixels], block.evaluate, columns.evaluate)
             of_block = grad_output[:, mine.outputs][block.of_outputs]
             grads = transform("sums", of_block, block.interpolate, columns.interpolate)
-            product = scratch("product", sums.shape, x.dtype) if turn else sums
-            np.matmul(pixels.swapaxes(2, 3), grads, out=product)
+            np.matmul(pixels.swapaxes(2, 3), grads, out=product if turn else sums)
             if turn:
                 sums += product
 
@@ -116,7 +116,7 @@ def _convolve(x: Array, taps: Array, w: Array, bias: Array | None, window: Windo
     size = window.output_size((x.shape[2], x.shape[3]))
     rows, columns, _ = transformed_axes((x.shape[2], x.shape[3]), window, x.dtype)
     y = np.empty((x.shape[0], w.shape[2], *size), dtype=x.dtype)
-    weights = padded_scratch("weights", (len(taps), *w.shape[::2]), x.dtype)
+    weights = padded_empty((len(taps), *w.shape[::2]), x.dtype)
     by_value = weights.reshape(rows.points, columns.points, *weights.shape[1:])
     finite: list[bool] = []
     transform_weight(weights, taps, w)
