@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, fields, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 
 Kind: TypeAlias = Literal["counting", "integers", "normal", "graded", "special", "zeros", "offset", "classes"]
-Layout: TypeAlias = Literal["contiguous", "channels_last", "transposed", "sliced", "expanded"]
+Layout: TypeAlias = Literal["contiguous", "channels_last", "transposed", "sliced", "expanded", "image"]
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
 INTEGER_KINDS = frozenset({"counting", "integers", "zeros"})
 _SECOND = 101  # added to the seed of the direction of a second derivative
@@ -27,7 +28,7 @@ class Array:
             integers, one in eight replaced by a NaN, an infinity, a subnormal or the largest number (in an
             integer dtype by its least or greatest), and no zeros, since a BLAS may skip 0 · inf; zeros: 0.0,
             -0.0, 1 and -1; offset: normal about 1000; classes: 0 to high - 1.
-        layout: its strides. expanded: the first axis has stride 0.
+        layout: its strides. expanded: the first axis has stride 0; image: of one in a channels_last batch.
         seed: where the values come from.
         dtype: name of the dtype where it differs from the case's.
         high: the number of classes.
@@ -193,6 +194,8 @@ def _arrange(values: Tensor, layout: Layout, shape: tuple[int, ...]) -> Tensor:
     """Return the values with the strides of `layout`."""
     if layout == "channels_last" and values.ndim in _CHANNELS_LAST:
         return values.contiguous(memory_format=_CHANNELS_LAST[values.ndim])
+    if layout == "image" and values.ndim == 3:
+        return values[None].contiguous(memory_format=torch.channels_last)[0]
     if layout == "transposed" and values.ndim >= 2:
         return values.transpose(-1, -2).contiguous().transpose(-1, -2)
     if layout == "sliced" and values.ndim >= 1:
@@ -206,6 +209,8 @@ def _arrange_code(tensor: Tensor, layout: Layout, shape: tuple[int, ...]) -> str
     """Return what is appended to an expression of the values to give them the strides of `layout`."""
     if layout == "channels_last" and tensor.ndim in _CHANNELS_LAST:
         return f".contiguous(memory_format={_CHANNELS_LAST[tensor.ndim]})"
+    if layout == "image" and tensor.ndim == 3:
+        return "[None].contiguous(memory_format=torch.channels_last)[0]"
     if layout == "transposed" and tensor.ndim >= 2:
         return ".mT.contiguous().mT"
     if layout == "sliced" and tensor.ndim >= 1:

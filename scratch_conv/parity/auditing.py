@@ -1,0 +1,275 @@
+"""An audit of torch's own operators: where do results depend on what must not matter.
+
+Each drawn case gives every tensor, the incoming gradient too, a layout of its own. It runs on one thread and
+on several, with oneDNN and without, backward and in forward mode (vmapped, as `torch.func.jacfwd` does). The
+truth is torch's result from contiguous tensors in float64; the bounds are those of every candidate.
+
+A fault is told from another by its causes, the properties of a call without which torch is right. Once it is
+known, cases are judged without the first of them, so that other faults come to light.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+from scratch_conv.parity.candidates.writing import copies_of, write_call, write_incoming
+from scratch_conv.parity.drawing.arrays import LAYOUTS, Array
+from scratch_conv.parity.drawing.case import Case
+from scratch_conv.parity.drawing.claims import Supports
+from scratch_conv.parity.judging.compare import Difference, Verdict, compare_values
+from scratch_conv.parity.judging.expect import Expectation, expect, using_onednn
+from scratch_conv.parity.operators import OPERATORS
+from scratch_conv.parity.operators.calling import positional, run
+from scratch_conv.parity.searching import search
+
+_SECONDS = 20.0  # that a case may take
+_CLAIMS = Supports(special_values=False, string_padding=False)
+
+
+class Way(NamedTuple):
+    """How an operator is run.
+
+    Attributes:
+        threads: of torch.
+        onednn: whether torch may use oneDNN.
+        forward: whether it is differentiated in forward mode.
+    """
+
+    threads: int = 1
+    onednn: bool = True
+    forward: bool = False
+
+    def named(self) -> list[str]:
+        """Return in words what is not usual about it."""
+        threads = [f"{self.threads} threads"] if self.threads > 1 else []
+        onednn = [] if self.onednn else ["no oneDNN"]
+        return [*threads, *onednn, *(["forward mode"] if self.forward else [])]
+
+
+_WAYS = (Way(), Way(onednn=False), Way(threads=2), Way(forward=True))
+
+Shown: TypeAlias = tuple[Way, Difference]
+"""The first way in which torch is wrong on a case, and what differs."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault of torch.
+
+    Attributes:
+        case: the smallest call that shows it.
+        way: how the operator is run there.
+        difference: which result differs, and how.
+        causes: the properties of the case without which torch is right.
+        script: shows it with nothing but torch.
+    """
+
+    case: Case
+    way: Way
+    difference: Difference
+    causes: tuple[str, ...]
+    script: str
+
+    def is_shown_by(self, shown: Shown) -> bool:
+        """Return whether it is the fault of a case that lacks its causes; without any, the result tells."""
+        return not self.causes and (self.way, self.difference.what) == (shown[0], shown[1].what)
+
+    def __str__(self) -> str:
+        because = ", ".join((*self.causes, *self.way.named()))
+        reason = f"\n  because of {because}" if because else ""
+        return f"{self.case.like}: {self.difference.message}{reason}\n\n{self.script}"
+
+
+def audit(
+    like: str, examples: int = 500, seed: int = 0, progress: Callable[[int], None] | None = None
+) -> Iterator[Fault]:
+    """Look for faults of one of torch's operators.
+
+    Args:
+        like: the operator's name in torch.nn.functional.
+        examples: how many cases are drawn; after each fault, as many again.
+        seed: the same seed draws the same cases.
+        progress: called with the number of cases drawn since the last fault.
+
+    Yields:
+        The faults, each once and with its smallest case.
+    """
+    known: list[Fault] = []
+    with _Judge() as judge:
+
+        def unknown(case: Case) -> Verdict:
+            shown = judge(_without(known, case))
+            if shown is None or any(fault.is_shown_by(shown) for fault in known):
+                return Verdict()
+            return Verdict([shown[1]])
+
+        while True:
+            found = search(_cases(like), unknown, examples, seed, progress=progress)
+            if found.case is None:
+                return
+            case = _without(known, found.case)
+            shown = judge(case)
+            assert shown is not None, "judged before"
+            causes = tuple(name for name, plainer in _plainer(case) if judge(plainer) is None)
+            known.append(Fault(case, *shown, causes, _script(case, shown[0])))
+            yield known[-1]
+
+
+@st.composite
+def _cases(draw: Callable[[st.SearchStrategy[Any]], Any], like: str) -> Case:
+    """Draw a call of an operator, and a layout for each of its tensors."""
+    operator = OPERATORS[like]
+    twice = operator.accurate_twice and not operator.random
+    case: Case = draw(operator.cases(replace(_CLAIMS, second_derivatives=twice)))
+    layouts = st.sampled_from(LAYOUTS)
+    for name in case.tensors:
+        if not (case.keywords.get("inplace") and name == "input"):
+            case = case.arranged(name, draw(layouts))
+    return replace(case, grad_output=replace(case.grad_output, layout=draw(layouts)))
+
+
+def _without(known: Sequence[Fault], case: Case) -> Case:
+    """Return the case without the first cause of each known fault all of whose causes it has."""
+    for fault in known:
+        plainer = dict(_plainer(case))
+        if fault.causes and all(cause in plainer for cause in fault.causes):
+            case = plainer[fault.causes[0]]
+    return case
+
+
+def _plainer(case: Case) -> Iterator[tuple[str, Case]]:
+    """Yield the properties of a case, each with the case that lacks it."""
+
+    def contiguous(array: Array) -> Array:
+        return replace(array, layout="contiguous")
+
+    for name, array in case.arrays:
+        if array.layout != "contiguous":
+            yield f"strides of {name}", case.arranged(name, "contiguous")
+    if case.wanted and case.grad_output.layout != "contiguous":
+        yield "strides of the incoming gradient", replace(case, grad_output=contiguous(case.grad_output))
+    for name, _ in case.arguments:
+        yield name, replace(case, arguments=tuple(each for each in case.arguments if each[0] != name))
+    if case.dtype != "float64":
+        yield case.dtype, replace(case, dtype="float64")
+
+
+class _Judge:
+    """Judges cases in a process of its own, which is spawned: torch's threads do not survive a fork."""
+
+    def __init__(self) -> None:
+        self._pool: ProcessPoolExecutor | None = None
+        self._judged: dict[Case, Shown | None] = {}
+
+    def __enter__(self) -> _Judge:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def __call__(self, case: Case) -> Shown | None:
+        """Return what `judge` does; a hang and a death of the process are differences too."""
+        if case not in self._judged:
+            self._judged[case] = self._judge(case)
+        return self._judged[case]
+
+    def _judge(self, case: Case) -> Shown | None:
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+            self._pool.submit(torch.get_num_threads).result()  # which loads torch
+        try:
+            return self._pool.submit(judge, case).result(_SECONDS)
+        except TimeoutError:
+            lost = Difference("time", f"takes longer than {_SECONDS:g} s")
+        except BrokenProcessPool:
+            lost = Difference("process", "ends its process")
+        self._end()
+        return Way(), lost
+
+    def _end(self) -> None:
+        if self._pool is not None:
+            for process in multiprocessing.active_children():
+                process.kill()
+            self._pool.shutdown()
+        self._pool = None
+
+
+def judge(case: Case) -> Shown | None:
+    """Return the first way in which torch is wrong on a case, and what differs; None where it is right."""
+    expectation = expect(OPERATORS[case.like], case)
+    if expectation.error is not None:
+        return None
+    for way in _WAYS:
+        difference = _difference(case, expectation, way)
+        if difference is not None:
+            return way, difference
+    return None
+
+
+def _difference(case: Case, expectation: Expectation, way: Way) -> Difference | None:
+    """Return what differs where torch runs in a certain way."""
+    operator = OPERATORS[case.like]
+    if way.forward and case.order == 1:
+        return None
+    torch.set_num_threads(way.threads)
+    try:
+        with using_onednn(way.onednn):
+            if way.forward:
+                results = {"second_grad_output": _forward_mode(case, expectation)}
+            else:
+                results = run(operator.reference, case, expectation.values, operator.signature).results
+    except Exception as error:  # of any type: it was computed in another way
+        return Difference("exception", f"{type(error).__name__}: {error}".partition("\n")[0])
+    finally:
+        torch.set_num_threads(1)
+    differences = (compare_values(name, got, expectation.results[name]) for name, got in results.items())
+    return next((each for each in differences if each is not None), None)
+
+
+def _forward_mode(case: Case, expectation: Expectation) -> Tensor:
+    """Return the derivative along the case's directions, which the second backward pass returns too."""
+    operator, values = OPERATORS[case.like], expectation.values
+
+    def output(*wanted: Tensor) -> Tensor:
+        tensors = {name: tensor.clone() for name, tensor in values.tensors.items()}
+        tensors |= dict(zip(case.wanted, wanted, strict=True))
+        returned = operator.reference(*positional(tensors, operator.signature), **case.keywords)
+        return returned[0] if isinstance(returned, tuple) else returned  # type: ignore[no-any-return]
+
+    def derivative(*tangents: Tensor) -> Tensor:
+        primals = tuple(values.tensors[name] for name in case.wanted)
+        return torch.func.jvp(output, primals, tangents)[1]
+
+    tangents = [torch.stack([values.directions[name]] * 2) for name in case.wanted]
+    return torch.vmap(derivative)(*tangents)[0]
+
+
+def _script(case: Case, way: Way) -> str:
+    """Return code that prints a call's results, after those from contiguous tensors in float64."""
+    operator = OPERATORS[case.like]
+    lines = ["import torch", "import torch.nn.functional as F", ""]
+    lines += [f"torch.set_num_threads({way.threads})"] if way.threads > 1 else []
+    lines += [] if way.onednn else ["torch.backends.mkldnn.enabled = False"]
+    lines += [f"{name} = {array.code(case.torch_dtype)}" for name, array in case.arrays]
+    incoming = write_incoming(case, expect(operator, case).values)
+    lines += [] if incoming is None else [f"grad_output = {incoming}"]
+    names = [*case.tensors, *([] if incoming is None else ["grad_output"])]
+    lines += ["", f"def results({', '.join(names)}):"]
+    lines += [f"    {name}.requires_grad_()" for name in case.wanted]
+    call = f"{operator.code}({write_call(case, operator, copies_of(case))})"
+    lines.append(f"    output = {call}" + ("[0]" if case.keywords.get("return_indices") else ""))
+    grads = f", *torch.autograd.grad(output, [{', '.join(case.wanted)}], grad_output)" if incoming else ","
+    lines += [f"    return output{grads}", ""]
+    plain = [f"{name}{'' if name == 'target' else '.double()'}.contiguous()" for name in names]
+    for said, given in (("right", plain), ("torch", names)):
+        lines.append(f"print('{said}:', *results({', '.join(given)}), sep='\\n')")
+    return "\n".join(lines)
