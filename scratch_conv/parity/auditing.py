@@ -5,7 +5,7 @@ on several, with oneDNN and without, backward and in forward mode (vmapped, as `
 truth is torch's result from contiguous tensors in float64; the bounds are those of every candidate.
 
 A fault is told from another by its causes, the properties of a call without which torch is right. Once it is
-known, cases are judged without the first of them, so that other faults come to light.
+known, cases are judged beside it, so that other faults come to light.
 """
 
 from __future__ import annotations
@@ -79,9 +79,10 @@ class Fault:
     causes: tuple[str, ...]
     script: str
 
-    def is_shown_by(self, shown: Shown) -> bool:
-        """Return whether it is the fault of a case that lacks its causes; without any, the result tells."""
-        return not self.causes and (self.way, self.difference.what) == (shown[0], shown[1].what)
+    def is_shown_by(self, shown: Shown | None) -> bool:
+        """Return whether it shows beside all known faults: where it has no cause but the dtype."""
+        plain = not set(self.causes) - {self.case.dtype} and self.way == Way()
+        return plain and shown is not None and shown[1].what == self.difference.what
 
     def __str__(self) -> str:
         because = ", ".join((*self.causes, *self.way.named()))
@@ -106,20 +107,20 @@ def audit(
     known: list[Fault] = []
     with _Judge() as judge:
 
-        def unknown(case: Case) -> Verdict:
-            shown = judge(_without(known, case))
-            if shown is None or any(fault.is_shown_by(shown) for fault in known):
-                return Verdict()
-            return Verdict([shown[1]])
+        def other(case: Case) -> tuple[Case, Shown | None]:
+            """Return the case without causes of known faults, and what else is wrong there."""
+            case, ways = _beside(known, case)
+            shown = judge(case, ways)
+            return case, None if any(fault.is_shown_by(shown) for fault in known) else shown
 
-        while True:
-            found = search(_cases(like), unknown, examples, seed, progress=progress)
-            if found.case is None:
-                return
-            case = _without(known, found.case)
-            shown = judge(case)
+        def verdict(case: Case) -> Verdict:
+            _, shown = other(case)
+            return Verdict() if shown is None else Verdict([shown[1]])
+
+        while (found := search(_cases(like), verdict, examples, seed, progress=progress)).case is not None:
+            case, shown = other(found.case)
             assert shown is not None, "judged before"
-            causes = tuple(name for name, plainer in _plainer(case) if judge(plainer) is None)
+            causes = tuple(name for name, plainer in _plainer(case) if judge(plainer, (shown[0],)) is None)
             known.append(Fault(case, *shown, causes, _script(case, shown[0])))
             yield known[-1]
 
@@ -137,13 +138,22 @@ def _cases(draw: Callable[[st.SearchStrategy[Any]], Any], like: str) -> Case:
     return replace(case, grad_output=replace(case.grad_output, layout=draw(layouts)))
 
 
-def _without(known: Sequence[Fault], case: Case) -> Case:
-    """Return the case without the first cause of each known fault all of whose causes it has."""
+def _beside(known: Sequence[Fault], case: Case) -> tuple[Case, tuple[Way, ...]]:
+    """Return a case and the ways to run it that do not show known faults.
+
+    A fault that shows in one way only is left out with that way. Of the other causes the first is taken away,
+    but not the dtype: too much else would go with it.
+    """
+    ways = list(_WAYS)
     for fault in known:
         plainer = dict(_plainer(case))
-        if fault.causes and all(cause in plainer for cause in fault.causes):
+        if not all(cause in plainer for cause in fault.causes):
+            continue
+        if fault.way != Way():
+            ways = [way for way in ways if way != fault.way]
+        elif fault.causes and fault.causes[0] != case.dtype:
             case = plainer[fault.causes[0]]
-    return case
+    return case, tuple(ways)
 
 
 def _plainer(case: Case) -> Iterator[tuple[str, Case]]:
@@ -168,7 +178,7 @@ class _Judge:
 
     def __init__(self) -> None:
         self._pool: ProcessPoolExecutor | None = None
-        self._judged: dict[Case, Shown | None] = {}
+        self._judged: dict[tuple[Case, tuple[Way, ...]], Shown | None] = {}
 
     def __enter__(self) -> _Judge:
         return self
@@ -176,24 +186,24 @@ class _Judge:
     def __exit__(self, *_: object) -> None:
         self._end()
 
-    def __call__(self, case: Case) -> Shown | None:
+    def __call__(self, case: Case, ways: tuple[Way, ...]) -> Shown | None:
         """Return what `judge` does; a hang and a death of the process are differences too."""
-        if case not in self._judged:
-            self._judged[case] = self._judge(case)
-        return self._judged[case]
+        if (case, ways) not in self._judged:
+            self._judged[case, ways] = self._judge(case, ways)
+        return self._judged[case, ways]
 
-    def _judge(self, case: Case) -> Shown | None:
+    def _judge(self, case: Case, ways: tuple[Way, ...]) -> Shown | None:
         if self._pool is None:
             self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
             self._pool.submit(torch.get_num_threads).result()  # which loads torch
         try:
-            return self._pool.submit(judge, case).result(_SECONDS)
+            return self._pool.submit(judge, case, ways).result(_SECONDS)
         except TimeoutError:
             lost = Difference("time", f"takes longer than {_SECONDS:g} s")
         except BrokenProcessPool:
             lost = Difference("process", "ends its process")
         self._end()
-        return Way(), lost
+        return ways[0], lost
 
     def _end(self) -> None:
         if self._pool is not None:
@@ -203,12 +213,12 @@ class _Judge:
         self._pool = None
 
 
-def judge(case: Case) -> Shown | None:
+def judge(case: Case, ways: tuple[Way, ...] = _WAYS) -> Shown | None:
     """Return the first way in which torch is wrong on a case, and what differs; None where it is right."""
     expectation = expect(OPERATORS[case.like], case)
     if expectation.error is not None:
         return None
-    for way in _WAYS:
+    for way in ways:
         difference = _difference(case, expectation, way)
         if difference is not None:
             return way, difference
@@ -243,7 +253,7 @@ def _forward_mode(case: Case, expectation: Expectation) -> Tensor:
         tensors = {name: tensor.clone() for name, tensor in values.tensors.items()}
         tensors |= dict(zip(case.wanted, wanted, strict=True))
         returned = operator.reference(*positional(tensors, operator.signature), **case.keywords)
-        return returned[0] if isinstance(returned, tuple) else returned  # type: ignore[no-any-return]
+        return returned[0] if isinstance(returned, tuple) else returned
 
     def derivative(*tangents: Tensor) -> Tensor:
         primals = tuple(values.tensors[name] for name in case.wanted)

@@ -58,6 +58,12 @@ Thorough = Annotated[
     bool,
     typer.Option("--thorough", help="Self-test with three seeds for each fault and ten for each right one."),
 ]
+Audit = Annotated[
+    bool,
+    typer.Option(
+        "--audit", help="Look for faults of torch's own operators; print each with code that shows it."
+    ),
+]
 
 List = Annotated[bool, typer.Option("--list", help="Print the names of the operators, one a line.")]
 
@@ -73,6 +79,7 @@ def parity(
     out: Out = None,
     self_test: SelfTest = False,
     thorough: Thorough = False,
+    audit: Audit = False,
     list_operators: List = False,
 ) -> int:
     """Compare layers with torch's on drawn configurations.
@@ -90,8 +97,12 @@ def parity(
     narrowed = without or added or dtypes
     if self_test and (target or narrowed or out):
         raise typer.BadParameter("--self-test goes with --like, --examples, --seed and --thorough only")
+    if audit and (target or narrowed or self_test):
+        raise typer.BadParameter("--audit goes with --like, --examples, --seed and --out only")
     if thorough and not self_test:
         raise typer.BadParameter("--thorough goes with --self-test")
+    if audit:
+        return _audit(console, like, examples, seed, out)
     if self_test:
         return _prove(console, like, examples, seed, thorough)
     if target is None and narrowed:
@@ -157,6 +168,56 @@ def _own_layers(console: Console, only: str | None, examples: int, seed: int, ou
         print(report)
     _save(reports, out)
     return 1 if failed else 0
+
+
+def _audit(console: Console, only: str | None, examples: int, seed: int, out: Path | None) -> int:
+    """Print the faults of torch's operators, or of one of them only, as they are found."""
+    import torch
+    from rich.progress import Progress, TaskID
+
+    from scratch_conv.parity.auditing import audit
+    from scratch_conv.parity.operators import OPERATORS
+
+    if only is not None and only not in OPERATORS:
+        raise typer.BadParameter(f"--like {only}: choose from {', '.join(OPERATORS)}")
+    written = _started(out / "audit.txt") if out is not None else None
+    found = 0
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        for like in [only] if only else OPERATORS:
+            task = progress.add_task(like, total=examples)
+
+            def advance(done: int, task: TaskID = task) -> None:
+                progress.update(task, completed=done)
+
+            for fault in audit(like, examples, seed, advance):
+                found += 1
+                _say(console, f"{found}. {fault}\n", written)
+            progress.remove_task(task)
+    operators = only or f"{len(OPERATORS)} operators"
+    _say(
+        console,
+        f"{found} faults in {operators} of torch {torch.__version__}; {examples} examples, seed {seed}",
+        written,
+    )
+    return 1 if found else 0
+
+
+def _started(path: Path) -> Path:
+    """Return the path of a file, which is made now: after the work it would be too late to refuse it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("", encoding="utf-8")
+    except OSError as error:
+        raise typer.BadParameter(f"--out {path.parent}: cannot be written ({error.strerror})") from error
+    return path
+
+
+def _say(console: Console, text: str, path: Path | None) -> None:
+    """Print a text, and append it to a file if there is one."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    if path is not None:
+        with path.open("a", encoding="utf-8") as file:
+            print(text, file=file)
 
 
 def _prove(console: Console, only: str | None, examples: int, seed: int, thorough: bool) -> int:

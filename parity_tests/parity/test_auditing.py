@@ -1,0 +1,101 @@
+"""The audit of torch's own operators: a fault is found once, with its causes and code that shows it."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from scratch_conv.parity import auditing
+from scratch_conv.parity.auditing import Way, audit, judge
+from scratch_conv.parity.drawing.arrays import Array
+from scratch_conv.parity.drawing.case import Case
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judge cases in this process, where torch's functions can be replaced by others with a fault."""
+    monkeypatch.setattr(auditing._Judge, "_judge", lambda self, case, ways: judge(case, ways))
+
+
+def relu_with(fault: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
+    """Return torch's relu, whose result a function of the input and the result changes in float32."""
+    right = torch.nn.functional.relu
+
+    def relu(input: Tensor, inplace: bool = False) -> Tensor:
+        output = right(input, inplace)
+        return output if input.dtype == torch.float64 else fault(input, output)
+
+    return relu
+
+
+def unless_contiguous(input: Tensor, output: Tensor) -> Tensor:
+    return output if input.is_contiguous() else output + 1
+
+
+def unless_one_thread(input: Tensor, output: Tensor) -> Tensor:
+    return output if torch.get_num_threads() == 1 else output + 1
+
+
+def without_onednn(input: Tensor, output: Tensor) -> Tensor:
+    return output if torch.backends.mkldnn.enabled else output + 1
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("fault", "causes", "way"),
+    [
+        (unless_contiguous, ("strides of input", "float32"), Way()),
+        (unless_one_thread, ("float32",), Way(threads=2)),
+        (without_onednn, ("float32",), Way(onednn=False)),
+    ],
+)
+def test_a_fault_is_found_once_with_its_causes(
+    fault: Callable[..., Tensor], causes: tuple[str, ...], way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.nn.functional, "relu", relu_with(fault))
+    (found,) = audit("relu", examples=60)
+    assert (found.causes, found.way, found.difference.what) == (causes, way, "output")
+    assert all(cause in str(found) for cause in (*causes, *way.named()))
+
+
+@pytest.mark.usefixtures("here")
+def test_a_fault_does_not_hide_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    def twice(input: Tensor, output: Tensor) -> Tensor:
+        return unless_one_thread(input, unless_contiguous(input, output))
+
+    monkeypatch.setattr(torch.nn.functional, "relu", relu_with(twice))
+    assert {each.way for each in audit("relu", examples=60)} == {Way(), Way(threads=2)}
+
+
+@pytest.mark.usefixtures("here")
+def test_an_operator_without_a_fault_has_none() -> None:
+    assert not list(audit("flatten", examples=40))
+
+
+def test_forward_mode_is_compared_with_the_second_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    square = Case("linear", (("input", Array((2, 2))), ("weight", Array((2, 2)))), wanted=("input",), order=2)
+    assert judge(square) is None
+    right = torch.func.jvp
+    monkeypatch.setattr(torch.func, "jvp", lambda *args: [2 * each for each in right(*args)])
+    shown = judge(square)
+    assert shown is not None
+    assert shown[0] == Way(forward=True)
+
+
+def test_the_code_of_a_fault_needs_nothing_but_torch() -> None:
+    weight = Array((2,), layout="sliced")
+    arrays = {name: Array((2,)) for name in ("running_mean", "running_var")}
+    tensors: dict[str, Any] = {"input": Array((1, 2)), **arrays, "weight": weight}
+    case = Case("batch_norm", tuple(tensors.items()), wanted=("input",))
+    shown = judge(case)
+    if shown is None:
+        pytest.skip("this version of torch takes a strided weight for what it is")
+    code = auditing._script(case, shown[0])
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    right, _, wrong = ran.stdout.partition("torch:")
+    assert "2.8284" in right
+    assert "2.8284" not in wrong
