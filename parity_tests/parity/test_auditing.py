@@ -86,6 +86,21 @@ def test_forward_mode_is_compared_with_the_second_backward_pass(monkeypatch: pyt
     assert shown[0] == Way(forward=True)
 
 
+def test_calls_on_which_torch_is_always_wrong_are_judged_by_what_is_right(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (suspect,) = (case for case in auditing._SUSPECTS if case.like == "max_pool2d")
+    right = torch.nn.functional.max_pool2d
+
+    def without_gradient(input: Tensor, *args: Any, **arguments: Any) -> Tensor:
+        return right(input.detach(), *args, **arguments) + 0 * input.sum()
+
+    with auditing._Judge() as elsewhere:  # torch writes outside of the gradient's memory
+        assert elsewhere(suspect, (Way(),)) is not None or torch.__version__ > "2.14.1"
+    monkeypatch.setattr(torch.nn.functional, "max_pool2d", without_gradient)
+    assert judge(suspect) is None
+
+
 def test_the_code_of_a_fault_needs_nothing_but_torch() -> None:
     weight = Array((2,), layout="sliced")
     arrays = {name: Array((2,)) for name in ("running_mean", "running_var")}
