@@ -11,6 +11,8 @@ known, cases are judged beside it, so that other faults come to light.
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -208,7 +210,7 @@ class _Judge:
 
     def _judge(self, case: Case, ways: tuple[Way, ...]) -> Shown | None:
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+            self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _end_with_parent)
             self._pool.submit(torch.get_num_threads).result()  # which loads torch
         try:
             return self._pool.submit(judge, case, ways).result(_SECONDS)
@@ -225,6 +227,17 @@ class _Judge:
                 process.kill()
             self._pool.shutdown()
         self._pool = None
+
+
+def _end_with_parent() -> None:
+    """Let this process end when its parent is killed; a pool's would wait for work for ever."""
+
+    def watch() -> None:
+        if (parent := multiprocessing.parent_process()) is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def judge(case: Case, ways: tuple[Way, ...] = _WAYS) -> Shown | None:
