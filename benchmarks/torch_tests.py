@@ -18,6 +18,8 @@ import time
 import unittest
 import warnings
 from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -36,39 +38,35 @@ class TooLong(BaseException):
 
 
 class Outcomes(unittest.TestResult):
-    """What came of each test: passed, skipped, or the first lines of its error; and its seconds."""
+    """Sends what comes of each test: that it starts, then its outcome and its seconds."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, send: Callable[[tuple[str, str, float]], None]) -> None:
         super().__init__()
         self.limit = limit
-        self.by_name: dict[str, str] = {}
-        self.seconds: dict[str, float] = {}
+        self.send = send
+        self.outcome = ""
+        self.start = 0.0
         signal.signal(signal.SIGPROF, _end)
 
     def startTest(self, test: unittest.TestCase) -> None:  # noqa: N802
         super().startTest(test)
-        self.seconds[test.id()] = -time.process_time()
+        self.send((test.id(), "crashed", 0.0))
+        self.outcome, self.start = "passed", time.process_time()
         signal.setitimer(signal.ITIMER_PROF, self.limit)
 
     def stopTest(self, test: unittest.TestCase) -> None:  # noqa: N802
         signal.setitimer(signal.ITIMER_PROF, 0)
-        self.seconds[test.id()] = round(self.seconds[test.id()] + time.process_time(), 3)
+        self.send((test.id(), self.outcome, round(time.process_time() - self.start, 2)))
         super().stopTest(test)
 
-    def addSuccess(self, test: unittest.TestCase) -> None:  # noqa: N802
-        self.by_name[test.id()] = "passed"
-
     def addSkip(self, test: unittest.TestCase, reason: str) -> None:  # noqa: N802
-        self.by_name[test.id()] = "skipped"
-
-    def addExpectedFailure(self, test: unittest.TestCase, err: Any) -> None:  # noqa: N802
-        self.by_name[test.id()] = "passed"
+        self.outcome = "skipped"
 
     def addUnexpectedSuccess(self, test: unittest.TestCase) -> None:  # noqa: N802
-        self.by_name[test.id()] = "passes unexpectedly"
+        self.outcome = "passes unexpectedly"
 
     def addError(self, test: unittest.TestCase, err: Any) -> None:  # noqa: N802
-        self.by_name[test.id()] = f"{err[0].__name__}: {str(err[1]).strip()[:300]}"
+        self.outcome = f"{err[0].__name__}: {str(err[1]).strip()[:300]}"
 
     addFailure = addError  # noqa: N815
 
@@ -81,8 +79,8 @@ def _end(*_: Any) -> None:
     raise TooLong
 
 
-def outcomes(path: str, overridden: bool, limit: int) -> tuple[dict[str, str], dict[str, float]]:
-    """Run the tests of a file in this process; return what came of each, and its seconds."""
+def work(path: str, overridden: bool, limit: int, done: set[str], pipe: Any) -> None:
+    """Run the tests of a file, but those that are done, in this process."""
     resource.setrlimit(resource.RLIMIT_DATA, (BYTES, BYTES))
     os.environ.setdefault("PYTORCH_TESTING_DEVICE_ONLY_FOR", "cpu")
     warnings.simplefilter("ignore")
@@ -95,10 +93,35 @@ def outcomes(path: str, overridden: bool, limit: int) -> tuple[dict[str, str], d
     module = importlib.util.module_from_spec(specification)
     sys.modules[name] = module
     specification.loader.exec_module(module)
-    result = Outcomes(limit)
+    classes: Any = unittest.defaultTestLoader.loadTestsFromModule(module)
+    tests = [test for each in classes for test in each]
+    left = unittest.TestSuite(test for test in tests if test.id() not in done)
     with sc.override() if overridden else nullcontext():
-        unittest.defaultTestLoader.loadTestsFromModule(module).run(result)
-    return result.by_name, result.seconds
+        left.run(Outcomes(limit, pipe.send))
+    pipe.send(None)
+
+
+def outcomes(path: str, overridden: bool, limit: int) -> dict[str, tuple[str, float]]:
+    """Run the tests of a file; return the outcome of each, and its seconds. Go on after what crashes."""
+    found: dict[str, tuple[str, float]] = {}
+    context = multiprocessing.get_context("spawn")
+    while True:
+        receiving, sending = context.Pipe(duplex=False)
+        child = context.Process(target=work, args=(path, overridden, limit, set(found), sending))
+        child.start()
+        sending.close()
+        before = len(found)
+        try:
+            while (line := receiving.recv()) is not None:
+                found[line[0]] = line[1:]
+                print(*line, overridden, file=sys.stderr, flush=True)
+        except EOFError:  # it crashed, in the last test that started
+            child.join()
+            if len(found) == before:
+                raise SystemExit(f"{path} cannot be run") from None
+            continue
+        child.join()
+        return found
 
 
 def main() -> None:
@@ -110,21 +133,20 @@ def main() -> None:
     paths = [path for path in given.paths for _ in range(2)]
     if importlib.util.find_spec("expecttest") is None:
         parser.error("PyTorch's tests need expecttest: pip install expecttest")
-    ways = [False, True] * (len(paths) // 2)
-    with multiprocessing.get_context("spawn").Pool(2, maxtasksperchild=1) as pool:
-        ran = pool.starmap(outcomes, zip(paths, ways, [given.seconds] * len(paths), strict=True), chunksize=1)
-    plain, within = ({k: v for each, _ in half for k, v in each.items()} for half in (ran[::2], ran[1::2]))
-    times = [{k: v for _, each in half for k, v in each.items()} for half in (ran[::2], ran[1::2])]
+    ways = [False, True] * len(given.paths)
+    with ThreadPoolExecutor(2) as pool:
+        ran = list(pool.map(outcomes, paths, ways, [given.seconds] * len(paths)))
+    raw = {
+        way: {name: each for file in files for name, each in file.items()}
+        for way, files in (("plain", ran[::2]), ("within override()", ran[1::2]))
+    }
+    plain, within = ({name: outcome for name, (outcome, _) in each.items()} for each in raw.values())
     differing = {name: outcome for name, outcome in within.items() if plain[name] == "passed" != outcome}
     console = Console(highlight=False, width=140)
     console.print(table(plain, within))
     for name, outcome in differing.items():
         console.print(f"passes plain, not within override(): {name}\n    {outcome}")
     others = {name: outcome for name, outcome in plain.items() if outcome not in ("passed", "skipped")}
-    raw = {
-        way: {name: {"outcome": each[name], "seconds": seconds.get(name, 0)} for name in each}
-        for way, each, seconds in (("plain", plain, times[0]), ("within override()", within, times[1]))
-    }
     console.print(f"{len(others)} fail plain; {len(differing)} pass plain but not within override()")
     console.print(f"Raw figures: {keep('torch_tests', raw)}")
     raise SystemExit(bool(differing))

@@ -146,6 +146,10 @@ COMPUTED: dict[str, Callable[[Any], Tensor]] = {
     "conv_transpose2d, a wider bias": lambda lib: lib.conv_transpose2d(
         torch.ones(1, 1, 3, 3).half(), torch.ones(1, 2, 2, 2).half(), torch.tensor([1.0, 0.5])
     ),
+    "conv2d of one tap, dilated beyond 32 bits": lambda lib: lib.conv2d(IMAGE, KERNEL, dilation=2**63 - 1),
+    "conv_transpose2d of one tap, dilated beyond 32 bits": lambda lib: lib.conv_transpose2d(
+        IMAGE, KERNEL, stride=2, dilation=2**63 - 1
+    ),
     "conv1d, a stride beyond the row": lambda lib: lib.conv1d(IMAGE[:, :, 0], KERNEL[..., 0], stride=2**62),
     "conv2d, a stride beyond the image": lambda lib: lib.conv2d(IMAGE, KERNEL, stride=(2, 2**63 - 1)),
     "conv_transpose2d into nothing": lambda lib: lib.conv_transpose2d(
@@ -166,6 +170,10 @@ def test_what_torch_computes_is_computed(name: str) -> None:
 
 
 REFUSED: dict[str, Callable[[Any], Tensor]] = {
+    "adaptive_avg_pool2d of a vector to two rows": lambda lib: lib.adaptive_avg_pool2d(torch.ones(3), 2),
+    "adaptive_avg_pool2d of an empty batch beyond 64 bits": lambda lib: lib.adaptive_avg_pool2d(
+        IMAGE[:0], 2**63 - 1
+    ),
     "adaptive_avg_pool2d of a number": lambda lib: lib.adaptive_avg_pool2d(torch.ones(()), 1),
     "adaptive_avg_pool2d of a vector": lambda lib: lib.adaptive_avg_pool2d(torch.ones(3), 1),
     "batch_norm, eps below all floats": lambda lib: lib.batch_norm(

@@ -132,6 +132,7 @@ def conv_transpose2d(
     check.transposed(function, input, weight, bias, stride, output_padding, dilation, groups)
     size = _transposed_size(input, weight, stride, padding, output_padding, dilation)
     check.transposed_size(function, input, size)
+    dilation = _effective_dilation(weight, dilation)
     # Less padding at the end: the convolution whose transpose this is has no window over what output_padding
     # adds, even where that would have room for one.
     flat = (padding[0], padding[0] - output_padding[0], padding[1], padding[1] - output_padding[1])
@@ -165,6 +166,7 @@ def _convolve(
     if max(stride) >= 2**31:  # in bytes they may be beyond 64 bits; the window takes no step of that size
         sizes = zip(stride, input.shape[-axes:], sides, strict=True)
         stride = tuple(min(step, size + sum(added)) for step, size, added in sizes)
+    dilation = _effective_dilation(weight, dilation)
     weight, bias = check.as_input(input, weight, bias)
     if weight.shape[1] == 0:  # without input channels, torch's output has none either
         weight, bias, groups = weight[:0], None if bias is None else bias[:0], 1
@@ -201,6 +203,13 @@ def _padding(
     if max(stride) > 1 or min(stride) < 1:
         raise RuntimeError(f"{function}: padding='same' is not supported for strided convolutions: {stride=}")
     return tuple(same_padding(size, step) for size, step in zip(weight.shape[2:], dilation, strict=True))
+
+
+def _effective_dilation(weight: Tensor, dilation: Any) -> Any:
+    """Return the distance between the taps, 1 instead of a huge one where there is one tap alone."""
+    if max(dilation) < 2**31:
+        return dilation
+    return tuple(1 if taps == 1 else step for taps, step in zip(weight.shape[2:], dilation, strict=True))
 
 
 def _transposed_size(

@@ -194,10 +194,10 @@ def _check_adaptive_avg_pool2d(input: Tensor, size: tuple[Any, ...]) -> None:
             f"adaptive_avg_pool2d: elements of output_size must be greater than or equal to 0, "
             f"but received {size}"
         )
-    if input.dim() < 2:
-        raise IndexError(f"adaptive_avg_pool2d: expected rows and columns, but got size {size_of(input)}")
-    arguments.output_size("adaptive_avg_pool2d", *input.shape[:-2], *size)
+    arguments.output_size("adaptive_avg_pool2d", *(each or 1 for each in input.shape[:-2]), *size)
     if size == (1, 1):  # torch takes the mean of all pixels, whatever they are
+        if input.dim() < 2:
+            raise IndexError(f"adaptive_avg_pool2d: expected rows and columns, but got size {size_of(input)}")
         if not (input.dtype.is_floating_point or input.dtype.is_complex):
             raise RuntimeError(
                 f"adaptive_avg_pool2d: expected input of a floating point or complex dtype, "
