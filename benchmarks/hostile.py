@@ -163,7 +163,8 @@ def judge(call: Call, torchs: Outcome, ours: Outcome) -> Difference | None:
     for name in sorted({*torchs.results, *ours.results}):
         unlike = _unlike(torchs.results.get(name), ours.results.get(name))
         if unlike:
-            kind = "changed argument" if name.startswith("argument") else "another result"
+            argument = name.startswith("argument") and "running" not in name  # statistics are results
+            kind = "changed argument" if argument else "another result"
             return Difference(kind, f"{name}: {unlike}")
     return None
 
@@ -401,7 +402,7 @@ def grouped(lines: list[list[Any]]) -> list[dict[str, Any]]:
     groups: dict[tuple[str, ...], dict[str, Any]] = {}
     for number, _, kind, operator, odd, then, way, expression, detail in sorted(lines):
         facts = {"operator": operator, "kind": kind, "detail": detail, "then": then, "way": way}
-        facts["call"] = expression
+        facts["input"] = _state_of_input(expression)
         facts["odd"] = "; ".join(f"{name}={odd[name]}" for name in sorted(odd))
         why = next((entry["why"] for entry in explained if _fits(entry, facts)), "")
         reason = why or "; ".join(sorted(odd))
@@ -412,6 +413,21 @@ def grouped(lines: list[list[Any]]) -> list[dict[str, Any]]:
     for group in groups.values():
         group["seen"] = dict(group["seen"].most_common(12))
     return sorted(groups.values(), key=lambda group: (bool(group["why"]), group["kind"], -group["count"]))
+
+
+class _Arguments:
+    """Stands for a library in the text of a call, for its arguments."""
+
+    def __getattr__(self, name: str) -> Callable[..., dict[str, Any]]:
+        return lambda **arguments: arguments
+
+
+def _state_of_input(expression: str) -> str:
+    """Return whether the input of a call, a text, has elements."""
+    value = eval(expression, {**NAMES, "lib": _Arguments()})["input"]
+    if not isinstance(value, Tensor):
+        return "no tensor"
+    return "elements" if value.is_nested or value.numel() else "no elements"
 
 
 def read_explained(path: Path) -> list[dict[str, str]]:

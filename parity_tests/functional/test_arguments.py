@@ -176,6 +176,18 @@ REFUSED: dict[str, Callable[[Any], Tensor]] = {
     "batch_norm, eps below all floats": lambda lib: lib.batch_norm(
         IMAGE, torch.zeros(2), torch.ones(2), eps=-HUGE
     ),
+    "batch_norm of one value a channel, a momentum below all floats": lambda lib: lib.batch_norm(
+        IMAGE[..., 0, 0], None, None, training=True, momentum=-HUGE
+    ),
+    "batch_norm of one value a channel, a vector for whether to train": lambda lib: lib.batch_norm(
+        IMAGE[..., 0, 0], None, None, training=torch.ones(1)
+    ),
+    "batch_norm, whether to train without data": lambda lib: lib.batch_norm(
+        IMAGE, None, None, training=torch.tensor(True, device="meta")
+    ),
+    "conv1d of an empty batch, a padding beyond 64 bits": lambda lib: lib.conv1d(
+        IMAGE[:0, :, 0], KERNEL[..., 0], padding=2**63 - 1
+    ),
     "conv2d, bytes for a word": lambda lib: lib.conv2d(IMAGE, KERNEL, padding=b"1"),
     "conv_transpose2d of an empty batch to a size beyond 64 bits": lambda lib: lib.conv_transpose2d(
         IMAGE[:0], KERNEL, stride=2**62
@@ -227,11 +239,27 @@ def test_memory_that_does_not_suffice_is_an_error_of_torchs_type() -> None:
             lib.relu(endless)
 
 
+def test_an_average_to_nothing_has_no_gradient() -> None:
+    for lib in (F, sc.functional):
+        for size in (0, (0, 2)):
+            output = lib.adaptive_avg_pool2d(IMAGE.clone().requires_grad_(), size)
+            with pytest.raises(RuntimeError, match="adaptive_avg_pool2d"):
+                output.sum().backward()
+
+
 def test_a_single_tap_may_be_dilated_beyond_64_bits_of_bytes() -> None:
     for stride in (1, 2):  # some of torch's paths narrow the number to 32 bits, and refuse that
         want = F.conv_transpose2d(IMAGE, KERNEL, stride=stride)
         got = sc.functional.conv_transpose2d(IMAGE, KERNEL, stride=stride, dilation=2**63 - 1)
         assert torch.equal(got, want)
+
+
+def test_statistics_of_inference_mode_may_meet_an_empty_batch() -> None:
+    with torch.inference_mode():
+        mean, variance = torch.zeros(2), torch.ones(2)
+    for lib in (F, sc.functional):
+        output = lib.batch_norm(IMAGE[:0].clone().requires_grad_(), mean, variance, training=True)
+        assert output.shape == (0, 2, 6, 6)
 
 
 def test_the_mean_loss_of_an_empty_batch_has_gradients_of_zeros() -> None:

@@ -84,7 +84,7 @@ def convolution(
             f"Calculated padded input size per channel: ({_by(padded)}). "
             f"Kernel size: ({_by(kernel)}). Kernel size can't be greater than actual input size"
         )
-    arguments.output_size(function, *input.shape[: -axes - 1], *padded)
+    arguments.output_size(function, *(size or 1 for size in input.shape[: -axes - 1]), *padded)
 
 
 def transposed(

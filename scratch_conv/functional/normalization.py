@@ -63,20 +63,23 @@ def batch_norm(
     given = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
     present = {name: tensor for name, tensor in given.items() if tensor is not None}
     arguments.tensors("batch_norm", input=input, **present)
-    training = arguments.boolean("batch_norm", "training", training)
-    momentum = arguments.number("batch_norm", "momentum", momentum)
     if not isinstance(eps, int):  # those too large for a float may be negative
         eps = arguments.number("batch_norm", "eps", eps)
-    if input.dim() == 1 and not input.numel():
-        return _scale_nothing(input, weight, bias)
-    _check_batch_norm_numbers(input, training, eps)
+    nothing = input.dim() == 1 and not input.numel()
+    if not nothing:
+        _check_batch_norm_numbers(input, training, eps)
+    training = arguments.boolean("batch_norm", "training", training)
+    momentum = arguments.number("batch_norm", "momentum", momentum)
     eps = arguments.number("batch_norm", "eps", eps)
+    if nothing:
+        return _scale_nothing(input, weight, bias)
     _check_statistics(running_mean, running_var, training)
     _check_batch_norm(input, present, training)
     weight, bias = (None if each is None else each.reshape(input.shape[1]) for each in (weight, bias))
     if training:
         # Saved, as torch saves them, where autograd does not take their update for a write.
-        saved = (running_mean, running_var) if may_preserve_version() else (None, None)
+        saves = may_preserve_version() and bool(input.numel())
+        saved = (running_mean, running_var) if saves else (None, None)
         output, mean, variance = call(BatchNorm, input, weight, bias, *saved, eps)
         if running_mean is not None and running_var is not None and input.numel():
             _learn(running_mean, mean, momentum, 0)

@@ -164,7 +164,8 @@ class AdaptiveAvgPool2d(_Average):
     @classmethod
     def setup_context(cls, ctx: Any, inputs: Any, output: Any) -> None:
         super().setup_context(ctx, inputs, output)
-        ctx.is_mean = tuple(output.shape[2:]) == (1, 1)
+        ctx.bins = tuple(output.shape[2:])
+        ctx.is_mean = ctx.bins == (1, 1)
         if ctx.is_mean:  # to torch this is a mean, which saves no input and whose gradient is contiguous
             ctx.save_for_backward()
             ctx.window = [False]
@@ -172,6 +173,8 @@ class AdaptiveAvgPool2d(_Average):
     @classmethod
     def backward(cls, ctx: Any, grad: Tensor) -> Any:
         if not ctx.is_mean:
+            if 0 in ctx.bins:
+                raise RuntimeError("adaptive_avg_pool2d: an output without rows or columns has no gradient")
             return super().backward(ctx, grad)
         return call(AdaptiveAvgPool2dGradInput, grad, None, ctx.input_size, *ctx.window), None, None
 
