@@ -59,8 +59,9 @@ def test_a_new_run_keeps_files_that_are_not_its_own(tmp_path: Path) -> None:
     assert (tmp_path / "checkpoints/notes.txt").exists()
 
 
-def test_damaged_settings_are_refused_not_resumed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ['{"--epochs": 1', "[" * 100_000], ids=["cut off", "brackets"])
+def test_damaged_settings_are_refused_not_resumed(tmp_path: Path, text: str) -> None:
     (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints/settings.json").write_text('{"--epochs": 1')
+    (tmp_path / "checkpoints/settings.json").write_text(text)
     with pytest.raises(InputError, match=r"settings\.json is damaged"):
         train_backends((), SETTINGS, DATA, tmp_path, resume=True)

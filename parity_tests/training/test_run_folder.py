@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +14,8 @@ import torch
 
 from scratch_conv.training import run_folder
 from scratch_conv.training.backends.job import History, Job, Outcome, read_saved, write_saved
+from scratch_conv.training.backends.numpy_checkpoints import read_checkpoint
+from scratch_conv.training.backends.torch_checkpoints import last_readable
 from scratch_conv.training.comparison import train_backends
 from scratch_conv.training.data.datasets import open_images
 from scratch_conv.training.run_folder import begin, check_free, forget_previous
@@ -146,6 +149,29 @@ def test_one_bit_that_differs_is_noticed(tmp_path: Path) -> None:
         damaged[begins + offset] ^= 0x40
         path.write_bytes(damaged)
         assert read_saved(path) is None
+
+
+@pytest.mark.parametrize("content", ["x", {}, [], 1])
+def test_a_checkpoint_of_other_things_is_passed_over(tmp_path: Path, content: Any) -> None:
+    names = ("state_dict", "optimizer_states", "callbacks", "loops")
+    write_saved(tmp_path / "epoch=1.ckpt", dict.fromkeys(names, content))
+    assert last_readable(tmp_path, {"weight": torch.ones(1)}) is None
+
+
+def test_an_archive_that_would_fill_the_memory_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "epoch=1.npz"
+    np.savez(path, weight=np.zeros(10_000))
+    assert read_checkpoint(path) is not None
+    np.savez_compressed(path, weight=np.zeros(10_000))
+    assert read_checkpoint(path) is None
+    write_saved(path, {"weight": torch.zeros(10_000)})
+    assert read_saved(path) is not None
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, member in members.items():
+            archive.writestr(name, member)
+    assert read_saved(path) is None
 
 
 def test_a_full_disk_is_an_error_of_the_file_system_and_keeps_the_earlier_file(tmp_path: Path) -> None:

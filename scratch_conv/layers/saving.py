@@ -12,7 +12,7 @@ import numpy as np
 
 from scratch_conv.kernels.windows import Array
 
-__all__ = ["read_arrays", "replacing", "write_arrays"]
+__all__ = ["is_no_larger_than_its_file", "read_arrays", "replacing", "write_arrays"]
 
 _Headers = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
 """The shape and dtype of each array of a file."""
@@ -80,6 +80,12 @@ def _headers(file: BinaryIO) -> _Headers:
                     raise ValueError(f"{member} is of another size than it says, or holds Python objects")
                 headers[member.removesuffix(".npy")] = shape, dtype
     return headers
+
+
+def is_no_larger_than_its_file(archive: zipfile.ZipFile) -> bool:
+    """Return whether an archive is not compressed: a small one can fill all memory, then."""
+    assert archive.filename is not None
+    return sum(member.file_size for member in archive.infolist()) <= Path(archive.filename).stat().st_size
 
 
 @contextmanager

@@ -140,7 +140,7 @@ def _files_of_run(folder: Path) -> list[Path]:
 def _read_settings(path: Path) -> dict[str, Any]:
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         settings = None
     if not isinstance(settings, dict) or not isinstance(settings.get("--epochs"), int):
         raise InputError(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scratch_conv.layers.saving import replacing
+from scratch_conv.layers.saving import is_no_larger_than_its_file, replacing
 from scratch_conv.training.settings import Settings
 
 
@@ -108,7 +108,7 @@ def read_saved(path: Path) -> dict[str, Any] | None:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            if archive.testzip() is not None:
+            if not is_no_larger_than_its_file(archive) or archive.testzip() is not None:
                 return None
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # a damaged file can raise nearly anything

@@ -1,5 +1,6 @@
 """The checkpoints of a run in NumPy alone: all that resuming needs, as plain arrays in an .npz file."""
 
+import zipfile
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 
 from scratch_conv.kernels.windows import Array
 from scratch_conv.layers import SGD, Adam, Layer
-from scratch_conv.layers.saving import write_arrays
+from scratch_conv.layers.saving import is_no_larger_than_its_file, write_arrays
 from scratch_conv.training.backends.job import History, epochs
 
 
@@ -47,6 +48,9 @@ def _belongs(arrays: dict[str, Array], state: dict[str, Array]) -> bool:
 def read_checkpoint(path: Path) -> dict[str, Array] | None:
     """Return the arrays of a checkpoint; None if the file is missing or damaged."""
     try:
+        with zipfile.ZipFile(path) as archive:
+            if not is_no_larger_than_its_file(archive):
+                return None
         with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
             return {name: saved[name] for name in saved.files}
     except Exception:  # a damaged file can raise nearly anything

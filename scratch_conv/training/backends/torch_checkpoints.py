@@ -40,8 +40,16 @@ def last_readable(folder: Path, state: Mapping[str, Tensor]) -> Path | None:
 
 def _belongs(saved: dict[str, Any] | None, state: Mapping[str, Tensor]) -> bool:
     """Return whether a checkpoint is one of this network, and has a history."""
-    if saved is None or not {"state_dict", "optimizer_states", "callbacks", "loops"} <= saved.keys():
+    kinds = {"state_dict": dict, "optimizer_states": list, "callbacks": dict, "loops": dict}
+    if saved is None or not all(isinstance(saved.get(name), kind) for name, kind in kinds.items()):
         return False
-    shapes = [{name: tensor.shape for name, tensor in each.items()} for each in (saved["state_dict"], state)]
-    history = saved["callbacks"].get("Record", {})
-    return shapes[0] == shapes[1] and history.keys() == {each.name for each in fields(History)}
+    shapes = [
+        {name: getattr(value, "shape", None) for name, value in each.items()}
+        for each in (saved["state_dict"], state)
+    ]
+    history = saved["callbacks"].get("Record")
+    return (
+        shapes[0] == shapes[1]
+        and isinstance(history, dict)
+        and history.keys() == {each.name for each in fields(History)}
+    )
