@@ -197,23 +197,57 @@ def test_operators_traced_on_channels_last_pass_opcheck(channels: int) -> None:
     torch.library.opcheck(torch.ops.scratch_conv.max_pool2d_indices.default, (places,))
 
 
+def gradients_of_each_image(model: nn.Module, x: Tensor) -> Any:
+    parameters = dict(model.named_parameters())
+
+    def loss(parameters: dict[str, Tensor], image: Tensor) -> Tensor:
+        output: Tensor = torch.func.functional_call(model, parameters, (image[None],))
+        return output.pow(2).sum()
+
+    return torch.func.vmap(torch.func.grad(loss), (None, 0))(parameters, x)
+
+
+TRANSFORMS: dict[str, Callable[[nn.Module, Tensor], Any]] = {
+    "gradients of each image": gradients_of_each_image,
+    "second derivatives": lambda model, x: torch.func.hessian(lambda x: model(x).pow(2).sum())(x),
+}
+
+
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("transform", ["grad", "vmap", "jvp"])
-def test_transforms_inside_compile_are_refused_and_never_lose_a_derivative(transform: str) -> None:
-    w = torch.randn(2, 1, 2, 2)
-
-    def program(x: Tensor) -> Tensor:
-        if transform == "jvp":
-            tangent: Tensor = torch.func.jvp(lambda x: sc.functional.conv2d(x, w), (x,), (x,))[1]
-            return tangent
-        if transform == "vmap":
-            return torch.func.vmap(lambda x: sc.functional.conv2d(x, w))(x[None])[0]
-        return torch.func.grad(lambda x: sc.functional.conv2d(x, w).sum())(x)
-
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_transforms_inside_compile_are_one_graph_with_the_same_results(transform: str) -> None:
     torch._dynamo.reset()
-    assert program(torch.ones(1, 1, 3, 3)).abs().max() > 0
-    with pytest.raises(Exception, match=r"torch\.autograd\.Function|AutogradFunctionVariable"):
-        torch.compile(program, backend="eager")(torch.ones(1, 1, 3, 3))
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 2, 2), nn.BatchNorm2d(2).eval(), nn.ReLU(), nn.AvgPool2d(2, 1))
+    model.extend([nn.Flatten(), nn.Linear(2, 3), nn.LogSoftmax(1)]).double()
+    x = torch.randn(2, 1, 3, 3, dtype=torch.float64)
+    expected = TRANSFORMS[transform](model, x)
+    sc.swap(model)
+    compiled = torch.compile(lambda x: TRANSFORMS[transform](model, x), fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_forward_mode_within_forward_mode_is_not_compiled_and_the_error_says_what_to_do() -> None:
+    torch._dynamo.reset()
+
+    @torch.compile(backend="eager")
+    def program(x: Tensor) -> Any:
+        return torch.func.jacfwd(torch.func.jacfwd(sc.functional.relu))(x)
+
+    with pytest.raises(RuntimeError, match=r"^NotImplementedError: scratch_conv: .* scratch_conv\.restore"):
+        program(torch.ones(3))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_transforms_of_a_compiled_model_have_the_same_results() -> None:
+    torch._dynamo.reset()
+    model, x = network(), torch.randn(2, 2, 6, 5, dtype=torch.float64)
+    expected = torch.func.vmap(model)(x[:, None]), torch.func.grad(lambda x: model(x).sum())(x)
+    sc.swap(model)
+    compiled = torch.compile(model, fullgraph=True, backend="eager")  # others refuse torch's own layers, too
+    got = torch.func.vmap(compiled)(x[:, None]), torch.func.grad(lambda x: compiled(x).sum())(x)
+    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_floating_point_operations_are_counted_as_torchs_are() -> None:

@@ -71,19 +71,41 @@ def call(function: type[Function], *args: Any) -> Any:
 
     Dynamo refuses to trace a Function that defines `jvp`. The operator carries the same derivative
     (`register_derivatives`), but forward mode and the transforms of `torch.func` do not see through it: where
-    one of these is being traced, dynamo is left to refuse the Function: else the derivative would be lost.
+    one of these is being traced, the graph calls the Function as a whole.
 
     Where no mode, transform or profiler is active, the operator is not dispatched, which saves 60 µs a call.
     """
     if torch.compiler.is_compiling():
         if not internals.in_transform():
             return function.forward(*args)
+        if torch.compiler.is_dynamo_compiling():
+            _let_graphs_call_functions()
+            return function.apply(*args)
     elif internals.unseen(args):
         differentiable = torch.is_grad_enabled() and any(map(_requires_grad, args))
         return _directly(function).apply(*map(_no_leaf, args)) if differentiable else _compute(function, args)
     if internals.may_be_in_nested_forward_mode():
         function = _nested(function)
     return function.apply(*map(_no_leaf, args))
+
+
+_functions: list[type[Function]] = []
+
+
+@internals.constant_while_tracing
+def _let_graphs_call_functions() -> None:
+    """Let dynamo write calls of the Functions into its graphs; called while it traces, when it is loaded.
+
+    Raises:
+        NotImplementedError: two transforms in forward mode are active, one within the other.
+    """
+    if internals.may_be_in_nested_forward_mode():
+        raise NotImplementedError(
+            "scratch_conv: torch.compile cannot hold forward mode within forward mode (jvp of jvp, jacfwd of "
+            "jacfwd) of layers that NumPy computes. Leave such transforms out of what is compiled, or call "
+            "scratch_conv.restore(model) first, for torch's own layers."
+        )
+    torch.compiler.allow_in_graph(_functions)
 
 
 def call_constant(registered: Any, *args: Any) -> Any:
@@ -212,6 +234,7 @@ class _Primals:
 def register_derivatives(function: Any) -> None:
     """Register the derivative and the batching rule of a Function for its operator, its `forward`."""
     operator = function.forward
+    _functions.append(function)
     function.vmap = staticmethod(batching_nothing_too(function.vmap))
     torch.library.register_autograd(operator, function.backward, setup_context=function.setup_context)
     torch.library.register_vmap(operator, function.vmap)
