@@ -198,7 +198,7 @@ def test_operators_traced_on_channels_last_pass_opcheck(channels: int) -> None:
 
 
 def gradients_of_each_image(model: nn.Module, x: Tensor) -> Any:
-    parameters = dict(model.named_parameters())
+    parameters: dict[str, Tensor] = dict(model.named_parameters())
 
     def loss(parameters: dict[str, Tensor], image: Tensor) -> Tensor:
         output: Tensor = torch.func.functional_call(model, parameters, (image[None],))

@@ -105,7 +105,7 @@ def _let_graphs_call_functions() -> None:
             "jacfwd) of layers that NumPy computes. Leave such transforms out of what is compiled, or call "
             "scratch_conv.restore(model) first, for torch's own layers."
         )
-    torch.compiler.allow_in_graph(_functions)
+    torch.compiler.allow_in_graph(_functions)  # type: ignore[no-untyped-call]
 
 
 def call_constant(registered: Any, *args: Any) -> Any:
