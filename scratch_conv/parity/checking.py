@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
-from typing import Any, TypeVar
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from hypothesis import strategies as st
 
-from scratch_conv.parity.candidates.candidate import Candidate, W
+from scratch_conv.parity.answering import Described, Subject
 from scratch_conv.parity.candidates.kinds import as_candidate
+from scratch_conv.parity.candidates.targets import Target
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import FEATURES, Claims, Supports, parse_supports
-from scratch_conv.parity.judging.compare import Difference, Verdict, compare
-from scratch_conv.parity.judging.expect import expect
-from scratch_conv.parity.judging.isolate import Isolated, LostError, can_isolate
+from scratch_conv.parity.judging.clean import Caller, Here, clean_process
+from scratch_conv.parity.judging.compare import Difference, Verdict, judge, prepare
+from scratch_conv.parity.judging.expect import output_form
+from scratch_conv.parity.judging.isolate import Isolated, LostError, Request, can_isolate
+from scratch_conv.parity.judging.observe import observe
 from scratch_conv.parity.operators import find_operator
 from scratch_conv.parity.operators.operator import Operator
 from scratch_conv.parity.reporting.diagnosis import computes, diagnose
 from scratch_conv.parity.reporting.report import Report
-from scratch_conv.parity.reporting.reproduction import reproduce
 from scratch_conv.parity.searching import search
 
-T = TypeVar("T")
 _FEW = 20  # cases that show whether leaving something out helps
 
 
@@ -66,77 +67,130 @@ def check(
     stated = parse_supports(supports, operator.arguments, operator.sizes)
     if examples < 1:
         raise ValueError(f"examples must be at least 1, got {examples}")
-    tested = as_candidate(candidate, operator)
-    claims, reasons = tested.narrow(stated)
     start = time.perf_counter()
-    limit = time_limit if can_isolate() else None
-    if limit is None:
-        reasons.append("isolation: nothing can be forked, or autograd has threads here (after torch.compile)")
-    notes: dict[str, None] = {}  # in the order in which they were made
+    isolating = can_isolate()
+    subject = Subject(candidate, like)
+    with Isolated(subject, time_limit) if isolating else nullcontext(InProcess(subject())) as tested:
+        # Where the candidate is imported elsewhere only, torch is in this process as it was installed.
+        judging = Here() if isolating and isinstance(candidate, Target) else clean_process()
+        described = _describe(tested, stated, candidate)
+        trial = Trial(like, tested, judging, described.claims)
+        found = search(drawn_cases(operator, trial.claims), trial.judge, examples, seed, progress=progress)
+        report = Report(described.name, like, found.examples, seed, found.share)
+        if found.case is not None and found.verdict is not None:
+            report.counterexample, report.differences = found.case, found.verdict.differences
+            failures = [*found.failures, (found.case, found.verdict)]
+            report.diagnosis = diagnose(
+                failures, lambda names: trial.works(_leave_out(trial.claims, names), seed), judging
+            )
+            report.code = trial.write(found.case)
+    report.left_out = list(described.reasons)
+    if not isolating:
+        reason = "nothing can be forked, or autograd has threads here (after torch.compile)"
+        report.left_out.append(f"isolation: {reason}")
+    if unclaimed := ", ".join(stated.left_out()):
+        report.left_out.append(f"{unclaimed}: not claimed")
+    report.notes, report.skipped = list(trial.notes), found.skipped
+    if isinstance(tested, Isolated) and tested.spawned:
+        report.notes.append("tested in a spawned process: in a forked one it hangs or dies")
+    report.seconds = time.perf_counter() - start
+    return report
 
-    def judge(case: Case) -> Verdict:
-        verdict = _judge(isolated, case)
-        notes.update(dict.fromkeys(verdict.notes))
+
+class InProcess:
+    """A candidate in this process, asked as one in another is."""
+
+    def __init__(self, work: Callable[[Request], Any]) -> None:
+        self.work = work
+
+    def __call__(self, request: Request) -> Any:
+        """Return the answer to a request."""
+        return self.work(request)
+
+    def send(self, request: Request) -> None:
+        """Take a request."""
+        self._request = request
+
+    def receive(self, retry: bool = True) -> Any:
+        """Return the answer to it."""
+        return self.work(self._request)
+
+
+@dataclass
+class Trial:
+    """A candidate and what judges it.
+
+    Attributes:
+        like: the operator it is compared with.
+        tested: where the candidate runs.
+        judging: where torch is asked.
+        claims: what is claimed for the candidate.
+        notes: how it was called, where that is not plain, in the order in which it was said.
+    """
+
+    like: str
+    tested: Isolated | InProcess
+    judging: Caller
+    claims: Supports
+    notes: dict[str, None] = field(default_factory=dict)
+
+    def judge(self, case: Case) -> Verdict:
+        """Judge a case; a hang and a death of the process are differences too."""
+        self.tested.send(("observe", case))
+        self.judging.begin(prepare, case)
+        try:
+            observation = self.tested.receive()
+        except LostError as lost:
+            return Verdict([Difference(lost.what, str(lost))])
+        finally:
+            self.judging.finish()
+        verdict = self.judging(judge, case, observation, self.claims)
+        self.notes.update(dict.fromkeys(verdict.notes))
         return verdict
 
-    with _isolated(lambda case: compare(tested, case, claims), limit) as isolated:
-        found = search(drawn_cases(operator, claims), judge, examples, seed, progress=progress)
-        failures = [*found.failures, *([(found.case, found.verdict)] if found.case and found.verdict else [])]
-        diagnosis = diagnose(failures, lambda names: _works(judge, operator, _leave_out(claims, names), seed))
-    report = Report(tested.name, like, found.examples, seed, found.share)
-    unclaimed = ", ".join(stated.left_out())
-    report.left_out = [*reasons, *([f"{unclaimed}: not claimed"] if unclaimed else [])]
-    report.notes, report.skipped = list(notes), found.skipped
-    report.seconds = time.perf_counter() - start
-    if found.case is not None and found.verdict is not None:
-        report.counterexample, report.differences = found.case, found.verdict.differences
-        report.diagnosis = diagnosis
-        report.code = reproduce(found.case, tested, _wire(tested, found.case, limit))
-    return report
+    def works(self, claims: Supports, seed: int) -> bool:
+        """Return whether the candidate computes something on half of a few cases at least."""
+        computed = []
+
+        def count(case: Case) -> Verdict:
+            computed.append(computes(self.judge(case)))
+            return Verdict()
+
+        search(find_operator(self.like).cases(claims), count, _FEW, seed)
+        return 2 * sum(computed) >= len(computed)
+
+    def write(self, case: Case) -> str:
+        """Return code that shows what the candidate does with a case."""
+        form, code = self.judging(output_form, case), ""
+        try:
+            code = self.tested(("write", case, form, True))
+        except LostError:
+            code = self.tested(("write", case, form, False))
+        return code
+
+
+def _describe(tested: Isolated | InProcess, stated: Supports, candidate: Any) -> Described:
+    """Return what the candidate's signature says.
+
+    Raises:
+        TypeError: it is nothing that can be called.
+        ValueError: it cannot be imported, or no dtype is left.
+    """
+    tested.send(("describe", stated))
+    try:
+        described: Described = tested.receive(retry=False)
+    except LostError as lost:
+        raise ValueError(f"cannot load {getattr(candidate, 'name', candidate)}: its module {lost}") from None
+    if described.refusal is not None:
+        kind, message = described.refusal
+        raise (TypeError if kind == "TypeError" else ValueError)(message)
+    return described
 
 
 def _leave_out(claims: Supports, names: list[str]) -> Supports:
     """Return the claims without features and arguments of these names."""
     features: dict[str, Any] = dict.fromkeys(set(names) & set(FEATURES), False)
     return replace(claims, without=claims.without | (set(names) - set(FEATURES)), **features)
-
-
-def _works(judge: Callable[[Case], Verdict], operator: Operator, claims: Supports, seed: int) -> bool:
-    """Return whether a candidate computes something on half of a few cases at least."""
-    computed = []
-
-    def count(case: Case) -> Verdict:
-        computed.append(computes(judge(case)))
-        return Verdict()
-
-    search(operator.cases(claims), count, _FEW, seed)
-    return 2 * sum(computed) >= len(computed)
-
-
-def _judge(work: Callable[[Case], Verdict], case: Case) -> Verdict:
-    """Judge a case; a hang and a death of the process are differences too."""
-    try:
-        return work(case)
-    except LostError as lost:
-        return Verdict([Difference(lost.what, str(lost))])
-
-
-def _wire(candidate: Candidate[W], case: Case, limit: float | None) -> W:
-    """Return how the candidate is called on a case; a guess, where finding that out hangs or dies."""
-    with _isolated(
-        lambda case: candidate.wire(case, expect(candidate.operator, case).values), limit
-    ) as wired:
-        try:
-            return wired(case)
-        except LostError:
-            return candidate.guess(case)
-
-
-def _isolated(
-    work: Callable[[Case], T], time_limit: float | None
-) -> AbstractContextManager[Callable[[Case], T]]:
-    """Return work that is done in a process of its own; in this one where there is no time limit."""
-    return nullcontext(work) if time_limit is None else Isolated(work, time_limit)
 
 
 def drawn_cases(operator: Operator, supports: Supports) -> st.SearchStrategy[Case]:
@@ -173,9 +227,12 @@ def assert_parity(candidate: Any, case: Case, supports: Claims = None) -> None:
         AssertionError: says what differs from torch.
     """
     operator = find_operator(case.like)
-    verdict = compare(
-        as_candidate(candidate, operator), case, parse_supports(supports, operator.arguments, operator.sizes)
-    )
+    judging = clean_process()
+    claims = parse_supports(supports, operator.arguments, operator.sizes)
+    judging.begin(prepare, case)
+    observation = observe(as_candidate(candidate, operator), case)
+    judging.finish()
+    verdict = judging(judge, case, observation, claims)
     if verdict.differences:
         lines = [str(case), f"  {case}", *(f"  {each.message}" for each in verdict.differences)]
         raise AssertionError("\n".join(lines))

@@ -109,13 +109,13 @@ def parity(
         raise typer.BadParameter("--without, --with and --dtypes go with --target")
     if target is None:
         return _own_layers(console, like, examples, seed, out)
-    from scratch_conv.parity.candidates.targets import load_target
+    from scratch_conv.parity.candidates.targets import Target as Named
 
     if like is None:
         raise typer.BadParameter("--target needs --like, the name of the operator that it should equal")
     try:
         claims = claims_of(without, added, dtypes)
-        report = _checked(console, load_target(target), like, examples, seed, claims)
+        report = _checked(console, Named(target), like, examples, seed, claims)
     except (TypeError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error
     print(report)
@@ -147,6 +147,7 @@ def _own_layers(console: Console, only: str | None, examples: int, seed: int, ou
     from rich.table import Table
 
     from scratch_conv import functional
+    from scratch_conv.parity.candidates.targets import Target as Named
     from scratch_conv.parity.drawing.claims import Supports
     from scratch_conv.parity.operators import OPERATORS
 
@@ -158,7 +159,7 @@ def _own_layers(console: Console, only: str | None, examples: int, seed: int, ou
         raise typer.BadParameter(f"--like {only}: choose from {', '.join(ours)}")
     for like in ours:
         if only in (None, like):
-            report = _checked(console, getattr(functional, like), like, examples, seed, claims)
+            report = _checked(console, Named(f"scratch_conv.functional:{like}"), like, examples, seed, claims)
             reports.append(report)
             verdict = "equal" if report.passed else "differs"
             table.add_row(like, str(report.examples), f"{report.share:.3f}", f"{report.seconds:.1f}", verdict)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable
+from functools import lru_cache
+from types import MethodType
 from typing import Any
 
 import torch
@@ -16,6 +18,20 @@ def signature_of(candidate: Callable[..., Any]) -> inspect.Signature | None:
     """Return the signature of a function or of a class's constructor, None where it cannot be known."""
     if getattr(candidate, "__init__", None) is torch.nn.Module.__init__:
         return inspect.Signature()  # it has *args and **kwargs, and refuses them
+    bound = inspect.ismethod(candidate)
+    function: Any = candidate.__func__ if inspect.ismethod(candidate) else candidate
+    if inspect.isfunction(function) or type(function) is type:
+        return _signature(function, bound)
+    return _read_signature(candidate)
+
+
+@lru_cache(maxsize=256)
+def _signature(function: Callable[..., Any], bound: bool) -> inspect.Signature | None:
+    """Return the signature of a function or a class, read once; if bound, without self."""
+    return _read_signature(MethodType(function, function) if bound else function)
+
+
+def _read_signature(candidate: Callable[..., Any]) -> inspect.Signature | None:
     try:
         return inspect.signature(candidate)
     except (TypeError, ValueError):  # a builtin, for example

@@ -2,8 +2,28 @@
 
 import importlib
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+
+@dataclass(frozen=True)
+class Target:
+    """A candidate by its name, which is imported in the process where it is tested.
+
+    Attributes:
+        name: `package.module:Name`, looked for in the working directory too.
+    """
+
+    name: str
+
+    def load(self) -> Any:
+        """Return the object.
+
+        Raises:
+            ValueError: says why there is none.
+        """
+        return load_target(self.name)
 
 
 def load_target(target: str) -> Any:
@@ -22,6 +42,6 @@ def load_target(target: str) -> Any:
         found: Any = importlib.import_module(module_name)
         for part in name.split("."):
             found = getattr(found, part)
-    except Exception as error:  # whatever their module raises when it is imported
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # whatever their module raises on import
         raise ValueError(f"cannot load {target}: {type(error).__name__}: {error}") from error
     return found

@@ -17,13 +17,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scratch_conv.parity.candidates.candidate import Candidate, GradientError
+from scratch_conv.parity.candidates.candidate import Candidate
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import Supports
 from scratch_conv.parity.judging.expect import Expectation, Expected, expect, worst_share
 from scratch_conv.parity.judging.observe import Observation, observe
-from scratch_conv.parity.judging.raising import describe_raised
-from scratch_conv.parity.operators.calling import InterfaceError
+from scratch_conv.parity.judging.raising import Raised, full_type
+from scratch_conv.parity.operators import find_operator
+
+_DERIVATIVES = ("grad_", "second_")
 
 
 @dataclass
@@ -75,42 +77,49 @@ def compare(candidate: Candidate[Any], case: Case, supports: Supports | None = N
         case: the call.
         supports: says whether memory format and exceptions are compared.
     """
-    supports = supports or Supports()
-    expectation = expect(candidate.operator, case)
-    observation = observe(candidate, case, expectation.values)
-    try:
-        verdict = judge(expectation, observation, supports)
-    except Exception as error:  # a result so odd (sparse, quantized, ...) that it cannot be compared
-        verdict = Verdict([Difference("result", f"cannot be compared: {type(error).__name__}: {error}")])
+    return judge(case, observe(candidate, case), supports or Supports())
+
+
+_prepared: list[tuple[Case, Expectation]] = []
+"""What torch says of the case that is judged next, where that is known already."""
+
+
+def prepare(case: Case) -> None:
+    """Find out what torch says of a case, while the candidate works on it elsewhere."""
+    _prepared[:] = [(case, expect(find_operator(case.like), case))]
+
+
+def judge(case: Case, observation: Observation, supports: Supports) -> Verdict:
+    """Compare what was observed of a candidate on a case with what torch says of it."""
+    if not _prepared or _prepared[0][0] != case:
+        prepare(case)
+    ((_, expectation),) = _prepared
+    _prepared.clear()
+    verdict = _judge(expectation, observation, supports)
     verdict.notes = observation.notes
     return verdict
 
 
-def judge(expectation: Expectation, observation: Observation, supports: Supports) -> Verdict:
-    """Compare what was observed with what torch says."""
+def _judge(expectation: Expectation, observation: Observation, supports: Supports) -> Verdict:
     if observation.error is not None and not observation.again:
-        names = [each.__name__ for each in type(observation.error).__mro__]
+        names = [each.rpartition(".")[2] for each in observation.error.types]
         if any(name in supports.skip_on for name in names):
             return Verdict(skipped=names[0])
     if expectation.error is not None:
         return Verdict(_compare_errors(expectation.error, observation))
-    if observation.error is not None:
-        if isinstance(observation.error, InterfaceError):
-            return Verdict([Difference("interface", str(observation.error))])
-        if isinstance(observation.error, GradientError):
-            wrong = observation.error.found.items()
-            return Verdict([Difference(name, line, dtypes=dtypes) for name, (line, dtypes) in wrong])
-        repeated = " when the call is repeated" if observation.again else ""
-        raised = f"{describe_raised(observation.error)}{repeated}, where torch computes a result"
-        return Verdict([Difference("exception", raised)])
+    results = {name: packed.unpack() for name, packed in observation.results.items()}
+    if observation.error is not None and not _ends_early(expectation, results):
+        return Verdict(_raised(observation.error, observation.again))
     verdict = Verdict()
+    if observation.error is not None or _ends_early(expectation, results):
+        results = {name: value for name, value in results.items() if not name.startswith(_DERIVATIVES)}
     for name, expected in expectation.results.items():
-        if name not in observation.results:
+        if name not in results:
             if not verdict.differences:
                 missing = "is unknown to autograd" if name.startswith("grad_") else "was not returned"
                 verdict.differences.append(Difference(name, f"{name} {missing}"))
             continue
-        got = observation.results[name]
+        got = results[name]
         difference = compare_values(name, got, expected)
         if difference is not None:
             verdict.differences.append(difference)
@@ -119,8 +128,25 @@ def judge(expectation: Expectation, observation: Observation, supports: Supports
             verdict.share = max(verdict.share, worst)
     verdict.differences += _compare_conduct(expectation, observation)
     if supports.memory_format and not verdict.differences:
-        verdict.differences += _compare_strides(observation, expectation.results["output"])
+        strides = _compare_strides(results["output"], observation.strides, expectation.results["output"])
+        verdict.differences += strides
     return verdict
+
+
+def _ends_early(expectation: Expectation, results: dict[str, Tensor]) -> bool:
+    """Return whether the output is of another shape or dtype than torch's: its gradients say nothing then."""
+    output, expected = results.get("output"), expectation.results["output"]
+    return output is not None and (output.shape != expected.value.shape or output.dtype != expected.dtype)
+
+
+def _raised(error: Raised, again: bool) -> list[Difference]:
+    """Return the differences that an exception is."""
+    if error.kind in ("interface", "result"):
+        return [Difference(error.kind, error.text)]
+    if error.kind == "gradient":
+        return [Difference(name, line, dtypes=dtypes) for name, (line, dtypes) in error.found.items()]
+    repeated = " when the call is repeated" if again else ""
+    return [Difference("exception", f"{error.text}{repeated}, where torch computes a result")]
 
 
 def compare_values(name: str, got: Tensor, expected: Expected) -> Difference | None:
@@ -181,9 +207,9 @@ def _compare_errors(error: Exception, observation: Observation) -> list[Differen
     refused = f"torch refuses this call with {type(error).__name__}: {reason}"
     if observation.error is None:
         return [Difference("exception", f"computed a result; {refused}")]
-    if isinstance(observation.error, type(error)):
+    if full_type(type(error)) in observation.error.types:
         return []
-    return [Difference("exception", f"{describe_raised(observation.error)}; {refused}")]
+    return [Difference("exception", f"{observation.error.text}; {refused}")]
 
 
 def _compare_conduct(expectation: Expectation, observation: Observation) -> list[Difference]:
@@ -205,13 +231,12 @@ def _compare_conduct(expectation: Expectation, observation: Observation) -> list
         )
     found += [
         Difference(f"unrepeated {name}", f"{name} has other bits when the call is repeated")
-        for name in observation.unrepeated
+        for name in observation.repeated
     ]
     return found
 
 
-def _compare_strides(observation: Observation, expected: Expected) -> list[Difference]:
-    got, strides = observation.results["output"], observation.strides
+def _compare_strides(got: Tensor, strides: tuple[int, ...], expected: Expected) -> list[Difference]:
     significant = [axis for axis, size in enumerate(got.shape) if size > 1]
     if got.numel() == 0 or all(strides[axis] == expected.strides[axis] for axis in significant):
         return []

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from scratch_conv.parity.drawing.case import Case
+from scratch_conv.parity.operators import find_operator
 from scratch_conv.parity.operators.calling import Values, make_values, run, with_gradients
 from scratch_conv.parity.operators.operator import Bound, Operator
 from scratch_conv.parity.operators.rounding import is_reduced
@@ -66,6 +67,17 @@ def expect(operator: Operator, case: Case) -> Expectation:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return _expect(operator, case)
+
+
+def output_form(case: Case) -> tuple[tuple[int, ...], str] | None:
+    """Return the shape and the name of the dtype of torch's output, None where it refuses."""
+    values, operator = make_values(case), find_operator(case.like)
+    try:
+        called = run(operator.reference, replace(case, wanted=()), values, operator.signature)
+    except Exception:  # as in `_expect`
+        return None
+    output = called.results["output"]
+    return tuple(output.shape), str(output.dtype).removeprefix("torch.")
 
 
 def _expect(operator: Operator, case: Case) -> Expectation:

@@ -6,93 +6,123 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from scratch_conv.parity.candidates.candidate import Candidate, Use
 from scratch_conv.parity.drawing.case import Case
-from scratch_conv.parity.operators.calling import Values, run, share_memory
+from scratch_conv.parity.judging.packing import Packed, pack
+from scratch_conv.parity.judging.raising import Raised, as_raised
+from scratch_conv.parity.operators.calling import (
+    Values,
+    differentiate,
+    forward,
+    make_values,
+    share_memory,
+    with_gradients,
+)
 
 
 @dataclass
 class Observation:
-    """Everything seen of a candidate on one case.
+    """Everything seen of a candidate on one case, as plain data.
 
     Attributes:
-        results: what it computed, by name.
+        results: what it computed, by name; where it raised, what it had computed before.
         strides: the strides of its output.
         error: what it raised, or None.
         again: whether it raised that when the call was repeated only.
         changed: names of the tensors that it wrote into, a layer's parameters among them.
         aliases: names of the tensors of the call whose memory its output is.
-        unrepeated: names of the results that were different bits when called again.
+        repeated: the results that were different bits when called again, as they were then.
         notes: how a layer was called, where that is not plain.
         reused: whether the second call wrote into the memory of the first call's results.
     """
 
-    results: dict[str, Tensor] = field(default_factory=dict)
+    results: dict[str, Packed] = field(default_factory=dict)
     strides: tuple[int, ...] = ()
-    error: Exception | None = None
+    error: Raised | None = None
     again: bool = False
     changed: list[str] = field(default_factory=list)
     aliases: list[str] = field(default_factory=list)
-    unrepeated: list[str] = field(default_factory=list)
+    repeated: dict[str, Packed] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     reused: bool = False
 
 
-def observe(candidate: Candidate[Any], case: Case, values: Values) -> Observation:
+def observe(candidate: Candidate[Any], case: Case) -> Observation:
     """Run a candidate twice and record what it does. Never raises what the candidate raises.
 
-    A layer is constructed once: what it keeps from the first call may not show in the second.
+    A layer is constructed once: what it keeps from the first call may not show in the second. The incoming
+    gradient has the shape of the candidate's own output.
     """
     use = candidate.start()
-    observation = _observe(use, case, values, candidate.operator.signature)
+    observation = Observation()
+    values = make_values(case)
+    before = {name: pack(tensor) for name, tensor in values.tensors.items()}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _observe(observation, use, case, values, before, candidate.operator.signature)
+    except Exception as error:  # whatever a candidate raises is a finding
+        observation.error = as_raised(error)
+        observation.changed = observation.changed or _changed(before, values.tensors, {})
     observation.notes = use.notes()
     return observation
 
 
-def _observe(use: Use, case: Case, values: Values, signature: tuple[str, ...]) -> Observation:
-    before = {name: tensor.clone() for name, tensor in values.named().items()}
-    again = False
+def _observe(
+    seen: Observation,
+    use: Use,
+    case: Case,
+    values: Values,
+    before: dict[str, Packed],
+    signature: tuple[str, ...],
+) -> None:
+    """Fill in what is seen of two calls; may raise what the candidate raises."""
+    first = forward(use, case, values, signature)
+    output = first.results["output"]
+    seen.strides, seen.aliases = tuple(map(int, output.stride())), first.aliases
+    if not _pack_all(first.results, seen):
+        return
+    values = with_gradients(case, values, output)
+    named = values.named()
+    if values.grad_output is not None:
+        before["grad_output"] = pack(values.grad_output)
+    gradients = differentiate(case, values, first)
+    if not _pack_all(gradients, seen):
+        return
+    seen.changed, seen.again = _changed(before, named, use.held()), True
+    second = forward(use, case, values, signature)
+    others = {**second.results, **differentiate(case, values, second)}
+    packed = {name: pack(tensor) for name, tensor in others.items()}
+    seen.repeated = {name: value for name, value in packed.items() if value != seen.results.get(name, value)}
+    mine = {**first.results, **gradients}
+    seen.reused = any(name in others and _reused(mine[name], others[name], values) for name in mine)
+    seen.again = False
+
+
+def _pack_all(results: dict[str, Tensor], seen: Observation) -> bool:
+    """Record results; return whether they could be, which they cannot if sparse, quantized, ..."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            one = run(use, case, values, signature)
-            changed, again = _changed(before, values, use.held()), True
-            first = one.results
-            kept = {name: value.clone() for name, value in first.items()}
-            second = run(use, case, values, signature).results
-            return Observation(
-                results=kept,
-                strides=first["output"].stride(),
-                changed=changed,
-                aliases=one.aliases,
-                unrepeated=[name for name in kept if not same_bits(kept[name], second[name])],
-                reused=any(_reused(first[name], second[name], values) for name in kept),
-            )
-    except Exception as error:  # whatever a candidate raises is a finding
-        return Observation(error=error, again=again, changed=_changed(before, values, {}))
+        seen.results |= {name: pack(tensor) for name, tensor in results.items()}
+    except Exception as error:
+        seen.error = Raised("result", f"cannot be compared: {type(error).__name__}: {error}")
+        return False
+    return True
 
 
-def _changed(before: dict[str, Tensor], values: Values, held: dict[str, Tensor]) -> list[str]:
+def _changed(before: dict[str, Packed], now: dict[str, Tensor], held: dict[str, Tensor]) -> list[str]:
     """Return the names of the tensors that have other bits than before, in the call's hands or in a layer."""
     return [
         name
-        for name, tensor in values.named().items()
-        if not same_bits(before[name], tensor) or not same_bits(before[name], held.get(name, tensor))
+        for name, tensor in now.items()
+        if pack(tensor) != before[name] or (name in held and pack(held[name]) != before[name])
     ]
 
 
 def same_bits(a: Tensor, b: Tensor) -> bool:
     """Return whether shape, dtype and bits are the same (a NaN equals itself, -0.0 is not 0.0)."""
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    return torch.equal(_bytes(a), _bytes(b))
-
-
-def _bytes(tensor: Tensor) -> Tensor:
-    return tensor.detach().clone(memory_format=torch.contiguous_format).reshape(-1).view(torch.uint8)
+    return pack(a) == pack(b)
 
 
 def _reused(first: Tensor, second: Tensor, values: Values) -> bool:

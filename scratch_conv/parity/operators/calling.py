@@ -78,15 +78,35 @@ def make_values(case: Case) -> Values:
 
 def with_gradients(case: Case, values: Values, output: Tensor) -> Values:
     """Add the incoming gradient, shaped like `output`, and the directions of second derivatives."""
+    return with_shape(case, values, tuple(output.shape), str(output.dtype).removeprefix("torch."))
+
+
+def with_shape(case: Case, values: Values, shape: tuple[int, ...], dtype: str) -> Values:
+    """Add the incoming gradient for an output of this shape and dtype, as `with_gradients` does."""
     if not case.wanted:
         return values
-    shaped = case.grad_output.reshaped(tuple(output.shape))
-    precision = output.dtype
+    shaped = case.grad_output.reshaped(shape)
+    precision: torch.dtype = getattr(torch, dtype)
     directions = {}
     if case.order == 2:
         for name in case.wanted:
             directions[name] = case.tensors[name].directed().make(case.torch_dtype)
     return Values(values.tensors, shaped.make(precision), directions)
+
+
+@dataclass
+class Forward:
+    """What a call has returned, not yet differentiated.
+
+    Attributes:
+        leaves: the tensors of the call by name, those whose gradient is wanted as leaves of the graph.
+        results: by name.
+        aliases: the names of the tensors of the call whose memory the output is.
+    """
+
+    leaves: dict[str, Tensor]
+    results: dict[str, Tensor]
+    aliases: list[str]
 
 
 def run(call: Call, case: Case, values: Values, signature: tuple[str, ...]) -> Run:
@@ -101,11 +121,22 @@ def run(call: Call, case: Case, values: Values, signature: tuple[str, ...]) -> R
         signature: the names of the operator's tensors, in torch's order.
 
     Returns:
+        The results of `forward` and of `differentiate`, without their graph.
+
+    Raises:
+        InterfaceError: where something else than tensors is returned. Whatever the implementation raises.
+    """
+    called = forward(call, case, values, signature)
+    results = {**called.results, **differentiate(case, values, called)}
+    return Run({name: value.detach() for name, value in results.items()}, called.aliases)
+
+
+def forward(call: Call, case: Case, values: Values, signature: tuple[str, ...]) -> Forward:
+    """Call an implementation.
+
+    Returns:
         `output` (and `indices`, where asked for), `running_mean` and `running_var` as the call leaves them,
-        the `input` as a call in place leaves it, `grad_<name>` for each wanted gradient, and for second
-        derivatives `second_<name>`, that of Σ grad · direction. An output of another shape or dtype than
-        `grad_output` ends the run there, and so does a gradient that autograd knows nothing of, which is
-        left out.
+        the `input` as a call in place leaves it.
 
     Raises:
         InterfaceError: where something else than tensors is returned. Whatever the implementation raises.
@@ -118,13 +149,18 @@ def run(call: Call, case: Case, values: Values, signature: tuple[str, ...]) -> R
     results = _named(returned, ("output", "indices") if case.keywords.get("return_indices") else ("output",))
     aliases = [name for name, tensor in given.items() if share_memory(results["output"], tensor)]
     results |= {name: given[name] for name in written if name in given}
-    results |= _gradients(case, values, leaves, results["output"])
-    return Run({name: value.detach() for name, value in results.items()}, aliases)
+    return Forward(leaves, results, aliases)
 
 
-def _gradients(case: Case, values: Values, leaves: dict[str, Tensor], output: Tensor) -> dict[str, Tensor]:
-    """Differentiate an output, and for second derivatives its gradients."""
-    incoming = values.grad_output
+def differentiate(case: Case, values: Values, called: Forward) -> dict[str, Tensor]:
+    """Differentiate an output, and for second derivatives its gradients.
+
+    Returns:
+        `grad_<name>` for each wanted gradient, and for second derivatives `second_<name>`, that of
+        Σ grad · direction. An output of another shape or dtype than `grad_output` has none, and a gradient
+        that autograd knows nothing of is left out.
+    """
+    incoming, output, leaves = values.grad_output, called.results["output"], called.leaves
     if incoming is None or output.shape != incoming.shape or output.dtype != incoming.dtype:
         return {}
     incoming = incoming.detach().requires_grad_(case.order == 2)

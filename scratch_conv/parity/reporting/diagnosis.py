@@ -9,6 +9,7 @@ import torch
 from scratch_conv.parity.candidates.kinds import as_candidate
 from scratch_conv.parity.catalogue import FAULTS
 from scratch_conv.parity.drawing.case import Case
+from scratch_conv.parity.judging.clean import Caller
 from scratch_conv.parity.judging.compare import Difference, Verdict, compare
 from scratch_conv.parity.operators import find_operator
 from scratch_conv.parity.reporting.features import features_of
@@ -17,12 +18,15 @@ from scratch_conv.parity.reporting.patterns import describe_pattern
 Failure = tuple[Case, Verdict]
 
 
-def diagnose(failures: list[Failure], works_without: Callable[[list[str]], bool]) -> list[str]:
+def diagnose(
+    failures: list[Failure], works_without: Callable[[list[str]], bool], judging: Caller
+) -> list[str]:
     """Return lines that say what the failures of a candidate point to.
 
     Args:
         failures: cases on which it failed and what differed there, the smallest one last.
         works_without: returns whether the candidate computes something where no case needs these features.
+        judging: where torch is asked.
     """
     if not failures:
         return []
@@ -37,7 +41,7 @@ def diagnose(failures: list[Failure], works_without: Callable[[list[str]], bool]
         if difference.got is not None and difference.expected is not None and difference.wrong is not None:
             found = describe_pattern(difference.got, difference.expected, difference.wrong)
             lines += [f"{difference.what}: {line}" for line in found]
-    return lines + classic_faults(failures)
+    return lines + judging(classic_faults, failures)
 
 
 def computes(verdict: Verdict) -> bool:

@@ -10,18 +10,19 @@ from scratch_conv.parity.candidates.writing import copies_of, updated_by, write_
 from scratch_conv.parity.drawing.arrays import INTEGER_KINDS
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.judging.compare import Difference
-from scratch_conv.parity.judging.expect import expect
+from scratch_conv.parity.operators.calling import Values
 
 _SMALL = 64  # arrays of more elements are not shown
 _DIGITS = {"float64": 17, "complex128": 17}  # that tell neighbours apart; 9 do in float32
 
 
-def reproduce(case: Case, candidate: Candidate[W], wiring: W) -> str:
+def reproduce(case: Case, candidate: Candidate[W], values: Values, wiring: W) -> str:
     """Return Python code that calls torch and the candidate on a case and prints both.
 
     Args:
         case: the call.
         candidate: what differs on it.
+        values: the tensors of the case, the incoming gradient included.
         wiring: how it is called.
     """
     operator, printing = candidate.operator, candidate.prints
@@ -37,7 +38,7 @@ def reproduce(case: Case, candidate: Candidate[W], wiring: W) -> str:
     seeded = [] if case.seed is None else [f"torch.manual_seed({case.seed})"]
     call = write_call(case, operator, {**copies_of(case), **{name: f"expected_{name}" for name in updated}})
     lines += [*seeded, f"expected = {operator.code}({call})", *seeded]
-    return "\n".join([*lines, *candidate.write(case, expect(operator, case).values, wiring)])
+    return "\n".join([*lines, *candidate.write(case, values, wiring)])
 
 
 def _import(candidate: Any) -> list[str]:

@@ -1,0 +1,97 @@
+"""What is asked of a candidate, answered where it runs: it is loaded, described, used and written as code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from scratch_conv.parity.candidates.candidate import Candidate
+from scratch_conv.parity.candidates.kinds import as_candidate
+from scratch_conv.parity.candidates.targets import Target
+from scratch_conv.parity.drawing.case import Case
+from scratch_conv.parity.drawing.claims import Supports
+from scratch_conv.parity.judging.observe import Observation, observe
+from scratch_conv.parity.operators import find_operator
+from scratch_conv.parity.operators.calling import make_values, with_shape
+from scratch_conv.parity.reporting.reproduction import reproduce
+
+Form = tuple[tuple[int, ...], str]
+"""The shape and the name of the dtype of torch's output."""
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a candidate's signature says.
+
+    Attributes:
+        name: the name under which it is reported.
+        claims: what is claimed for it, without what its signature shows that it cannot do.
+        reasons: a line for each reason why something was left out.
+        refusal: why it cannot be tested: the name of an exception's type, and its message.
+    """
+
+    name: str = ""
+    claims: Supports = field(default_factory=Supports)
+    reasons: tuple[str, ...] = ()
+    refusal: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Makes what answers for a candidate, in the process where that is wanted.
+
+    Attributes:
+        given: what `check` was given: the candidate, or the name by which it is imported.
+        like: the operator it is compared with.
+    """
+
+    given: Any
+    like: str
+
+    def __call__(self) -> Callable[[tuple[Any, ...]], Any]:
+        """Return a function that answers requests; it loads the candidate with the first one."""
+        return _Answering(self)
+
+
+class _Answering:
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self._candidate: Candidate[Any] | None = None
+
+    def __call__(self, request: tuple[Any, ...]) -> Any:
+        word, *args = request
+        return getattr(self, word)(*args)
+
+    @property
+    def candidate(self) -> Candidate[Any]:
+        if self._candidate is None:
+            given, operator = self.subject.given, find_operator(self.subject.like)
+            self._candidate = as_candidate(given.load() if isinstance(given, Target) else given, operator)
+        return self._candidate
+
+    def describe(self, stated: Supports) -> Described:
+        """Return what the candidate's signature says of its claims."""
+        try:
+            claims, reasons = self.candidate.narrow(stated)
+            return Described(str(self.candidate.name), claims, tuple(reasons))
+        except (TypeError, ValueError) as error:
+            return Described(refusal=(type(error).__name__, str(error)))
+
+    def observe(self, case: Case) -> Observation:
+        """Return what the candidate does with a case."""
+        return observe(self.candidate, case)
+
+    def write(self, case: Case, form: Form | None, used: bool) -> str:
+        """Return code that shows what it does.
+
+        Args:
+            case: the call.
+            form: that of torch's output.
+            used: whether the candidate may be used, to find out how it is called.
+        """
+        candidate, values = self.candidate, make_values(case)
+        if form is not None:
+            values = with_shape(case, values, *form)
+        wiring = candidate.wire(case, values) if used else candidate.guess(case)
+        return reproduce(case, candidate, values, wiring)
