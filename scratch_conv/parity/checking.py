@@ -37,6 +37,7 @@ def check(
     supports: Claims = None,
     *,
     time_limit: float = 10.0,
+    in_process: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
     """Compare a candidate with a torch operator on drawn configurations; never raises for a wrong candidate.
@@ -50,7 +51,9 @@ def check(
         seed: the same seed draws the same configurations.
         supports: what the candidate claims, a `Supports` or a mapping such as {"dilation": False}. What its
             signature shows that it lacks is left out by itself, and the report says so.
-        time_limit: seconds that one call, with its gradients and its repetition, may take.
+        time_limit: seconds that one call, with its gradients and its repetition, may take; the first one
+            three times as many, since compilers work then.
+        in_process: run the candidate in this process, where it may hang or end it.
         progress: called with the number of examples so far.
 
     Returns:
@@ -68,7 +71,7 @@ def check(
     if examples < 1:
         raise ValueError(f"examples must be at least 1, got {examples}")
     start = time.perf_counter()
-    isolating = can_isolate()
+    isolating = not in_process and can_isolate()
     subject = Subject(candidate, like)
     with Isolated(subject, time_limit) if isolating else nullcontext(InProcess(subject())) as tested:
         # Where the candidate is imported elsewhere only, torch is in this process as it was installed.
@@ -87,6 +90,7 @@ def check(
     report.left_out = list(described.reasons)
     if not isolating:
         reason = "nothing can be forked, or autograd has threads here (after torch.compile)"
+        reason = "asked to run in this process" if in_process else reason
         report.left_out.append(f"isolation: {reason}")
     if unclaimed := ", ".join(stated.left_out()):
         report.left_out.append(f"{unclaimed}: not claimed")

@@ -46,6 +46,20 @@ Dtypes = Annotated[
     str | None,
     typer.Option(help=f"Of {', '.join(DTYPES)}.", metavar="NAMES", show_default="float32,float64"),
 ]
+TimeLimit = Annotated[
+    float,
+    typer.Option(
+        help="Seconds that one call may take; the first one, in which compilers work, three times as many.",
+        min=0.01,
+    ),
+]
+InProcess = Annotated[
+    bool,
+    typer.Option(
+        "--in-process",
+        help="Run the target in this process, where it may hang or end it: no process of its own.",
+    ),
+]
 Out = Annotated[Path | None, typer.Option(help="A folder for the report and heat maps of a difference.")]
 SelfTest = Annotated[
     bool,
@@ -76,6 +90,8 @@ def parity(
     without: Without = None,
     added: With = None,
     dtypes: Dtypes = None,
+    time_limit: TimeLimit = 10.0,
+    in_process: InProcess = False,
     out: Out = None,
     self_test: SelfTest = False,
     thorough: Thorough = False,
@@ -115,7 +131,8 @@ def parity(
         raise typer.BadParameter("--target needs --like, the name of the operator that it should equal")
     try:
         claims = claims_of(without, added, dtypes)
-        report = _checked(console, Named(target), like, examples, seed, claims)
+        options = {"time_limit": time_limit, "in_process": in_process}
+        report = _checked(console, Named(target), like, examples, seed, claims, **options)
     except (TypeError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error
     print(report)
@@ -126,7 +143,13 @@ def parity(
 
 
 def _checked(
-    console: Console, candidate: Any, like: str, examples: int, seed: int, claims: Any = None
+    console: Console,
+    candidate: Any,
+    like: str,
+    examples: int,
+    seed: int,
+    claims: Any = None,
+    **options: Any,
 ) -> Report:
     """Check a candidate under a progress bar."""
     from rich.progress import Progress
@@ -139,7 +162,7 @@ def _checked(
         def advance(done: int) -> None:
             progress.update(task, completed=done)
 
-        return check(candidate, like, examples, seed, claims, progress=advance)
+        return check(candidate, like, examples, seed, claims, progress=advance, **options)
 
 
 def _own_layers(console: Console, only: str | None, examples: int, seed: int, out: Path | None) -> int:
