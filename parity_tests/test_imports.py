@@ -42,6 +42,7 @@ MAY_IMPORT_INSIDE = {
         "judging": {"candidates", "drawing", "judging", "operators"},
         "reporting": {"candidates", "catalogue", "drawing", "judging", "operators", "reporting"},
         "searching.py": {"drawing", "judging"},
+        "auditing.py": {"candidates", "drawing", "judging", "operators", "searching"},
         "answering.py": {"candidates", "drawing", "judging", "operators", "reporting"},
         "checking.py": {
             "answering",
@@ -54,7 +55,15 @@ MAY_IMPORT_INSIDE = {
         },
         "self_testing.py": {"catalogue", "checking", "reporting"},
         "plugin.py": {"candidates", "checking", "drawing", "operators"},
-        "commands.py": {"candidates", "checking", "drawing", "operators", "reporting", "self_testing"},
+        "commands.py": {
+            "auditing",
+            "candidates",
+            "checking",
+            "drawing",
+            "operators",
+            "reporting",
+            "self_testing",
+        },
     },
 }
 INSIDE = [(package, room) for package, rooms in MAY_IMPORT_INSIDE.items() for room in rooms]
