@@ -254,6 +254,16 @@ def test_a_single_tap_may_be_dilated_beyond_64_bits_of_bytes() -> None:
         assert torch.equal(got, want)
 
 
+def test_statistics_of_inference_mode_are_updated() -> None:
+    learnt = []
+    for lib in (F, sc.functional):
+        with torch.inference_mode():
+            mean, variance = torch.zeros(3), torch.ones(3)
+        lib.batch_norm(LOGITS * torch.tensor([[1.0], [2.0]]), mean, variance, torch.ones(3), training=True)
+        learnt.append((mean.tolist(), variance.tolist()))
+    assert learnt[0] == learnt[1]
+
+
 def test_statistics_of_inference_mode_may_meet_an_empty_batch() -> None:
     with torch.inference_mode():
         mean, variance = torch.zeros(2), torch.ones(2)

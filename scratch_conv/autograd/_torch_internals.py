@@ -251,10 +251,11 @@ def preserved_version(tensor: Tensor) -> AbstractContextManager[Any]:
     """Return a context in which writes to a tensor are hidden from autograd.
 
     Without the private name they are not, and torch refuses a backward pass that needs the earlier values.
-    A tensor of inference mode has no version.
+    A tensor of inference mode has no version, and is written in that mode alone.
     """
-    unseen = _preserve_version is None or tensor.is_inference()
-    return nullcontext() if unseen else _preserve_version(tensor)
+    if tensor.is_inference():
+        return torch.inference_mode()
+    return nullcontext() if _preserve_version is None else _preserve_version(tensor)
 
 
 def suggested_memory_format(tensor: Tensor) -> torch.memory_format:
