@@ -80,8 +80,8 @@ def refusing(input: Tensor, weight: Tensor, bias: Tensor | None = None, **argume
 class Foreign:
     """Takes arguments of its own."""
 
-    def __init__(self, filters: int) -> None:
-        self.filters = filters
+    def __init__(self, strength: int) -> None:
+        self.strength = strength
 
     def forward(self, x: NDArray[Any]) -> NDArray[Any]:
         """Return x."""
@@ -260,6 +260,6 @@ def in_numpy(input: Any, weight: Any, bias: Any = None) -> Any:
     return input.dot_product(weight)
 
 
-def of_axis(input: Tensor, axis: int) -> Tensor:
+def of_axis(input: Tensor, along: int) -> Tensor:
     """Take a softmax by a keyword that torch has not."""
-    return input.softmax(axis)
+    return input.softmax(along)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from scratch_conv.parity.candidates.adapter import Adapter
 from scratch_conv.parity.candidates.candidate import Candidate
 from scratch_conv.parity.candidates.kinds import as_candidate
 from scratch_conv.parity.candidates.targets import Target
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import Supports
 from scratch_conv.parity.judging.observe import Observation, observe
+from scratch_conv.parity.judging.quiet import held_back
 from scratch_conv.parity.operators import find_operator
 from scratch_conv.parity.operators.calling import make_values, with_shape
 from scratch_conv.parity.reporting.reproduction import reproduce
@@ -28,12 +30,14 @@ class Described:
         name: the name under which it is reported.
         claims: what is claimed for it, without what its signature shows that it cannot do.
         reasons: a line for each reason why something was left out.
+        remarks: a line for what in its signature is not torch's, though it is called all the same.
         refusal: why it cannot be tested: the name of an exception's type, and its message.
     """
 
     name: str = ""
     claims: Supports = field(default_factory=Supports)
     reasons: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     refusal: tuple[str, str] | None = None
 
 
@@ -44,10 +48,12 @@ class Subject:
     Attributes:
         given: what `check` was given: the candidate, or the name by which it is imported.
         like: the operator it is compared with.
+        adapter: how it is called.
     """
 
     given: Any
     like: str
+    adapter: Adapter = field(default_factory=Adapter)
 
     def __call__(self) -> Callable[[tuple[Any, ...]], Any]:
         """Return a function that answers requests; it loads the candidate with the first one."""
@@ -67,20 +73,31 @@ class _Answering:
     def candidate(self) -> Candidate[Any]:
         if self._candidate is None:
             given, operator = self.subject.given, find_operator(self.subject.like)
-            self._candidate = as_candidate(given.load() if isinstance(given, Target) else given, operator)
+            given, backward = (
+                each.load() if isinstance(each, Target) else each
+                for each in (given, self.subject.adapter.backward)
+            )
+            adapter = replace(self.subject.adapter, backward=backward)
+            self._candidate = as_candidate(given, operator, adapter)
         return self._candidate
 
     def describe(self, stated: Supports) -> Described:
         """Return what the candidate's signature says of its claims."""
         try:
             claims, reasons = self.candidate.narrow(stated)
-            return Described(str(self.candidate.name), claims, tuple(reasons))
+            remarks = tuple(self.candidate.remarks())
+            return Described(str(self.candidate.name), claims, tuple(reasons), remarks)
         except (TypeError, ValueError) as error:
             return Described(refusal=(type(error).__name__, str(error)))
 
     def observe(self, case: Case) -> Observation:
-        """Return what the candidate does with a case."""
-        return observe(self.candidate, case)
+        """Return what the candidate does with a case; what it prints is held back."""
+        candidate = self.candidate
+        with held_back() as printed:
+            observation = observe(candidate, case)
+        if printed[0]:
+            observation.notes.append("what it prints is held back")
+        return observation
 
     def write(self, case: Case, form: Form | None, used: bool) -> str:
         """Return code that shows what it does.

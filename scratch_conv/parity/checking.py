@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,11 +17,12 @@ from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import FEATURES, Claims, Supports, parse_supports
 from scratch_conv.parity.judging.clean import Caller, Here, clean_process
 from scratch_conv.parity.judging.compare import Difference, Verdict, judge, prepare
-from scratch_conv.parity.judging.expect import output_form
+from scratch_conv.parity.judging.expect import expect, output_form
 from scratch_conv.parity.judging.isolate import Isolated, LostError, Request, can_isolate
 from scratch_conv.parity.judging.observe import observe
 from scratch_conv.parity.operators import find_operator
 from scratch_conv.parity.operators.operator import Operator
+from scratch_conv.parity.options import Words, stated
 from scratch_conv.parity.reporting.diagnosis import computes, diagnose
 from scratch_conv.parity.reporting.report import Report
 from scratch_conv.parity.searching import search
@@ -36,6 +37,20 @@ def check(
     seed: int = 0,
     supports: Claims = None,
     *,
+    without: Words = None,
+    with_: Words = None,
+    dtypes: Words = None,
+    fix: str | Mapping[str, Any] | None = None,
+    skip_on: Any = None,
+    accuracy: str | None = None,
+    names: str | Mapping[str, str] | None = None,
+    layout: str | None = None,
+    weights: str | None = None,
+    arrays: str | None = None,
+    backward: Any = None,
+    outputs: Words = None,
+    gradients: Words = None,
+    device: str | None = None,
     time_limit: float = 10.0,
     in_process: bool = False,
     progress: Callable[[int], None] | None = None,
@@ -51,6 +66,23 @@ def check(
         seed: the same seed draws the same configurations.
         supports: what the candidate claims, a `Supports` or a mapping such as {"dilation": False}. What its
             signature shows that it lacks is left out by itself, and the report says so.
+        without: what it does not claim, as names separated by commas or a list of names.
+        with_: what it claims besides.
+        dtypes: the names of the dtypes that it takes.
+        fix: arguments that have one value in all calls: {"eps": 1e-7}, or "eps=1e-7,padding=same".
+        skip_on: exceptions, or names of them, by which it says that it does not claim a call, besides
+            NotImplementedError.
+        accuracy: "norm" for an algorithm whose errors are small beside the largest result only.
+        names: what it calls torch's arguments, tensors and methods: {"num_filters": "out_channels"}, or
+            "num_filters=out_channels,weight=conv.W,forward=forward_pass".
+        layout: the order of its images' axes, such as "nhwc", or of its inputs' and outputs', "hw:hwc".
+        weights: the order of its weight's axes, such as "hwio".
+        arrays: "numpy", "jax" or "mlx" for a function of such arrays.
+        backward: for a function, that which returns the gradients: called with the gradient of the output and
+            with what the first one returned beside the output.
+        outputs: the names of what it returns, such as "output,cache".
+        gradients: the tensors whose gradients its backward returns, in their order: "input,weight,bias".
+        device: where tensors are put for it, such as "cuda".
         time_limit: seconds that one call, with its gradients and its repetition, may take; the first one
             three times as many, since compilers work then.
         in_process: run the candidate in this process, where it may hang or end it.
@@ -67,17 +99,34 @@ def check(
         ValueError: `like` or a key of `supports` is unknown, or `examples` is not positive.
     """
     operator = find_operator(like)
-    stated = parse_supports(supports, operator.arguments, operator.sizes)
+    claims_and_calling = {
+        "without": without,
+        "with": with_,
+        "dtypes": dtypes,
+        "fix": fix,
+        "skip_on": skip_on,
+        "accuracy": accuracy,
+        "names": names,
+        "layout": layout,
+        "weights": weights,
+        "arrays": arrays,
+        "backward": backward,
+        "outputs": outputs,
+        "gradients": gradients,
+        "device": device,
+    }
+    claimed, adapter = stated(operator, supports, claims_and_calling)
     if examples < 1:
         raise ValueError(f"examples must be at least 1, got {examples}")
     start = time.perf_counter()
     isolating = not in_process and can_isolate()
-    subject = Subject(candidate, like)
+    subject = Subject(candidate, like, adapter)
     with Isolated(subject, time_limit) if isolating else nullcontext(InProcess(subject())) as tested:
         # Where the candidate is imported elsewhere only, torch is in this process as it was installed.
         judging = Here() if isolating and isinstance(candidate, Target) else clean_process()
-        described = _describe(tested, stated, candidate)
-        trial = Trial(like, tested, judging, described.claims)
+        described = _describe(tested, claimed, candidate)
+        refuse_impossible(operator, described.claims)
+        trial = Trial(like, tested, judging, described.claims, dict.fromkeys(described.remarks))
         found = search(drawn_cases(operator, trial.claims), trial.judge, examples, seed, progress=progress)
         report = Report(described.name, like, found.examples, seed, found.share)
         if found.case is not None and found.verdict is not None:
@@ -92,7 +141,7 @@ def check(
         reason = "nothing can be forked, or autograd has threads here (after torch.compile)"
         reason = "asked to run in this process" if in_process else reason
         report.left_out.append(f"isolation: {reason}")
-    if unclaimed := ", ".join(stated.left_out()):
+    if unclaimed := ", ".join(claimed.left_out()):
         report.left_out.append(f"{unclaimed}: not claimed")
     report.notes, report.skipped = list(trial.notes), found.skipped
     if isinstance(tested, Isolated) and tested.spawned:
@@ -191,6 +240,33 @@ def _describe(tested: Isolated | InProcess, stated: Supports, candidate: Any) ->
     return described
 
 
+def refuse_impossible(operator: Operator, claims: Supports) -> None:
+    """Refuse arguments of one value that no call of torch's has.
+
+    Raises:
+        ValueError: says which.
+    """
+    if not claims.fixed:
+        return
+    drawn: list[Case] = []
+
+    def keep(case: Case) -> Verdict:
+        drawn.append(case)
+        return Verdict()
+
+    words = ", ".join(f"{name}={value!r}" for name, value in claims.fixed)
+    try:
+        search(operator.cases(claims), keep, 1, 0)
+    except Exception as failed:  # drawing reckons with what torch takes
+        raise ValueError(f"fix: no call of {operator.name} has {words}: {failed}") from failed
+    if not drawn:
+        raise ValueError(f"fix: no call of {operator.name} within these claims has {words}")
+    error = expect(operator, replace(drawn[0], wanted=(), order=1)).error
+    if error is not None:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"fix: torch refuses {words}: {type(error).__name__}: {reason}")
+
+
 def _leave_out(claims: Supports, names: list[str]) -> Supports:
     """Return the claims without features and arguments of these names."""
     features: dict[str, Any] = dict.fromkeys(set(names) & set(FEATURES), False)
@@ -215,7 +291,7 @@ def cases(like: str, supports: Claims = None, *, invalid: bool = False) -> st.Se
         ValueError: for an unknown name.
     """
     operator = find_operator(like)
-    claims = parse_supports(supports, operator.arguments, operator.sizes)
+    claims = parse_supports(supports, operator.arguments, operator.sizes, operator.signature)
     return operator.invalid_cases(claims) if invalid else operator.cases(claims)
 
 

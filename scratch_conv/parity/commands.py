@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scratch_conv.parity.drawing.claims import DTYPES, FEATURES, claims_of
+from scratch_conv.parity.options import CALLING, CLAIMS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,10 +18,8 @@ if TYPE_CHECKING:
     from scratch_conv.parity.reporting.report import Report
     from scratch_conv.parity.self_testing import Trial
 
+_PAUSE = 10.0  # seconds between two lines of progress, where there is no terminal
 _WIDE = 160  # columns of a table that goes into a file
-_OFF = ("second_derivatives", "memory_format", "errors")
-_ON = ", ".join(name for name in FEATURES if name not in _OFF)
-
 Target = Annotated[
     str | None,
     typer.Option(help="What to test, as package.module:Name.", show_default="our own layers"),
@@ -29,22 +27,10 @@ Target = Annotated[
 Like = Annotated[str | None, typer.Option(help="The operator it should equal, such as conv2d; see --list.")]
 Examples = Annotated[int, typer.Option(help="How many configurations to draw.", min=1)]
 Seed = Annotated[int, typer.Option(help="The same seed draws the same configurations.")]
-Without = Annotated[
-    str | None,
-    typer.Option(
-        help="What the target does not claim and is not tested for, separated by commas: "
-        f"{_ON}, and torch's arguments (groups, dilation, ceil_mode, ...). What its signature lacks is left "
-        "out by itself.",
-        metavar="NAMES",
-    ),
-]
-With = Annotated[
-    str | None,
-    typer.Option("--with", help=f"What else it is tested for: {', '.join(_OFF)}.", metavar="NAMES"),
-]
+Without = Annotated[str | None, typer.Option(help=CLAIMS["without"], metavar="NAMES")]
+With = Annotated[str | None, typer.Option("--with", help=CLAIMS["with"], metavar="NAMES")]
 Dtypes = Annotated[
-    str | None,
-    typer.Option(help=f"Of {', '.join(DTYPES)}.", metavar="NAMES", show_default="float32,float64"),
+    str | None, typer.Option(help=CLAIMS["dtypes"], metavar="NAMES", show_default="float32,float64")
 ]
 TimeLimit = Annotated[
     float,
@@ -60,6 +46,17 @@ InProcess = Annotated[
         help="Run the target in this process, where it may hang or end it: no process of its own.",
     ),
 ]
+Fix = Annotated[str | None, typer.Option("--fix", "--only", help=CLAIMS["fix"], metavar="NAME=VALUE,...")]
+SkipOn = Annotated[str | None, typer.Option(help=CLAIMS["skip_on"], metavar="EXCEPTIONS")]
+Accuracy = Annotated[str | None, typer.Option(help=CLAIMS["accuracy"])]
+Names = Annotated[str | None, typer.Option(help=CALLING["names"], metavar="NAME=NAME,...")]
+Layout = Annotated[str | None, typer.Option(help=CALLING["layout"], metavar="LETTERS")]
+Weights = Annotated[str | None, typer.Option(help=CALLING["weights"], metavar="LETTERS")]
+Arrays = Annotated[str | None, typer.Option(help=CALLING["arrays"])]
+Backward = Annotated[str | None, typer.Option(help=CALLING["backward"], metavar="NAME")]
+Outputs = Annotated[str | None, typer.Option(help=CALLING["outputs"], metavar="NAMES")]
+Gradients = Annotated[str | None, typer.Option(help=CALLING["gradients"], metavar="NAMES")]
+Device = Annotated[str | None, typer.Option(help=CALLING["device"])]
 Out = Annotated[Path | None, typer.Option(help="A folder for the report and heat maps of a difference.")]
 SelfTest = Annotated[
     bool,
@@ -79,6 +76,9 @@ Audit = Annotated[
     ),
 ]
 
+ListFaults = Annotated[
+    bool, typer.Option("--list-faults", help="Print the faults that the suite has to find, one a line.")
+]
 List = Annotated[bool, typer.Option("--list", help="Print the names of the operators, one a line.")]
 
 
@@ -92,11 +92,23 @@ def parity(
     dtypes: Dtypes = None,
     time_limit: TimeLimit = 10.0,
     in_process: InProcess = False,
+    fix: Fix = None,
+    skip_on: SkipOn = None,
+    accuracy: Accuracy = None,
+    names: Names = None,
+    layout: Layout = None,
+    weights: Weights = None,
+    arrays: Arrays = None,
+    backward: Backward = None,
+    outputs: Outputs = None,
+    gradients: Gradients = None,
+    device: Device = None,
     out: Out = None,
     self_test: SelfTest = False,
     thorough: Thorough = False,
     audit: Audit = False,
     list_operators: List = False,
+    list_faults: ListFaults = False,
 ) -> int:
     """Compare layers with torch's on drawn configurations.
 
@@ -107,10 +119,29 @@ def parity(
 
         print(*OPERATORS, sep="\n")
         return 0
+    if list_faults:
+        return _list_faults(like)
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else _WIDE)
-    narrowed = without or added or dtypes
+    options: dict[str, Any] = {
+        "without": without,
+        "with": added,
+        "dtypes": dtypes,
+        "fix": fix,
+        "skip_on": skip_on,
+        "accuracy": accuracy,
+        "names": names,
+        "layout": layout,
+        "weights": weights,
+        "arrays": arrays,
+        "backward": backward,
+        "outputs": outputs,
+        "gradients": gradients,
+        "device": device,
+    }
+    options = {name: value for name, value in options.items() if value is not None}
+    narrowed = ", ".join(f"--{name.replace('_', '-')}" for name in options)
     if self_test and (target or narrowed or out):
         raise typer.BadParameter("--self-test goes with --like, --examples, --seed and --thorough only")
     if audit and (target or narrowed or self_test):
@@ -122,7 +153,7 @@ def parity(
     if self_test:
         return _prove(console, like, examples, seed, thorough)
     if target is None and narrowed:
-        raise typer.BadParameter("--without, --with and --dtypes go with --target")
+        raise typer.BadParameter(f"{narrowed}: goes with --target")
     if target is None:
         return _own_layers(console, like, examples, seed, out)
     from scratch_conv.parity.candidates.targets import Target as Named
@@ -130,9 +161,10 @@ def parity(
     if like is None:
         raise typer.BadParameter("--target needs --like, the name of the operator that it should equal")
     try:
-        claims = claims_of(without, added, dtypes)
-        options = {"time_limit": time_limit, "in_process": in_process}
-        report = _checked(console, Named(target), like, examples, seed, claims, **options)
+        options |= {"time_limit": time_limit, "in_process": in_process}
+        if backward is not None:
+            options["backward"] = Named(target).beside(backward)
+        report = _checked(console, Named(target), like, examples, seed, **options)
     except (TypeError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error
     print(report)
@@ -151,18 +183,37 @@ def _checked(
     claims: Any = None,
     **options: Any,
 ) -> Report:
-    """Check a candidate under a progress bar."""
+    """Check a candidate under a progress bar; where there is no terminal, print a line now and then."""
     from rich.progress import Progress
 
     from scratch_conv.parity.checking import check
 
+    options = {("with_" if name == "with" else name): value for name, value in options.items()}
+    said = time.monotonic()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(like, total=examples)
 
         def advance(done: int) -> None:
+            nonlocal said
             progress.update(task, completed=done)
+            if not console.is_terminal and time.monotonic() - said > _PAUSE:
+                said = time.monotonic()
+                print(f"{like}: {done} of {examples} examples", file=sys.stderr, flush=True)
 
         return check(candidate, like, examples, seed, claims, progress=advance, **options)
+
+
+def _list_faults(only: str | None) -> int:
+    """Print the faults of the catalogue, of one operator or of all."""
+    from scratch_conv.parity.catalogue import FAULTS
+    from scratch_conv.parity.operators import OPERATORS
+
+    if only is not None and only not in OPERATORS:
+        raise typer.BadParameter(f"--like {only}: choose from {', '.join(OPERATORS)}")
+    for fault in FAULTS:
+        if only in (None, fault.like):
+            print(f"{fault.like}: {fault.name}: {fault.wrong}")
+    return 0
 
 
 def _own_layers(console: Console, only: str | None, examples: int, seed: int, out: Path | None) -> int:

@@ -3,7 +3,9 @@
 Each aspect of the operator is one test; what `--parity-without` names is not tested, as in the command
 `scratch-conv parity --without`. A file of known failures (`--parity-xfails-file`) lists the names of tests,
 one a line, as they are printed (`parity::conv2d::layouts`); # starts a comment. A listed test that passes is
-an error, so that the list stays true.
+an error, so that the list stays true. Listed tests have the mark xfail (`-m "not xfail"`, `--runxfail`).
+What follows from them need not be listed: where gradients fail, so do second derivatives; `together` is
+tested without what is listed.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scratch_conv.parity.drawing.claims import DTYPES, FEATURES
+from scratch_conv.parity.options import CALLING, CLAIMS
 
 if TYPE_CHECKING:
     from scratch_conv.parity.drawing.claims import Supports
@@ -44,13 +46,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "`scratch-conv parity --list` names them all",
     )
     group.addoption("--parity-examples", type=int, default=500, help="configurations to draw for each test")
-    group.addoption(
-        "--parity-without",
-        metavar="NAMES",
-        help=f"what it does not claim, separated by commas: {', '.join(FEATURES)}, and torch's arguments",
-    )
-    group.addoption("--parity-with", metavar="NAMES", help="claims that are not tested by default")
-    group.addoption("--parity-dtypes", metavar="NAMES", help=f"of {', '.join(DTYPES)}")
+    group.addoption("--parity-seed", type=int, default=0, help="the same seed draws the same configurations")
+    for name, text in {**CLAIMS, **CALLING}.items():
+        group.addoption(f"--parity-{name.replace('_', '-')}", metavar="WORDS", help=text.replace("%", "%%"))
     group.addoption(
         "--parity-xfails-file",
         type=Path,
@@ -59,6 +57,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)  # so that -k and -m see them
 def pytest_collection_modifyitems(
     session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
 ) -> None:
@@ -68,30 +67,58 @@ def pytest_collection_modifyitems(
         return
     if like is None:
         raise pytest.UsageError("--parity-target needs --parity-like, the operator that it should equal")
-    candidate, supports, shown = _load(target, like, config)
+    candidate, supports, shown, calling = _load(target, like, config)
     listed = config.getoption("--parity-xfails-file")
-    tests = {f"parity::{like}::{aspect}": claims for aspect, claims in _aspects(supports, shown).items()}
-    known = _known_failures(listed, tests)
+    prefix = f"parity::{like}::"
+    tests = {f"{prefix}{aspect}": claims for aspect, claims in _aspects(supports, shown).items()}
+    known = {name.removeprefix(prefix) for name in _known_failures(listed, tests)}
+    examples, seed = config.getoption("--parity-examples"), config.getoption("--parity-seed")
     for name, claims in tests.items():
+        aspect = name.removeprefix(prefix)
         item = ParityItem.from_parent(session, name=name)
-        item.prepare(candidate, like, claims, config.getoption("--parity-examples"))
-        item.known = str(listed) if name in known else ""
+        options = {**calling, "examples": examples, "seed": seed}
+        item.prepare(candidate, like, _without_known(aspect, claims, known), options)
+        if aspect in known or _follows(aspect, known):
+            item.known = str(listed) if aspect in known else ""
+            reason = f"listed in {listed}" if aspect in known else f"follows from what {listed} lists"
+            item.add_marker(pytest.mark.xfail(reason=reason, raises=KnownError, strict=False))
         items.append(item)
 
 
-def _load(target: str, like: str, config: pytest.Config) -> tuple[Any, Supports, Supports]:
-    """Return the candidate, what is claimed for it, and what of that its signature shows."""
+def _follows(aspect: str, known: set[str]) -> bool:
+    """Return whether a test fails because another one does, which is known."""
+    needed = {each.replace("_", "-") for each in _NEEDS.get(aspect.replace("-", "_"), ())}
+    return bool(needed & known) or ("values" in known and aspect != "values")
+
+
+def _without_known(aspect: str, claims: Supports, known: set[str]) -> Supports:
+    """Return a test's claims; those of all together, unless it is listed, without what is known to fail."""
+    if aspect != "together" or aspect in known:
+        return claims
+    names = {each.replace("-", "_") for each in known}
+    dtypes = tuple(each for each in claims.dtypes if each not in names) or claims.dtypes
+    failing: dict[str, Any] = dict.fromkeys(names & set(_ASPECTS), False)
+    return replace(claims, dtypes=dtypes, **failing)
+
+
+def _load(target: str, like: str, config: pytest.Config) -> tuple[Any, Supports, Supports, dict[str, Any]]:
+    """Return the candidate, what is claimed for it, what of that it shows, and how it is called."""
     try:
         from scratch_conv.parity.candidates.kinds import as_candidate
-        from scratch_conv.parity.candidates.targets import load_target
-        from scratch_conv.parity.drawing.claims import claims_of, parse_supports
+        from scratch_conv.parity.candidates.targets import Target, load_target
         from scratch_conv.parity.operators import find_operator
+        from scratch_conv.parity.options import stated
 
         operator = find_operator(like)
         candidate = load_target(target)
-        words = (config.getoption(f"--parity-{each}") for each in ("without", "with", "dtypes"))
-        supports = parse_supports(claims_of(*words), operator.arguments)
-        return candidate, supports, as_candidate(candidate, operator).narrow(supports)[0]
+        options = {
+            name: config.getoption(f"--parity-{name.replace('_', '-')}") for name in (*CLAIMS, *CALLING)
+        }
+        if options["backward"] is not None:
+            options["backward"] = Target(target).beside(options["backward"]).load()
+        supports, adapter = stated(operator, None, options)
+        calling = {name: options[name] for name in CALLING if options[name] is not None}
+        return candidate, supports, as_candidate(candidate, operator, adapter).narrow(supports)[0], calling
     except ModuleNotFoundError as error:
         if error.name != "hypothesis":
             raise
@@ -138,25 +165,27 @@ class DifferenceError(Exception):
     """Carries what a failed test has to say: the report of a candidate that is not torch, mostly."""
 
 
+class KnownError(DifferenceError):
+    """Carries the report of a test that is known to fail."""
+
+
 class ParityItem(pytest.Item):
     """One aspect of one operator, checked."""
 
-    def prepare(self, candidate: Any, like: str, claims: Supports, examples: int) -> None:
-        """Set what the test checks."""
-        self.candidate, self.like, self.claims, self.examples = candidate, like, claims, examples
+    def prepare(self, candidate: Any, like: str, claims: Supports, options: dict[str, Any]) -> None:
+        """Set what the test checks, and how."""
+        self.candidate, self.like, self.claims, self.options = candidate, like, claims, options
         self.known = ""  # the file that lists it as known to fail
 
     def runtest(self) -> None:
         """Check the candidate."""
         from scratch_conv.parity.checking import check
 
-        report = check(self.candidate, self.like, self.examples, supports=self.claims)
-        if self.known and not report.passed:
-            pytest.xfail(f"listed in {self.known}")
-        if self.known:
+        report = check(self.candidate, self.like, supports=self.claims, **self.options)
+        if self.known and report.passed:
             raise DifferenceError(f"passes, though {self.known} lists it as known to fail: take it off")
         if not report.passed:
-            raise DifferenceError(str(report))
+            raise (KnownError if self.get_closest_marker("xfail") else DifferenceError)(str(report))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """Return the report alone for a difference, without the traceback."""

@@ -13,6 +13,7 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir, storage_directory
+from hypothesis.errors import Unsatisfiable
 from hypothesis.internal.conjecture import providers
 from hypothesis.internal.constants_ast import Constants
 
@@ -107,7 +108,7 @@ def search(
         found.case, found.verdict = case, verdict
         raise _FailureError
 
-    with same_draws(), _nothing_stored(), contextlib.suppress(_FailureError):
+    with same_draws(), _nothing_stored(), contextlib.suppress(_FailureError, Unsatisfiable):
         attempt()
     return found
 

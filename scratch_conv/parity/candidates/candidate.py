@@ -9,10 +9,11 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor
 
+from scratch_conv.parity.candidates.adapter import Adapter
 from scratch_conv.parity.candidates.signatures import name_of, parameters_of
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import PAIRS, Supports
-from scratch_conv.parity.operators.calling import Values
+from scratch_conv.parity.operators.calling import UPDATED, Values
 from scratch_conv.parity.operators.operator import Operator
 
 
@@ -49,6 +50,51 @@ class Use(ABC):
         """Return lines that say how the candidate was called, where that is not plain."""
         return []
 
+    @property
+    def copies(self) -> bool:
+        """Whether the candidate is given copies of the tensors, so that none can share their memory."""
+        return False
+
+
+class Adapted(Use):
+    """A candidate that is given tensors in its own layout and on its device."""
+
+    def __init__(self, use: Use, operator: Operator, adapter: Adapter) -> None:
+        self.use = use
+        self.operator = operator
+        self.adapter = adapter
+        self._given: dict[str, Tensor] = {}
+
+    copies = True
+
+    def __call__(self, *tensors: Tensor | None, **arguments: Any) -> Any:
+        layout, device = self.adapter.layout, self.adapter.device or "cpu"
+        named = dict(zip(self.operator.signature, tensors, strict=False))
+        self._given = {n: layout.arrange(n, t).to(device) for n, t in named.items() if t is not None}
+        returned = self.use(*(self._given.get(name) for name in named), **arguments)
+        for name in UPDATED:
+            if name in self._given and self._given[name] is not named[name]:
+                named[name].copy_(self._given[name])  # type: ignore[union-attr]
+        if isinstance(returned, tuple):
+            return tuple(self._restored(each) for each in returned)
+        return self._restored(returned)
+
+    def _restored(self, returned: Any) -> Any:
+        return (
+            self.adapter.layout.restore("output", returned.cpu())
+            if isinstance(returned, Tensor)
+            else returned
+        )
+
+    def held(self) -> dict[str, Tensor]:
+        """Return what now stands in the tensors that were given, and in a layer."""
+        held = {**self._given, **self.use.held()}
+        kept = {name: tensor.detach().cpu() for name, tensor in held.items() if name not in UPDATED}
+        return {name: self.adapter.layout.restore(name, tensor) for name, tensor in kept.items()}
+
+    def notes(self) -> list[str]:
+        return self.use.notes()
+
 
 @dataclass
 class Wiring:
@@ -76,14 +122,16 @@ class Candidate(ABC, Generic[W]):
     Attributes:
         given: the function or class as `check` was given it.
         operator: what it is compared with.
+        adapter: how it is called.
         prints: the module by which its results are printed, torch or numpy.
     """
 
     prints: ClassVar[str] = "torch"
 
-    def __init__(self, given: Any, operator: Operator) -> None:
+    def __init__(self, given: Any, operator: Operator, adapter: Adapter | None = None) -> None:
         self.given = given
         self.operator = operator
+        self.adapter = adapter or Adapter()
 
     @staticmethod
     @abstractmethod
@@ -116,11 +164,12 @@ class Candidate(ABC, Generic[W]):
         Raises:
             ValueError: no dtype is left.
         """
-        reasons = []
+        claims, reasons = self.adapter.narrow(claims, self.operator)
         lacking = self.lacking() - claims.without
         claims = replace(claims, without=claims.without | lacking)
         fixed = dict(claims.fixed)
-        reasons += [f"{name}: {value!r} in every call" for name, value in fixed.items()]
+        stated = {name: value for name, value in fixed.items() if name in self.adapter.builtin}
+        reasons += [f"{name}: {value!r} in every call" for name, value in stated.items()]
         lacking -= fixed.keys()
         if "dim" in lacking:
             reasons.append(f"dim: the last axis in every call, no such argument of {self.name}")
@@ -135,6 +184,24 @@ class Candidate(ABC, Generic[W]):
             reasons.append("string_padding: padding annotated as int")
             claims = replace(claims, string_padding=False)
         return claims, reasons
+
+    def remarks(self) -> list[str]:
+        """Return lines that say what in its signature is not torch's, though it is called all the same."""
+        return []
+
+    def adapted(self, use: Use) -> Use:
+        """Return a use that is called with torch's tensors, as its adapter says."""
+        return Adapted(use, self.operator, self.adapter) if self.adapter.rearranges else use
+
+    def expression(self, name: str, tensor: str) -> str:
+        """Return the code that makes of one of torch's tensors what the candidate is given."""
+        code = self.adapter.layout.code(name, tensor)
+        return f"{code}.to({self.adapter.device!r})" if self.adapter.device else code
+
+    def restored(self, output: str) -> str:
+        """Return the code that makes torch's tensor of the candidate's output."""
+        code = f"{output}.cpu()" if self.adapter.device else output
+        return self.adapter.layout.code("output", code, back=True)
 
     def _annotated_int(self) -> list[str]:
         taken = parameters_of(self.given) or {}

@@ -7,23 +7,14 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from scratch_conv.parity.candidates.arguments import differing_defaults, sources_of
 from scratch_conv.parity.candidates.candidate import Candidate, W
+from scratch_conv.parity.candidates.names import taken_of
 from scratch_conv.parity.candidates.signatures import parameters_of, takes_any_keyword
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import Supports
 from scratch_conv.parity.operators.calling import Values
 from scratch_conv.parity.operators.operator import Operator
-
-SPELLINGS = {
-    "weight": ("weight", "weights", "W", "w", "kernel", "kernels", "filters", "gamma", "scale"),
-    "bias": ("bias", "biases", "b", "beta", "shift"),
-    "running_mean": ("running_mean", "moving_mean"),
-    "running_var": ("running_var", "moving_var", "running_variance", "moving_variance"),
-}
-"""What a parameter may be called."""
-
-ABSENT = {"weight": 1.0, "bias": 0.0}
-"""What a parameter holds to be as good as absent."""
 
 
 class LayerClass(Candidate[W]):
@@ -35,11 +26,14 @@ class LayerClass(Candidate[W]):
         Whether a layer trains is not among them: its constructor does not show that.
         """
         taken = parameters_of(self.given)
-        if taken is None or takes_any_keyword(taken):
+        sources = sources_of(self.given, self.operator, self.adapter, constructs=True)
+        if taken is None or sources is None or takes_any_keyword(taken):
             return set()
         others = set(self.operator.arguments) - set(self.operator.signature)
-        named = {each.name for each in taken.values() if each.kind is not each.POSITIONAL_ONLY}
-        return (others - named | self.operator.constructed - named) - {"training"}
+        return (others | self.operator.constructed) - taken_of(sources) - {"training"}
+
+    def remarks(self) -> list[str]:
+        return differing_defaults(self.given, self.operator, self.adapter, constructs=True)
 
     def narrow(self, claims: Supports) -> tuple[Supports, list[str]]:
         """Leave out what the constructor's signature shows, and what no layer of torch.nn does."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 from collections.abc import Callable
@@ -14,9 +15,16 @@ import torch
 from scratch_conv.parity.operators.calling import InterfaceError
 
 
+def class_of(candidate: object) -> type | None:
+    """Return the class that a candidate is, or whose partial application it is; None for anything else."""
+    while isinstance(candidate, functools.partial):
+        candidate = candidate.func
+    return candidate if isinstance(candidate, type) else None
+
+
 def signature_of(candidate: Callable[..., Any]) -> inspect.Signature | None:
     """Return the signature of a function or of a class's constructor, None where it cannot be known."""
-    if getattr(candidate, "__init__", None) is torch.nn.Module.__init__:
+    if isinstance(candidate, type) and getattr(candidate, "__init__", None) is torch.nn.Module.__init__:
         return inspect.Signature()  # it has *args and **kwargs, and refuses them
     bound = inspect.ismethod(candidate)
     function: Any = candidate.__func__ if inspect.ismethod(candidate) else candidate
@@ -80,8 +88,23 @@ def full_name(candidate: object) -> str:
 
     Torch's own functions are methods of a hidden class and known by their short name.
     """
+    if isinstance(candidate, functools.partial):
+        return _name_of_partial(candidate) or f"partial({name_of(candidate.func)})"
     name = getattr(candidate, "__name__", "")
     module = sys.modules.get(getattr(candidate, "__module__", None) or "")
     if name and getattr(module, name, None) is candidate:
         return str(name)
     return str(getattr(candidate, "__qualname__", type(candidate).__qualname__))
+
+
+def module_of(candidate: object) -> str | None:
+    """Return the name of the module in which a candidate stands under its name; None where it does not."""
+    if isinstance(candidate, functools.partial):
+        return module_of(candidate.func) if _name_of_partial(candidate) else None
+    return getattr(candidate, "__module__", None) if hasattr(candidate, "__name__") else None
+
+
+def _name_of_partial(candidate: functools.partial[Any]) -> str:
+    """Return the name of a partial application in the module of what it applies, empty where it has none."""
+    module = sys.modules.get(getattr(candidate.func, "__module__", None) or "")
+    return next((name for name, value in vars(module).items() if value is candidate), "") if module else ""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scratch_conv.parity.judging.quiet import held_back
+
 
 @dataclass(frozen=True)
 class Target:
@@ -16,6 +18,10 @@ class Target:
     """
 
     name: str
+
+    def beside(self, name: str) -> "Target":
+        """Return another one, in the same module where none is named."""
+        return Target(name if ":" in name else f"{self.name.partition(':')[0]}:{name}")
 
     def load(self) -> Any:
         """Return the object.
@@ -39,7 +45,8 @@ def load_target(target: str) -> Any:
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
-        found: Any = importlib.import_module(module_name)
+        with held_back():
+            found: Any = importlib.import_module(module_name)
         for part in name.split("."):
             found = getattr(found, part)
     except (Exception, SystemExit, KeyboardInterrupt) as error:  # whatever their module raises on import

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from scratch_conv.parity.candidates.adapter import Adapter
 from scratch_conv.parity.candidates.candidate import Wiring
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.operators.calling import INPLACE, UPDATED, Values
@@ -31,14 +32,37 @@ def updated_by(case: Case) -> list[str]:
 
 def write_constructor(case: Case, wiring: Wiring) -> list[str]:
     """Return the lines that construct a layer and set whether it trains."""
-    plain = {name: value for name, value in wiring.constructed.items() if name not in case.tensors}
-    tensors = [f"{name}={name}" for name in wiring.constructed if name in case.tensors]
-    words = ", ".join([*_words(plain), *tensors])
+    words = ", ".join(_words(wiring.constructed))
     return [f"layer = candidate({words})", *([wiring.switch] if wiring.switch else [])]
 
 
 def _words(arguments: dict[str, Any]) -> list[str]:
     return [f"{name}={value!r}" for name, value in arguments.items()]
+
+
+def write_words(arguments: dict[str, Any], codes: dict[str, str]) -> list[str]:
+    """Return keyword arguments as they are written, with other expressions for some tensors."""
+    words = []
+    for name, value in arguments.items():
+        code = codes.get(getattr(value, "name", ""), repr(value))
+        if isinstance(value, dict):
+            code = "{" + ", ".join(f"{key!r}: {word}" for key, word in _written(value, codes)) + "}"
+        words.append(f"{name}={code}")
+    return words
+
+
+def _written(entries: dict[str, Any], codes: dict[str, str]) -> list[tuple[str, str]]:
+    return [(key, codes.get(getattr(each, "name", ""), repr(each))) for key, each in entries.items()]
+
+
+def write_outputs(adapter: Adapter) -> list[str]:
+    """Return the line that takes the output of what is returned, where there is more."""
+    names = adapter.outputs
+    if not names:
+        return []
+    if "indices" in names:
+        return [f"got = got[{names.index('output')}], got[{names.index('indices')}]"]
+    return [f"got = got[{names.index('output')}]"]
 
 
 def write_full(case: Case, shape: tuple[int, ...], value: float) -> str:
@@ -60,9 +84,15 @@ def print_updated(case: Case, places: dict[str, str]) -> list[str]:
     ]
 
 
-def print_autograd(case: Case, values: Values) -> list[str]:
-    """Return the lines that print `expected` and `got`, and their gradients by autograd."""
-    lines = []
+def print_autograd(case: Case, values: Values, got: str = "got") -> list[str]:
+    """Return the lines that print `expected` and `got`, and their gradients by autograd.
+
+    Args:
+        case: the call.
+        values: its tensors, the incoming gradient included.
+        got: the expression of the output as torch has it.
+    """
+    lines = [] if got == "got" else [f"got = {got}"]
     if case.keywords.get("return_indices"):
         lines.append("(expected, expected_indices), (got, got_indices) = expected, got")
         lines.append("print('indices', expected_indices, got_indices, sep='\\n')")

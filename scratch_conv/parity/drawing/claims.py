@@ -41,6 +41,7 @@ class Supports:
         errors: refuses what torch refuses, with the same exception type.
         functional: takes calls that no layer of torch.nn makes, such as a linear map's weight of one axis.
         without: names of torch's arguments that it lacks; they keep torch's default.
+        constants: names of the tensors whose gradients it does not return.
         square: names of the arguments that it takes as one number, where others may be pairs.
         fixed: names of arguments, or of a layer's sizes, and the value that each has in every call.
         skip_on: names of the exceptions by which it says that it does not claim a call.
@@ -67,6 +68,7 @@ class Supports:
     errors: bool = False
     functional: bool = True
     without: frozenset[str] = field(default_factory=frozenset)
+    constants: frozenset[str] = field(default_factory=frozenset)
     square: frozenset[str] = field(default_factory=frozenset)
     fixed: tuple[tuple[str, Any], ...] = ()
     skip_on: tuple[str, ...] = ("NotImplementedError",)
@@ -92,6 +94,7 @@ class Supports:
         usual = Supports()
         flags = [name for name in FEATURES if getattr(usual, name) and not getattr(self, name)]
         pairs = [f"rectangular.{name}" for name in sorted(self.square)]
+        pairs += [f"grad_{name}" for name in sorted(self.constants)]
         narrower = [name for name in usual.dtypes if name not in self.dtypes]
         return [*sorted(self.without), *flags, *pairs, *narrower]
 
@@ -102,7 +105,9 @@ FEATURES = tuple(each.name for each in fields(Supports) if isinstance(each.defau
 Claims: TypeAlias = Supports | Mapping[str, Any] | None
 
 
-def parse_supports(claims: Claims, arguments: Iterable[str], sizes: Iterable[str] = ()) -> Supports:
+def parse_supports(
+    claims: Claims, arguments: Iterable[str], sizes: Iterable[str] = (), tensors: Iterable[str] = ()
+) -> Supports:
     """Turn the `supports=` of `check` into a `Supports`.
 
     Args:
@@ -111,13 +116,14 @@ def parse_supports(claims: Claims, arguments: Iterable[str], sizes: Iterable[str
             "without" lists either, and its "fix" is a mapping of values.
         arguments: the names of the operator's arguments.
         sizes: what else may be fixed: the names of a layer's sizes.
+        tensors: the names of the operator's tensors, whose gradients may be left out.
 
     Raises:
         TypeError: `claims` is none of these, or a claim is neither True nor False.
         ValueError: for a name that is neither an attribute nor an argument, or an unknown dtype.
     """
     if isinstance(claims, Supports):
-        _refuse_unknown(dict.fromkeys(claims.without, False), tuple(arguments))
+        _refuse_unknown(dict.fromkeys(claims.without, False), tuple(arguments), ())
         return claims
     if claims is not None and not isinstance(claims, Mapping):
         raise TypeError(f"supports must be a Supports or a mapping, got {type(claims).__name__}")
@@ -129,12 +135,14 @@ def parse_supports(claims: Claims, arguments: Iterable[str], sizes: Iterable[str
     accuracy = made.pop("accuracy", Supports().accuracy)
     made |= dict.fromkeys(_listed(made.pop("without", ())), False)
     square = {name.partition(".")[2] for name in made if name.startswith("rectangular.") and not made[name]}
-    _refuse_unknown(made, arguments)
+    gradients = [f"grad_{name}" for name in tensors]
+    _refuse_unknown(made, arguments, gradients)
     return Supports(
         dtypes=tuple(name.removeprefix("torch.") for name in dtypes),
         without=frozenset(
             n for n, value in made.items() if n in arguments and n not in FEATURES and not value
         ),
+        constants=frozenset(n.removeprefix("grad_") for n in gradients if made.get(n) is False),
         square=frozenset(square),
         fixed=tuple(fixed.items()),
         skip_on=(*Supports().skip_on, *skip_on),
@@ -145,9 +153,9 @@ def parse_supports(claims: Claims, arguments: Iterable[str], sizes: Iterable[str
 
 def claims_of(without: str | None, added: str | None, dtypes: str | None) -> dict[str, Any]:
     """Return the claims that are written on a command line as names parted by commas."""
-    claims: dict[str, Any] = dict.fromkeys(_words(added), True)
-    claims["without"] = _words(without)
-    return claims if dtypes is None else {**claims, "dtypes": _words(dtypes)}
+    claims: dict[str, Any] = dict.fromkeys(words_of(added), True)
+    claims["without"] = words_of(without)
+    return claims if dtypes is None else {**claims, "dtypes": words_of(dtypes)}
 
 
 def parse_fixed(fixed: str | Mapping[str, Any] | None, known: Iterable[str]) -> dict[str, Any]:
@@ -161,7 +169,7 @@ def parse_fixed(fixed: str | Mapping[str, Any] | None, known: Iterable[str]) -> 
         ValueError: a word has no value, or its name is unknown.
     """
     if isinstance(fixed, str):
-        words = [word.partition("=") for word in _words(fixed)]
+        words = [word.partition("=") for word in words_of(fixed)]
         if any(not value for _, _, value in words):
             raise ValueError(f"fix: written as name=value, separated by commas, got {fixed!r}")
         fixed = {name.strip(): _value(value.strip()) for name, _, value in words}
@@ -185,7 +193,7 @@ def _exceptions(given: Any) -> list[str]:
     Raises:
         ValueError: for what names no exception.
     """
-    given = _words(given) if isinstance(given, str) else [given] if isinstance(given, type) else list(given)
+    given = words_of(given) if isinstance(given, str) else [given] if isinstance(given, type) else list(given)
     names = [each.__name__ if isinstance(each, type) else str(each) for each in given]
     wrong = [name for name in names if not name.rpartition(".")[2].isidentifier()]
     if wrong:
@@ -195,7 +203,7 @@ def _exceptions(given: Any) -> list[str]:
     return [name.rpartition(".")[2] for name in names]
 
 
-def _words(text: str | None) -> list[str]:
+def words_of(text: str | None) -> list[str]:
     """Return the words between commas, but for the commas within brackets."""
     words, depth = [""], 0
     for letter in text or "":
@@ -208,11 +216,12 @@ def _words(text: str | None) -> list[str]:
 
 
 def _listed(value: Any) -> list[str]:
-    return _words(value) if isinstance(value, str) else [str(each) for each in value]
+    return words_of(value) if isinstance(value, str) else [str(each) for each in value]
 
 
-def _refuse_unknown(made: dict[str, Any], arguments: tuple[str, ...]) -> None:
+def _refuse_unknown(made: dict[str, Any], arguments: tuple[str, ...], gradients: Iterable[str]) -> None:
     pairs = [f"rectangular.{name}" for name in PAIRS if name in (*arguments, "kernel_size")]
+    pairs += gradients
     unknown = [name for name in made if name not in FEATURES and name not in (*arguments, *pairs)]
     if unknown:
         known = f"choose from {', '.join(FEATURES)}"

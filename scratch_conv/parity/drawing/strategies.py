@@ -89,7 +89,8 @@ class Drawing:
 
     def optional_pair(self, name: str, low: int, high: int) -> int | tuple[int, int] | None:
         """Draw a pair as above, or None, torch's default."""
-        if self.fixed(name) is not None or (self.takes(name) and self.boolean()):
+        needed = self.fixed(name) is not None or (self.takes(name) and name in self.supports.square)
+        if needed or (self.takes(name) and self.boolean()):
             return self.pair(name, low, high)
         return None
 
@@ -150,7 +151,7 @@ class Drawing:
         """Draw which gradients are wanted, and whether their derivatives are; integers have none."""
         if not self.supports.gradients or self.dtype in (*INTEGERS, "bool"):
             return (), 1
-        wanted = tuple(name for name in names if self.boolean())
+        wanted = tuple(name for name in names if name not in self.supports.constants and self.boolean())
         second = self.supports.second_derivatives and wanted and self.boolean()
         return wanted, 2 if second else 1
 

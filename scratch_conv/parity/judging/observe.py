@@ -35,6 +35,7 @@ class Observation:
         aliases: names of the tensors of the call whose memory its output is.
         repeated: the results that were different bits when called again, as they were then.
         notes: how a layer was called, where that is not plain.
+        copied: whether it was given copies of the tensors, so that none of them can be its output.
         reused: whether the second call wrote into the memory of the first call's results.
     """
 
@@ -46,6 +47,7 @@ class Observation:
     aliases: list[str] = field(default_factory=list)
     repeated: dict[str, Packed] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    copied: bool = False
     reused: bool = False
 
 
@@ -66,7 +68,7 @@ def observe(candidate: Candidate[Any], case: Case) -> Observation:
     except Exception as error:  # whatever a candidate raises is a finding
         observation.error = as_raised(error)
         observation.changed = observation.changed or _changed(before, values.tensors, {})
-    observation.notes = use.notes()
+    observation.notes, observation.copied = use.notes(), use.copies
     return observation
 
 

@@ -29,11 +29,16 @@ class Linear(SumOfProducts):
         if draw.supports.empty and not draw.fixed("in_features") and draw.integer(0, 9) == 9:
             in_features = 0
         vector = draw.supports.functional and not draw.supports.fixed and draw.integer(0, 7) == 7
-        shapes: dict[str, tuple[int, ...]] = {"input": (*draw.shape(1, 4, 4), in_features)}
+        shapes: dict[str, tuple[int, ...]] = {"input": (*self.draw_rows(draw), in_features)}
         shapes["weight"] = (in_features,) if vector else (out_features, in_features)
         if not vector and draw.present("bias"):
             shapes["bias"] = (out_features,)
         return self.complete(draw, shapes)
+
+    def draw_rows(self, draw: Drawing) -> tuple[int, ...]:
+        """Draw the input's axes but for the last; a fixed number of axes counts that, too."""
+        axes = draw.fixed("axes")
+        return draw.claiming(fixed=() if axes is None else (("axes", axes - 1),)).shape(1, 4, 4)
 
     def draw_invalid_case(self, draw: Drawing) -> Case:
         return super().draw_invalid_case(draw.claiming(empty=False))

@@ -146,6 +146,14 @@ class Operator(ABC):
         known = ("in_channels", "out_channels", "kernel_size", "in_features", "out_features", "num_features")
         return (*(name for name in known if name in named and name not in self.arguments), "axes")
 
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The names of the arguments that torch's function has no default for, besides its tensors."""
+        if "weight" in self.signature:
+            return ()
+        taken = inspect.signature(self.module).parameters.values()
+        return tuple(each.name for each in taken if each.default is each.empty)
+
     def keeps(self, case: Case, fixed: dict[str, Any]) -> bool:
         """Return whether a call has these values of arguments, or of its layer's sizes."""
         tensors: dict[str, Any] = case.tensors

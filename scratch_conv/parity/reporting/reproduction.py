@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from scratch_conv.parity.candidates.candidate import Candidate, W
-from scratch_conv.parity.candidates.signatures import full_name, name_of
+from scratch_conv.parity.candidates.signatures import full_name, module_of, name_of
 from scratch_conv.parity.candidates.writing import copies_of, updated_by, write_call
 from scratch_conv.parity.drawing.arrays import INTEGER_KINDS
 from scratch_conv.parity.drawing.case import Case
@@ -43,8 +43,8 @@ def reproduce(case: Case, candidate: Candidate[W], values: Values, wiring: W) ->
 
 def _import(candidate: Any) -> list[str]:
     """Return the lines that bring the candidate in, a comment where it cannot be imported."""
-    name, module = full_name(candidate), getattr(candidate, "__module__", None)
-    if module in (None, "__main__") or not hasattr(candidate, "__name__") or "<" in name:
+    name, module = full_name(candidate), module_of(candidate)
+    if module in (None, "__main__") or "<" in name:
         return [f"# candidate = {name_of(candidate)}"]
     outer, _, inner = name.partition(".")
     alias = [f"candidate = {name}"] if inner else []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,20 +9,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scratch_conv.parity.candidates.arguments import constructor_arguments
+from scratch_conv.parity.candidates.adapter import Adapter
+from scratch_conv.parity.candidates.arguments import ABSENT, constructor_arguments
 from scratch_conv.parity.candidates.candidate import Use, Wiring
-from scratch_conv.parity.candidates.layer import ABSENT, LayerClass, present_tensors
-from scratch_conv.parity.candidates.numpy_layer.places import find_gradient
-from scratch_conv.parity.candidates.numpy_layer.use import ConstructedLayer, as_tensor, returned_names
+from scratch_conv.parity.candidates.layer import LayerClass, present_tensors
+from scratch_conv.parity.candidates.names import NO_NAMES
+from scratch_conv.parity.candidates.numpy_layer.use import ConstructedLayer, as_tensor
+from scratch_conv.parity.candidates.signatures import class_of
 from scratch_conv.parity.candidates.writing import (
     print_updated,
     write_constructor,
     write_full,
     write_incoming,
+    write_outputs,
 )
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import Supports
-from scratch_conv.parity.operators.calling import UPDATED, Values
+from scratch_conv.parity.operators.calling import UPDATED, InterfaceError, Values
 from scratch_conv.parity.operators.operator import Operator
 
 _UNKNOWN_TO_NUMPY = "bfloat16"
@@ -38,14 +40,18 @@ class NumpyWiring(Wiring):
         transposed: the parameters that it holds transposed.
         forward: what its forward takes besides the inputs, as code.
         gradients: where it leaves the gradients of its parameters.
-        returned: of how many arrays its backward returns a tuple; 0 for one array.
+        returned: the names of the gradients that its backward returns, where it returns several.
+        made: the code that makes its parameters, where its constructor does not.
+        rate: the rate at which its backward takes a step, 0 where it takes none.
     """
 
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     transposed: set[str] = field(default_factory=set)
     forward: str = ""
     gradients: dict[str, str] = field(default_factory=dict)
-    returned: int = 0
+    returned: tuple[str, ...] = ()
+    made: str = ""
+    rate: float = 0.0
 
 
 class NumpyLayerClass(LayerClass[NumpyWiring]):
@@ -56,17 +62,21 @@ class NumpyLayerClass(LayerClass[NumpyWiring]):
     @staticmethod
     def accepts(given: Any) -> bool:
         """Return whether it is a class with a `forward` that is none of torch's."""
-        if not inspect.isclass(given) or issubclass(given, (torch.nn.Module, torch.autograd.Function)):
+        constructed = class_of(given)
+        if constructed is None or issubclass(constructed, (torch.nn.Module, torch.autograd.Function)):
             return False
-        return callable(getattr(given, "forward", None))
+        return NO_NAMES.method(constructed, "forward") is not None
 
     def start(self) -> Use:
-        return _NumpyLayerInUse(self.given, self.operator)
+        return self.adapted(_NumpyLayerInUse(self.given, self.operator, self.adapter))
+
+    def _method(self, word: str) -> str | None:
+        return self.adapter.names.method(class_of(self.given), word)
 
     def narrow(self, claims: Supports) -> tuple[Supports, list[str]]:
         """Leave out what the signature shows, and what no NumPy layer, or none without a backward, does."""
         claims, reasons = super().narrow(claims)
-        if claims.gradients and not callable(getattr(self.given, "backward", None)):
+        if claims.gradients and self._method("backward") is None:
             reasons.append(f"gradients: {self.name} has no backward")
             claims = replace(claims, gradients=False)
         if claims.second_derivatives:
@@ -80,18 +90,22 @@ class NumpyLayerClass(LayerClass[NumpyWiring]):
 
     def guess(self, case: Case) -> NumpyWiring:
         """Return the wiring of a layer whose attributes have torch's names."""
-        tensors = {name: array.make(case.torch_dtype) for name, array in case.arrays}
+        made = {name: array.make(case.torch_dtype) for name, array in case.arrays}
+        tensors = {name: self.adapter.layout.arrange(name, tensor) for name, tensor in made.items()}
         held = [name for name in tensors if name not in self.operator.inputs]
         return NumpyWiring(
-            constructor_arguments(self.given, self.operator, tensors, case.keywords),
+            constructor_arguments(
+                self.given, self.operator, tensors, case.keywords, self.adapter, "{}.detach().numpy()"
+            ),
             {name: f"layer.{name}" for name in held},
             gradients={name: f"layer.grad_{name}" for name in held},
         )
 
     def find(self, case: Case, values: Values, wiring: NumpyWiring) -> None:
         """Use the layer and see where its parameters and gradients are."""
-        used = ConstructedLayer(self.given, self.operator, values.tensors, case.keywords)
-        wiring.constructed, wiring.switch = used.constructed, used.switch
+        tensors = {name: self.adapter.layout.arrange(name, tensor) for name, tensor in values.tensors.items()}
+        used = ConstructedLayer(self.given, self.operator, tensors, case.keywords, self.adapter)
+        wiring.constructed, wiring.switch, wiring.made = used.constructed, used.switch, used.made
         wiring.forward = "".join(f", {name}={value}" for name, value in used.mode.items())
         for name, place in used.absent.items():
             wiring.absent[str(place)] = (place.get(used.layer).shape, ABSENT[name])
@@ -100,62 +114,78 @@ class NumpyLayerClass(LayerClass[NumpyWiring]):
             shape = place.get(used.layer).shape
             if name in used.transposed:
                 wiring.transposed.add(name)
-            elif shape != tuple(values.tensors[name].shape):
+            elif shape != tuple(tensors[name].shape):
                 wiring.shapes[name] = shape
-        used.forward(*(values.tensors[name].numpy() for name in self.operator.inputs))
+        output = used.forward(*(tensors[name].numpy() for name in self.operator.inputs))
         if values.grad_output is None:
             return
         wanted = [name for name in case.wanted if name not in self.operator.inputs]
-        used.backward(values.grad_output.numpy(), wanted)
-        wiring.returned = used.returned
-        if not used.returned:
-            wiring.gradients = {name: str(find_gradient(used.layer, name)) for name in wanted}
+        incoming = self.adapter.layout.arrange("output", values.grad_output)
+        used.backward(incoming.numpy().reshape(output.shape), wanted)
+        wiring.returned, wiring.rate = used.returned, used.rate
+        left = [name for name in wanted if name not in used.returned and not used.rate]
+        wiring.gradients = {name: str(used.gradient_place(name)) for name in left}
 
     def write(self, case: Case, values: Values, wiring: NumpyWiring) -> list[str]:
         """Return the construction of the layer, the calls of its forward and backward, and prints."""
+        layout, forward = self.adapter.layout, self._method("forward") or "forward"
+        inputs = ", ".join(
+            f"{self.expression(name, f'{name}.detach()')}.numpy()" for name in self.operator.inputs
+        )
         lines = write_constructor(case, wiring)
+        if wiring.made:
+            lines.append(wiring.made if wiring.made != "forward" else f"layer.{forward}({inputs})")
         for name, place in wiring.places.items():
             shape = f".reshape({wiring.shapes[name]})" if name in wiring.shapes else ""
             transposed = ".T" if name in wiring.transposed else ""
-            lines.append(f"{place} = {name}.detach().numpy(){transposed}{shape}")
+            lines.append(f"{place} = {self.expression(name, f'{name}.detach()')}.numpy(){transposed}{shape}")
         lines += [f"{place} = {write_full(case, *filled)}.numpy()" for place, filled in wiring.absent.items()]
-        inputs = ", ".join(f"{name}.detach().numpy()" for name in self.operator.inputs)
-        lines.append(f"got = layer.forward({inputs}{wiring.forward})")
-        lines.append("print('output', expected.detach().numpy(), got, sep='\\n')")
+        lines.append(f"got = layer.{forward}({inputs}{wiring.forward})")
+        lines += write_outputs(self.adapter)
+        got = layout.code("output", "torch.from_numpy(got)", back=True) if layout.letters("output") else "got"
+        lines.append(f"print('output', expected.detach().numpy(), {got}, sep='\\n')")
         return [*lines, *print_updated(case, wiring.places), *self._write_backward(case, values, wiring)]
 
     def _write_backward(self, case: Case, values: Values, wiring: NumpyWiring) -> list[str]:
         incoming = write_incoming(case, values)
         if incoming is None:
             return []
-        names = [f"grad_{name}" for name in returned_names(self.operator)[: wiring.returned or 1]]
+        names = [f"grad_{name}" for name in wiring.returned or (self.operator.inputs[0],)]
+        given = f"{self.adapter.layout.code('output', 'grad_output')}.numpy()"
         lines = [
             f"grad_output = {incoming}",
             f"expected_grads = torch.autograd.grad(expected, [{', '.join(case.wanted)}], grad_output)",
-            f"{', '.join(names)} = layer.backward(grad_output.numpy())",
         ]
+        if wiring.rate:
+            stepped = {name: wiring.places[name] for name in case.wanted if name in wiring.places}
+            lines += [f"before_{name} = {place}.copy()" for name, place in stepped.items()]
+            given += f", {wiring.rate!r}"
+            wiring.gradients |= {
+                n: f"(before_{n} - {place}) / {wiring.rate!r}" for n, place in stepped.items()
+            }
+        lines.append(f"{', '.join(names)} = layer.{self._method('backward')}({given})")
         for index, name in enumerate(case.wanted):
             at = wiring.gradients.get(name, f"layer.grad_{name}")
             got = f"grad_{name}" if f"grad_{name}" in names else at
             transposed = ".T" if name in wiring.transposed else ""
-            lines.append(
-                f"print('grad_{name}', expected_grads[{index}].numpy(){transposed}, {got}, sep='\\n')"
-            )
+            expected = self.adapter.layout.code(name, f"expected_grads[{index}]")
+            lines.append(f"print('grad_{name}', {expected}.numpy(){transposed}, {got}, sep='\\n')")
         return lines
 
 
 class _NumpyLayerInUse(Use):
     """A layer in NumPy whose backward is joined to autograd."""
 
-    def __init__(self, layer: Any, operator: Operator) -> None:
+    def __init__(self, layer: Any, operator: Operator, adapter: Adapter) -> None:
         self.layer = layer
         self.operator = operator
+        self.adapter = adapter
         self._used: ConstructedLayer | None = None
 
     def __call__(self, *tensors: Tensor | None, **arguments: Any) -> Any:
         present = present_tensors(self.operator, tensors)
         if self._used is None or self.operator.averages_its_batches(arguments):
-            self._used = ConstructedLayer(self.layer, self.operator, present, arguments)
+            self._used = ConstructedLayer(self.layer, self.operator, present, arguments, self.adapter)
         else:
             self._used.reset(present)
         used = self._used
@@ -193,6 +223,11 @@ class _Joined(torch.autograd.Function):
         wanted = [name for name in ctx.names if needed[name] and name not in ctx.used.operator.inputs]
         grads = ctx.used.backward(grad_output.numpy(), wanted)
         asked = {name: grad for name, grad in grads.items() if needed[name]}
+        if len(asked) < sum(needed.values()):
+            missing = ", ".join(name for name in ctx.names if needed[name] and name not in asked)
+            raise InterfaceError(
+                f"backward returned no gradient of {missing}; --without grad_{missing} goes on"
+            )
         ctx.used.check_gradients(asked)
         given = {name: as_tensor(ctx.used.as_torch_has_it(name, grad)) for name, grad in asked.items()}
         return None, None, *map(given.get, ctx.names)

@@ -9,18 +9,29 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scratch_conv.parity.candidates.arguments import construct, constructor_arguments
+from scratch_conv.parity.candidates.adapter import Adapter
+from scratch_conv.parity.candidates.arguments import ABSENT, construct, constructor_arguments
 from scratch_conv.parity.candidates.candidate import GradientError
-from scratch_conv.parity.candidates.layer import ABSENT, SPELLINGS
-from scratch_conv.parity.candidates.numpy_layer.places import Place, find_gradient, find_parameter, is_merged
+from scratch_conv.parity.candidates.names import ARGUMENTS, SPELLINGS
+from scratch_conv.parity.candidates.numpy_layer.descent import Descent, rate_of
+from scratch_conv.parity.candidates.numpy_layer.places import (
+    Place,
+    find_gradient,
+    find_parameter,
+    holdings,
+    is_merged,
+)
+from scratch_conv.parity.candidates.returned import selected, sorted_gradients
 from scratch_conv.parity.candidates.signatures import check_call, parameters_of
 from scratch_conv.parity.operators.calling import UPDATED, InterfaceError, describe_returned
 from scratch_conv.parity.operators.operator import Operator
 
+_MAKERS = ("build", "initialize", "init_params", "init_weights", "initialize_parameters")
+
 
 def returned_names(operator: Operator) -> list[str]:
     """Return the names of the tensors whose gradients backward returns, where it returns a tuple."""
-    return [operator.inputs[0], *(name for name in ABSENT if name in operator.signature)]
+    return [operator.inputs[0], *(name for name in ("weight", "bias") if name in operator.signature)]
 
 
 class ConstructedLayer:
@@ -34,21 +45,33 @@ class ConstructedLayer:
         mode: what forward takes besides the inputs.
         transposed: the names of the parameters that it holds transposed.
         switch: the code that set whether the layer trains; empty where forward takes it or nothing does.
-        returned: of how many arrays backward has returned a tuple; 0 for one array.
+        returned: the names of the gradients that backward has returned, where it returned several.
+        rate: what backward has taken as its rate, 0 where it takes none.
 
     Raises:
         InterfaceError: the constructor takes other arguments, or a parameter cannot be found.
     """
 
     def __init__(
-        self, layer: Any, operator: Operator, tensors: dict[str, Tensor], arguments: dict[str, Any]
+        self,
+        layer: Any,
+        operator: Operator,
+        tensors: dict[str, Tensor],
+        arguments: dict[str, Any],
+        adapter: Adapter,
     ) -> None:
         self.operator = operator
-        given = constructor_arguments(layer, operator, tensors, arguments)
-        self.layer, self.constructed = construct(layer, given)
+        self.adapter = adapter
+        self.layer, self.constructed = self._construct(layer, tensors, arguments)
         self.places: dict[str, Place] = {}
         self._own_shapes: dict[str, tuple[int, ...]] = {}
-        self.returned = 0
+        self.returned: tuple[str, ...] = ()
+        self.rate = 0.0
+        self.mode: dict[str, bool] = {}
+        self._method = {
+            word: adapter.names.method(self.layer, word) or "" for word in ("forward", "backward")
+        }
+        self.made, self._unmade = self._make(self.layer, tensors)
         self.transposed = self._find_transposed(layer, tensors, arguments)
         arrays = {name: tensor.detach().numpy() for name, tensor in tensors.items()}
         self._forms = {name: (array.shape, array.dtype) for name, array in arrays.items()}
@@ -56,11 +79,69 @@ class ConstructedLayer:
             if name not in operator.inputs:
                 self._put(name, array)
         self.absent = self._fill_absent(tensors)
-        self.mode: dict[str, bool] = {}
         self.switch = ""
         training = operator.trains(arguments)
         if training is not None:
-            self.mode, self.switch = _set_mode(self.layer, training)
+            self.mode, self.switch = self._set_mode(training)
+
+    def _construct(
+        self, layer: Any, tensors: dict[str, Tensor], arguments: dict[str, Any]
+    ) -> tuple[Any, dict[str, Any]]:
+        given = constructor_arguments(
+            layer, self.operator, tensors, arguments, self.adapter, "{}.detach().numpy()"
+        )
+        return construct(layer, given, lambda tensor: tensor.detach().numpy().copy())
+
+    def _find(self, name: str, layer: Any = None) -> Place | None:
+        named = self.adapter.names.places.get(name)
+        return find_parameter(self.layer if layer is None else layer, name, named)
+
+    def _make(self, layer: Any, tensors: dict[str, Tensor]) -> tuple[str, str]:
+        """Let a layer that makes its parameters later make them: by its own method, or in a first call.
+
+        Returns:
+            The code that made them, empty where nothing had to be, and why they could not be made.
+        """
+        named = "weight" not in tensors or "weight" in self.adapter.names.places
+        if named or self._find("weight", layer) is not None:
+            return "", ""
+        inputs = [tensors[name].detach().numpy() for name in self.operator.inputs]
+        made = ""
+        try:
+            for maker in _MAKERS:
+                method = getattr(layer, maker, None)
+                taken = (parameters_of(method) or {}) if callable(method) else {}
+                if callable(method) and len(taken) <= 1:
+                    method(*[inputs[0].shape] * len(taken))
+                    made = f"layer.{maker}({', '.join([str(inputs[0].shape)] * len(taken))})"
+                    if self._find("weight", layer) is not None:
+                        return made, ""
+            getattr(layer, self._method["forward"])(*inputs)
+        except Exception as error:  # the weight is then said to be missing, and why it was not made
+            return made, f", and a first call raised {type(error).__name__}: {error}"
+        return "forward", ""
+
+    def _set_mode(self, training: bool) -> tuple[dict[str, bool], str]:
+        """Set whether the layer trains; return what forward takes for it, or the code that set it."""
+        layer = self.layer
+        taken = parameters_of(getattr(layer, self._method["forward"])) or {}
+        own = [name for name, source in self.adapter.names.sources.items() if source.name == "training"]
+        for word in (*own, "training", *ARGUMENTS["training"].split()):
+            if word in taken:
+                return {word: training}, ""
+        switch = "train" if training else "eval"
+        if callable(getattr(layer, switch, None)):
+            getattr(layer, switch)()
+            return {}, f"layer.{switch}()"
+        for word in (*own, "training", "is_training", "train"):
+            if hasattr(layer, word):
+                setattr(layer, word, training)
+                return {}, f"layer.{word} = {training}"
+        if "training" in self.adapter.builtin:
+            return {}, ""
+        known = "forward(x, training=...), train() and eval(), or attribute training"
+        hint = "--fix training=True says that it always trains"
+        raise InterfaceError(f"{type(layer).__name__} has no {known}; {hint}")
 
     def _find_transposed(
         self, layer: Any, tensors: dict[str, Tensor], arguments: dict[str, Any]
@@ -75,22 +156,30 @@ class ConstructedLayer:
         other, shape = self.layer, tuple(weight.shape)
         if shape[0] == shape[1]:
             shape = (shape[0] + 1, shape[1])
-            wider = {**tensors, "weight": torch.empty(shape)}
-            other = construct(layer, constructor_arguments(layer, self.operator, wider, arguments))[0]
-        place = find_parameter(other, "weight")
+            wider = {**tensors, "weight": torch.zeros(shape, dtype=weight.dtype)}
+            if "bias" in wider:
+                wider["bias"] = torch.zeros(shape[:1], dtype=weight.dtype)
+            other = self._construct(layer, wider, arguments)[0]
+            self._make(other, tensors)
+        place = self._find("weight", other)
         found = place is not None and np.shape(place.get(other)) == shape[::-1]
         return frozenset({"weight"}) if found else frozenset()
 
     def _put(self, name: str, value: NDArray[Any]) -> None:
-        place = find_parameter(self.layer, name)
+        place = self._find(name)
         if place is None:
             kind = type(self.layer).__name__
-            raise InterfaceError(f"{kind} holds no array called {' or '.join(SPELLINGS[name])}")
+            called = f"{kind} holds no array called {' or '.join(SPELLINGS[name])}"
+            called += f"; it holds {holdings(self.layer)}{self._unmade}"
+            raise InterfaceError(f"{called}; --names {name}=... says where it is")
         shape = np.shape(place.get(self.layer))
         if name in self.transposed:
             value = value.T
         if not is_merged(shape, value.shape):
-            raise InterfaceError(f"{place} has shape {shape}, torch's {name} has {value.shape}")
+            hint = (
+                "; --weights says in which order its axes are" if sorted(shape) == sorted(value.shape) else ""
+            )
+            raise InterfaceError(f"{place} has shape {shape}, torch's {name} has {value.shape}{hint}")
         place.put(self.layer, value.reshape(shape).copy())
         self.places[name], self._own_shapes[name] = place, shape
 
@@ -98,7 +187,7 @@ class ConstructedLayer:
         """Neutralise the parameters that the layer has and the call has not; return where they are."""
         absent = {}
         for name, value in ABSENT.items():
-            place = find_parameter(self.layer, name)
+            place = self._find(name) if name not in UPDATED else None
             if name in self.operator.signature and name not in tensors and place is not None:
                 dtype = tensors["input"].detach().numpy().dtype
                 place.put(self.layer, np.full_like(place.get(self.layer), value, dtype))
@@ -124,11 +213,16 @@ class ConstructedLayer:
 
     def forward(self, *inputs: NDArray[Any]) -> NDArray[Any]:
         """Return the layer's output."""
-        check_call(self.layer.forward, *inputs, **self.mode)
-        returned = self.layer.forward(*inputs, **self.mode)
+        returned = selected(self._forward(*inputs), self.adapter.outputs)
         if isinstance(returned, (tuple, list)):
-            raise InterfaceError(f"expected an array to be returned, got {describe_returned(returned)}")
+            hint = "; --outputs output,cache names what is returned"
+            raise InterfaceError(f"expected an array to be returned, got {describe_returned(returned)}{hint}")
         return np.asarray(returned)
+
+    def _forward(self, *inputs: NDArray[Any]) -> Any:
+        method = getattr(self.layer, self._method["forward"])
+        check_call(method, *inputs, **self.mode)
+        return method(*inputs, **self.mode)
 
     def backward(self, dy: NDArray[Any], wanted: list[str]) -> dict[str, NDArray[Any]]:
         """Return the gradients of the first input and of the parameters that are wanted.
@@ -136,18 +230,36 @@ class ConstructedLayer:
         Raises:
             InterfaceError: there is no backward, or a gradient cannot be found.
         """
-        if not callable(getattr(self.layer, "backward", None)):
+        if not self._method["backward"]:
             raise InterfaceError(f"{type(self.layer).__name__} has no backward")
-        check_call(self.layer.backward, dy)
-        result = self.layer.backward(dy)
-        tupled = isinstance(result, tuple)
-        self.returned = len(result) if tupled else 0
-        names = returned_names(self.operator)
-        grads = dict(zip(names, result if tupled else [result], strict=False))
+        method = getattr(self.layer, self._method["backward"])
+        word = rate_of(method, self.adapter.names)
+        if word is not None:
+            places = {name: place for name, place in self.places.items() if name not in UPDATED}
+            descent = Descent(self.layer, self._method["backward"], word, places)
+            returned, self.rate = descent.step(dy), descent.usual
+            grads = self._sorted(returned)
+            grads = {**{name: descent.gradient(name) for name in wanted}, **grads}
+        else:
+            check_call(method, dy)
+            grads = self._sorted(method(dy))
         for name in wanted:
             if grads.get(name) is None:
-                grads[name] = find_gradient(self.layer, name).get(self.layer)
-        return {name: np.asarray(grads[name]) for name in (names[0], *wanted)}
+                grads[name] = np.array(self.gradient_place(name).get(self.layer))  # it may be written anew
+        input = returned_names(self.operator)[0]
+        return {name: np.asarray(grads[name]) for name in (input, *wanted) if grads.get(name) is not None}
+
+    def _sorted(self, returned: Any) -> dict[str, Any]:
+        """Return the gradients that backward has returned, by the names of their tensors."""
+        stated = self.adapter.gradients
+        grads = sorted_gradients(returned, stated or tuple(returned_names(self.operator)), bool(stated))
+        self.returned = tuple(grads) if isinstance(returned, tuple) else ()
+        return grads
+
+    def gradient_place(self, name: str) -> Place:
+        """Return where the layer has left the gradient of a parameter."""
+        named = self.adapter.names.places.get(f"grad_{name}")
+        return find_gradient(self.layer, name, self.places.get(name), named)
 
     def check_gradients(self, grads: dict[str, NDArray[Any]]) -> None:
         """Check that gradients have the shapes and dtypes of their tensors, or of the layer's own parameters.
@@ -179,23 +291,6 @@ class ConstructedLayer:
         if array.shape != self._own_shapes.get(name):
             return array
         return array.T if name in self.transposed else array.reshape(self._forms[name][0])
-
-
-def _set_mode(layer: Any, training: bool) -> tuple[dict[str, bool], str]:
-    """Set whether a layer trains; return the keyword that forward takes for it, or the code that set it."""
-    taken = parameters_of(layer.forward) or {}
-    for word in ("training", "train", "is_training"):
-        if word in taken:
-            return {word: training}, ""
-    switch = "train" if training else "eval"
-    if callable(getattr(layer, switch, None)):
-        getattr(layer, switch)()
-        return {}, f"layer.{switch}()"
-    if hasattr(layer, "training"):
-        layer.training = training
-        return {}, f"layer.training = {training}"
-    name = type(layer).__name__
-    raise InterfaceError(f"{name} has no forward(x, training=...), train() and eval(), or attribute training")
 
 
 def as_tensor(array: NDArray[Any]) -> Tensor:

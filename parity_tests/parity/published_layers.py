@@ -1,0 +1,337 @@
+"""Layers and functions in the forms in which people publish them, all right but where they say so."""
+
+import functools
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+Arrays = NDArray[Any]
+
+
+def windows(x: Arrays, size: Any, stride: int, axes: tuple[int, int]) -> Arrays:
+    """Return the windows of images, by default the last two axes."""
+    view = np.lib.stride_tricks.sliding_window_view(x, size, axes)
+    steps = [slice(None)] * x.ndim
+    for axis in axes:
+        steps[axis] = slice(None, None, stride)
+    return np.asarray(view[tuple(steps)])
+
+
+class OfArrays:
+    """Is constructed from its parameters."""
+
+    def __init__(self, W: Arrays, b: Arrays, stride: int = 1, pad: int = 0) -> None:  # noqa: N803
+        self.W, self.b, self.stride, self.pad = W, b, stride, pad
+
+    def forward(self, x: Arrays) -> Arrays:
+        """Return the output."""
+        p = self.pad
+        seen = windows(np.pad(x, ((0, 0), (0, 0), (p, p), (p, p))), self.W.shape[2:], self.stride, (2, 3))
+        return np.asarray(np.einsum("nchwij,ocij->nohw", seen, self.W) + self.b[:, None, None])
+
+
+class Stepping:
+    """Takes a step in its backward pass, and has other names for everything."""
+
+    def __init__(self, num_inputs: int, units: int) -> None:
+        self.kernel, self.offset = np.ones((units, num_inputs)), np.zeros(units)
+
+    def forward_pass(self, batch: Arrays) -> Arrays:
+        """Return the output."""
+        self.batch = batch
+        return np.asarray(batch @ self.kernel.T + self.offset)
+
+    def backward_pass(self, delta: Arrays, learning_rate: float) -> Arrays:
+        """Return the gradient of the input, after a step."""
+        before = delta @ self.kernel
+        self.kernel -= learning_rate * delta.T @ self.batch
+        self.offset = self.offset - learning_rate * delta.sum(0)
+        return np.asarray(before)
+
+
+class SteppingTwice(Stepping):
+    """Takes a step of twice the gradient."""
+
+    def backward_pass(self, delta: Arrays, learning_rate: float) -> Arrays:
+        """Return the gradient of the input."""
+        return super().backward_pass(delta, 2 * learning_rate)
+
+
+class InOneDictionary:
+    """Keeps values beside gradients."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        self.W: dict[str, Arrays] = {"val": np.ones((out_features, in_features))}
+        self.b: dict[str, Arrays] = {"val": np.zeros(out_features)}
+
+    def forward(self, x: Arrays) -> Arrays:
+        """Return the output."""
+        self.x = x
+        return np.asarray(x @ self.W["val"].T + self.b["val"])
+
+    def backward(self, dy: Arrays) -> Arrays:
+        """Return dx."""
+        self.W["grad"], self.b["grad"] = dy.T @ self.x, dy.sum(0)
+        return np.asarray(dy @ self.W["val"])
+
+
+class InLists:
+    """Keeps parameters in one list and writes their gradients into another, again and again."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        self.params = [np.ones((out_features, in_features)), np.zeros(out_features)]
+        self.grads = [np.zeros_like(each) for each in self.params]
+
+    def forward(self, x: Arrays) -> Arrays:
+        """Return the output."""
+        self.x = x
+        return np.asarray(x @ self.params[0].T + self.params[1])
+
+    def backward(self, dy: Arrays) -> Arrays:
+        """Return dx."""
+        self.grads = [each.astype(dy.dtype, copy=False) for each in self.grads]
+        self.grads[0][...], self.grads[1][...] = dy.T @ self.x, dy.sum(0)
+        return np.asarray(dy @ self.params[0])
+
+
+class ReturningADictionary(InLists):
+    """Returns all gradients by name."""
+
+    def backward(self, dy: Arrays) -> Any:
+        """Return dx, dW and db."""
+        dx = super().backward(dy)
+        return {"dx": dx, "dW": self.grads[0].copy(), "db": self.grads[1].copy()}
+
+
+class Parameter:
+    """An array and its gradient."""
+
+    def __init__(self, data: Arrays) -> None:
+        self.data, self.grad = data, np.zeros_like(data)
+
+
+class OfParameters:
+    """Holds objects."""
+
+    def __init__(self, in_dim: int, out_dim: int) -> None:
+        self.weight, self.bias = Parameter(np.ones((out_dim, in_dim))), Parameter(np.zeros(out_dim))
+
+    def forward(self, x: Arrays) -> Arrays:
+        """Return the output."""
+        self.x = x
+        return np.asarray(x @ self.weight.data.T + self.bias.data)
+
+    def backward(self, dy: Arrays) -> Arrays:
+        """Return dx."""
+        self.weight.grad, self.bias.grad = dy.T @ self.x, dy.sum(0)
+        return np.asarray(dy @ self.weight.data)
+
+
+class Outer:
+    """Holds a layer that holds the parameters."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        self.linear = InOneDictionary(in_features, out_features)
+
+    def forward(self, x: Arrays) -> Arrays:
+        """Return the output."""
+        return self.linear.forward(x)
+
+    def backward(self, dy: Arrays) -> Arrays:
+        """Return dx."""
+        return self.linear.backward(dy)
+
+
+class Late:
+    """Makes its parameters in its first call."""
+
+    def __init__(self, units: int) -> None:
+        self.units = units
+        self.params: dict[str, Arrays] = {}
+
+    def __call__(self, x: Arrays) -> Arrays:
+        """Return the output."""
+        if not self.params:
+            self.params = {"W": np.ones((x.shape[1], self.units)), "b": np.zeros(self.units)}
+        return np.asarray(x @ self.params["W"] + self.params["b"])
+
+
+class LastAxis:
+    """Takes images with the channels at the end."""
+
+    def __init__(self, filters: int, kernel_size: Any, strides: int = 1, padding: str = "valid") -> None:
+        self.size = kernel_size if isinstance(kernel_size, tuple) else (kernel_size, kernel_size)
+        self.filters, self.strides = filters, strides
+
+    def build(self, input_shape: tuple[int, ...]) -> None:
+        """Make the parameters."""
+        self.kernel = np.ones((*self.size, input_shape[-1], self.filters))
+        self.bias = np.zeros(self.filters)
+
+    def call(self, x: Arrays) -> Arrays:
+        """Return the output."""
+        seen = windows(x, self.size, self.strides, (1, 2))
+        return np.asarray(np.einsum("nhwcij,ijco->nhwo", seen, self.kernel) + self.bias)
+
+
+class OneImage:
+    """Takes one image without channels; keeps no gradient of it."""
+
+    def __init__(self, num_filters: int) -> None:
+        self.filters = np.ones((num_filters, 3, 3))
+
+    def forward(self, image: Arrays) -> Arrays:
+        """Return (height, width, filters)."""
+        self.seen = windows(image, (3, 3), 1, (0, 1))
+        return np.asarray(np.einsum("hwij,oij->hwo", self.seen, self.filters))
+
+    def backprop(self, gradient: Arrays, learn_rate: float) -> None:
+        """Take a step."""
+        self.filters -= learn_rate * np.einsum("hwo,hwij->oij", gradient, self.seen)
+
+
+class OfItsInputsShape:
+    """Is told the size of its images."""
+
+    def __init__(self, input_shape: tuple[int, int, int], kernel_size: int, depth: int) -> None:
+        channels, height, width = input_shape
+        self.kernels = np.ones((depth, channels, kernel_size, kernel_size))
+        self.biases = np.zeros((depth, height - kernel_size + 1, width - kernel_size + 1))
+
+    def forward(self, image: Arrays) -> Arrays:
+        """Return the output of one image."""
+        seen = windows(image, self.kernels.shape[2:], 1, (1, 2))
+        return np.asarray(np.einsum("chwij,ocij->ohw", seen, self.kernels) + self.biases)
+
+
+class SmallEpsilon:
+    """A batch norm with a small constant of its own, which weighs the old statistics by its momentum."""
+
+    def __init__(self, num_features: int, momentum: float = 0.9) -> None:
+        self.gamma, self.beta, self.momentum = np.ones(num_features), np.zeros(num_features), momentum
+        self.running_mean, self.running_var = np.zeros(num_features), np.ones(num_features)
+
+    def forward(self, x: Arrays, training: bool = True) -> Arrays:
+        """Return the output."""
+        axes = (0, 2, 3)
+        mean, variance = self.running_mean, self.running_var
+        if training:
+            mean, variance = x.mean(axes), x.var(axes)
+            count, kept = x.size / x.shape[1], self.momentum
+            self.running_mean = kept * self.running_mean + (1 - kept) * mean
+            self.running_var = kept * self.running_var + (1 - kept) * variance * count / (count - 1)
+        shape = (1, -1, 1, 1)
+        scaled = self.gamma / np.sqrt(variance + 1e-7)
+        return np.asarray((x - mean.reshape(shape)) * scaled.reshape(shape) + self.beta.reshape(shape))
+
+
+class ThreeByThree:
+    """Says that it knows one size of kernel."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3) -> None:
+        if kernel_size != 3:
+            raise NotImplementedError("3x3 only")
+        self.weight = np.ones((out_channels, in_channels, 3, 3))
+
+    def forward(self, x: Arrays) -> Arrays:
+        """Return the output."""
+        return np.asarray(np.einsum("nchwij,ocij->nohw", windows(x, (3, 3), 1, (2, 3)), self.weight))
+
+
+def conv_forward(x: Arrays, w: Arrays, b: Arrays, conv_param: dict[str, int]) -> tuple[Arrays, Any]:
+    """Return the output and what the backward needs."""
+    stride, pad = conv_param["stride"], conv_param["pad"]
+    padded = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+    seen = windows(padded, w.shape[2:], stride, (2, 3))
+    out = np.einsum("nchwij,ocij->nohw", seen, w) + b[:, None, None]
+    return out, (padded, seen, w, stride, pad)
+
+
+def conv_backward(dout: Arrays, cache: Any) -> tuple[Arrays, Arrays, Arrays]:
+    """Return dx, dw and db."""
+    padded, seen, w, stride, pad = cache
+    dx, (height, width) = np.zeros_like(padded), dout.shape[2:]
+    for i, j in np.ndindex(*w.shape[2:]):
+        rows, columns = (slice(tap, tap + stride * n, stride) for tap, n in ((i, height), (j, width)))
+        dx[:, :, rows, columns] += np.einsum("nohw,oc->nchw", dout, w[:, :, i, j])
+    inner = (slice(pad, size - pad) for size in padded.shape[2:])
+    dw = np.einsum("nohw,nchwij->ocij", dout, seen)
+    rows, columns = inner
+    return dx[:, :, rows, columns], dw, dout.sum((0, 2, 3))
+
+
+def conv_backward_averaged(dout: Arrays, cache: Any) -> tuple[Arrays, Arrays, Arrays]:
+    """Return dw averaged over the batch, which is wrong."""
+    dx, dw, db = conv_backward(dout, cache)
+    return dx, dw / max(1, len(dout)), db
+
+
+def batchnorm_forward(x: Arrays, gamma: Arrays, beta: Arrays, bn_param: dict[str, Any]) -> tuple[Arrays, Any]:
+    """Normalise rows; the dictionary's momentum weighs the old statistics."""
+    eps, momentum = bn_param.get("eps", 1e-5), bn_param.get("momentum", 0.9)
+    if bn_param["mode"] == "train":
+        mean, variance = x.mean(0), x.var(0)
+        if "running_mean" in bn_param:
+            unbiased = variance * len(x) / (len(x) - 1)
+            bn_param["running_mean"] = momentum * bn_param["running_mean"] + (1 - momentum) * mean
+            bn_param["running_var"] = momentum * bn_param["running_var"] + (1 - momentum) * unbiased
+    else:
+        mean, variance = bn_param["running_mean"], bn_param["running_var"]
+    return gamma * (x - mean) / np.sqrt(variance + eps) + beta, None
+
+
+def rows_times(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    """Multiply rows by a matrix of shape (in, out)."""
+    return x @ w + b
+
+
+def convolved_on(input: Tensor, weight: Tensor) -> Tensor:
+    """Convolve images with channels at the end, by a weight of (out, height, width, in)."""
+    return F.conv2d(input.permute(0, 3, 1, 2), weight.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+class ByAxes(torch.nn.Module):
+    """A convolution of any number of axes."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, ndim: int) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.rand(out_channels, in_channels, *(kernel_size,) * ndim))
+        self.bias = torch.nn.Parameter(torch.rand(out_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output."""
+        return F.conv2d(x, self.weight, self.bias)
+
+
+OfTwoAxes = functools.partial(ByAxes, ndim=2)
+
+
+def normalise(
+    input: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise, in training by default."""
+    return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+
+
+def only_same(input: Tensor, weight: Tensor, padding: str = "same") -> Tensor:
+    """Pad by half a kernel, always."""
+    assert padding == "same"
+    return F.conv2d(input, weight, padding="same")
+
+
+def whole(input: Tensor, kernel_size: int, stride: int) -> Tensor:
+    """Pool whole windows, and complain of what is left."""
+    if any((length - kernel_size) % stride for length in input.shape[2:]):
+        raise ValueError("windows do not fit")
+    return F.max_pool2d(input, kernel_size, stride)

@@ -1,0 +1,169 @@
+"""Layers as people publish them, each checked as it stands: names, layouts, containers, claims."""
+
+import re
+from typing import Any
+
+import published_layers as published
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scratch_conv.parity import check
+
+EXAMPLES = 30
+ROWS = "unbatched,empty,further_axes"
+IMAGES = "unbatched,empty,rectangular,string_padding"
+
+RIGHT: list[tuple[Any, str, dict[str, Any]]] = [
+    (published.OfArrays, "conv2d", {"without": IMAGES}),
+    (published.Stepping, "linear", {"names": "bias=offset", "without": ROWS}),
+    (published.InOneDictionary, "linear", {"without": ROWS}),
+    (published.InLists, "linear", {"without": ROWS}),
+    (published.ReturningADictionary, "linear", {"without": ROWS}),
+    (published.OfParameters, "linear", {"without": ROWS}),
+    (published.Outer, "linear", {"without": ROWS}),
+    (published.Late, "linear", {"without": ROWS}),
+    (
+        published.LastAxis,
+        "conv2d",
+        {"layout": "nhwc", "fix": "padding=valid", "without": "rectangular.stride"},
+    ),
+    (
+        published.OneImage,
+        "conv2d",
+        {"layout": "hw:hwc", "weights": "ohw", "fix": {"kernel_size": 3}, "without": "bias,grad_input"},
+    ),
+    (published.OfItsInputsShape, "conv2d", {"layout": "chw", "without": "bias,rectangular"}),
+    (
+        published.SmallEpsilon,
+        "batch_norm",
+        {
+            "fix": "eps=1e-7",
+            "names": "momentum=1-momentum",
+            "without": "special_values,empty",
+            "dtypes": "float64",
+        },
+    ),
+    (
+        published.conv_forward,
+        "conv2d",
+        {"backward": published.conv_backward, "without": "unbatched,rectangular,string_padding"},
+    ),
+    (
+        published.batchnorm_forward,
+        "batch_norm",
+        {
+            "layout": "nc",
+            "names": {"bn_param.momentum": "1-momentum"},
+            "outputs": "output,cache",
+            "without": "special_values,empty",
+            "dtypes": "float64",
+        },
+    ),
+    (published.rows_times, "linear", {"weights": "io"}),
+    (published.convolved_on, "conv2d", {"layout": "nhwc", "weights": "ohwi"}),
+    (published.OfTwoAxes, "conv2d", {"without": "unbatched,rectangular"}),
+    (published.normalise, "batch_norm", {"without": "special_values"}),
+    (published.only_same, "conv2d", {"fix": "padding=same"}),
+    (published.whole, "max_pool2d", {"without": "unbatched,rectangular,remainders,empty"}),
+    (published.whole, "max_pool2d", {"without": "unbatched,rectangular,empty", "skip_on": ValueError}),
+    (F.conv2d, "conv2d", {"device": "cpu"}),
+    (torch.nn.Conv2d, "conv2d", {"device": "cpu"}),
+]
+
+
+@pytest.mark.parametrize(("candidate", "like", "options"), RIGHT)
+def test_a_right_layer_is_tested_as_it_stands(candidate: Any, like: str, options: dict[str, Any]) -> None:
+    report = check(candidate, like, EXAMPLES, **options)
+    assert report.passed, str(report)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "like", "options", "what"),
+    [
+        (published.SteppingTwice, "linear", {"names": "bias=offset", "without": ROWS}, "grad_weight"),
+        (
+            published.conv_forward,
+            "conv2d",
+            {"backward": published.conv_backward_averaged, "without": IMAGES},
+            "grad_weight",
+        ),
+    ],
+)
+def test_a_wrong_one_is_found_through_its_adapter(
+    candidate: Any, like: str, options: dict[str, Any], what: str
+) -> None:
+    report = check(candidate, like, 100, **options)
+    assert report.tested
+    assert what in [each.what for each in report.differences], str(report)
+
+
+def test_a_layer_that_says_what_it_does_not_claim_is_skipped_and_counted() -> None:
+    report = check(published.ThreeByThree, "conv2d", 40, without="unbatched,empty,bias")
+    assert report.passed, str(report)
+    assert 0 < report.skipped["NotImplementedError"] < 40
+    share = f"{report.skipped['NotImplementedError'] / 40:.0%}"
+    assert f"of 40 ({share}): raised NotImplementedError: not claimed" in str(report)
+
+
+def test_a_layer_that_claims_nothing_is_not_said_to_be_equal() -> None:
+    def never(*tensors: Tensor, **arguments: Any) -> Tensor:
+        raise NotImplementedError
+
+    report = check(never, "relu", 5)
+    assert not report.passed
+    assert not report.tested
+    assert "nothing was computed" in str(report)
+
+
+def test_a_default_that_is_not_torchs_is_said() -> None:
+    report = check(published.normalise, "batch_norm", 5)
+    note = (
+        "training: its own default is True, torch's is False: it is given torch's, where a call has no other"
+    )
+    assert report.notes == [note]
+
+
+def test_what_a_candidate_prints_is_held_back(capfd: pytest.CaptureFixture[str]) -> None:
+    def talking(input: Tensor) -> Tensor:
+        print("hello")
+        return input.relu()
+
+    report = check(talking, "relu", 5)
+    assert report.notes == ["what it prints is held back"]
+    assert "hello" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"names": "num_filters=outputs"}, "names: neither 'num_filters' nor 'outputs' is a name of torch's"),
+        ({"names": "num_filters"}, "names: written as theirs=torch's"),
+        ({"names": "a b=weight"}, "names: 'a b' names no argument"),
+        ({"layout": "nhw"}, "one channel"),
+        ({"layout": "nhwx"}, "layout: 'nhwx' is no order of the letters nchw"),
+        ({"layout": "nc"}, "layout: 'nc' lacks h, w of nchw"),
+        ({"weights": "hwii"}, "weights: 'hwii' is no order of the letters oihw"),
+        ({"arrays": "cupy"}, "arrays must be one of torch, numpy, jax, mlx"),
+        ({"device": "nowhere"}, "device: 'nowhere' is none of torch's devices"),
+        ({"outputs": "cache"}, "outputs: one of them has to be 'output'"),
+        ({"gradients": "weights"}, "gradients: unknown 'weights'"),
+        ({"fix": "epsilon=1"}, "fix: unknown 'epsilon'"),
+        ({"fix": "stride"}, "fix: written as name=value"),
+        ({"fix": "stride=0"}, "fix: no call of conv2d has stride=0"),
+        ({"skip_on": "a b"}, "skip_on: names of exceptions"),
+        ({"accuracy": "loose"}, "accuracy must be one of elementwise, norm"),
+        ({"without": "rectangular.groups"}, "unknown 'rectangular.groups'"),
+    ],
+)
+def test_a_wrong_word_is_refused_before_anything_is_tested(options: dict[str, Any], said: str) -> None:
+    def candidate(*tensors: Tensor, **arguments: Any) -> Tensor:
+        raise AssertionError("was called")
+
+    if options == {"layout": "nhw"}:
+        assert any("nhw" in line for line in check(candidate, "conv2d", 1, **options).left_out)
+        return
+    with pytest.raises(ValueError, match=re.escape(said)) as refused:
+        check(candidate, "conv2d", 5, **options)
+    assert "\n" not in str(refused.value)
