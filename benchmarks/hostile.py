@@ -177,7 +177,8 @@ def _is_internal(error: Exception, torchs: Exception | None) -> bool:
         return True
     innermost = traceback.extract_tb(error.__traceback__)[-1]
     line = linecache.getline(innermost.filename, innermost.lineno or 0).strip()
-    return "scratch_conv/" in innermost.filename and not line.startswith(("raise ", ") from"))
+    refuses = line.startswith(("raise ", ") from")) or "saved_tensors" in line  # where autograd may refuse
+    return "scratch_conv/" in innermost.filename and not refuses
 
 
 def _shown(error: Exception | None) -> str:

@@ -25,11 +25,6 @@ def tensors(function: str, input: Any, weight: Any, bias: Any) -> None:
         raise RuntimeError(
             f"Expected {axes + 2}D weight to {function}, but got weight of size: {size_of(weight)}"
         )
-    if 0 in input.shape[-axes:] and 0 not in input.shape[:-axes]:
-        raise RuntimeError(
-            f"{function}: Only zero batch or zero channel inputs are supported, "
-            f"but got input of size: {size_of(input)}"
-        )
 
 
 def numbers(
@@ -73,6 +68,7 @@ def convolution(
             f"Given groups={groups}, weight of size {size_of(weight)}, expected input{size_of(input)} "
             f"to have {expected} channels, but got {channels} channels instead"
         )
+    _positions(function, input)
     _bias(weight, bias, weight.shape[0])
     _dtypes(function, input, weight, bias)
     padded = [size + sum(sides) for size, sides in zip(input.shape[-axes:], padding, strict=True)]
@@ -84,7 +80,9 @@ def convolution(
             f"Calculated padded input size per channel: ({_by(padded)}). "
             f"Kernel size: ({_by(kernel)}). Kernel size can't be greater than actual input size"
         )
-    arguments.output_size(function, *(size or 1 for size in input.shape[: -axes - 1]), *padded)
+    if _is_empty(function, input) and max(padded) >= 2**31:  # its kernels go through the positions
+        raise RuntimeError(f"{function}: padded sizes of an empty batch must be below 2**31, got {padded}")
+    arguments.output_size(function, *input.shape[: -axes - 1], *padded)
 
 
 def transposed(
@@ -107,6 +105,7 @@ def transposed(
             f"Given transposed=1, weight of size {size_of(weight)}, expected input{size_of(input)} "
             f"to have {weight.shape[0]} channels, but got {channels} channels instead"
         )
+    _positions(function, input)
     _bias(weight, bias, weight.shape[1] * groups)
     _dtypes(function, input, weight, bias)
     if weight.shape[1] == 0:
@@ -143,6 +142,15 @@ def _channels_of_weight(weight: Tensor, groups: int) -> None:
         raise RuntimeError(
             f"Given groups={groups}, expected weight to be {fault} {groups} at dimension 0, "
             f"but got weight of size {size_of(weight)} instead"
+        )
+
+
+def _positions(function: str, input: Tensor) -> None:
+    axes = _AXES[function]
+    if 0 in input.shape[-axes:] and 0 not in input.shape[:-axes]:
+        raise RuntimeError(
+            f"{function}: Only zero batch or zero channel inputs are supported, "
+            f"but got input of size: {size_of(input)}"
         )
 
 

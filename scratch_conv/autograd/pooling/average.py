@@ -174,7 +174,11 @@ class AdaptiveAvgPool2d(_Average):
     def backward(cls, ctx: Any, grad: Tensor) -> Any:
         if not ctx.is_mean:
             if 0 in ctx.bins:
-                raise RuntimeError("adaptive_avg_pool2d: an output without rows or columns has no gradient")
+                raise RuntimeError(
+                    "adaptive_avg_pool2d: Expected grad_output to have non-zero size for non-batch "
+                    "dimensions, "
+                    f"but got {ctx.bins}"
+                )
             return super().backward(ctx, grad)
         return call(AdaptiveAvgPool2dGradInput, grad, None, ctx.input_size, *ctx.window), None, None
 
