@@ -294,3 +294,14 @@ def test_operands_stay_resizable(name: str) -> None:
     except RuntimeError:
         assert "in place" in name
     assert all(operand.untyped_storage().resizable() for operand in operands.values())
+
+
+@pytest.mark.parametrize("x", [IMAGES, IMAGES[0]], ids=["batch", "image"])
+def test_indices_of_maxima_that_were_written_into_end_the_backward_pass(x: Tensor) -> None:
+    for library in (F, sc.functional):
+        x = x.detach().requires_grad_()
+        y, indices = library.max_pool2d(x, 2, return_indices=True)
+        y.sum().backward(retain_graph=True)
+        indices.add_(1)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            y.sum().backward()

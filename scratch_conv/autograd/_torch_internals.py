@@ -24,6 +24,7 @@ __all__ = [
     "in_torchscript",
     "may_preserve_version",
     "preserved_version",
+    "refuse_backward_after_writes",
     "reshaped",
     "suggested_memory_format",
 ]
@@ -256,6 +257,26 @@ def preserved_version(tensor: Tensor) -> AbstractContextManager[Any]:
     if tensor.is_inference():
         return torch.inference_mode()
     return nullcontext() if _preserve_version is None else _preserve_version(tensor)
+
+
+def refuse_backward_after_writes(output: Tensor, other: Tensor) -> None:
+    """Let the backward pass of `output` fail once `other` was written into, as if it had been saved for it.
+
+    Without the private name, and while something traces, nothing is refused.
+    """
+    node = output.grad_fn
+    if node is None or not hasattr(other, "_version") or torch.compiler.is_compiling() or in_torch_func():
+        return
+    version = other._version
+
+    def check(_: Any) -> None:
+        if other._version != version:
+            raise RuntimeError(
+                "one of the variables needed for gradient computation has been modified by an inplace "
+                f"operation: the indices are at version {other._version}; expected version {version} instead"
+            )
+
+    node.register_prehook(check)
 
 
 def suggested_memory_format(tensor: Tensor) -> torch.memory_format:

@@ -17,6 +17,7 @@ from scratch_conv.autograd import (
     call_constant,
     is_channels_last,
     max_pool2d_indices,
+    refuse_backward_after_writes,
     reshaped,
 )
 from scratch_conv.functional import arguments
@@ -157,7 +158,9 @@ def max_pool2d(
     if not return_indices:
         return output
     indices = call_constant(max_pool2d_indices, narrow_indices)
-    return output, indices if input.dim() == 4 else reshaped(indices, indices.shape[1:])
+    indices = indices if input.dim() == 4 else reshaped(indices, indices.shape[1:])
+    refuse_backward_after_writes(output, indices)
+    return output, indices
 
 
 @replaces(F.max_pool2d_with_indices, *builtins_of(F.max_pool2d_with_indices))
