@@ -335,3 +335,20 @@ def whole(input: Tensor, kernel_size: int, stride: int) -> Tensor:
     if any((length - kernel_size) % stride for length in input.shape[2:]):
         raise ValueError("windows do not fit")
     return F.max_pool2d(input, kernel_size, stride)
+
+
+def by_fft(input: Tensor, weight: Tensor, stride: Any = 1, padding: Any = 0) -> Tensor:
+    """Convolve by Fourier transforms."""
+    down, across = (padding, padding) if isinstance(padding, int) else padding
+    padded = F.pad(input, (across, across, down, down))
+    size, taps = padded.shape[-2:], weight.shape[-2:]
+    product = torch.einsum("nchw,ochw->nohw", torch.fft.rfft2(padded), torch.fft.rfft2(weight, s=size).conj())
+    rows, columns = (stride, stride) if isinstance(stride, int) else stride
+    whole = torch.fft.irfft2(product, s=size)[..., : size[0] - taps[0] + 1, : size[1] - taps[1] + 1]
+    return whole[..., ::rows, ::columns].contiguous()
+
+
+def by_fft_blurred(input: Tensor, weight: Tensor, stride: Any = 1, padding: Any = 0) -> Tensor:
+    """Add a hundredth of the output's sum, which is wrong."""
+    output = by_fft(input, weight, stride, padding)
+    return output + 0.01 * output.sum((2, 3), keepdim=True)

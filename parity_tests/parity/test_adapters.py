@@ -107,6 +107,26 @@ def test_a_layer_that_says_what_it_does_not_claim_is_skipped_and_counted() -> No
     assert f"of 40 ({share}): raised NotImplementedError: not claimed" in str(report)
 
 
+def test_a_layer_that_holds_no_bias_is_tested_without_one() -> None:
+    report = check(published.ThreeByThree, "conv2d", 10, without="unbatched,empty", fix={"kernel_size": 3})
+    assert report.passed, str(report)
+    assert any(line.startswith("bias: ThreeByThree holds none; --names bias=...") for line in report.left_out)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "right"), [(published.by_fft, True), (published.by_fft_blurred, False)]
+)
+def test_accuracy_by_norm_is_a_bound_of_its_own(candidate: Any, right: bool) -> None:
+    claims = "unbatched,empty,string_padding"
+    assert check(candidate, "conv2d", EXAMPLES, without=claims, accuracy="norm").passed == right
+    assert not check(candidate, "conv2d", 60, without=claims).passed
+
+
+def test_a_bound_by_norm_is_asked_of_convolutions_only() -> None:
+    with pytest.raises(ValueError, match="accuracy: there is no bound by norm for relu"):
+        check(F.relu, "relu", 5, accuracy="norm")
+
+
 def test_a_layer_that_claims_nothing_is_not_said_to_be_equal() -> None:
     def never(*tensors: Tensor, **arguments: Any) -> Tensor:
         raise NotImplementedError

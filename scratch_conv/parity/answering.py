@@ -9,14 +9,17 @@ from typing import Any
 from scratch_conv.parity.candidates.adapter import Adapter
 from scratch_conv.parity.candidates.candidate import Candidate
 from scratch_conv.parity.candidates.kinds import as_candidate
+from scratch_conv.parity.candidates.layer import LayerClass
 from scratch_conv.parity.candidates.targets import Target
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import Supports
+from scratch_conv.parity.judging.compare import Verdict
 from scratch_conv.parity.judging.observe import Observation, observe
 from scratch_conv.parity.judging.quiet import held_back
 from scratch_conv.parity.operators import find_operator
 from scratch_conv.parity.operators.calling import make_values, with_shape
 from scratch_conv.parity.reporting.reproduction import reproduce
+from scratch_conv.parity.searching import search
 
 Form = tuple[tuple[int, ...], str]
 """The shape and the name of the dtype of torch's output."""
@@ -85,10 +88,31 @@ class _Answering:
         """Return what the candidate's signature says of its claims."""
         try:
             claims, reasons = self.candidate.narrow(stated)
+            claims, left = self._without_bias(claims)
+            reasons += left
             remarks = tuple(self.candidate.remarks())
             return Described(str(self.candidate.name), claims, tuple(reasons), remarks)
         except (TypeError, ValueError) as error:
             return Described(refusal=(type(error).__name__, str(error)))
+
+    def _without_bias(self, claims: Supports) -> tuple[Supports, list[str]]:
+        """Leave the bias out of the claims of a layer that has no place for one."""
+        candidate = self.candidate
+        if not isinstance(candidate, LayerClass) or "bias" not in candidate.operator.arguments:
+            return claims, []
+        drawn: list[Case] = []
+
+        def look(case: Case) -> Verdict:
+            drawn.append(case)
+            return Verdict()
+
+        if claims.takes("bias") and "bias" not in candidate.adapter.names.places:
+            fixed = (*claims.fixed, ("bias", True))
+            search(candidate.operator.cases(replace(claims, fixed=fixed)), look, 1, 0)
+        if not drawn or candidate.holds("bias", drawn[0], make_values(drawn[0])):
+            return claims, []
+        reason = f"bias: {candidate.name} holds none; --names bias=... says where it is, if it does"
+        return replace(claims, without=claims.without | {"bias"}), [reason]
 
     def observe(self, case: Case) -> Observation:
         """Return what the candidate does with a case; what it prints is held back."""

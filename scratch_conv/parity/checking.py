@@ -190,7 +190,7 @@ class Trial:
     def judge(self, case: Case) -> Verdict:
         """Judge a case; a hang and a death of the process are differences too."""
         self.tested.send(("observe", case))
-        self.judging.begin(prepare, case)
+        self.judging.begin(prepare, case, self.claims.accuracy)
         try:
             observation = self.tested.receive()
         except LostError as lost:
@@ -308,8 +308,8 @@ def assert_parity(candidate: Any, case: Case, supports: Claims = None) -> None:
     """
     operator = find_operator(case.like)
     judging = clean_process()
-    claims = parse_supports(supports, operator.arguments, operator.sizes)
-    judging.begin(prepare, case)
+    claims = parse_supports(supports, operator.arguments, operator.sizes, operator.signature)
+    judging.begin(prepare, case, claims.accuracy)
     observation = observe(as_candidate(candidate, operator), case)
     judging.finish()
     verdict = judging(judge, case, observation, claims)

@@ -78,6 +78,8 @@ def stated(operator: Operator, supports: Claims, options: Mapping[str, Any]) -> 
         claimed = parse_supports(
             {**made, **claims, "without": without}, operator.arguments, operator.sizes, operator.signature
         )
+    if claimed.accuracy == "norm" and not operator.normwise:
+        raise ValueError(f"accuracy: there is no bound by norm for {operator.name}, but for convolutions")
     adapter = parse_adapter(operator, claims=claimed, **given)
     return claimed, adapter
 

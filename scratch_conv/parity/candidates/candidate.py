@@ -165,6 +165,9 @@ class Candidate(ABC, Generic[W]):
             ValueError: no dtype is left.
         """
         claims, reasons = self.adapter.narrow(claims, self.operator)
+        if claims.accuracy == "norm" and claims.special_values:
+            reasons.append("special_values: accurate by norm, an infinity is anywhere")
+            claims = replace(claims, special_values=False)
         lacking = self.lacking() - claims.without
         claims = replace(claims, without=claims.without | lacking)
         fixed = dict(claims.fixed)

@@ -13,7 +13,7 @@ from scratch_conv.parity.candidates.names import taken_of
 from scratch_conv.parity.candidates.signatures import parameters_of, takes_any_keyword
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import Supports
-from scratch_conv.parity.operators.calling import Values
+from scratch_conv.parity.operators.calling import MissingError, Values
 from scratch_conv.parity.operators.operator import Operator
 
 
@@ -39,6 +39,20 @@ class LayerClass(Candidate[W]):
         """Leave out what the constructor's signature shows, and what no layer of torch.nn does."""
         claims, reasons = super().narrow(claims)
         return replace(claims, functional=False), reasons
+
+    def holds(self, name: str, case: Case, values: Values) -> bool:
+        """Return whether a layer for a case has a place for a tensor, as far as that can be known."""
+        try:
+            self.place(case, values)
+        except MissingError as missing:
+            return missing.name != name
+        except Exception:  # it is found out and said when the layer is compared
+            return True
+        return True
+
+    @abstractmethod
+    def place(self, case: Case, values: Values) -> None:
+        """Construct a layer for a case and look for the places of its tensors; may raise what it raises."""
 
     def wire(self, case: Case, values: Values) -> W:
         """Return the wiring found by using the layer, as far as that gets."""

@@ -22,7 +22,7 @@ from scratch_conv.parity.candidates.writing import (
     write_outputs,
 )
 from scratch_conv.parity.drawing.case import Case
-from scratch_conv.parity.operators.calling import UPDATED, InterfaceError, Values
+from scratch_conv.parity.operators.calling import UPDATED, InterfaceError, MissingError, Values
 from scratch_conv.parity.operators.operator import Operator
 
 
@@ -47,6 +47,9 @@ class ModuleClass(LayerClass[Wiring]):
             {name: name for name in tensors if name not in self.operator.inputs},
             switch="" if training is None else f"layer.train({training})",
         )
+
+    def place(self, case: Case, values: Values) -> None:
+        self.find(case, values, self.guess(case))
 
     def find(self, case: Case, values: Values, wiring: Wiring) -> None:
         """Construct the module and look for its parameters."""
@@ -129,7 +132,8 @@ def _find_state(
         if len(keys) != 1:
             kind, count = type(module).__name__, "more than one" if keys else "no"
             what = f"parameter or buffer called {name}, at the top or inside"
-            raise InterfaceError(f"{kind} has {count} {what}: it has {', '.join(state) or 'none'}")
+            message = f"{kind} has {count} {what}: it has {', '.join(state) or 'none'}"
+            raise InterfaceError(message) if keys else MissingError(name, message)
         if name in present:
             held[name] = keys[0]
         else:

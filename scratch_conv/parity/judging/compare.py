@@ -84,15 +84,15 @@ _prepared: list[tuple[Case, Expectation]] = []
 """What torch says of the case that is judged next, where that is known already."""
 
 
-def prepare(case: Case) -> None:
+def prepare(case: Case, accuracy: str = "elementwise") -> None:
     """Find out what torch says of a case, while the candidate works on it elsewhere."""
-    _prepared[:] = [(case, expect(find_operator(case.like), case))]
+    _prepared[:] = [(case, expect(find_operator(case.like), case, accuracy))]
 
 
 def judge(case: Case, observation: Observation, supports: Supports) -> Verdict:
     """Compare what was observed of a candidate on a case with what torch says of it."""
     if not _prepared or _prepared[0][0] != case:
-        prepare(case)
+        prepare(case, supports.accuracy)
     ((_, expectation),) = _prepared
     _prepared.clear()
     verdict = _judge(expectation, observation, supports)

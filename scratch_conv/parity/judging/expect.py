@@ -62,11 +62,11 @@ class Expectation:
     error: Exception | None = None
 
 
-def expect(operator: Operator, case: Case) -> Expectation:
+def expect(operator: Operator, case: Case, accuracy: str = "elementwise") -> Expectation:
     """Return what torch says of a case. Torch's warnings are left out: they are not what is compared."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _expect(operator, case)
+        return _expect(operator, case, accuracy)
 
 
 def output_form(case: Case) -> tuple[tuple[int, ...], str] | None:
@@ -80,7 +80,7 @@ def output_form(case: Case) -> tuple[tuple[int, ...], str] | None:
     return tuple(output.shape), str(output.dtype).removeprefix("torch.")
 
 
-def _expect(operator: Operator, case: Case) -> Expectation:
+def _expect(operator: Operator, case: Case, accuracy: str) -> Expectation:
     values = make_values(case)
     try:
         called = run(operator.reference, replace(case, wanted=()), values, operator.signature)
@@ -91,6 +91,8 @@ def _expect(operator: Operator, case: Case) -> Expectation:
     precise = values.map(_widen_strided if operator.random else _widen)
     results = run(operator.definition, case, precise, operator.signature).results
     bounds = operator.bounds(case, precise, results)
+    if accuracy == "norm":
+        bounds = operator.norm_bounds(case, precise, results, bounds)
     reduced = is_reduced(case.torch_dtype)
     paths = _paths(operator, case, values) if reduced or _exceptional(results, bounds) else []
     expected = {}

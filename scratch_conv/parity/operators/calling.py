@@ -21,6 +21,18 @@ class InterfaceError(Exception):
     """A candidate cannot be called, or what it computes cannot be found; it says nothing of its values."""
 
 
+class MissingError(InterfaceError):
+    """A layer has no place for one of a call's tensors.
+
+    Attributes:
+        name: torch's name of the tensor.
+    """
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
 UPDATED = ("running_mean", "running_var")
 """The tensors that batch_norm updates in place: a call gets copies of them, which are results."""
 

@@ -56,6 +56,7 @@ class Operator(ABC):
         random: whether it draws random numbers, in the order of the input's memory: values depend on strides.
         views: whether the output is a view of the input where the strides allow it.
         accurate_twice: whether torch's own second derivatives lie within the bounds.
+        normwise: whether there is a bound by norm for its results.
         signed_zeros: whether the sign of a zero in the output is compared: where values are copied.
     """
 
@@ -76,6 +77,7 @@ class Operator(ABC):
     random: ClassVar[bool] = False
     views: ClassVar[bool] = False
     accurate_twice: ClassVar[bool] = True
+    normwise: ClassVar[bool] = False
     signed_zeros: ClassVar[bool] = False
 
     def trains(self, arguments: dict[str, Any]) -> bool | None:
@@ -210,6 +212,12 @@ class Operator(ABC):
     def constructor(self, tensors: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Any]:
         """Return the keyword arguments that construct the layer of torch.nn for a call with these."""
         return arguments
+
+    def norm_bounds(
+        self, case: Case, values: Values, results: dict[str, Tensor], bounds: dict[str, Bound]
+    ) -> dict[str, Bound]:
+        """Return the bounds of a computation that is accurate by norm; by element where there are none."""
+        return bounds
 
     @abstractmethod
     def bounds(self, case: Case, values: Values, results: dict[str, Tensor]) -> dict[str, Bound]:

@@ -101,6 +101,10 @@ class NumpyLayerClass(LayerClass[NumpyWiring]):
             gradients={name: f"layer.grad_{name}" for name in held},
         )
 
+    def place(self, case: Case, values: Values) -> None:
+        tensors = {name: self.adapter.layout.arrange(name, tensor) for name, tensor in values.tensors.items()}
+        ConstructedLayer(self.given, self.operator, tensors, case.keywords, self.adapter)
+
     def find(self, case: Case, values: Values, wiring: NumpyWiring) -> None:
         """Use the layer and see where its parameters and gradients are."""
         tensors = {name: self.adapter.layout.arrange(name, tensor) for name, tensor in values.tensors.items()}

@@ -23,7 +23,7 @@ from scratch_conv.parity.candidates.numpy_layer.places import (
 )
 from scratch_conv.parity.candidates.returned import selected, sorted_gradients
 from scratch_conv.parity.candidates.signatures import check_call, parameters_of
-from scratch_conv.parity.operators.calling import UPDATED, InterfaceError, describe_returned
+from scratch_conv.parity.operators.calling import UPDATED, InterfaceError, MissingError, describe_returned
 from scratch_conv.parity.operators.operator import Operator
 
 _MAKERS = ("build", "initialize", "init_params", "init_weights", "initialize_parameters")
@@ -171,7 +171,7 @@ class ConstructedLayer:
             kind = type(self.layer).__name__
             called = f"{kind} holds no array called {' or '.join(SPELLINGS[name])}"
             called += f"; it holds {holdings(self.layer)}{self._unmade}"
-            raise InterfaceError(f"{called}; --names {name}=... says where it is")
+            raise MissingError(name, f"{called}; --names {name}=... says where it is")
         shape = np.shape(place.get(self.layer))
         if name in self.transposed:
             value = value.T

@@ -14,7 +14,9 @@ from torch.nn.functional import pad
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import COMPLEX, FLOATS, INTEGERS
 from scratch_conv.parity.drawing.strategies import Drawing, as_pair, remainders, some_tap_meets
-from scratch_conv.parity.operators.calling import Call
+from scratch_conv.parity.operators.calling import Call, Values
+from scratch_conv.parity.operators.convolution.normwise import normwise
+from scratch_conv.parity.operators.operator import Bound
 from scratch_conv.parity.operators.rounding import accumulator_of
 from scratch_conv.parity.operators.sums import SumOfProducts
 
@@ -33,6 +35,7 @@ class Convolution(SumOfProducts):
 
     signature = ("input", "weight", "bias")
     linear = frozenset(signature)
+    normwise = True
     channels: ClassVar[tuple[str, str]] = _CHANNELS[::-1]
 
     @abstractmethod
@@ -62,6 +65,17 @@ class Convolution(SumOfProducts):
         if "bias" in shapes:
             changes.append(case.reshaped("bias", (shapes["bias"][0] + 1,)))
         return changes
+
+    def norm_bounds(
+        self, case: Case, values: Values, results: dict[str, Tensor], bounds: dict[str, Bound]
+    ) -> dict[str, Bound]:
+        by_norm = normwise(self.reference, self.signature, case, values)
+        for name, value in results.items():
+            if name in by_norm and not name.endswith("_bias"):
+                wider = bounds[name].allowed + by_norm[name].expand_as(value)
+                overflow = bounds[name].overflow | (value.abs() + wider > torch.finfo(case.torch_dtype).max)
+                bounds[name] = Bound(wider, overflow)
+        return bounds
 
     def constructor(self, tensors: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Any]:
         first, second, *kernel_size = tensors["weight"].shape
