@@ -108,7 +108,7 @@ def ends_like(undisturbed: Path, command: str, out: Path) -> bool:
         sorted(path.name for path in folder.rglob("*") if path.is_file()) for folder in (undisturbed, out)
     ]
     if names[0] != names[1] or _summary(undisturbed) != _summary(out):
-        print(names, _summary(undisturbed), _summary(out), file=sys.stderr)
+        print(f"{command}: {names[1]} instead of {names[0]}, or another summary", flush=True)
         return False
     return all(
         same_bits(_outcome(out, backend), _outcome(undisturbed, backend)) for backend in COMMANDS[command]

@@ -11,7 +11,7 @@ from scratch_conv.kernels import Window
 from scratch_conv.kernels.convolution import winograd
 from scratch_conv.kernels.convolution.winograd_transforms import transform_weight
 from scratch_conv.kernels.scratch_memory import padded_empty, padded_scratch, scratch
-from scratch_conv.kernels.threads import parallel
+from scratch_conv.kernels.threads import local, parallel
 
 
 def test_scratch_memory_is_used_again_until_it_is_freed() -> None:
@@ -52,6 +52,24 @@ def test_padded_matrices_do_not_begin_a_multiple_of_4_kib_from_each_other() -> N
     assert not np.shares_memory(array, padded_scratch("other", (2, 3, 32, 64), np.float32))
     array[...] = 1
     assert scratch("test", (6, 32 * 64 + 16), np.float32)[:, : 32 * 64].all()
+
+
+def test_a_thread_keeps_64_mebibytes_at_most() -> None:
+    """Arrays that are in use stay as they are, and what is larger is not kept."""
+    kernels.free_scratch()
+    first = scratch("0", (2**20,), np.uint8)
+    first[:] = 7
+    for number in range(1, 100):
+        array = scratch(str(number), (2**20,), np.uint8)
+        array[:] = 1
+        assert np.shares_memory(array, scratch(str(number), (2**20,), np.uint8))
+        assert sum(buffer.nbytes for buffer in local.buffers.values()) <= 2**26
+    assert (first == 7).all()
+    assert scratch("large", (2**26 + 1,), np.uint8).shape == (2**26 + 1,)
+    assert "large" not in local.buffers
+    assert scratch("whole", (2**26,), np.uint8).shape == (2**26,)
+    assert [*local.buffers] == ["whole"]
+    kernels.free_scratch()
 
 
 def test_padded_arrays_are_apart_likewise_and_not_kept() -> None:

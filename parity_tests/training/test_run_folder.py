@@ -174,6 +174,18 @@ def test_an_archive_that_would_fill_the_memory_is_not_read(tmp_path: Path) -> No
     assert read_saved(path) is None
 
 
+def test_a_member_that_says_it_is_a_folder_is_noticed(tmp_path: Path) -> None:
+    """For torch it holds zeros then, though its checksum is right."""
+    path = tmp_path / "epoch=1.ckpt"
+    write_saved(path, {"weight": torch.ones(2)})
+    intact = path.read_bytes()
+    entry = intact.rindex(b"PK\x01\x02", 0, intact.rindex(b"/data/0"))
+    damaged = bytearray(intact)
+    damaged[entry + 38] ^= 0x10
+    path.write_bytes(damaged)
+    assert read_saved(path) is None
+
+
 def test_a_full_disk_is_an_error_of_the_file_system_and_keeps_the_earlier_file(tmp_path: Path) -> None:
     resource = pytest.importorskip("resource")
     path = tmp_path / "epoch=1.ckpt"

@@ -13,6 +13,9 @@ from scratch_conv.kernels.windows import Array
 
 __all__ = ["free_scratch"]
 
+_MOST_BYTES = 2**26
+"""A thread keeps no more than this; a larger array is not kept."""
+
 
 def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
     """Return an uninitialised array in memory that the next call of this thread with that name uses again."""
@@ -22,6 +25,12 @@ def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
     size = math.prod(shape) * np.dtype(dtype).itemsize
     buffers = local.buffers
     if name not in buffers or buffers[name].nbytes < size:
+        if size > _MOST_BYTES:
+            return np.empty(shape, dtype)
+        others = sum(buffer.nbytes for each, buffer in buffers.items() if each != name)
+        if others + size > _MOST_BYTES:  # arrays in use stay as they are, and are not used again
+            buffers.clear()
+            local.last.clear()
         buffers[name] = np.empty(size, dtype=np.uint8)
     array = local.last[name] = buffers[name][:size].view(dtype).reshape(shape)
     return array

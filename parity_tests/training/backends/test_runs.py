@@ -52,6 +52,15 @@ def test_the_seed_decides_the_initial_weights() -> None:
     assert not torch.equal(one["0.weight"], other["0.weight"])
 
 
+def test_a_checkpoint_that_a_killed_process_had_not_yet_deleted_is_deleted(
+    run_job: RunJob, tmp_path: Path
+) -> None:
+    run_job("one")
+    (tmp_path / "one/epoch=0.ckpt").write_bytes((tmp_path / "one/epoch=1.ckpt").read_bytes())
+    run_job("one")
+    assert {path.name for path in (tmp_path / "one").glob("epoch=*")} == {"epoch=1.ckpt", "epoch=2.ckpt"}
+
+
 @pytest.mark.parametrize("backend", ["torch", "numpy"])
 def test_a_run_records_a_number_for_each_epoch_and_step(run_job: RunJob, backend: str) -> None:
     outcome = run_job("one", backend)

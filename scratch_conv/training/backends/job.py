@@ -110,6 +110,8 @@ def read_saved(path: Path) -> dict[str, Any] | None:
         with zipfile.ZipFile(path) as archive:
             if not is_no_larger_than_its_file(archive) or archive.testzip() is not None:
                 return None
+            if any(member.external_attr for member in archive.infolist()):
+                return None  # torch writes none, and reads zeros where a bit says that it is a folder
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # a damaged file can raise nearly anything
         return None

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, DistributedSampler, Sampler, TensorData
 from torchvision.transforms import v2
 
 from scratch_conv.swapping import swap
-from scratch_conv.training.backends.job import DivergedError, Job, Outcome
+from scratch_conv.training.backends.job import DivergedError, Job, Outcome, epochs
 from scratch_conv.training.backends.models import MODELS
 from scratch_conv.training.backends.recording import LiveProgress, Record
 from scratch_conv.training.backends.torch_checkpoints import AtomicCheckpointIO, each_epoch, last_readable
@@ -151,6 +151,8 @@ def run(job: Job) -> None:
         _trainer(job, record).fit(
             classifier, batches, ckpt_path=last_readable(job.folder, classifier.state_dict())
         )
+    for path in epochs(job.folder)[:-2]:  # a killed process had written one and not yet deleted another
+        path.unlink()
     samples = torch.from_numpy(data.test[0][data.samples()])
     with torch.no_grad():
         predictions = network.eval()(batches.normalise(samples, classifier.dtype)).softmax(1)
