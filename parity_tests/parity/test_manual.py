@@ -16,7 +16,15 @@ ROOT = Path(scratch_conv.__file__).parent.parent
 MANUAL = (ROOT / "scratch_conv" / "parity" / "README.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"^```(?:python)?\n# (\S+)\n(.*?)^```", MANUAL, re.MULTILINE | re.DOTALL))
 COMMANDS = re.findall(r"^    \$ (\S[^\n]*)\n(?:\n```\n(.*?)^```)?", MANUAL, re.MULTILINE | re.DOTALL)
-STATUS = {"my_functions:relu": 1, "my_modules:Linear": 0, "my_layers:Conv": 1}
+STATUS = {
+    "my_functions:relu": 1,
+    "my_modules:Linear": 0,
+    "my_layers:Conv": 1,
+    "stepping:Dense": 0,
+    "pair:affine_forward": 0,
+    "last_axis:Conv2D": 0,
+    "from_arrays:Affine": 0,
+}
 PLUGIN = (
     [] if entry_points(group="pytest11", name="scratch-conv-parity") else ["-p", "scratch_conv.parity.plugin"]
 )
