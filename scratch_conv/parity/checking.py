@@ -19,15 +19,15 @@ from scratch_conv.parity.judging.clean import Caller, Here, clean_process
 from scratch_conv.parity.judging.compare import Difference, Verdict, judge, prepare
 from scratch_conv.parity.judging.expect import expect, output_form
 from scratch_conv.parity.judging.isolate import Isolated, LostError, Request, can_isolate
-from scratch_conv.parity.judging.observe import observe
+from scratch_conv.parity.judging.observe import Observation, observe
 from scratch_conv.parity.operators import find_operator
 from scratch_conv.parity.operators.operator import Operator
 from scratch_conv.parity.options import Words, stated
-from scratch_conv.parity.reporting.diagnosis import computes, diagnose
+from scratch_conv.parity.reporting.diagnosis import diagnose
 from scratch_conv.parity.reporting.report import Report
 from scratch_conv.parity.searching import search
 
-_FEW = 20  # cases that show whether leaving something out helps
+_DRAWN = 8  # cases that are drawn for each of a kind that is wanted
 
 
 def check(
@@ -126,15 +126,13 @@ def check(
         judging = Here() if isolating and isinstance(candidate, Target) else clean_process()
         described = _describe(tested, claimed, candidate)
         refuse_impossible(operator, described.claims)
-        trial = Trial(like, tested, judging, described.claims, dict.fromkeys(described.remarks))
+        trial = Trial(like, tested, judging, described.claims, seed, dict.fromkeys(described.remarks))
         found = search(drawn_cases(operator, trial.claims), trial.judge, examples, seed, progress=progress)
         report = Report(described.name, like, found.examples, seed, found.share)
         if found.case is not None and found.verdict is not None:
             report.counterexample, report.differences = found.case, found.verdict.differences
             failures = [*found.failures, (found.case, found.verdict)]
-            report.diagnosis = diagnose(
-                failures, lambda names: trial.works(_leave_out(trial.claims, names), seed), judging
-            )
+            report.diagnosis = diagnose(failures, trial)
             report.code = trial.write(found.case)
     report.left_out = list(described.reasons)
     if not isolating:
@@ -178,6 +176,7 @@ class Trial:
         tested: where the candidate runs.
         judging: where torch is asked.
         claims: what is claimed for the candidate.
+        seed: the same seed draws the same cases.
         notes: how it was called, where that is not plain, in the order in which it was said.
     """
 
@@ -185,6 +184,7 @@ class Trial:
     tested: Isolated | InProcess
     judging: Caller
     claims: Supports
+    seed: int
     notes: dict[str, None] = field(default_factory=dict)
 
     def judge(self, case: Case) -> Verdict:
@@ -201,16 +201,28 @@ class Trial:
         self.notes.update(dict.fromkeys(verdict.notes))
         return verdict
 
-    def works(self, claims: Supports, seed: int) -> bool:
-        """Return whether the candidate computes something on half of a few cases at least."""
-        computed = []
+    def sample(
+        self, without: list[str], wanted: Callable[[Case], bool], count: int
+    ) -> list[tuple[Case, Verdict]]:
+        """Return how the candidate does on some cases of a kind, drawn without what is named."""
+        seen: list[tuple[Case, Verdict]] = []
 
-        def count(case: Case) -> Verdict:
-            computed.append(computes(self.judge(case)))
+        def attempt(case: Case) -> Verdict:
+            if len(seen) < count and wanted(case):
+                seen.append((case, self.judge(case)))
             return Verdict()
 
-        search(find_operator(self.like).cases(claims), count, _FEW, seed)
-        return 2 * sum(computed) >= len(computed)
+        claims = _leave_out(self.claims, without)
+        search(find_operator(self.like).cases(claims), attempt, _DRAWN * count, self.seed)
+        return seen
+
+    def changes(self, case: Case, times: int) -> int:
+        """Return how often the candidate computes something else than at first."""
+        try:
+            seen: list[Observation] = [self.tested(("observe", case)) for _ in range(times + 1)]
+        except LostError:
+            return times
+        return sum(each.results != seen[0].results or bool(each.repeated) for each in seen[1:])
 
     def write(self, case: Case) -> str:
         """Return code that shows what the candidate does with a case."""
@@ -268,9 +280,11 @@ def refuse_impossible(operator: Operator, claims: Supports) -> None:
 
 
 def _leave_out(claims: Supports, names: list[str]) -> Supports:
-    """Return the claims without features and arguments of these names."""
+    """Return the claims without features and arguments of these names, and pairs of `rectangular.<name>`."""
     features: dict[str, Any] = dict.fromkeys(set(names) & set(FEATURES), False)
-    return replace(claims, without=claims.without | (set(names) - set(FEATURES)), **features)
+    square = {name.partition(".")[2] for name in names if "." in name}
+    arguments = {name for name in names if name not in FEATURES and "." not in name}
+    return replace(claims, without=claims.without | arguments, square=claims.square | square, **features)
 
 
 def drawn_cases(operator: Operator, supports: Supports) -> st.SearchStrategy[Case]:

@@ -52,7 +52,7 @@ def _class_axis(input: Tensor) -> int:
     return 0 if input.ndim == 1 else 1
 
 
-def _from_logarithms(logarithms: Any) -> Any:
+def from_logarithms(logarithms: Any) -> Any:
     """Return a cross entropy that takes the logarithm of the softmax in its own way."""
 
     def candidate(input: Tensor, target: Tensor, weight: Tensor | None = None, **arguments: Any) -> Tensor:
@@ -73,12 +73,12 @@ _fault(
     "softmax-unstable",
     "takes the exponential of the logits without subtracting the greatest",
     "FluxML/NNlib.jl/issues/68",
-)(_from_logarithms(lambda x, axis: (x.exp() / x.exp().sum(axis, keepdim=True)).log()))
+)(from_logarithms(lambda x, axis: (x.exp() / x.exp().sum(axis, keepdim=True)).log()))
 _fault("logarithm-of-shifted-softmax", "adds 1e-8 to the softmax before the logarithm")(
-    _from_logarithms(lambda x, axis: (x.softmax(axis) + 1e-8).log())
+    from_logarithms(lambda x, axis: (x.softmax(axis) + 1e-8).log())
 )
 _fault("softmax-over-the-wrong-axis", "normalises over the last axis instead of the classes")(
-    _from_logarithms(lambda x, axis: x.log_softmax(-1))
+    from_logarithms(lambda x, axis: x.log_softmax(-1))
 )
 
 

@@ -22,9 +22,12 @@ from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import Supports
 from scratch_conv.parity.judging.expect import Expectation, Expected, expect, worst_share
 from scratch_conv.parity.judging.observe import Observation, observe
+from scratch_conv.parity.judging.packing import Packed
 from scratch_conv.parity.judging.raising import Raised, full_type
 from scratch_conv.parity.operators import find_operator
 
+_OTHER = "has other bits when the call is repeated"
+_ADDED = "of a second call is the sum of both calls': set it anew in backward, or write zero_grad()"
 _DERIVATIVES = ("grad_", "second_")
 
 
@@ -197,7 +200,7 @@ def _measure(name: str, got: Tensor, value: Tensor, wrong: Tensor) -> str:
     index = tuple(int(each) for each in place)
     relative = float(error[index]) / float(value[index].abs()) if value[index] != 0 else torch.inf
     return (
-        f"{text}; greatest difference {float(error[index]):.6g} (relative {relative:.3g}) at index {index}: "
+        f"{text}; greatest difference {float(error[index]):.9g} (relative {relative:.3g}) at index {index}: "
         f"expected {value[index].item()!r}, got {got[index].item()!r}"
     )
 
@@ -225,15 +228,24 @@ def _compare_conduct(expectation: Expectation, observation: Observation) -> list
         for name in theirs
         if name not in own
     ]
-    if observation.reused:
+    adding = [name for name, again in observation.repeated.items() if _adds_up(name, observation, again)]
+    if observation.reused and not adding:
         found.append(
             Difference("shared memory", "a second call writes into the memory of the first call's result")
         )
     found += [
-        Difference(f"unrepeated {name}", f"{name} has other bits when the call is repeated")
+        Difference(f"unrepeated {name}", f"{name} {_ADDED if name in adding else _OTHER}")
         for name in observation.repeated
     ]
     return found
+
+
+def _adds_up(name: str, observation: Observation, again: Packed) -> bool:
+    """Return whether the second call's gradient is the sum of both calls'."""
+    first, second = observation.results[name].unpack(), again.unpack()
+    if not name.startswith("grad_") or first.shape != second.shape or not first.any():
+        return False
+    return bool(torch.allclose(second, 2 * first, rtol=1e-5, atol=0.0, equal_nan=True))
 
 
 def _compare_strides(got: Tensor, strides: tuple[int, ...], expected: Expected) -> list[Difference]:

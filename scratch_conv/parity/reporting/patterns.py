@@ -28,6 +28,20 @@ def describe_pattern(got: Tensor, expected: Tensor, wrong: Tensor) -> list[str]:
     return [*_values(wide, expected), *_places(wrong)]
 
 
+def describe_factor(got: Tensor, expected: Tensor) -> list[str]:
+    """Say by which one factor two results differ, if they do."""
+    if (
+        got.shape != expected.shape
+        or got.numel() < 2
+        or not (got.isfinite().all() and expected.isfinite().all())
+    ):
+        return []
+    factor = _factor(got.to(expected.dtype), expected)
+    if factor is None:
+        return []
+    return [f"got is expected times {factor:.9g} everywhere" if factor else "got is zero everywhere"]
+
+
 def _close(a: Tensor, b: Tensor) -> bool:
     """Return whether two results are the same up to rounding, to name a pattern (not to judge)."""
     if a.shape != b.shape:
@@ -39,9 +53,8 @@ def _close(a: Tensor, b: Tensor) -> bool:
 def _values(got: Tensor, expected: Tensor) -> Iterator[str]:
     if got.numel() < 2 or not (got.isfinite().all() and expected.isfinite().all()):
         return
-    factor = _factor(got, expected)
-    if factor is not None:
-        yield f"got is expected times {factor:.6g} everywhere" if factor else "got is zero everywhere"
+    if factor := describe_factor(got, expected):
+        yield from factor
         return
     if expected.ndim >= 2:
         for text, changed in _rearranged(expected):

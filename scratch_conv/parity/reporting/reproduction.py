@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from scratch_conv.parity.candidates.candidate import Candidate, W
 from scratch_conv.parity.candidates.signatures import full_name, module_of, name_of
 from scratch_conv.parity.candidates.writing import copies_of, updated_by, write_call
-from scratch_conv.parity.drawing.arrays import INTEGER_KINDS
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.judging.compare import Difference
 from scratch_conv.parity.operators.calling import Values
@@ -27,9 +30,8 @@ def reproduce(case: Case, candidate: Candidate[W], values: Values, wiring: W) ->
     """
     operator, printing = candidate.operator, candidate.prints
     lines = ["import torch", "import torch.nn.functional as F", *_import(candidate.given), ""]
-    if not case.kinds() <= INTEGER_KINDS:
-        lines[2:2] = ["import numpy"] if printing == "numpy" else []
-        lines.append(f"{printing}.set_printoptions(precision={_DIGITS.get(case.dtype, 9)})")
+    lines[2:2] = ["import numpy"] if printing == "numpy" else []
+    lines.append(f"{printing}.set_printoptions(precision={_DIGITS.get(case.dtype, 9)})")
     for name, array in case.arrays:
         wanted = ".requires_grad_()" if name in case.wanted else ""
         lines.append(f"{name} = {array.code(case.torch_dtype)}{wanted}")
@@ -57,4 +59,11 @@ def side_by_side(difference: Difference) -> str:
     if got is None or expected is None or got.numel() > _SMALL:
         return ""
     shown = expected if got.shape != expected.shape else expected.to(got.dtype)
-    return f"{difference.what}, expected:\n{shown}\n{difference.what}, got:\n{got}"
+    return f"{difference.what}, expected:\n{_in_full(shown)}\n{difference.what}, got:\n{_in_full(got)}"
+
+
+def _in_full(tensor: Tensor) -> str:
+    """Return a tensor with all digits that tell its numbers apart, whatever torch's options are."""
+    wide = tensor.double() if tensor.dtype == torch.bfloat16 else tensor
+    name = str(tensor.dtype).removeprefix("torch.")
+    return np.array2string(wide.numpy(), precision=_DIGITS.get(name, 9), separator=", ", floatmode="maxprec")

@@ -1,0 +1,90 @@
+"""What a candidate may leave out of its claims, where it cannot be called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from scratch_conv.parity.drawing.case import Case
+from scratch_conv.parity.drawing.claims import PAIRS
+from scratch_conv.parity.judging.clean import Caller
+from scratch_conv.parity.judging.compare import Verdict
+from scratch_conv.parity.reporting.features import features_of
+
+Failure = tuple[Case, Verdict]
+_FEW = 8  # cases that show whether all of a kind fail
+_PLAIN = (
+    "unbatched",
+    "further_axes",
+    "class_probabilities",
+    "byte_targets",
+    "empty",
+    "layouts",
+    "special_values",
+    "string_padding",
+)
+_HALF = 20  # cases that show whether leaving something out helps
+
+
+class Asked(Protocol):
+    """A candidate that can be asked more."""
+
+    judging: Caller
+
+    def judge(self, case: Case) -> Verdict:
+        """Return how it does on a case."""
+
+    def sample(self, without: list[str], wanted: Callable[[Case], bool], count: int) -> list[Failure]:
+        """Return how it does on some cases of a kind, drawn without what is named."""
+
+    def changes(self, case: Case, times: int) -> int:
+        """Return how often it computes something else than at first."""
+
+
+def computes(verdict: Verdict) -> bool:
+    """Return whether a candidate could be called and returned something that autograd knows."""
+    return all(
+        each.what not in ("exception", "interface") and not each.message.endswith("unknown to autograd")
+        for each in verdict.differences
+    )
+
+
+def hints(case: Case, verdict: Verdict, asked: Asked) -> list[str]:
+    """Return what to leave out where it is not claimed: only that with which every drawn case fails."""
+    lines = []
+    if not computes(verdict):
+        failing = {name: count for name in features_of(case) if (count := _failing(name, verdict, asked))}
+        for name in list(failing):
+            if name.startswith("rectangular.") and name.partition(".")[2] in failing:
+                del failing[name]  # as one number it fails too
+        if failing and _works_without(list(failing), asked):
+            lines.append(f"if this is not claimed, leave it out: --without {','.join(failing)}")
+            tried = ", ".join(f"{name} ({count} of {count} drawn fail)" for name, count in failing.items())
+            lines.append(f"no call with it is tested then: {tried}")
+    for dtype in ("float64", "float32"):
+        if any(dtype in each.dtypes[:1] for each in verdict.differences):
+            hint = f"--dtypes {dtype}, or supports={{'dtypes': '{dtype}'}}"
+            lines.append(f"if it computes in {dtype} whatever it is given, compare it there: {hint}")
+    if any(each.what == "time" for each in verdict.differences):
+        lines.append("if it compiles or is slow, give it more time: --time-limit 60, or time_limit=60")
+    return lines
+
+
+def _failing(name: str, verdict: Verdict, asked: Asked) -> int:
+    """Return of how many drawn cases that need this claim alone all fail; 0 where one does not."""
+    others = [each for each in _PLAIN if each != name]
+    pairs = [f"rectangular.{each}" for each in PAIRS if f"rectangular.{each}" != name]
+    others += pairs if name.startswith("rectangular") else ["rectangular"]
+    differentiated = all(each.what.startswith("grad_") for each in verdict.differences)
+
+    def alike(case: Case) -> bool:
+        return name in features_of(case) and (bool(case.wanted) or not differentiated)
+
+    seen = asked.sample(others, alike, _FEW)
+    return 0 if any(computes(verdict) for _, verdict in seen) else len(seen)
+
+
+def _works_without(names: list[str], asked: Asked) -> bool:
+    """Return whether a candidate computes something on half of a few cases at least."""
+    computed = [computes(verdict) for _, verdict in asked.sample(names, lambda case: True, _HALF)]
+    return 2 * sum(computed) >= len(computed)
