@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir, storage_directory
 from hypothesis.errors import Unsatisfiable
 from hypothesis.internal.conjecture import providers
+from hypothesis.internal.conjecture.engine import ConjectureRunner
 from hypothesis.internal.constants_ast import Constants
 
 from scratch_conv.parity.drawing.case import Case
@@ -108,7 +109,8 @@ def search(
         found.case, found.verdict = case, verdict
         raise _FailureError
 
-    with same_draws(), _nothing_stored(), contextlib.suppress(_FailureError, Unsatisfiable):
+    ends = contextlib.suppress(_FailureError, Unsatisfiable)
+    with same_draws(), _independent_draws(), _nothing_stored(), ends:
         attempt()
     return found
 
@@ -127,6 +129,22 @@ def same_draws() -> Iterator[None]:
         yield
     finally:
         vars(providers).update(before)
+
+
+@contextlib.contextmanager
+def _independent_draws() -> Iterator[None]:
+    """Let each case be drawn anew.
+
+    Hypothesis makes five of six cases from the one before, by copying one number over another, so that a size
+    that is rare and large seldom lasts. It has no setting for it.
+    """
+    name = "generate_mutations_from"
+    before = vars(ConjectureRunner).get(name)
+    setattr(ConjectureRunner, name, lambda runner, data: None)
+    try:
+        yield
+    finally:
+        setattr(ConjectureRunner, name, before)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -11,13 +12,18 @@ from hypothesis import strategies as st
 from scratch_conv.parity.drawing.arrays import Array, Kind, Layout
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import COMPLEX, FLOATS, INTEGERS, Supports
+from scratch_conv.parity.drawing.sizes import BATCHES, CHANNELS, FEW, LENGTHS, MUCH, Sizes, fitted
 
 T = TypeVar("T")
+K = TypeVar("K")
 
 _KINDS: tuple[Kind, ...] = ("counting", "integers", "normal", "integers", "normal", "graded")
 _INTEGER_KINDS: tuple[Kind, ...] = ("counting", "integers", "integers")
 _LAYOUTS: tuple[Layout, ...] = ("contiguous", "channels_last", "transposed", "sliced", "expanded")
 _AXES = (1, 2, 3, 4, 5, 2, 3, 4, 4, 0)  # in the order of shrinking, the most telling ones more often
+
+IMAGES: dict[int, Sizes] = {-4: BATCHES, -3: CHANNELS, -2: LENGTHS, -1: LENGTHS}
+"""How large the axes of images may be."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +34,13 @@ class Drawing:
         draw: Hypothesis' draw function.
         supports: the claims.
         dtype: the name of the case's dtype.
+        constants: sizes next to these are drawn in every case, where the operator has any that reach so far.
     """
 
     draw: Callable[[st.SearchStrategy[Any]], Any]
     supports: Supports
     dtype: str
+    constants: tuple[int, ...] = ()
 
     def takes(self, argument: str) -> bool:
         """Return whether the candidate has torch's argument of that name."""
@@ -52,7 +60,7 @@ class Drawing:
 
     def choice(self, values: Sequence[T]) -> T:
         """Draw one of some values."""
-        return self.draw(st.sampled_from(values))
+        return values[self.integer(0, len(values) - 1)]  # half the time of Hypothesis' sampled_from
 
     def argument(self, name: str, *values: T) -> T:
         """Draw one of some values for an argument; the first, torch's default, where it is not claimed."""
@@ -99,9 +107,62 @@ class Drawing:
         fixed = self.fixed(name)
         return self.takes(name) and self.boolean() if fixed is None else bool(fixed)
 
-    def length(self, least: int, more: int = 7) -> int:
-        """Draw a height or width: `least`, which is at least 1, and `more` above it at most."""
-        return max(1, least) + self.integer(0, more)
+    def configuration(
+        self, known: Sequence[Mapping[str, Any]], defaults: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Draw the arguments of a layer of known networks: of one that is claimed; mostly of none.
+
+        Args:
+            known: the arguments that are not at their defaults, of each layer.
+            defaults: torch's defaults of the others.
+        """
+        claimed = [each for each in known if all(map(self.takes, each))]
+        for name, value in self.supports.fixed:
+            claimed = [each for each in claimed if {**defaults, **each}.get(name, value) == value]
+        if not claimed:
+            return {}
+        place = self.integer(0, 5 * len(claimed) - 1)
+        return {} if place < 3 * len(claimed) else claimed[place % len(claimed)]
+
+    def enlarged(self, sizes: Mapping[K, Sizes]) -> dict[K, int]:
+        """Draw sizes that are large: mostly none, else one by its name, or all of them, which is rare."""
+        names: list[K] = [name for name in sizes if self.fixed(str(name)) is None]
+        if not names:
+            return {}
+        near = {name: sizes[name].near(self.constants) for name in names if self.constants}
+        if any(near.values()):
+            name = self.choice([each for each in names if near[each]])
+            return {name: self.choice(near[name])}
+        ways = 2 * len(names) + 1
+        place = self.integer(0, 3 * ways - 1) - 2 * ways
+        if place < 0:
+            return {}
+        large = names if place == 2 * len(names) else [names[place // 2]]
+        return {name: self.draw(sizes[name].strategy) for name in large}
+
+    def lengthened(
+        self, shape: tuple[int, ...], large: Mapping[int, int], least: Sequence[int] = (), taps: int = 1
+    ) -> tuple[int, ...]:
+        """Return a shape with some axes as large as was drawn; the others then become smaller.
+
+        Args:
+            shape: the shape, with sizes that are small.
+            large: the large sizes by their axes, counted from the end.
+            least: how long the last axes have to be; 1 where nothing is said.
+            taps: how many products there are of each element.
+        """
+        floor = {axis - len(least): each for axis, each in enumerate(least)}
+        kept = {axis: max(size, floor.get(axis, 1)) for axis, size in large.items()}
+        sizes = {axis: shape[axis] for axis in range(-len(shape), 0)} | kept
+        several = len(large) > 1
+        limits, work = (floor, MUCH) if several else (floor | kept, FEW)
+        return tuple(fitted(sizes, limits, lambda each: taps * math.prod(each.values()), work).values())
+
+    def lengthen(self, shape: tuple[int, ...], sizes: Mapping[int, Sizes]) -> tuple[int, ...]:
+        """Draw whether axes of a shape are large, those that `sizes` has, counted from the end."""
+        axes = len(shape) if self.supports.batches else len(shape) - 1
+        present = {axis: each for axis, each in sizes.items() if -axis <= axes}
+        return shape if 0 in shape else self.lengthened(shape, self.enlarged(present))
 
     def batch(self) -> tuple[int, ...]:
         """Draw the batch axis: one size, none for an unbatched input."""
@@ -109,10 +170,6 @@ class Drawing:
         sizes += [()] if self.supports.unbatched else []
         sizes += [(0,)] if self.supports.empty else []
         return self.choice(sizes)
-
-    def image(self, least: Iterable[int]) -> tuple[int, ...]:
-        """Draw the shape of an input of images, given the least height and width."""
-        return (*self.batch(), self.integer(1, 3), *map(self.length, least))
 
     def shape(self, least: int, most: int, longest: int) -> tuple[int, ...]:
         """Draw a shape of up to `most` axes, of `least` or more without unbatched inputs; 1 in 8 is empty."""
@@ -151,7 +208,9 @@ class Drawing:
         """Draw which gradients are wanted, and whether their derivatives are; integers have none."""
         if not self.supports.gradients or self.dtype in (*INTEGERS, "bool"):
             return (), 1
-        wanted = tuple(name for name in names if name not in self.supports.constants and self.boolean())
+        names = tuple(name for name in names if name not in self.supports.constants)
+        mask = self.integer(0, 2 ** len(names) - 1)
+        wanted = tuple(name for place, name in enumerate(names) if mask >> place & 1)
         second = self.supports.second_derivatives and wanted and self.boolean()
         return wanted, 2 if second else 1
 
@@ -170,6 +229,7 @@ def drawn(
     draw_case: Callable[[Drawing], Case],
     supports: Supports,
     dtypes: tuple[str, ...],
+    constants: tuple[int, ...] = (),
 ) -> Case:
     """Return a strategy of the cases that a function draws.
 
@@ -178,6 +238,7 @@ def drawn(
         draw_case: draws a case.
         supports: the claims of a candidate.
         dtypes: the names of the dtypes that torch's operator takes.
+        constants: see `Drawing`.
 
     Raises:
         ValueError: the candidate claims none of the dtypes.
@@ -185,7 +246,7 @@ def drawn(
     both = [name for name in supports.dtypes if name in dtypes]
     if not both:
         raise ValueError(f"supports: torch takes {', '.join(dtypes)} here, got dtypes {supports.dtypes}")
-    return draw_case(Drawing(draw, supports, draw(st.sampled_from(both))))
+    return draw_case(Drawing(draw, supports, draw(st.sampled_from(both)), constants))
 
 
 def remainders(

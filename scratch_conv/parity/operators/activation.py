@@ -7,6 +7,7 @@ from hypothesis import assume
 
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import FLOATS, INTEGERS
+from scratch_conv.parity.drawing.sizes import CHANNELS, VALUES
 from scratch_conv.parity.drawing.strategies import Drawing
 from scratch_conv.parity.operators.operator import Picking
 
@@ -26,7 +27,7 @@ class ReLU(Picking):
     piecewise_linear = True
 
     def draw_case(self, draw: Drawing) -> Case:
-        return self.complete(draw, {"input": draw.shape(2, 4, 5)})
+        return self.complete(draw, {"input": draw.lengthen(draw.shape(2, 4, 5), {-1: VALUES, -2: CHANNELS})})
 
     def draw_invalid_case(self, draw: Drawing) -> Case:
         invalid = super().draw_invalid_case(draw.claiming(empty=False))

@@ -11,6 +11,7 @@ from torch import Tensor
 from scratch_conv.parity.drawing.arrays import Array
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import FLOATS
+from scratch_conv.parity.drawing.sizes import BATCHES, CLASSES, Sizes
 from scratch_conv.parity.drawing.strategies import Drawing
 from scratch_conv.parity.operators.calling import Values
 from scratch_conv.parity.operators.operator import (
@@ -71,7 +72,8 @@ class CrossEntropy(Operator):
         batches += [()] if draw.supports.unbatched else []
         batches += [(0,)] if draw.supports.empty else []
         batch = draw.choice(batches)
-        shape = (*batch[:1], classes, *batch[1:])
+        shape = draw.lengthen((*batch[:1], classes, *batch[1:]), _sizes(batch))
+        classes, batch = (shape[1], (*shape[:1], *shape[2:])) if batch else (shape[0], ())
         probable = draw.supports.class_probabilities and draw.boolean()
         shapes = {"input": shape, "target": shape if probable else batch}
         if draw.present("weight"):
@@ -125,6 +127,11 @@ class CrossEntropy(Operator):
             for name in bounds.keys() & {"output", "grad_target", "second_grad_output"}:
                 bounds[name].overflow |= True
         return bounds
+
+
+def _sizes(batch: tuple[int, ...]) -> dict[int, Sizes]:
+    """Return how large classes and samples may be, by their axes of the logits."""
+    return {-max(1, len(batch)): CLASSES, **({-len(batch) - 1: BATCHES} if batch else {})}
 
 
 @dataclass

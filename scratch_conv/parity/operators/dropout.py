@@ -9,7 +9,8 @@ from torch import Tensor
 
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import FLOATS
-from scratch_conv.parity.drawing.strategies import Drawing
+from scratch_conv.parity.drawing.sizes import VALUES
+from scratch_conv.parity.drawing.strategies import IMAGES, Drawing
 from scratch_conv.parity.operators.sums import SumOfProducts
 
 _DEFAULTS = {"p": 0.5, "training": True, "inplace": False}
@@ -41,7 +42,7 @@ class Dropout(SumOfProducts):
 
     def draw_shape(self, draw: Drawing) -> tuple[int, ...]:
         """Draw the shape of an input."""
-        return draw.shape(2, 4, 6)
+        return draw.lengthen(draw.shape(2, 4, 6), {-1: VALUES})
 
     def constructor(self, tensors: dict[str, Tensor], arguments: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments of torch.nn.Dropout or Dropout2d; training is set by the module's mode."""
@@ -65,7 +66,7 @@ class Dropout2d(Dropout):
     batched_axes = 4
 
     def draw_shape(self, draw: Drawing) -> tuple[int, ...]:
-        return (*draw.batch(), *(draw.integer(1, 4) for _ in range(3)))
+        return draw.lengthen((*draw.batch(), *(draw.integer(1, 4) for _ in range(3))), IMAGES)
 
     def invalid_changes(self, draw: Drawing, case: Case) -> list[Case]:
         return [case.reshaped("input", (4,)).changed(training=True, p=0.25)]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import COMPLEX, FLOATS, INTEGERS
-from scratch_conv.parity.drawing.strategies import Drawing
+from scratch_conv.parity.drawing.strategies import IMAGES, Drawing
 from scratch_conv.parity.operators.calling import Call
 from scratch_conv.parity.operators.operator import Picking
 
@@ -47,7 +47,7 @@ class Flatten(Picking):
         # A layer without start_dim starts at its namesake's default.
         first = 0 if draw.supports.functional or draw.takes("start_dim") else 1
         unbatched = draw.supports.unbatched and not first
-        shape = draw.claiming(unbatched=unbatched).shape(2, 5, 3)
+        shape = draw.lengthen(draw.claiming(unbatched=unbatched).shape(2, 5, 3), IMAGES)
         axes = max(1, len(shape))
         start, end = first, axes - 1
         if draw.boolean():

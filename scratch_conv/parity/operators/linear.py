@@ -9,6 +9,7 @@ from torch import Tensor
 
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import COMPLEX, FLOATS, INTEGERS
+from scratch_conv.parity.drawing.sizes import FEATURES, LENGTHS
 from scratch_conv.parity.drawing.strategies import Drawing
 from scratch_conv.parity.operators.sums import SumOfProducts
 
@@ -29,7 +30,13 @@ class Linear(SumOfProducts):
         if draw.supports.empty and not draw.fixed("in_features") and draw.integer(0, 9) == 9:
             in_features = 0
         vector = draw.supports.functional and not draw.supports.fixed and draw.integer(0, 7) == 7
-        shapes: dict[str, tuple[int, ...]] = {"input": (*self.draw_rows(draw), in_features)}
+        rows = self.draw_rows(draw)
+        if in_features and 0 not in rows and not draw.supports.fixed:
+            # As an array of all the products: (rows, out, in).
+            sizes = {-1: FEATURES, -2: FEATURES, -3: LENGTHS}
+            products = draw.lengthen((*rows, out_features, in_features), sizes)
+            rows, (out_features, in_features) = products[:-2], products[-2:]
+        shapes: dict[str, tuple[int, ...]] = {"input": (*rows, in_features)}
         shapes["weight"] = (in_features,) if vector else (out_features, in_features)
         if not vector and draw.present("bias"):
             shapes["bias"] = (out_features,)

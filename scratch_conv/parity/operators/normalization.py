@@ -12,6 +12,7 @@ from torch import Tensor
 from scratch_conv.parity.drawing.arrays import Array
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import FLOATS
+from scratch_conv.parity.drawing.sizes import BATCHES, CHANNELS, LENGTHS, VALUES
 from scratch_conv.parity.drawing.strategies import Drawing
 from scratch_conv.parity.operators.calling import UPDATED, Values
 from scratch_conv.parity.operators.operator import (
@@ -316,10 +317,15 @@ def _draw_shape(draw: Drawing, training: bool) -> tuple[int, ...]:
     )
     channels = draw.size("num_features", 1, 3)
     sizes = tuple(draw.integer(1, 5 if axes < 3 else 3) for _ in range(axes))
-    if training and batch * torch.Size(sizes).numel() == 1:
+    ranges = {-axis: LENGTHS for axis in range(2, axes + 1)}
+    ranges |= {-1: VALUES if axes else CHANNELS, -axes - 1: CHANNELS, -axes - 2: BATCHES if axes else VALUES}
+    if draw.fixed("num_features") is not None:
+        del ranges[-axes - 1]
+    shape = draw.lengthen((batch, channels, *sizes), ranges)
+    if training and torch.Size(shape).numel() == shape[1]:  # torch refuses one value per channel
         assume(draw.supports.batches)
-        batch = 2  # torch refuses one value per channel
-    return (batch, channels, *sizes)
+        shape = (2, *shape[1:])
+    return shape
 
 
 def _parameters(draw: Drawing, tensors: dict[str, Array]) -> dict[str, Array]:

@@ -49,6 +49,7 @@ class Operator(ABC):
         constructed: the names of the tensors that a layer's constructor is given.
         batched_axes: how many axes an input has at least that is a batch.
         dtypes: the dtypes that torch takes on a CPU.
+        configurations: the arguments of layers of known networks, which are drawn as they stand.
         choices: the values of the arguments that are drawn one by one, torch's default first.
         invalid_arguments: changes of the arguments that torch refuses, most often.
         linear: the names of the tensors in which it is linear.
@@ -70,6 +71,7 @@ class Operator(ABC):
     constructed: ClassVar[frozenset[str]] = frozenset()
     batched_axes: ClassVar[int] = 4
     dtypes: ClassVar[tuple[str, ...]]
+    configurations: ClassVar[tuple[dict[str, Any], ...]] = ()
     choices: ClassVar[dict[str, tuple[Any, ...]]] = {}
     invalid_arguments: ClassVar[tuple[dict[str, Any], ...]] = ()
     linear: ClassVar[frozenset[str]] = frozenset()
@@ -121,9 +123,9 @@ class Operator(ABC):
         """Torch's own implementation as code, where torch.nn.functional is F."""
         return f"F.{self.name}"
 
-    def cases(self, supports: Supports) -> st.SearchStrategy[Case]:
-        """Return a strategy of calls that torch accepts and that the claims allow."""
-        cases = drawn(self.draw_case, supports, self.dtypes)
+    def cases(self, supports: Supports, constants: tuple[int, ...] = ()) -> st.SearchStrategy[Case]:
+        """Return a strategy of calls that torch accepts and the claims allow; for constants see `Drawing`."""
+        cases = drawn(self.draw_case, supports, self.dtypes, constants)
         if not supports.remainders:
             cases = cases.map(self.without_remainders).filter(lambda case: 0 not in case.shapes["input"][2:])
         if supports.fixed:

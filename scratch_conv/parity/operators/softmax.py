@@ -11,6 +11,7 @@ from torch import Tensor
 
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import FLOATS
+from scratch_conv.parity.drawing.sizes import BATCHES, CHANNELS, CLASSES
 from scratch_conv.parity.drawing.strategies import Drawing
 from scratch_conv.parity.operators.calling import Values
 from scratch_conv.parity.operators.operator import (
@@ -106,7 +107,7 @@ class Softmax(Operator):
     dtypes = FLOATS
 
     def draw_case(self, draw: Drawing) -> Case:
-        shape = draw.shape(2, 4, 5)
+        shape = draw.lengthen(draw.shape(2, 4, 5), {-1: CLASSES, -2: CLASSES, -3: CHANNELS, -4: BATCHES})
         axes = max(1, len(shape))
         dim = draw.size("dim", -axes, axes - 1) if draw.takes("dim") else draw.supports.fixed_at("dim", -1)
         assume(-axes <= dim < axes)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -13,6 +14,17 @@ from torch.nn.functional import pad
 
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import COMPLEX, FLOATS, INTEGERS
+from scratch_conv.parity.drawing.sizes import (
+    BATCHES,
+    CHANNELS,
+    FEW,
+    GROUPS,
+    KERNELS,
+    LENGTHS,
+    MUCH,
+    Sizes,
+    fitted,
+)
 from scratch_conv.parity.drawing.strategies import Drawing, as_pair, remainders, some_tap_meets
 from scratch_conv.parity.operators.calling import Call, Values
 from scratch_conv.parity.operators.convolution.normwise import normwise
@@ -23,6 +35,9 @@ from scratch_conv.parity.operators.sums import SumOfProducts
 T = TypeVar("T")
 
 _CHANNELS = ("in_channels", "out_channels")
+_KERNEL = ("kernel rows", "kernel columns")
+_LENGTHS = ("rows", "columns")
+_STORING = 32  # products that storing one result takes as long as, about
 _DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
 
 
@@ -31,27 +46,102 @@ class Convolution(SumOfProducts):
 
     Attributes:
         channels: what the first two axes of the weight are; the second is that of one group.
+        more: how many pixels an axis of the input has at most beyond the least, where it is not large.
+        configurations: the arguments of layers of known networks. `groups` is there the number of outputs for
+            each of as many groups as there are channels.
     """
 
     signature = ("input", "weight", "bias")
     linear = frozenset(signature)
     normwise = True
     channels: ClassVar[tuple[str, str]] = _CHANNELS[::-1]
+    more: ClassVar[int] = 7
 
     @abstractmethod
-    def draw_geometry(self, draw: Drawing) -> tuple[Sequence[int], Sequence[int], dict[str, Any]]:
-        """Draw the kernel_size, the lengths of the input's axes, and the arguments."""
+    def draw_geometry(self, draw: Drawing) -> tuple[tuple[int, ...], dict[str, Any]]:
+        """Draw the kernel_size and the arguments but for the groups."""
+
+    @abstractmethod
+    def least_length(self, taps: int, **arguments: Any) -> int:
+        """Return how long an axis of the input has to be, given its kernel_size and its arguments."""
+
+    @abstractmethod
+    def positions(self, length: int, taps: int, **arguments: Any) -> int:
+        """Return how many positions of an axis each tap is multiplied at."""
+
+    def accepts(self, length: int, taps: int, **arguments: Any) -> bool:
+        """Return whether torch computes an axis of such sizes."""
+        return True
 
     def draw_case(self, draw: Drawing) -> Case:
         groups = draw.size("groups", 1, 3) if draw.takes("groups") else draw.fixed("groups") or 1
-        channels = {name: draw.fixed(name) or groups * draw.integer(1, 3) for name in _CHANNELS}
-        kernel_size, lengths, arguments = self.draw_geometry(draw)
-        first, second = (channels[name] for name in self.channels)
-        shapes = {"input": (*draw.batch(), channels["in_channels"], *lengths)}
+        sizes = {"groups": groups}
+        for name in _CHANNELS:  # those of one group
+            sizes[name] = (
+                draw.integer(1, 3) if draw.fixed(name) is None else max(1, draw.fixed(name) // groups)
+            )
+        kernel_size, arguments = self.draw_geometry(draw)
+        batch, more = draw.batch(), [draw.integer(0, self.more) for _ in kernel_size]
+        sizes["batch"] = math.prod(batch)
+        layer = dict(draw.configuration(self.configurations, self.defaults))
+        large = draw.enlarged(self._ranges(draw, batch, layer))
+        if layer:
+            kernel_size = (layer.pop("kernel_size"),) * len(kernel_size)
+            if "groups" in layer:
+                channels = [large.pop(name) for name in _CHANNELS if name in large]
+                groups = [*channels, max(2, groups * sizes["in_channels"])][0]
+                sizes |= {"groups": groups, "in_channels": 1, "out_channels": layer["groups"]}
+            arguments = {**self.defaults, **layer}
+        kernel_size = tuple(_enlarged_kernel(draw, kernel_size, large))
+        sizes = self._fit(sizes | large, kernel_size, arguments, more, large)
+        lengths = [sizes[name] for name in _LENGTHS[-len(kernel_size) :]]
+        axes = zip(lengths, kernel_size, _by_axis(arguments, len(lengths)), strict=True)
+        assume(all(self.accepts(length, taps, **own) for length, taps, own in axes))
+        groups = sizes["groups"]
+        first, second = (groups * sizes[name] for name in self.channels)
+        shapes = {"input": (*batch, groups * sizes["in_channels"], *lengths)}
+        if batch:
+            shapes["input"] = (sizes["batch"], *shapes["input"][1:])
         shapes["weight"] = (first, second // groups, *kernel_size)
         if draw.present("bias"):
-            shapes["bias"] = (channels["out_channels"],)
+            shapes["bias"] = (groups * sizes["out_channels"],)
         return self.complete(draw, shapes, {**arguments, "groups": groups})
+
+    def _ranges(self, draw: Drawing, batch: tuple[int, ...], layer: dict[str, Any]) -> dict[str, Sizes]:
+        """Return how large the sizes of a call may be, by name; the kernel's where no layer has it."""
+        axes = self.batched_axes - 2
+        ranges = {**dict.fromkeys(_CHANNELS, CHANNELS), **dict.fromkeys(_LENGTHS[-axes:], LENGTHS)}
+        if draw.takes("groups"):
+            ranges["groups"] = GROUPS
+        if any(batch) and draw.supports.batches:
+            ranges["batch"] = BATCHES
+        if not layer and draw.fixed("kernel_size") is None:
+            ranges |= dict.fromkeys(_KERNEL[-axes:] if _rectangular(draw) else _KERNEL[-1:], KERNELS)
+        return ranges
+
+    def _fit(
+        self,
+        sizes: dict[str, int],
+        kernel_size: tuple[int, ...],
+        arguments: dict[str, Any],
+        more: list[int],
+        large: dict[str, int],
+    ) -> dict[str, int]:
+        """Make the small sizes smaller beside a large one; add those of the input's axes."""
+        names = _LENGTHS[-len(kernel_size) :]
+        axes = list(zip(kernel_size, _by_axis(arguments, len(names)), strict=True))
+        least = [self.least_length(taps, **own) for taps, own in axes]
+        own_lengths = {n: max(a, large.get(n, a + b)) for n, a, b in zip(names, least, more, strict=True)}
+        floor = {n: a + min(2, b) for n, a, b in zip(names, least, more, strict=True)}
+
+        def work(each: dict[str, int]) -> int:
+            places = (self.positions(each[n], k, **own) for n, (k, own) in zip(names, axes, strict=True))
+            results = each["batch"] * each["groups"] * each["out_channels"] * math.prod(places)
+            return results * (each["in_channels"] * math.prod(kernel_size) + _STORING)
+
+        several, sizes = len(large) > 1, {**sizes, **own_lengths}
+        kept = floor if several else floor | {name: sizes[name] for name in large if name in sizes}
+        return fitted(sizes, kept, work, MUCH if several else FEW)
 
     def invalid_changes(self, draw: Drawing, case: Case) -> list[Case]:
         shapes, axes = case.shapes, self.batched_axes - 2
@@ -93,6 +183,19 @@ class Conv2d(Convolution):
     arguments = ("bias", *_DEFAULTS)
     defaults = _DEFAULTS
     dtypes = (*FLOATS, *COMPLEX, *INTEGERS)
+    configurations: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"kernel_size": 1},
+        {"kernel_size": 3, "padding": 1},
+        {"kernel_size": 3, "stride": 2, "padding": 1},
+        {"kernel_size": 3, "padding": 1, "groups": 1},
+        {"kernel_size": 3, "stride": 2, "padding": 1, "groups": 1},
+        {"kernel_size": 3, "padding": 1, "groups": 2},
+        {"kernel_size": 7, "stride": 2, "padding": 3},
+        {"kernel_size": 5, "padding": 2},
+        {"kernel_size": 1, "stride": 2},
+        {"kernel_size": 3, "stride": 2},
+        {"kernel_size": 3, "padding": 2, "dilation": 2},
+    )
     invalid_arguments: ClassVar[tuple[dict[str, Any], ...]] = (
         {"stride": 0},
         {"stride": -1},
@@ -111,17 +214,26 @@ class Conv2d(Convolution):
         {"padding": 0.5},
     )
 
-    def draw_geometry(self, draw: Drawing) -> tuple[Sequence[int], Sequence[int], dict[str, Any]]:
+    def draw_geometry(self, draw: Drawing) -> tuple[tuple[int, ...], dict[str, Any]]:
         kernel_size, dilation = as_pair(draw.pair("kernel_size", 1, 5)), draw.pair("dilation", 1, 3)
         padding = draw_padding(draw, lambda: draw.pair("padding", 0, 4))
         stride = 1 if padding == "same" else draw.pair("stride", 1, 4)
-        windows = [d * (k - 1) + 1 for k, d in zip(kernel_size, as_pair(dilation), strict=True)]
-        margins = windows if padding == "same" else as_pair(0 if isinstance(padding, str) else padding)
-        lengths = [draw.length(w - 2 * p) for w, p in zip(windows, margins, strict=True)]
-        # Where no tap at any position meets the image, torch 2.14 crashes (channels_last, with a bias).
-        axes = zip(lengths, as_pair(stride), margins, as_pair(dilation), kernel_size, strict=True)
-        assume(all(some_tap_meets(*axis) for axis in axes))
-        return kernel_size, lengths, {"stride": stride, "padding": padding, "dilation": dilation}
+        return kernel_size, {"stride": stride, "padding": padding, "dilation": dilation}
+
+    def least_length(self, taps: int, **arguments: Any) -> int:
+        window, margin = _window(taps, **arguments)
+        return max(1, window - 2 * margin)
+
+    def positions(self, length: int, taps: int, **arguments: Any) -> int:
+        if arguments["padding"] == "same":
+            return length
+        window, margin = _window(taps, **arguments)
+        return (length + 2 * margin - window) // int(arguments["stride"]) + 1
+
+    def accepts(self, length: int, taps: int, **arguments: Any) -> bool:
+        """Return whether some tap meets the image; else torch 2.14 crashes (channels_last, with a bias)."""
+        _, margin = _window(taps, **arguments)
+        return some_tap_meets(length, arguments["stride"], margin, arguments["dilation"], taps)
 
     def draw_invalid_case(self, draw: Drawing) -> Case:
         invalid = super().draw_invalid_case(draw)
@@ -176,6 +288,33 @@ def convolve_inside(
     products = pixels.reshape(batch, groups, 1, channels // groups, *rest) * taps
     sums = torch.where(inside[:, None, None], products, 0).sum((3, 6, 7)).flatten(1, 2)
     return (sums if bias is None else sums + bias.to(wide)[:, None, None]).to(input.dtype)
+
+
+def _window(taps: int, stride: int, padding: int | str, dilation: int) -> tuple[int, int]:
+    """Return the pixels from the first to the last tap of an axis, and the padding; no less for 'same'."""
+    window = dilation * (taps - 1) + 1
+    return window, padding if isinstance(padding, int) else {"same": window, "valid": 0}[padding]
+
+
+def _by_axis(arguments: dict[str, Any], axes: int) -> list[dict[str, Any]]:
+    """Return the arguments but for the groups for each axis."""
+    spread = {
+        name: value if isinstance(value, tuple) else (value,) * axes
+        for name, value in arguments.items()
+        if name != "groups"
+    }
+    return [{name: value[axis] for name, value in spread.items()} for axis in range(axes)]
+
+
+def _enlarged_kernel(draw: Drawing, kernel_size: tuple[int, ...], large: dict[str, int]) -> Iterator[int]:
+    """Return the kernel_size with the large axes; on all of them, where it has to be square."""
+    for taps, name in zip(kernel_size, _KERNEL[-len(kernel_size) :], strict=True):
+        yield max(taps, large.get(name if _rectangular(draw) else _KERNEL[-1], 1))
+
+
+def _rectangular(draw: Drawing) -> bool:
+    """Return whether kernels may have more rows than columns."""
+    return draw.supports.rectangular and "kernel_size" not in draw.supports.square
 
 
 def as_int(number: int | tuple[int]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +24,15 @@ class ConvTranspose2d(Convolution):
     defaults = _DEFAULTS
     dtypes = (*FLOATS, *COMPLEX, "int64")
     channels = ("in_channels", "out_channels")
+    more = 4
+    configurations = (
+        {"kernel_size": 2, "stride": 2},
+        {"kernel_size": 4, "stride": 2, "padding": 1},
+        {"kernel_size": 3, "stride": 2, "padding": 1, "output_padding": 1},
+        {"kernel_size": 3, "padding": 1},
+        {"kernel_size": 4, "stride": 2, "padding": 1, "groups": 1},
+        {"kernel_size": 5, "stride": 2, "padding": 2, "output_padding": 1},
+    )
     invalid_arguments = (
         {"stride": 0},
         {"stride": -1},
@@ -39,7 +47,7 @@ class ConvTranspose2d(Convolution):
         {"stride": 1.5},
     )
 
-    def draw_geometry(self, draw: Drawing) -> tuple[Sequence[int], Sequence[int], dict[str, Any]]:
+    def draw_geometry(self, draw: Drawing) -> tuple[tuple[int, ...], dict[str, Any]]:
         kernel_size, dilation = as_pair(draw.pair("kernel_size", 1, 4)), draw.pair("dilation", 1, 3)
         stride, padding = draw.pair("stride", 1, 4), draw.pair("padding", 0, 3)
         # Torch asks for less than the stride or the dilation.
@@ -47,10 +55,15 @@ class ConvTranspose2d(Convolution):
             max(each) - 1 for each in zip(as_pair(stride), as_pair(dilation), strict=True)
         )
         extra = draw.pair("output_padding", 0, (vertical, horizontal))
-        axes = zip(kernel_size, *map(as_pair, (dilation, stride, padding, extra)), strict=True)
-        least = [1 + max(0, -((d * (k - 1) + e - 2 * p) // s)) for k, d, s, p, e in axes]
         arguments = {"stride": stride, "padding": padding, "output_padding": extra, "dilation": dilation}
-        return kernel_size, [draw.length(each, 4) for each in least], arguments
+        return kernel_size, arguments
+
+    def least_length(self, taps: int, **arguments: Any) -> int:
+        window = arguments["dilation"] * (taps - 1) + arguments["output_padding"] - 2 * arguments["padding"]
+        return int(1 + max(0, -(window // arguments["stride"])))
+
+    def positions(self, length: int, taps: int, **arguments: Any) -> int:
+        return length
 
     def draw_invalid_case(self, draw: Drawing) -> Case:
         supports, dtypes = draw.supports, draw.supports.dtypes

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import FLOATS
-from scratch_conv.parity.drawing.strategies import Drawing
+from scratch_conv.parity.drawing.strategies import IMAGES, Drawing
 from scratch_conv.parity.operators.pooling.average import Pooling
 
 
@@ -29,8 +29,9 @@ class AdaptiveAvgPool2d(Pooling):
     invalid_arguments = tuple({"output_size": bad} for bad in (-1, (1, -2), (1, 2, 3), (2,), 2.5, "small"))
 
     def draw_case(self, draw: Drawing) -> Case:
-        shapes = {"input": draw.image((1, 1))}
-        size: Any = draw.integer(0 if draw.supports.empty else 1, 6)
+        shape = (*draw.batch(), draw.integer(1, 3), draw.integer(1, 8), draw.integer(1, 8))
+        shapes = {"input": draw.lengthen(shape, IMAGES)}
+        size: Any = draw.integer(0 if draw.supports.empty else 1, 7)
         if draw.fixed("output_size") is not None:
             size = draw.fixed("output_size")
         elif draw.supports.rectangular and draw.boolean():

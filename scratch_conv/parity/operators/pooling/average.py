@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import FLOATS
-from scratch_conv.parity.drawing.strategies import Drawing, as_pair, remainders
+from scratch_conv.parity.drawing.sizes import KERNELS
+from scratch_conv.parity.drawing.strategies import IMAGES, Drawing, as_pair, remainders
 from scratch_conv.parity.operators.sums import SumOfProducts
 
 _DEFAULTS = {
@@ -24,10 +28,48 @@ _CHOICES = {
 }
 
 
+_ROWS, _COLUMNS = 0, 1  # of the window; the image's axes are counted from the end
+
+
 class Pooling(SumOfProducts):
     """What the kinds of pooling have in common."""
 
     signature = ("input",)
+
+    def draw_windows(self, draw: Drawing) -> dict[str, Any]:
+        """Draw kernel_size, stride and padding."""
+        kernel_size = draw.pair("kernel_size", 1, 5)
+        height, width = as_pair(kernel_size)
+        stride = draw.optional_pair("stride", 1, 4)
+        padding = draw.pair("padding", 0, (height // 2, width // 2))
+        return {"kernel_size": kernel_size, "stride": stride, "padding": padding}
+
+    def least_lengths(self, kernel_size: Any, padding: Any, dilation: Any = 1, **others: Any) -> list[int]:
+        """Return the height and width that an image has at least."""
+        axes = zip(as_pair(kernel_size), as_pair(padding), as_pair(dilation), strict=True)
+        # A window that steps over the whole input has no maximum; torch 2.14 then writes out of bounds.
+        return [max(d * (k - 1) + 1 - 2 * p, d) for k, p, d in axes]
+
+    def draw_images(self, draw: Drawing, arguments: dict[str, Any]) -> Case:
+        """Draw what is pooled with these arguments, or with those of a layer of a known network."""
+        batch, channels, more = draw.batch(), draw.integer(1, 3), [draw.integer(0, 7) for _ in range(2)]
+        layer = draw.configuration(self.configurations, self.defaults)
+        arguments = {**self.defaults, **layer} if layer else arguments
+        several = any(batch) and draw.supports.batches
+        sizes = {axis: each for axis, each in IMAGES.items() if several or axis > -4}
+        rectangular = draw.supports.rectangular and "kernel_size" not in draw.supports.square
+        if not layer and draw.fixed("kernel_size") is None:
+            sizes |= {_COLUMNS: KERNELS, **({_ROWS: KERNELS} if rectangular else {})}
+        large = draw.enlarged(sizes)
+        windows = [large.pop(each, 0) for each in (_ROWS, _COLUMNS)]
+        if any(windows):
+            windows = windows if rectangular else [windows[_COLUMNS]] * 2
+            arguments["kernel_size"] = tuple(map(max, windows, as_pair(arguments["kernel_size"])))
+        least = self.least_lengths(**arguments)
+        lengths = (a + b for a, b in zip(least, more, strict=True))
+        taps = math.prod(as_pair(arguments["kernel_size"]))
+        shape = draw.lengthened((*batch, channels, *lengths), large, least, taps)
+        return self.complete(draw, {"input": shape}, arguments)
 
     def invalid_changes(self, draw: Drawing, case: Case) -> list[Case]:
         shape = case.shapes["input"]
@@ -43,6 +85,13 @@ class AvgPool2d(Pooling):
     defaults = _DEFAULTS
     dtypes = (*FLOATS, "int64")
     linear = frozenset({"input"})
+    configurations = (
+        {"kernel_size": 2, "stride": 2},
+        {"kernel_size": 7},
+        {"kernel_size": 3, "stride": 2, "padding": 1},
+        {"kernel_size": 3, "stride": 1, "padding": 1},
+        {"kernel_size": 3, "stride": 2},
+    )
     choices = _CHOICES
     invalid_arguments = (
         {"kernel_size": 0},
@@ -57,16 +106,7 @@ class AvgPool2d(Pooling):
     )
 
     def draw_case(self, draw: Drawing) -> Case:
-        kernel_size = draw.pair("kernel_size", 1, 5)
-        height, width = as_pair(kernel_size)
-        padding = draw.pair("padding", 0, (height // 2, width // 2))
-        above, left = as_pair(padding)
-        arguments = {
-            "kernel_size": kernel_size,
-            "stride": draw.optional_pair("stride", 1, 4),
-            "padding": padding,
-        }
-        return self.complete(draw, {"input": draw.image((height - 2 * above, width - 2 * left))}, arguments)
+        return self.draw_images(draw, self.draw_windows(draw))
 
     def counting(self, case: Case) -> Case:
         """Return the call that sums without dividing."""

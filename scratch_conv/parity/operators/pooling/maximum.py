@@ -7,7 +7,7 @@ from torch import Tensor
 
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import FLOATS, INTEGERS
-from scratch_conv.parity.drawing.strategies import Drawing, as_pair, remainders
+from scratch_conv.parity.drawing.strategies import Drawing, remainders
 from scratch_conv.parity.operators.pooling.average import Pooling
 
 _DEFAULTS = {"stride": None, "padding": 0, "dilation": 1, "ceil_mode": False, "return_indices": False}
@@ -23,6 +23,13 @@ class MaxPool2d(Pooling):
     defaults = _DEFAULTS
     dtypes = (*FLOATS, *INTEGERS)
     piecewise_linear = True
+    configurations = (
+        {"kernel_size": 2, "stride": 2},
+        {"kernel_size": 3, "stride": 2, "padding": 1},
+        {"kernel_size": 3, "stride": 2},
+        {"kernel_size": 3, "stride": 1, "padding": 1},
+        {"kernel_size": 5, "stride": 1, "padding": 2},
+    )
     choices = _CHOICES
     invalid_arguments = (
         {"kernel_size": 0},
@@ -41,19 +48,7 @@ class MaxPool2d(Pooling):
     )
 
     def draw_case(self, draw: Drawing) -> Case:
-        kernel_size, dilation = draw.pair("kernel_size", 1, 5), draw.pair("dilation", 1, 3)
-        height, width = as_pair(kernel_size)
-        padding = draw.pair("padding", 0, (height // 2, width // 2))
-        arguments = {
-            "kernel_size": kernel_size,
-            "stride": draw.optional_pair("stride", 1, 4),
-            "padding": padding,
-            "dilation": dilation,
-        }
-        axes = zip((height, width), as_pair(dilation), as_pair(padding), strict=True)
-        # A window that steps over the whole input has no maximum; torch 2.14 then writes out of bounds.
-        least = [max(d * (k - 1) + 1 - 2 * p, d) for k, d, p in axes]
-        return self.complete(draw, {"input": draw.image(least)}, arguments)
+        return self.draw_images(draw, {**self.draw_windows(draw), "dilation": draw.pair("dilation", 1, 3)})
 
     def remainders(self, case: Case) -> tuple[int, ...]:
         given = {**self.defaults, **case.keywords}
