@@ -35,7 +35,7 @@ class Sizes:
     def __init__(self, most: int, *multiples: int) -> None:
         self.most = most
         weights = dict.fromkeys(range(1, most + 1), 1.0)
-        shares = [1.0 + place for place in range(len(multiples))]
+        shares = [(1.0 + place) ** 2 for place in range(len(multiples))]
         for multiple, share in zip(multiples, shares, strict=True):
             for near in (multiple - 1, multiple, multiple + 1):
                 weights[near] += _SHARE * most * share / sum(shares) / 3

@@ -84,7 +84,9 @@ class Convolution(SumOfProducts):
         batch, more = draw.batch(), [draw.integer(0, self.more) for _ in kernel_size]
         sizes["batch"] = math.prod(batch)
         layer = dict(draw.configuration(self.configurations, self.defaults))
-        large = draw.enlarged(self._ranges(draw, batch, layer))
+        large = draw.enlarged(self._ranges(draw))
+        for name in (*(_KERNEL if layer else ()), *(() if any(batch) else ("batch",))):
+            large.pop(name, None)
         if layer:
             kernel_size = (layer.pop("kernel_size"),) * len(kernel_size)
             if "groups" in layer:
@@ -92,6 +94,10 @@ class Convolution(SumOfProducts):
                 groups = [*channels, max(2, groups * sizes["in_channels"])][0]
                 sizes |= {"groups": groups, "in_channels": 1, "out_channels": layer["groups"]}
             arguments = {**self.defaults, **layer}
+        if large.keys() & {*_CHANNELS} and draw.takes("groups") and sizes["groups"] == 3:
+            sizes["groups"] = 1
+        for name in large.keys() & {*_CHANNELS}:
+            large[name] = max(1, large[name] // sizes["groups"])
         kernel_size = tuple(_enlarged_kernel(draw, kernel_size, large))
         sizes = self._fit(sizes | large, kernel_size, arguments, more, large)
         lengths = [sizes[name] for name in _LENGTHS[-len(kernel_size) :]]
@@ -107,15 +113,15 @@ class Convolution(SumOfProducts):
             shapes["bias"] = (groups * sizes["out_channels"],)
         return self.complete(draw, shapes, {**arguments, "groups": groups})
 
-    def _ranges(self, draw: Drawing, batch: tuple[int, ...], layer: dict[str, Any]) -> dict[str, Sizes]:
-        """Return how large the sizes of a call may be, by name; the kernel's where no layer has it."""
+    def _ranges(self, draw: Drawing) -> dict[str, Sizes]:
+        """Return how large the sizes of a call may be, by name; channels are those of all groups."""
         axes = self.batched_axes - 2
         ranges = {**dict.fromkeys(_CHANNELS, CHANNELS), **dict.fromkeys(_LENGTHS[-axes:], LENGTHS)}
         if draw.takes("groups"):
             ranges["groups"] = GROUPS
-        if any(batch) and draw.supports.batches:
+        if draw.supports.batches:
             ranges["batch"] = BATCHES
-        if not layer and draw.fixed("kernel_size") is None:
+        if draw.fixed("kernel_size") is None:
             ranges |= dict.fromkeys(_KERNEL[-axes:] if _rectangular(draw) else _KERNEL[-1:], KERNELS)
         return ranges
 

@@ -55,14 +55,15 @@ class Pooling(SumOfProducts):
         batch, channels, more = draw.batch(), draw.integer(1, 3), [draw.integer(0, 7) for _ in range(2)]
         layer = draw.configuration(self.configurations, self.defaults)
         arguments = {**self.defaults, **layer} if layer else arguments
-        several = any(batch) and draw.supports.batches
-        sizes = {axis: each for axis, each in IMAGES.items() if several or axis > -4}
+        sizes = {axis: each for axis, each in IMAGES.items() if draw.supports.batches or axis > -4}
         rectangular = draw.supports.rectangular and "kernel_size" not in draw.supports.square
-        if not layer and draw.fixed("kernel_size") is None:
+        if draw.fixed("kernel_size") is None:
             sizes |= {_COLUMNS: KERNELS, **({_ROWS: KERNELS} if rectangular else {})}
         large = draw.enlarged(sizes)
+        if not any(batch):
+            large.pop(-4, None)
         windows = [large.pop(each, 0) for each in (_ROWS, _COLUMNS)]
-        if any(windows):
+        if any(windows) and not layer:
             windows = windows if rectangular else [windows[_COLUMNS]] * 2
             arguments["kernel_size"] = tuple(map(max, windows, as_pair(arguments["kernel_size"])))
         least = self.least_lengths(**arguments)
