@@ -1,5 +1,6 @@
 """`scratch-conv parity` and the pytest plugin, as they are typed."""
 
+import inspect
 import os
 import subprocess
 import sys
@@ -9,9 +10,12 @@ from pathlib import Path
 import pytest
 
 import scratch_conv
+from scratch_conv.parity import check, plugin
 from scratch_conv.parity.catalogue import FAULTS, SOUND
+from scratch_conv.parity.commands import parity as command
 from scratch_conv.parity.drawing.claims import DTYPES, FEATURES
 from scratch_conv.parity.operators import OPERATORS
+from scratch_conv.parity.options import CALLING, CLAIMS
 
 ROOT = Path(scratch_conv.__file__).parent.parent
 CANDIDATES = """
@@ -28,6 +32,19 @@ def square(input, weight, bias=None, stride=1, padding=0):
 
 def mute(input, weight, bias=None, **arguments):
     return None
+
+def affine(x, w, b):
+    return x @ w + b, (x, w)
+
+def affine_backward(dout, cache):
+    x, w = cache
+    return dout @ w.T, x.T @ dout, dout.sum(0)
+
+def talking(input):
+    print("hello")
+    return F.relu(input)
+
+print("hello, on import")
 
 def batched(input, weight, bias=None, **arguments):
     return F.conv2d(input if input.ndim == 4 else input[None], weight, bias, **arguments)
@@ -87,6 +104,10 @@ def test_a_wrong_target_ends_with_status_1_and_leaves_images(place: Path) -> Non
         ("--target candidates:right --like conv2d --without dilations,speed", "unknown 'dilations', 'speed'"),
         ("--target candidates:right --like conv2d --dtypes float8", "dtypes must be some of float32"),
         ("--without groups", "--target"),
+        ("--target candidates:right --like conv2d --names a=b", "neither 'a' nor 'b' is a name of torch's"),
+        ("--target candidates:right --like conv2d --layout nhwx", "no order of the letters nchw"),
+        ("--target candidates:right --like conv2d --fix stride=0", "no call of conv2d has stride=0"),
+        ("--target candidates:right --like conv2d --backward absent", "absent"),
         ("--self-test --out here", "--self-test"),
         ("--thorough", "--self-test"),
     ],
@@ -119,6 +140,42 @@ def test_the_operators_are_listed(place: Path) -> None:
     ended = parity(place, "--list")
     assert ended.returncode == 0
     assert ended.stdout.split() == list(OPERATORS)
+
+
+def test_the_faults_are_listed(place: Path) -> None:
+    ended = parity(place, "--list-faults --like relu")
+    assert ended.returncode == 0
+    faults = [fault for fault in FAULTS if fault.like == "relu"]
+    assert ended.stdout.splitlines() == [f"relu: {fault.name}: {fault.wrong}" for fault in faults]
+
+
+def test_the_options_are_the_same_everywhere() -> None:
+    shared = {*CLAIMS, *CALLING}
+    assert {"added" if name == "with" else name for name in shared} <= {
+        *inspect.signature(command).parameters
+    }
+    assert {"with_" if name == "with" else name for name in shared} <= {*inspect.signature(check).parameters}
+    parser = pytest.Parser(_ispytest=True)
+    plugin.pytest_addoption(parser)
+    (group,) = (each for each in parser._groups if each.name == "parity")
+    names = {
+        name.removeprefix("--parity-").replace("-", "_") for each in group.options for name in each.names()
+    }
+    assert shared <= names
+
+
+def test_a_published_layer_is_tested_by_one_command(place: Path) -> None:
+    words = "--target candidates:affine --backward affine_backward --like linear --weights io --examples 20"
+    ended = parity(place, f"{words} --without unbatched,empty,further_axes")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "equal to torch" in ended.stdout
+
+
+def test_what_a_target_prints_is_held_back(place: Path) -> None:
+    ended = parity(place, "--target candidates:talking --like relu --examples 5")
+    assert ended.returncode == 0, ended.stdout
+    assert "note: what it prints is held back" in ended.stdout
+    assert "hello" not in ended.stdout + ended.stderr
 
 
 def test_the_help_lists_claims_and_loads_no_torch() -> None:
@@ -180,6 +237,16 @@ def test_the_plugin_knows_what_is_listed(place: Path) -> None:
     assert "1 failed, 5 passed, 2 xfailed" in ended.stdout
     assert "parity::conv2d::values" in ended.stdout
     assert "passes, though known lists it as known to fail: take it off" in ended.stdout
+
+
+def test_the_plugin_covers_what_follows_from_what_is_listed(place: Path) -> None:
+    (place / "known").write_text("parity::conv2d::unbatched\n", encoding="utf-8")
+    words = ("--parity-target", "candidates:batched", "--parity-xfails-file", "known")
+    ended = run(place, *PLUGIN.split(), *words, "-m", "xfail or not xfail", "-k", "unbatched or together")
+    assert ended.returncode == 0, ended.stdout
+    assert "1 passed, 6 deselected, 1 xfailed" in ended.stdout
+    ended = run(place, *PLUGIN.split(), *words, "-m", "xfail", "--runxfail")
+    assert "1 failed, 7 deselected" in ended.stdout
 
 
 def test_the_plugin_leaves_out_what_is_not_claimed(place: Path) -> None:

@@ -78,10 +78,12 @@ def pytest_collection_modifyitems(
         item = ParityItem.from_parent(session, name=name)
         options = {**calling, "examples": examples, "seed": seed}
         item.prepare(candidate, like, _without_known(aspect, claims, known), options)
-        if aspect in known or _follows(aspect, known):
-            item.known = str(listed) if aspect in known else ""
-            reason = f"listed in {listed}" if aspect in known else f"follows from what {listed} lists"
-            item.add_marker(pytest.mark.xfail(reason=reason, raises=KnownError, strict=False))
+        if aspect in known:
+            item.known = str(listed)
+            mark = pytest.mark.xfail(reason=f"listed in {listed}", raises=KnownError, strict=False)
+            item.add_marker(mark)
+        elif _follows(aspect, known):
+            item.follows = f"follows from what {listed} lists"
         items.append(item)
 
 
@@ -176,6 +178,7 @@ class ParityItem(pytest.Item):
         """Set what the test checks, and how."""
         self.candidate, self.like, self.claims, self.options = candidate, like, claims, options
         self.known = ""  # the file that lists it as known to fail
+        self.follows = ""  # why it fails where another test does
 
     def runtest(self) -> None:
         """Check the candidate."""
@@ -184,8 +187,10 @@ class ParityItem(pytest.Item):
         report = check(self.candidate, self.like, supports=self.claims, **self.options)
         if self.known and report.passed:
             raise DifferenceError(f"passes, though {self.known} lists it as known to fail: take it off")
+        if not report.passed and self.follows:
+            pytest.xfail(self.follows)
         if not report.passed:
-            raise (KnownError if self.get_closest_marker("xfail") else DifferenceError)(str(report))
+            raise (KnownError if self.known else DifferenceError)(str(report))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """Return the report alone for a difference, without the traceback."""
