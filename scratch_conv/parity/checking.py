@@ -14,7 +14,7 @@ from scratch_conv.parity.answering import Described, Subject
 from scratch_conv.parity.candidates.kinds import as_candidate
 from scratch_conv.parity.candidates.targets import Target
 from scratch_conv.parity.drawing.case import Case
-from scratch_conv.parity.drawing.claims import FEATURES, Claims, Supports, parse_supports
+from scratch_conv.parity.drawing.claims import FEATURES, FLOATS, Claims, Supports, parse_supports
 from scratch_conv.parity.judging.clean import Caller, Here, clean_process
 from scratch_conv.parity.judging.compare import Difference, Verdict, judge, prepare
 from scratch_conv.parity.judging.expect import expect, output_form
@@ -23,10 +23,17 @@ from scratch_conv.parity.judging.observe import Observation, observe
 from scratch_conv.parity.operators import find_operator
 from scratch_conv.parity.operators.operator import Operator
 from scratch_conv.parity.options import Words, stated
+from scratch_conv.parity.reporting.aspects import KINDS, Finding, Seen, table
 from scratch_conv.parity.reporting.diagnosis import diagnose
+from scratch_conv.parity.reporting.features import features_of
+from scratch_conv.parity.reporting.hints import computes, hinted
 from scratch_conv.parity.reporting.report import Report
 from scratch_conv.parity.searching import search
 
+_FURTHER = 100  # cases that are drawn for each further finding
+_FINDINGS = 5
+_FURTHER_SECONDS = 20.0
+_SHRINKING = 3.0  # seconds
 _DRAWN = 8  # cases that are drawn for each of a kind that is wanted
 
 
@@ -53,6 +60,7 @@ def check(
     device: str | None = None,
     time_limit: float = 10.0,
     in_process: bool = False,
+    further: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
     """Compare a candidate with a torch operator on drawn configurations; never raises for a wrong candidate.
@@ -86,6 +94,7 @@ def check(
         time_limit: seconds that one call, with its gradients and its repetition, may take; the first one
             three times as many, since compilers work then.
         in_process: run the candidate in this process, where it may hang or end it.
+        further: where it differs, go on and see which other aspects differ.
         progress: called with the number of examples so far.
 
     Returns:
@@ -134,6 +143,10 @@ def check(
             failures = [*found.failures, (found.case, found.verdict)]
             report.diagnosis = diagnose(failures, trial)
             report.code = trial.write(found.case)
+            if further:
+                first = Finding(found.case, found.verdict.differences, report.diagnosis)
+                report.further = trial.go_on(first)
+                report.aspects = table(trial.claims, [first, *report.further], trial.seen)
     report.left_out = list(described.reasons)
     if not isolating:
         reason = "nothing can be forked, or autograd has threads here (after torch.compile)"
@@ -142,6 +155,7 @@ def check(
     if unclaimed := ", ".join(claimed.left_out()):
         report.left_out.append(f"{unclaimed}: not claimed")
     report.notes, report.skipped = list(trial.notes), found.skipped
+    report.unclaimed = [name for name in claimed.left_out() if name not in FLOATS]
     if isinstance(tested, Isolated) and tested.spawned:
         report.notes.append("tested in a spawned process: in a forked one it hangs or dies")
     report.seconds = time.perf_counter() - start
@@ -178,6 +192,7 @@ class Trial:
         claims: what is claimed for the candidate.
         seed: the same seed draws the same cases.
         notes: how it was called, where that is not plain, in the order in which it was said.
+        seen: the aspects of the cases that were judged.
     """
 
     like: str
@@ -186,6 +201,7 @@ class Trial:
     claims: Supports
     seed: int
     notes: dict[str, None] = field(default_factory=dict)
+    seen: Seen = field(default_factory=Seen)
 
     def judge(self, case: Case) -> Verdict:
         """Judge a case; a hang and a death of the process are differences too."""
@@ -199,7 +215,37 @@ class Trial:
             self.judging.finish()
         verdict = self.judging(judge, case, observation, self.claims)
         self.notes.update(dict.fromkeys(verdict.notes))
+        if not verdict.skipped:
+            self.seen.add(case, verdict)
         return verdict
+
+    def go_on(self, first: Finding) -> list[Finding]:
+        """Return what else differs: what is known to is left out of the cases, or of what is compared."""
+        operator, claims, masked = find_operator(self.like), self.claims, set[str]()
+        findings, last = [], first
+        end = time.monotonic() + _FURTHER_SECONDS
+
+        def judge_rest(case: Case) -> Verdict:
+            verdict = self.judge(case)
+            return replace(verdict, differences=[d for d in verdict.differences if d.what not in masked])
+
+        while len(findings) < _FINDINGS and time.monotonic() < end:
+            kinds = [name for name in features_of(last.case) if name in KINDS]
+            if kinds:
+                claims = _leave_out(claims, kinds)
+            elif computes(Verdict(last.differences)):
+                masked |= {each.what for each in last.differences}
+            elif left_out := hinted(last.diagnosis):
+                claims = _leave_out(claims, left_out)
+            else:
+                break
+            found = search(drawn_cases(operator, claims), judge_rest, _FURTHER, self.seed, _SHRINKING)
+            if found.case is None or found.verdict is None:
+                break
+            failures = [*found.failures, (found.case, found.verdict)]
+            last = Finding(found.case, found.verdict.differences, diagnose(failures, self))
+            findings.append(last)
+        return findings
 
     def sample(
         self, without: list[str], wanted: Callable[[Case], bool], count: int

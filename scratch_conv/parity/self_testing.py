@@ -56,7 +56,7 @@ def self_test(
     """
     for fault in (each for each in FAULTS if like in (None, each.like)):
         for each in range(seed, seed + fault_seeds):
-            report = check(fault.candidate, fault.like, examples, each)
+            report = check(fault.candidate, fault.like, examples, each, further=False)
             yield Trial(f"{fault.like}: {fault.name}", False, fault.wrong, report)
     for variant in (each for each in SOUND if like in (None, each.like)):
         for each in range(seed, seed + sound_seeds):

@@ -11,6 +11,8 @@ from scratch_conv.parity.judging.clean import Caller
 from scratch_conv.parity.judging.compare import Verdict
 from scratch_conv.parity.reporting.features import features_of
 
+_LEAVE = "if this is not claimed, leave it out"
+
 Failure = tuple[Case, Verdict]
 _FEW = 8  # cases that show whether all of a kind fail
 _PLAIN = (
@@ -58,7 +60,7 @@ def hints(case: Case, verdict: Verdict, asked: Asked) -> list[str]:
             if name.startswith("rectangular.") and name.partition(".")[2] in failing:
                 del failing[name]  # as one number it fails too
         if failing and _works_without(list(failing), asked):
-            lines.append(f"if this is not claimed, leave it out: --without {','.join(failing)}")
+            lines.append(f"{_LEAVE}: --without {','.join(failing)}")
             tried = ", ".join(f"{name} ({count} of {count} drawn fail)" for name, count in failing.items())
             lines.append(f"no call with it is tested then: {tried}")
     for dtype in ("float64", "float32"):
@@ -68,6 +70,12 @@ def hints(case: Case, verdict: Verdict, asked: Asked) -> list[str]:
     if any(each.what == "time" for each in verdict.differences):
         lines.append("if it compiles or is slow, give it more time: --time-limit 60, or time_limit=60")
     return lines
+
+
+def hinted(diagnosis: list[str]) -> list[str]:
+    """Return what the lines of a diagnosis say may be left out."""
+    lines = [line.partition("--without ")[2] for line in diagnosis if line.startswith(_LEAVE)]
+    return [name for line in lines for name in line.split(",")]
 
 
 def _failing(name: str, verdict: Verdict, asked: Asked) -> int:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.judging.compare import Difference
+from scratch_conv.parity.reporting.aspects import Finding
+from scratch_conv.parity.reporting.hints import hinted
 from scratch_conv.parity.reporting.reproduction import side_by_side
 
 
@@ -27,6 +29,9 @@ class Report:
         code: what to paste to see it again.
         left_out: what was not drawn, each line with its reason.
         notes: how the candidate was called, where that is not plain.
+        further: what else differs.
+        aspects: for each aspect "passed", "differs", "skipped" or "not claimed", where it differs in one.
+        unclaimed: what was not claimed, as the options name it.
         skipped: how many cases it refused as not claimed, by the name of the exception.
     """
 
@@ -42,6 +47,9 @@ class Report:
     code: str = ""
     left_out: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    further: list[Finding] = field(default_factory=list)
+    aspects: dict[str, str] = field(default_factory=dict)
+    unclaimed: list[str] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -74,8 +82,22 @@ class Report:
             worst = f"worst error {self.share:.3g} of the bound"
             return "\n".join([f"{head}: equal to torch ({worst}, {self.seconds:.1f} s)", *left_out])
         verdict = "differs from torch" if self.tested else "could not be tested"
-        parts = [f"{head}: {verdict}", *left_out, f"smallest case: {self.counterexample}"]
+        parts = [f"{head}: {verdict}", *left_out, *self._table(), f"smallest case: {self.counterexample}"]
         parts += [f"  {each.message}" for each in self.differences]
         parts += [f"  diagnosis: {line}" for line in self.diagnosis]
         parts += [text for text in map(side_by_side, self.differences) if text]
+        parts += map(str, self.further)
+        if names := list(dict.fromkeys(name for each in self._diagnoses() for name in hinted(each))):
+            unclaimed = ",".join(dict.fromkeys([*self.unclaimed, *names]))
+            parts.append(f"all that may be left out, if it is not claimed: --without {unclaimed}")
         return "\n".join([*parts, "", self.code])
+
+    def _diagnoses(self) -> list[list[str]]:
+        return [self.diagnosis, *(each.diagnosis for each in self.further)]
+
+    def _table(self) -> list[str]:
+        """Return a line for each outcome, with the aspects that have it."""
+        outcomes: dict[str, list[str]] = {}
+        for name, outcome in self.aspects.items():
+            outcomes.setdefault(outcome, []).append(name)
+        return [f"  {outcome}: {', '.join(names)}" for outcome, names in sorted(outcomes.items())]

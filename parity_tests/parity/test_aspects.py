@@ -1,0 +1,40 @@
+"""A fault in one aspect does not hide another."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scratch_conv.parity import check
+from scratch_conv.parity.catalogue.gradients import Backward, Gradients, with_gradients
+
+ROWS = {"unbatched": False, "further_axes": False, "second_derivatives": False}
+
+
+def _halved_weight(b: Backward) -> Gradients:
+    return [b.right[0], b.right[1] / 2, *b.right[2:]]
+
+
+def _wrong_thrice(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Multiply; the gradient of the weight, NaN and a batch of nothing are wrong."""
+    if not input.numel():
+        raise IndexError("nothing to multiply")
+    output: Tensor = with_gradients(F.linear, _halved_weight)(input, weight, bias)
+    return output.nan_to_num(0.0, torch.inf, -torch.inf)
+
+
+def test_all_findings_come_in_one_report() -> None:
+    report = check(_wrong_thrice, "linear", 200, supports=ROWS)
+    assert {name for name, outcome in report.aspects.items() if outcome == "differs"} >= {
+        "grad_weight",
+        "special_values",
+        "empty",
+    }, str(report)
+    assert report.aspects["values"] == report.aspects["grad_input"] == report.aspects["layouts"] == "passed"
+    assert report.aspects["unbatched"] == report.aspects["second_derivatives"] == "not claimed"
+    assert str(report).count("also differs: ") == len(report.further) >= 2
+
+
+def test_the_options_that_leave_out_what_is_not_claimed_are_printed_once() -> None:
+    text = str(check(_wrong_thrice, "linear", 200, supports={**ROWS, "special_values": False}))
+    (line,) = (line for line in text.splitlines() if line.startswith("all that may be left out"))
+    assert {"unbatched", "further_axes", "special_values", "empty"} <= set(line.split()[-1].split(","))
