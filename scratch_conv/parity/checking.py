@@ -222,7 +222,8 @@ class Trial:
     def go_on(self, first: Finding) -> list[Finding]:
         """Return what else differs: what is known to is left out of the cases, or of what is compared."""
         operator, claims, masked = find_operator(self.like), self.claims, set[str]()
-        findings, last = [], first
+        findings: list[Finding] = []
+        last = first
         end = time.monotonic() + _FURTHER_SECONDS
 
         def judge_rest(case: Case) -> Verdict:
