@@ -30,6 +30,7 @@ For the gradient with respect to the weight the sums are those over all tiles, n
 the bound of a direct sum, this one depends on all pixels of a tile, not only on those under one window.
 """
 
+from collections.abc import Iterable
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -129,7 +130,7 @@ class Axes(NamedTuple):
     """G of both: (points of rows · points of columns, KH·KW)."""
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def transformed_axes(size: Pair, window: Window, dtype: Any) -> Axes:
     """Cut both axes of images of `size` (H, W) into tiles for a window."""
     rows, columns = (
@@ -157,12 +158,17 @@ def _axis(size: int, output_size: int, taps: int, padding: int, dilation: int, d
     strips = -(-turns * dilation // (STRIP_TILES // dilation * dilation))
     bounds = [turns * strip // strips * dilation for strip in range(strips + 1)]
     cut = [slice(first, last) for first, last in pairwise(bounds)]
-    return Axis(
-        points=len(g),
-        tiles=turns * dilation,
-        taps=g,
-        evaluate=tuple(_strip(tiles, b.astype(dtype), outputs, dilation, padding, size) for tiles in cut),
-        interpolate=tuple(_strip(tiles, a.astype(dtype), outputs, dilation, 0, output_size) for tiles in cut),
+    evaluate = (_strip(tiles, b.astype(dtype), outputs, dilation, padding, size) for tiles in cut)
+    interpolate = (_strip(tiles, a.astype(dtype), outputs, dilation, 0, output_size) for tiles in cut)
+    return Axis(len(g), turns * dilation, g, _shared(evaluate), _shared(interpolate))
+
+
+def _shared(strips: Iterable[Strip]) -> tuple[Strip, ...]:
+    """Let strips share equal matrices: all but the first and the last have the same."""
+    matrices: dict[tuple[Any, ...], Array] = {}
+    return tuple(
+        strip._replace(matrix=matrices.setdefault((strip.matrix.shape, strip.matrix.tobytes()), strip.matrix))
+        for strip in strips
     )
 
 

@@ -28,6 +28,9 @@ _Block = tuple[slice, ...]
 _BLOCK_BYTES = 2**20
 """A block of planes, or of one that is larger, stays in the core's own cache between the passes."""
 
+_FEW_WINDOWS = 2**16
+"""The positions of more windows on an image are kept for two sizes of images only."""
+
 
 def max_pool2d(x: Array, window: Window, ceil_mode: bool) -> tuple[Array, Array]:
     """Return the maximum y (N, C, OH, OW) under each window of x (N, C, H, W), and its index.
@@ -182,7 +185,9 @@ def _window_of(block: _Block, window: Window) -> tuple[Window, Pair]:
 def _positions_of(block: _Block, window: Window, input_size: Pair, output_size: Pair) -> _Positions:
     """Return the positions of the windows in a block; those of whole planes are kept for the next call."""
     moved, size = _window_of(block, window)
-    find = _positions_of_planes if size == output_size else _positions
+    if size != output_size:
+        return _positions(moved, size, input_size)
+    find = _kept_positions if size[0] * size[1] <= _FEW_WINDOWS else _kept_large_positions
     return find(moved, size, input_size)
 
 
@@ -204,7 +209,8 @@ def _positions(window: Window, output_size: Pair, input_size: Pair) -> _Position
     )
 
 
-_positions_of_planes = lru_cache(maxsize=16)(_positions)  # of planes that fit into a block: up to 2 MiB each
+_kept_positions = lru_cache(maxsize=16)(_positions)  # half a MiB each at most
+_kept_large_positions = lru_cache(maxsize=2)(_positions)  # 2 MiB each, in half precision 4
 
 
 def _met(window: Window, output_size: Pair, input_size: Pair) -> Array | None:
