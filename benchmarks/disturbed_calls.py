@@ -94,7 +94,7 @@ def step_of(model: nn.Sequential) -> Call:
     x, labels = torch.randn(16, 3, 16, 16), torch.arange(16) % 10
 
     def step() -> list[Any]:
-        torch.set_grad_enabled(True)  # torch's load_state_dict and SGD leave it off where they are interrupted
+        torch.set_grad_enabled(True)  # torch leaves it off where its no_grad is interrupted
         model.load_state_dict(start)
         model.zero_grad()
         optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
