@@ -26,7 +26,7 @@ from scratch_conv.parity.options import Words, stated
 from scratch_conv.parity.reporting.aspects import KINDS, Finding, Seen, table
 from scratch_conv.parity.reporting.diagnosis import diagnose
 from scratch_conv.parity.reporting.features import features_of
-from scratch_conv.parity.reporting.hints import computes, hinted
+from scratch_conv.parity.reporting.hints import computes, hinted, is_lost
 from scratch_conv.parity.reporting.report import Report
 from scratch_conv.parity.searching import search
 
@@ -231,6 +231,8 @@ class Trial:
             return replace(verdict, differences=[d for d in verdict.differences if d.what not in masked])
 
         while len(findings) < _FINDINGS and time.monotonic() < end:
+            if is_lost(Verdict(last.differences)):
+                break
             kinds = [name for name in features_of(last.case) if name in KINDS]
             if kinds:
                 claims = _leave_out(claims, kinds)
@@ -253,9 +255,11 @@ class Trial:
     ) -> list[tuple[Case, Verdict]]:
         """Return how the candidate does on some cases of a kind, drawn without what is named."""
         seen: list[tuple[Case, Verdict]] = []
+        end = time.monotonic() + _FURTHER_SECONDS
 
         def attempt(case: Case) -> Verdict:
-            if len(seen) < count and wanted(case):
+            hopeless = bool(seen) and is_lost(seen[-1][1])
+            if len(seen) < count and not hopeless and time.monotonic() < end and wanted(case):
                 seen.append((case, self.judge(case)))
             return Verdict()
 

@@ -15,7 +15,7 @@ from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.judging.compare import Difference, Verdict, compare
 from scratch_conv.parity.operators import find_operator
 from scratch_conv.parity.operators.rounding import unit_roundoff
-from scratch_conv.parity.reporting.hints import Asked, Failure, computes, hints
+from scratch_conv.parity.reporting.hints import Asked, Failure, computes, hints, is_lost
 from scratch_conv.parity.reporting.patterns import describe_factor, describe_pattern
 
 _TEN = 10
@@ -34,6 +34,8 @@ def diagnose(failures: list[Failure], asked: Asked) -> list[str]:
     if not failures:
         return []
     case, verdict = failures[-1]
+    if is_lost(verdict):
+        return hints(case, verdict, asked)
     lines = [*hints(case, verdict, asked), *_unsteady(case, verdict, asked)]
     if _rounding_only(case, verdict, asked):
         return [*lines, *asked.judging(describe_rounding, case, verdict)]

@@ -72,6 +72,11 @@ def hints(case: Case, verdict: Verdict, asked: Asked) -> list[str]:
     return lines
 
 
+def is_lost(verdict: Verdict) -> bool:
+    """Return whether a candidate hung or died: each call of that kind costs seconds."""
+    return any(each.what in ("time", "process") for each in verdict.differences)
+
+
 def hinted(diagnosis: list[str]) -> list[str]:
     """Return what the lines of a diagnosis say may be left out."""
     lines = [line.partition("--without ")[2] for line in diagnosis if line.startswith(_LEAVE)]
