@@ -121,7 +121,7 @@ def test_a_cause_is_named(candidate: Any, like: str, claims: dict[str, Any], sai
 
 def test_gradients_that_add_up_are_named_once() -> None:
     report = check(Summing, "linear", 60, supports={**ROWS, "dtypes": "float64"})
-    assert "of a second call is the sum of both calls': set it anew" in str(report)
+    assert "it is the sum of both calls' then; set it anew in backward" in str(report)
     assert "writes into the memory" not in str(report)
 
 

@@ -27,7 +27,7 @@ from scratch_conv.parity.judging.raising import Raised, full_type
 from scratch_conv.parity.operators import find_operator
 
 _OTHER = "has other bits when the call is repeated"
-_ADDED = "of a second call is the sum of both calls': set it anew in backward, or write zero_grad()"
+_ADDED = f"{_OTHER}: it is the sum of both calls' then; set it anew in backward, or write zero_grad()"
 _DERIVATIVES = ("grad_", "second_")
 
 
