@@ -108,8 +108,9 @@ class _Answering:
 
         if claims.takes("bias") and "bias" not in candidate.adapter.names.places:
             fixed = (*claims.fixed, ("bias", True))
-            search(candidate.operator.cases(replace(claims, fixed=fixed)), look, 1, 0)
-        if not drawn or candidate.holds("bias", drawn[0], make_values(drawn[0])):
+            search(candidate.operator.cases(replace(claims, fixed=fixed)), look, 20, 0)
+        held = (candidate.holds("bias", case, make_values(case)) for case in drawn)
+        if next((each for each in held if each is not None), True):
             return claims, []
         reason = f"bias: {candidate.name} holds none; --names bias=... says where it is, if it does"
         return replace(claims, without=claims.without | {"bias"}), [reason]

@@ -40,14 +40,14 @@ class LayerClass(Candidate[W]):
         claims, reasons = super().narrow(claims)
         return replace(claims, functional=False), reasons
 
-    def holds(self, name: str, case: Case, values: Values) -> bool:
-        """Return whether a layer for a case has a place for a tensor, as far as that can be known."""
+    def holds(self, name: str, case: Case, values: Values) -> bool | None:
+        """Return whether a layer for a case has a place for a tensor; None where it refuses the case."""
         try:
             self.place(case, values)
         except MissingError as missing:
             return missing.name != name
         except Exception:  # it is found out and said when the layer is compared
-            return True
+            return None
         return True
 
     @abstractmethod
