@@ -10,12 +10,12 @@ from scratch_conv.parity.candidates.adapter import Adapter
 from scratch_conv.parity.candidates.candidate import Candidate
 from scratch_conv.parity.candidates.kinds import as_candidate
 from scratch_conv.parity.candidates.layer import LayerClass
+from scratch_conv.parity.candidates.quiet import held_back
 from scratch_conv.parity.candidates.targets import Target
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import Supports
 from scratch_conv.parity.judging.compare import Verdict
 from scratch_conv.parity.judging.observe import Observation, observe
-from scratch_conv.parity.judging.quiet import held_back
 from scratch_conv.parity.operators import find_operator
 from scratch_conv.parity.operators.calling import make_values, with_shape
 from scratch_conv.parity.reporting.reproduction import reproduce

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scratch_conv.parity.judging.quiet import held_back
+from scratch_conv.parity.candidates.quiet import held_back
 
 
 @dataclass(frozen=True)
