@@ -64,9 +64,8 @@ class Pooling(SumOfProducts):
             large.pop(-4, None)
         windows = [large.pop(each, 0) for each in (_ROWS, _COLUMNS)]
         if any(windows) and not layer:
-            taps = as_pair(arguments["kernel_size"])
-            square = max(windows[_COLUMNS], *taps)
-            arguments["kernel_size"] = tuple(map(max, windows, taps)) if rectangular else square
+            pair = tuple(map(max, windows, as_pair(arguments["kernel_size"])))
+            arguments["kernel_size"] = pair if rectangular else pair[_COLUMNS]
         least = self.least_lengths(**arguments)
         lengths = (a + b for a, b in zip(least, more, strict=True))
         taps = math.prod(as_pair(arguments["kernel_size"]))
