@@ -65,7 +65,6 @@ _suggest_memory_format = _find("torch._prims_common:suggest_memory_format")
 
 _decompositions = _find("torch:_decomp.decomposition_table")
 _shape_functions = _find("torch:_decomp.meta_table")
-_decomposed: list[Any] = []
 
 _adaptive_avg_pool2d = _find("torch:_C._nn.adaptive_avg_pool2d")
 _max_pool2d_with_indices = _find("torch:_C._nn.max_pool2d_with_indices")
@@ -308,7 +307,6 @@ def register_decomposition(operator: Any, decomposition: Callable[..., Any]) -> 
     """
     if _decompositions is not None and _shape_functions is not None:
         _decompositions[operator] = _shape_functions[operator] = decomposition
-        _decomposed.append(operator)
 
 
 def let_inductor_call_operators() -> None:
@@ -317,6 +315,8 @@ def let_inductor_call_operators() -> None:
     Else it refuses them wherever the environment variable CI is set: a decomposition exists.
     """
     inductor: Any = sys.modules.get("torch._inductor.lowering")
-    if hasattr(inductor, "make_fallback"):
-        for operator in set(_decomposed) - inductor.lowerings.keys():
+    if _decompositions is None or not hasattr(inductor, "make_fallback"):
+        return
+    for operator in _decompositions.keys() - inductor.lowerings.keys():
+        if getattr(operator, "namespace", "") == "scratch_conv":
             inductor.make_fallback(operator, inductor.constrain_to_fake_tensors, warn=False)
