@@ -264,11 +264,12 @@ def test_statistics_of_inference_mode_are_updated() -> None:
     assert learnt[0] == learnt[1]
 
 
-def test_statistics_of_inference_mode_may_meet_an_empty_batch() -> None:
+@pytest.mark.parametrize("training", [False, True])
+def test_statistics_of_inference_mode_may_meet_an_empty_batch(training: bool) -> None:
     with torch.inference_mode():
         mean, variance = torch.zeros(2), torch.ones(2)
     for lib in (F, sc.functional):
-        output = lib.batch_norm(IMAGE[:0].clone().requires_grad_(), mean, variance, training=True)
+        output = lib.batch_norm(IMAGE[:0].clone().requires_grad_(), mean, variance, training=training)
         assert output.shape == (0, 2, 6, 6)
 
 

@@ -85,7 +85,10 @@ def batch_norm(
             _learn(running_mean, mean, momentum, 0)
             _learn(running_var, variance, momentum, input.numel() // input.shape[1])
     else:
-        output = call(BatchNormInference, input, weight, bias, running_mean, running_var, eps)
+        statistics = [running_mean, running_var]
+        if not input.numel():  # torch saves no statistics then, which may be of inference mode
+            statistics = [each if each is None else each.clone() for each in statistics]
+        output = call(BatchNormInference, input, weight, bias, *statistics, eps)
     return output
 
 
