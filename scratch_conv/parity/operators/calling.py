@@ -214,6 +214,8 @@ def _seeded(seed: int | None) -> Iterator[None]:
 
 def share_memory(a: Tensor, b: Tensor) -> bool:
     """Return whether two tensors lie in the same memory; empty ones lie nowhere."""
+    if {a.layout, b.layout} != {torch.strided}:
+        return False
     where = a.untyped_storage().data_ptr()
     return where != 0 and where == b.untyped_storage().data_ptr()
 

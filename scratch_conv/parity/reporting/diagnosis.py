@@ -42,7 +42,7 @@ def diagnose(failures: list[Failure], asked: Asked) -> list[str]:
     if not any(_has_values(verdict) for _, verdict in failures):
         drawn = asked.sample([], lambda case: True, _MORE)
         failures = [*(each for each in drawn if each[1].differences), *failures]
-    explained, found = asked.judging(explain, failures)
+    explained, found = asked.judging(explain, failures, _of_several_gradients(failures, asked))
     lines += found
     if not explained and computes(verdict):
         lines += _shared(failures, asked)
@@ -61,11 +61,25 @@ def _unsteady(case: Case, verdict: Verdict, asked: Asked) -> list[str]:
     return [f"results change from run to run: {asked.changes(case, _TEN)} of {_TEN} differ from the first"]
 
 
-def explain(failures: list[Failure]) -> tuple[bool, list[str]]:
-    """Return whether a classic fault explains all failures, and lines about their values."""
+def _of_several_gradients(failures: list[Failure], asked: Asked) -> list[Failure]:
+    """Return further failures where several gradients are wanted, if none but one parameter's has differed."""
+    differing = {each.what for _, verdict in failures for each in verdict.differences}
+    if len(differing) != 1 or not differing <= {"grad_weight", "grad_bias"}:
+        return []
+    drawn = asked.sample([], lambda case: len(case.wanted) > 1, _MORE)
+    return [each for each in drawn if each[1].differences]
+
+
+def explain(failures: list[Failure], more: list[Failure]) -> tuple[bool, list[str]]:
+    """Return whether a classic fault explains all failures, and lines about their values.
+
+    Args:
+        failures: what is to be explained, the smallest case last.
+        more: further failures, for what may be the same in several gradients.
+    """
     case, verdict = failures[-1]
     classic = _classic_faults(failures, lambda what: True)
-    lines = [] if classic else _averaged(failures)
+    lines = [] if classic else _averaged([*more, *failures])
     for difference in verdict.differences:
         what = difference.what
         partly = [] if classic else _classic_faults(failures, what.__eq__)
