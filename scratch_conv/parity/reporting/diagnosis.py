@@ -62,7 +62,7 @@ def _unsteady(case: Case, verdict: Verdict, asked: Asked) -> list[str]:
 
 
 def _of_several_gradients(failures: list[Failure], asked: Asked) -> list[Failure]:
-    """Return further failures where several gradients are wanted, if none but one parameter's has differed."""
+    """Return more failures, where several gradients are wanted, if only one parameter's has differed yet."""
     differing = {each.what for _, verdict in failures for each in verdict.differences}
     if len(differing) != 1 or not differing <= {"grad_weight", "grad_bias"}:
         return []
