@@ -273,6 +273,14 @@ def test_statistics_of_inference_mode_may_meet_an_empty_batch(training: bool) ->
         assert output.shape == (0, 2, 6, 6)
 
 
+def test_the_mean_loss_of_no_weight_is_not_a_number_whatever_smoothing_adds() -> None:
+    for lib in (F, sc.functional):
+        loss = lib.cross_entropy(
+            LOGITS[:1], torch.tensor([0]), torch.tensor([0.0, 1, 1]), label_smoothing=0.1
+        )
+        assert loss.isnan()
+
+
 def test_the_mean_loss_of_an_empty_batch_has_gradients_of_zeros() -> None:
     for lib in (F, sc.functional):
         weight = torch.ones(3, requires_grad=True)

@@ -64,7 +64,8 @@ def from_logarithms(logarithms: Any) -> Any:
             losses = -(logarithms(input, axis) * target * gain).sum(axis)
             reduced = {"none": losses, "sum": losses.sum(), "mean": losses.mean()}
             return reduced[arguments.get("reduction", "mean")]
-        return F.nll_loss(logarithms(input, _class_axis(input)), target, weight, **arguments)
+        losses = logarithms(input, axis).contiguous()  # the backward pass of torch's loss refuses others
+        return F.nll_loss(losses, target, weight, **arguments)
 
     return candidate
 

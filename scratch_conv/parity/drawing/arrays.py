@@ -31,7 +31,7 @@ class Array:
         layout: its strides. expanded: the first axis has stride 0; image: of one in a channels_last batch.
         seed: where the values come from.
         dtype: name of the dtype where it differs from the case's.
-        high: the number of classes.
+        high: the number of classes; of special values, one in so many, where that is not one in eight.
         positive: whether the absolute values are taken (a variance).
     """
 
@@ -142,7 +142,8 @@ def _special(array: Array, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor
     chosen = torch.tensor(words, dtype=torch.float64)[
         torch.randint(0, len(words), shape, generator=generator)
     ]
-    return torch.where(torch.randint(0, 8, shape, generator=generator) == 0, chosen, values)
+    share = array.high if array.high > 1 else 8
+    return torch.where(torch.randint(0, share, shape, generator=generator) == 0, chosen, values)
 
 
 def _extreme(array: Array, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

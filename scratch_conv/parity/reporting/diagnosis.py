@@ -40,7 +40,7 @@ def diagnose(failures: list[Failure], asked: Asked) -> list[str]:
     if _rounding_only(case, verdict, asked):
         return [*lines, *asked.judging(describe_rounding, case, verdict)]
     if not any(_has_values(verdict) for _, verdict in failures):
-        drawn = asked.sample([], lambda case: True, _MORE)
+        drawn = asked.sample([], lambda each: {*case.keywords} <= {*each.keywords}, _MORE)
         failures = [*(each for each in drawn if each[1].differences), *failures]
     explained, found = asked.judging(explain, failures, _of_several_gradients(failures, asked))
     lines += found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -48,7 +50,11 @@ class MaxPool2d(Pooling):
     )
 
     def draw_case(self, draw: Drawing) -> Case:
-        return self.draw_images(draw, {**self.draw_windows(draw), "dilation": draw.pair("dilation", 1, 3)})
+        case = self.draw_images(draw, {**self.draw_windows(draw), "dilation": draw.pair("dilation", 1, 3)})
+        input = case.tensors["input"]
+        if input.kind != "special" or draw.boolean():
+            return case
+        return replace(case, arrays=(("input", replace(input, high=2)),))  # so that all of a window are -inf
 
     def remainders(self, case: Case) -> tuple[int, ...]:
         given = {**self.defaults, **case.keywords}
