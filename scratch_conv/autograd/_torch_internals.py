@@ -263,8 +263,10 @@ def refuse_backward_after_writes(output: Tensor, other: Tensor) -> None:
 
     Without the private name, and while something traces, nothing is refused.
     """
+    if torch.compiler.is_compiling() or in_torch_func():
+        return
     node = output.grad_fn
-    if node is None or not hasattr(other, "_version") or torch.compiler.is_compiling() or in_torch_func():
+    if node is None or not hasattr(other, "_version"):
         return
     version = other._version
 
