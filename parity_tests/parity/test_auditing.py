@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -13,12 +14,13 @@ from scratch_conv.parity import auditing
 from scratch_conv.parity.auditing import Way, audit, judge
 from scratch_conv.parity.drawing.arrays import Array
 from scratch_conv.parity.drawing.case import Case
+from scratch_conv.parity.judging.isolate import Isolated
 
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judge cases in this process, where torch's functions can be replaced by others with a fault."""
-    monkeypatch.setattr(auditing._Judge, "_judge", lambda self, case, ways: judge(case, ways))
+    monkeypatch.setattr(auditing, "Isolated", lambda work, *_, **__: nullcontext(work()))
 
 
 def relu_with(fault: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
@@ -95,8 +97,8 @@ def test_calls_on_which_torch_is_always_wrong_are_judged_by_what_is_right(
     def without_gradient(input: Tensor, *args: Any, **arguments: Any) -> Tensor:
         return right(input.detach(), *args, **arguments) + 0 * input.sum()
 
-    with auditing._Judge() as elsewhere:  # torch writes outside of the gradient's memory
-        assert elsewhere(suspect, (Way(),)) is not None or torch.__version__ > "2.14.1"
+    with Isolated(auditing.judging, 20, spawned=True) as elsewhere:  # torch writes outside of its memory
+        assert auditing._Judge(elsewhere)(suspect, (Way(),)) is not None or torch.__version__ > "2.14.1"
     monkeypatch.setattr(torch.nn.functional, "max_pool2d", without_gradient)
     assert judge(suspect) is None
 

@@ -10,12 +10,7 @@ known, cases are judged beside it, so that other faults come to light.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
@@ -29,6 +24,7 @@ from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import Supports
 from scratch_conv.parity.judging.compare import Difference, Verdict, compare_values
 from scratch_conv.parity.judging.expect import Expectation, Expected, expect, using_onednn
+from scratch_conv.parity.judging.isolate import Isolated, LostError, Work
 from scratch_conv.parity.operators import OPERATORS
 from scratch_conv.parity.operators.calling import positional, run
 from scratch_conv.parity.operators.operator import exact
@@ -118,7 +114,8 @@ def audit(
         The faults, each once and with its smallest case.
     """
     known: list[Fault] = []
-    with _Judge() as judge:
+    with Isolated(judging, _SECONDS, spawned=True) as elsewhere:  # torch's threads do not survive a fork
+        judge = _Judge(elsewhere)
 
         def other(case: Case) -> tuple[Case, Shown | None]:
             """Return the case without causes of known faults, and what else is wrong there."""
@@ -189,55 +186,26 @@ def _plainer(case: Case) -> Iterator[tuple[str, Case]]:
         yield case.dtype, replace(case, dtype="float64")
 
 
-class _Judge:
-    """Judges cases in a process of its own, which is spawned: torch's threads do not survive a fork."""
+def judging() -> Work:
+    """Return what judges cases in a process of its own."""
+    return lambda request: judge(*request[1:])
 
-    def __init__(self) -> None:
-        self._pool: ProcessPoolExecutor | None = None
+
+class _Judge:
+    """Judges cases elsewhere, each once; a hang and a death of the process are differences too."""
+
+    def __init__(self, elsewhere: Work) -> None:
+        self._elsewhere = elsewhere
         self._judged: dict[tuple[Case, tuple[Way, ...]], Shown | None] = {}
 
-    def __enter__(self) -> _Judge:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end()
-
     def __call__(self, case: Case, ways: tuple[Way, ...]) -> Shown | None:
-        """Return what `judge` does; a hang and a death of the process are differences too."""
+        """Return what `judge` does."""
         if (case, ways) not in self._judged:
-            self._judged[case, ways] = self._judge(case, ways)
+            try:
+                self._judged[case, ways] = self._elsewhere(("judge", case, ways))
+            except LostError as lost:
+                self._judged[case, ways] = ways[0], Difference(lost.what, str(lost))
         return self._judged[case, ways]
-
-    def _judge(self, case: Case, ways: tuple[Way, ...]) -> Shown | None:
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _end_with_parent)
-            self._pool.submit(torch.get_num_threads).result()  # which loads torch
-        try:
-            return self._pool.submit(judge, case, ways).result(_SECONDS)
-        except TimeoutError:
-            lost = Difference("time", f"takes longer than {_SECONDS:g} s")
-        except BrokenProcessPool:
-            lost = Difference("process", "ends its process")
-        self._end()
-        return ways[0], lost
-
-    def _end(self) -> None:
-        if self._pool is not None:
-            for process in multiprocessing.active_children():
-                process.kill()
-            self._pool.shutdown()
-        self._pool = None
-
-
-def _end_with_parent() -> None:
-    """Let this process end when its parent is killed; a pool's would wait for work for ever."""
-
-    def watch() -> None:
-        if (parent := multiprocessing.parent_process()) is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def judge(case: Case, ways: tuple[Way, ...] = _WAYS) -> Shown | None:
@@ -248,7 +216,7 @@ def judge(case: Case, ways: tuple[Way, ...] = _WAYS) -> Shown | None:
     for way in ways:
         difference = _difference(case, expectation, way)
         if difference is not None:
-            return way, difference
+            return way, Difference(difference.what, difference.message)
     return None
 
 

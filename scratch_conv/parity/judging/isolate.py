@@ -56,13 +56,13 @@ class Isolated(AbstractContextManager["Isolated"]):
     Args:
         make_work: makes what the child works with, in the child.
         time_limit: seconds that a request may take.
+        spawned: spawn the child at once: what it works with needs torch's threads.
     """
 
-    def __init__(self, make_work: Callable[[], Work], time_limit: float) -> None:
+    def __init__(self, make_work: Callable[[], Work], time_limit: float, spawned: bool = False) -> None:
         self.make_work = make_work
         self.time_limit = time_limit
-        self.spawned = False
-        self._tried = False
+        self.spawned = self._tried = spawned
         self._slowest: dict[str, float] = {}  # seconds of the first answers of a process, by word
         self._child: _Child | None = None
         self._asked: tuple[Request, bool, float] | None = None
