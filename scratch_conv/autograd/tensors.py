@@ -79,7 +79,8 @@ def is_channels_last(*operands: Tensor) -> bool:
 
 
 def _suggests_channels_last(operand: Tensor) -> bool:
-    if torch.compiler.is_compiling():  # dynamo fails on strides that are expressions of sizes
+    # Dynamo fails on strides that are expressions of sizes; vmap knows nothing but strides.
+    if torch.compiler.is_compiling() and not internals.in_transform():
         return operand.is_contiguous(memory_format=torch.channels_last) and not operand.is_contiguous()
     channel, *_, column = operand.stride()[1:]
     if channel > column:  # most often: no need to look at all of them, which takes 5 µs

@@ -107,6 +107,8 @@ def _of_classes(
     if reduction == "mean":
         total = call_constant(total_weight, classes, by_row, ignore_index, count, loss.dtype)
         loss = call(Quotient, loss, total)
+        if smoothing > 0:  # the mean of no weight is NaN, whatever smoothed labels add to the sum
+            loss = loss + call(Quotient, torch.zeros_like(total), total)
     return reshaped(loss, ()).to(input.dtype)
 
 

@@ -104,11 +104,10 @@ def total_weight(classes: Classes, dtype: np.dtype[np.generic]) -> Array:
 def quotient(values: Array, divisors: Array) -> Array:
     """Return values / divisors, which is linear in the values and its own transpose.
 
-    A product with 1 / divisor would overflow where the divisor is tiny. Where it is 0, the mean of no weight
-    is NaN, whatever smoothed labels add to the sum.
+    A product with 1 / divisor would overflow where the divisor is tiny.
     """
     with np.errstate(all="ignore"):
-        return np.divide(values, np.where(divisors == 0, np.nan, divisors).astype(divisors.dtype))
+        return np.divide(values, divisors)
 
 
 def smooth_labels(probabilities: Array, smoothing: float) -> Array:
