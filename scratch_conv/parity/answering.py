@@ -14,12 +14,11 @@ from scratch_conv.parity.candidates.quiet import held_back
 from scratch_conv.parity.candidates.targets import Target
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import Supports
-from scratch_conv.parity.judging.compare import Verdict
 from scratch_conv.parity.judging.observe import Observation, observe
 from scratch_conv.parity.operators import find_operator
 from scratch_conv.parity.operators.calling import make_values, with_shape
 from scratch_conv.parity.reporting.reproduction import reproduce
-from scratch_conv.parity.searching import search
+from scratch_conv.parity.searching import sampled
 
 Form = tuple[tuple[int, ...], str]
 """The shape and the name of the dtype of torch's output."""
@@ -101,14 +100,9 @@ class _Answering:
         if not isinstance(candidate, LayerClass) or "bias" not in candidate.operator.arguments:
             return claims, []
         drawn: list[Case] = []
-
-        def look(case: Case) -> Verdict:
-            drawn.append(case)
-            return Verdict()
-
         if claims.takes("bias") and "bias" not in candidate.adapter.names.places:
             fixed = (*claims.fixed, ("bias", True))
-            search(candidate.operator.cases(replace(claims, fixed=fixed)), look, 20, 0)
+            drawn = sampled(candidate.operator.cases(replace(claims, fixed=fixed)), 20, 0)
         held = (candidate.holds("bias", case, make_values(case)) for case in drawn)
         if next((each for each in held if each is not None), True):
             return claims, []

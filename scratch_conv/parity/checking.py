@@ -28,7 +28,7 @@ from scratch_conv.parity.reporting.diagnosis import diagnose
 from scratch_conv.parity.reporting.features import features_of
 from scratch_conv.parity.reporting.hints import computes, hinted, is_lost
 from scratch_conv.parity.reporting.report import Report
-from scratch_conv.parity.searching import search
+from scratch_conv.parity.searching import sampled, search
 
 _FURTHER = 100  # cases that are drawn for each further finding
 _FINDINGS = 5
@@ -311,15 +311,9 @@ def refuse_impossible(operator: Operator, claims: Supports) -> None:
     """
     if not claims.fixed:
         return
-    drawn: list[Case] = []
-
-    def keep(case: Case) -> Verdict:
-        drawn.append(case)
-        return Verdict()
-
     words = ", ".join(f"{name}={value!r}" for name, value in claims.fixed)
     try:
-        search(operator.cases(claims), keep, 1, 0)
+        drawn = sampled(operator.cases(claims), 1, 0)
     except Exception as failed:  # drawing reckons with what torch takes
         raise ValueError(f"fix: no call of {operator.name} has {words}: {failed}") from failed
     if not drawn:

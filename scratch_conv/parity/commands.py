@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -183,12 +184,19 @@ def _checked(
     claims: Any = None,
     **options: Any,
 ) -> Report:
-    """Check a candidate under a progress bar; where there is no terminal, print a line now and then."""
-    from rich.progress import Progress
-
+    """Check a candidate, and show how far that is."""
     from scratch_conv.parity.checking import check
 
     options = {("with_" if name == "with" else name): value for name, value in options.items()}
+    with _advancing(console, like, examples) as advance:
+        return check(candidate, like, examples, seed, claims, progress=advance, **options)
+
+
+@contextmanager
+def _advancing(console: Console, like: str, examples: int) -> Iterator[Callable[[int], None]]:
+    """Yield what says how many examples are done: by a bar, or a line now and then."""
+    from rich.progress import Progress
+
     said = time.monotonic()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(like, total=examples)
@@ -200,7 +208,13 @@ def _checked(
                 said = time.monotonic()
                 print(f"{like}: {done} of {examples} examples", file=sys.stderr, flush=True)
 
-        return check(candidate, like, examples, seed, claims, progress=advance, **options)
+        yield advance
+
+
+def _refuse_other(like: str | None, names: Iterable[str]) -> None:
+    """Refuse a --like that is none of these."""
+    if like is not None and like not in names:
+        raise typer.BadParameter(f"--like {like}: choose from {', '.join(names)}")
 
 
 def _list_faults(only: str | None) -> int:
@@ -208,8 +222,7 @@ def _list_faults(only: str | None) -> int:
     from scratch_conv.parity.catalogue import FAULTS
     from scratch_conv.parity.operators import OPERATORS
 
-    if only is not None and only not in OPERATORS:
-        raise typer.BadParameter(f"--like {only}: choose from {', '.join(OPERATORS)}")
+    _refuse_other(only, OPERATORS)
     for fault in FAULTS:
         if only in (None, fault.like):
             print(f"{fault.like}: {fault.name}: {fault.wrong}")
@@ -229,8 +242,7 @@ def _own_layers(console: Console, only: str | None, examples: int, seed: int, ou
     table = Table("operator", "examples", "worst error / bound", "seconds", "")
     reports = []
     ours = [like for like in OPERATORS if hasattr(functional, like)]
-    if only is not None and only not in ours:
-        raise typer.BadParameter(f"--like {only}: choose from {', '.join(ours)}")
+    _refuse_other(only, ours)
     for like in ours:
         if only in (None, like):
             report = _checked(console, Named(f"scratch_conv.functional:{like}"), like, examples, seed, claims)
@@ -248,26 +260,18 @@ def _own_layers(console: Console, only: str | None, examples: int, seed: int, ou
 def _audit(console: Console, only: str | None, examples: int, seed: int, out: Path | None) -> int:
     """Print the faults of torch's operators, or of one of them only, as they are found."""
     import torch
-    from rich.progress import Progress, TaskID
 
     from scratch_conv.parity.auditing import audit
     from scratch_conv.parity.operators import OPERATORS
 
-    if only is not None and only not in OPERATORS:
-        raise typer.BadParameter(f"--like {only}: choose from {', '.join(OPERATORS)}")
+    _refuse_other(only, OPERATORS)
     written = _started(out / "audit.txt") if out is not None else None
     found = 0
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        for like in [only] if only else OPERATORS:
-            task = progress.add_task(like, total=examples)
-
-            def advance(done: int, task: TaskID = task) -> None:
-                progress.update(task, completed=done)
-
+    for like in [only] if only else OPERATORS:
+        with _advancing(console, like, examples) as advance:
             for fault in audit(like, examples, seed, advance):
                 found += 1
                 _say(console, f"{found}. {fault}\n", written)
-            progress.remove_task(task)
     operators = only or f"{len(OPERATORS)} operators"
     _say(
         console,
@@ -279,12 +283,19 @@ def _audit(console: Console, only: str | None, examples: int, seed: int, out: Pa
 
 def _started(path: Path) -> Path:
     """Return the path of a file, which is made now: after the work it would be too late to refuse it."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _writing_into(path.parent):
         path.write_text("", encoding="utf-8")
-    except OSError as error:
-        raise typer.BadParameter(f"--out {path.parent}: cannot be written ({error.strerror})") from error
     return path
+
+
+@contextmanager
+def _writing_into(folder: Path) -> Iterator[None]:
+    """Make a folder for what the block writes into it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise typer.BadParameter(f"--out {folder}: cannot be written ({error.strerror})") from error
 
 
 def _say(console: Console, text: str, path: Path | None) -> None:
@@ -302,8 +313,7 @@ def _prove(console: Console, only: str | None, examples: int, seed: int, thoroug
     from scratch_conv.parity.operators import OPERATORS
     from scratch_conv.parity.self_testing import planned, self_test
 
-    if only is not None and only not in OPERATORS:
-        raise typer.BadParameter(f"--like {only}: choose from {', '.join(OPERATORS)}")
+    _refuse_other(only, OPERATORS)
     start = time.perf_counter()
     seeds = (3, 10) if thorough else (1, 1)
     trials: list[Trial] = []
@@ -359,14 +369,11 @@ def _save(reports: Iterable[Report], out: Path | None) -> None:
     if out is None:
         return
     written = []
-    try:
-        out.mkdir(parents=True, exist_ok=True)
+    with _writing_into(out):
         for report in reports:
             written.append(out / f"{report.like}.txt")
             written[-1].write_text(f"{report}\n", encoding="utf-8")
             for difference in report.differences:
                 image = out / f"{report.like}-{difference.what.replace(' ', '-')}.png"
                 written += [image] if draw_difference(difference, image) else []
-    except OSError as error:
-        raise typer.BadParameter(f"--out {out}: cannot be written ({error.strerror})") from error
     print(f"\nwritten: {', '.join(map(str, written))}")

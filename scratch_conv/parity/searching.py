@@ -115,6 +115,18 @@ def search(
     return found
 
 
+def sampled(strategy: st.SearchStrategy[Case], count: int, seed: int) -> list[Case]:
+    """Return so many cases of a seed; fewer where there are no more."""
+    cases: list[Case] = []
+
+    def keep(case: Case) -> Verdict:
+        cases.append(case)
+        return Verdict()
+
+    search(strategy, keep, count, seed)
+    return cases
+
+
 @contextlib.contextmanager
 def same_draws() -> Iterator[None]:
     """Let a seed draw the same cases whatever modules are loaded.

@@ -176,8 +176,7 @@ class AdaptiveAvgPool2d(_Average):
             if 0 in ctx.bins:
                 raise RuntimeError(
                     "adaptive_avg_pool2d: Expected grad_output to have non-zero size for non-batch "
-                    "dimensions, "
-                    f"but got {ctx.bins}"
+                    f"dimensions, but got {ctx.bins}"
                 )
             return super().backward(ctx, grad)
         return call(AdaptiveAvgPool2dGradInput, grad, None, ctx.input_size, *ctx.window), None, None

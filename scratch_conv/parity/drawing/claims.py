@@ -151,13 +151,6 @@ def parse_supports(
     )
 
 
-def claims_of(without: str | None, added: str | None, dtypes: str | None) -> dict[str, Any]:
-    """Return the claims that are written on a command line as names parted by commas."""
-    claims: dict[str, Any] = dict.fromkeys(words_of(added), True)
-    claims["without"] = words_of(without)
-    return claims if dtypes is None else {**claims, "dtypes": words_of(dtypes)}
-
-
 def parse_fixed(fixed: str | Mapping[str, Any] | None, known: Iterable[str]) -> dict[str, Any]:
     """Return the arguments of one value, by name.
 

@@ -142,7 +142,7 @@ class Convolution(SumOfProducts):
 
         def work(each: dict[str, int]) -> int:
             places = (self.positions(each[n], k, **own) for n, (k, own) in zip(names, axes, strict=True))
-            results = each["batch"] * each["groups"] * each["out_channels"] * math.prod(places)
+            results = max(1, each["batch"]) * each["groups"] * each["out_channels"] * math.prod(places)
             return results * (each["in_channels"] * math.prod(kernel_size) + _STORING)
 
         several, sizes = len(large) > 1, {**sizes, **own_lengths}
