@@ -129,7 +129,7 @@ def test_every_size_up_to_the_greatest_can_be_drawn(sizes: Sizes) -> None:
     assert 9 * sizes.most // 10 < max(drawn) <= sizes.most
 
 
-def test_sizes_next_to_constants_are_those_that_reach_so_far() -> None:
+def test_sizes_next_to_thresholds_are_those_that_reach_so_far() -> None:
     assert CHANNELS.near((24, 5000)) == (23, 24, 25)
     found = OPERATORS["conv2d"].cases(Supports(), (100,))
     drawn = []

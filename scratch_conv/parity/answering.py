@@ -12,6 +12,7 @@ from scratch_conv.parity.candidates.kinds import as_candidate
 from scratch_conv.parity.candidates.layer import LayerClass
 from scratch_conv.parity.candidates.quiet import held_back
 from scratch_conv.parity.candidates.targets import Target
+from scratch_conv.parity.candidates.thresholds import thresholds_of
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import Supports
 from scratch_conv.parity.judging.observe import Observation, observe
@@ -33,6 +34,7 @@ class Described:
         claims: what is claimed for it, without what its signature shows that it cannot do.
         reasons: a line for each reason why something was left out.
         remarks: a line for what in its signature is not torch's, though it is called all the same.
+        thresholds: the whole numbers in its code; see `Drawing`.
         refusal: why it cannot be tested: the name of an exception's type, and its message.
     """
 
@@ -40,6 +42,7 @@ class Described:
     claims: Supports = field(default_factory=Supports)
     reasons: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    thresholds: tuple[int, ...] = ()
     refusal: tuple[str, str] | None = None
 
 
@@ -89,8 +92,8 @@ class _Answering:
             claims, reasons = self.candidate.narrow(stated)
             claims, left = self._without_bias(claims)
             reasons += left
-            remarks = tuple(self.candidate.remarks())
-            return Described(str(self.candidate.name), claims, tuple(reasons), remarks)
+            remarks, thresholds = tuple(self.candidate.remarks()), thresholds_of(self.candidate.given)
+            return Described(str(self.candidate.name), claims, tuple(reasons), remarks, thresholds)
         except (TypeError, ValueError) as error:
             return Described(refusal=(type(error).__name__, str(error)))
 

@@ -135,8 +135,17 @@ def check(
         judging = Here() if isolating and isinstance(candidate, Target) else clean_process()
         described = _describe(tested, claimed, candidate)
         refuse_impossible(operator, described.claims)
-        trial = Trial(like, tested, judging, described.claims, seed, dict.fromkeys(described.remarks))
-        found = search(drawn_cases(operator, trial.claims), trial.judge, examples, seed, progress=progress)
+        trial = Trial(like, tested, judging, described.claims, seed, described.thresholds)
+        trial.notes.update(dict.fromkeys(described.remarks))
+        if numbers := ", ".join(map(str, trial.thresholds)):
+            trial.notes[f"sizes next to the numbers in its code are drawn too: {numbers}"] = None
+        found = search(
+            drawn_cases(operator, trial.claims, trial.thresholds),
+            trial.judge,
+            examples,
+            seed,
+            progress=progress,
+        )
         report = Report(described.name, like, found.examples, seed, found.share)
         if found.case is not None and found.verdict is not None:
             report.counterexample, report.differences = found.case, found.verdict.differences
@@ -191,6 +200,7 @@ class Trial:
         judging: where torch is asked.
         claims: what is claimed for the candidate.
         seed: the same seed draws the same cases.
+        thresholds: sizes next to these are drawn too.
         notes: how it was called, where that is not plain, in the order in which it was said.
         seen: the aspects of the cases that were judged.
     """
@@ -200,6 +210,7 @@ class Trial:
     judging: Caller
     claims: Supports
     seed: int
+    thresholds: tuple[int, ...] = ()
     notes: dict[str, None] = field(default_factory=dict)
     seen: Seen = field(default_factory=Seen)
 
@@ -242,7 +253,8 @@ class Trial:
                 claims = _leave_out(claims, left_out)
             else:
                 break
-            found = search(drawn_cases(operator, claims), judge_rest, _FURTHER, self.seed, _SHRINKING)
+            drawn = drawn_cases(operator, claims, self.thresholds)
+            found = search(drawn, judge_rest, _FURTHER, self.seed, _SHRINKING)
             if found.case is None or found.verdict is None:
                 break
             failures = [*found.failures, (found.case, found.verdict)]
@@ -251,9 +263,9 @@ class Trial:
         return findings
 
     def sample(
-        self, without: list[str], wanted: Callable[[Case], bool], count: int
+        self, without: list[str], wanted: Callable[[Case], bool], count: int, near: tuple[int, ...] = ()
     ) -> list[tuple[Case, Verdict]]:
-        """Return how the candidate does on some cases of a kind, drawn without what is named."""
+        """Return how the candidate does on some cases of a kind, without what is named, near some sizes."""
         seen: list[tuple[Case, Verdict]] = []
         end = time.monotonic() + _FURTHER_SECONDS
 
@@ -264,7 +276,7 @@ class Trial:
             return Verdict()
 
         claims = _leave_out(self.claims, without)
-        search(find_operator(self.like).cases(claims), attempt, _DRAWN * count, self.seed)
+        search(find_operator(self.like).cases(claims, near), attempt, _DRAWN * count, self.seed)
         return seen
 
     def changes(self, case: Case, times: int) -> int:
@@ -332,10 +344,17 @@ def _leave_out(claims: Supports, names: list[str]) -> Supports:
     return replace(claims, without=claims.without | arguments, square=claims.square | square, **features)
 
 
-def drawn_cases(operator: Operator, supports: Supports) -> st.SearchStrategy[Case]:
-    """Return the cases of a check: valid ones, and one in four invalid where exceptions are compared."""
+def drawn_cases(
+    operator: Operator, supports: Supports, thresholds: tuple[int, ...] = ()
+) -> st.SearchStrategy[Case]:
+    """Return the cases of a check, one in four of each kind but the first.
+
+    They are valid; of sizes next to thresholds, if there are any; invalid, if exceptions are compared.
+    """
     valid = operator.cases(supports)
-    return st.one_of(valid, valid, valid, operator.invalid_cases(supports)) if supports.errors else valid
+    kinds = [operator.cases(supports, thresholds)] if thresholds else []
+    kinds += [operator.invalid_cases(supports)] if supports.errors else []
+    return st.one_of(*[valid] * (4 - len(kinds)), *kinds) if kinds else valid
 
 
 def cases(like: str, supports: Claims = None, *, invalid: bool = False) -> st.SearchStrategy[Case]:

@@ -47,9 +47,9 @@ class Sizes:
         """The sizes as a strategy that shrinks to 1."""
         return self._places.map(lambda place: bisect(self._ends, place) + 1)
 
-    def near(self, constants: Iterable[int]) -> tuple[int, ...]:
-        """Return what lies next to some constants and is no greater than the greatest size."""
-        around = {near for each in constants for near in (each - 1, each, each + 1)}
+    def near(self, thresholds: Iterable[int]) -> tuple[int, ...]:
+        """Return what lies next to some thresholds and is no greater than the greatest size."""
+        around = {near for each in thresholds for near in (each - 1, each, each + 1)}
         return tuple(sorted(size for size in around if 1 <= size <= self.most))
 
 

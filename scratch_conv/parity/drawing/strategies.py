@@ -34,13 +34,13 @@ class Drawing:
         draw: Hypothesis' draw function.
         supports: the claims.
         dtype: the name of the case's dtype.
-        constants: sizes next to these are drawn in every case, where the operator has any that reach so far.
+        thresholds: sizes next to these are drawn in every case, where the operator has any that reach so far.
     """
 
     draw: Callable[[st.SearchStrategy[Any]], Any]
     supports: Supports
     dtype: str
-    constants: tuple[int, ...] = ()
+    thresholds: tuple[int, ...] = ()
 
     def takes(self, argument: str) -> bool:
         """Return whether the candidate has torch's argument of that name."""
@@ -129,7 +129,7 @@ class Drawing:
         names: list[K] = [name for name in sizes if self.fixed(str(name)) is None]
         if not names:
             return {}
-        near = {name: sizes[name].near(self.constants) for name in names if self.constants}
+        near = {name: sizes[name].near(self.thresholds) for name in names if self.thresholds}
         if any(near.values()):
             name = self.choice([each for each in names if near[each]])
             return {name: self.choice(near[name])}
@@ -229,7 +229,7 @@ def drawn(
     draw_case: Callable[[Drawing], Case],
     supports: Supports,
     dtypes: tuple[str, ...],
-    constants: tuple[int, ...] = (),
+    thresholds: tuple[int, ...] = (),
 ) -> Case:
     """Return a strategy of the cases that a function draws.
 
@@ -238,7 +238,7 @@ def drawn(
         draw_case: draws a case.
         supports: the claims of a candidate.
         dtypes: the names of the dtypes that torch's operator takes.
-        constants: see `Drawing`.
+        thresholds: see `Drawing`.
 
     Raises:
         ValueError: the candidate claims none of the dtypes.
@@ -246,7 +246,7 @@ def drawn(
     both = [name for name in supports.dtypes if name in dtypes]
     if not both:
         raise ValueError(f"supports: torch takes {', '.join(dtypes)} here, got dtypes {supports.dtypes}")
-    return draw_case(Drawing(draw, supports, draw(st.sampled_from(both)), constants))
+    return draw_case(Drawing(draw, supports, draw(st.sampled_from(both)), thresholds))
 
 
 def remainders(

@@ -123,9 +123,9 @@ class Operator(ABC):
         """Torch's own implementation as code, where torch.nn.functional is F."""
         return f"F.{self.name}"
 
-    def cases(self, supports: Supports, constants: tuple[int, ...] = ()) -> st.SearchStrategy[Case]:
-        """Return a strategy of calls that torch accepts and the claims allow; for constants see `Drawing`."""
-        cases = drawn(self.draw_case, supports, self.dtypes, constants)
+    def cases(self, supports: Supports, thresholds: tuple[int, ...] = ()) -> st.SearchStrategy[Case]:
+        """Return a strategy of calls that torch accepts and the claims allow; thresholds as in `Drawing`."""
+        cases = drawn(self.draw_case, supports, self.dtypes, thresholds)
         if not supports.remainders:
             cases = cases.map(self.without_remainders).filter(lambda case: 0 not in case.shapes["input"][2:])
         if supports.fixed:

@@ -19,6 +19,8 @@ from scratch_conv.parity.reporting.hints import Asked, Failure, computes, hints,
 from scratch_conv.parity.reporting.patterns import describe_factor, describe_pattern
 
 _TEN = 10
+_LARGE = 4  # the smallest size of which it is asked whether calls fail from it on
+_NEXT = 24  # cases that are drawn with sizes next to one
 _MORE = 60  # cases that are drawn where the failures met first are all exceptions
 _ROUNDINGS = 2**12  # what a correct algorithm may lose, in units of roundoff of the greatest result
 _SHAPES = re.compile(r"has shape \(([\d, ]*)\), expected \(([\d, ]*)\)")
@@ -45,7 +47,7 @@ def diagnose(failures: list[Failure], asked: Asked) -> list[str]:
     explained, found = asked.judging(explain, failures, _of_several_gradients(failures, asked))
     lines += found
     if not explained and computes(verdict):
-        lines += _shared(failures, asked)
+        lines += _from_a_size(case, asked) or _shared(failures, asked)
     return lines
 
 
@@ -214,6 +216,33 @@ def describe_rounding(case: Case, verdict: Verdict) -> list[str]:
             ratio += " whole numbers"
         lines.append(f"{each.what} differs by rounding only: by {worst:.9g}, {ratio}")
     return [*lines, "if its errors are small beside the largest result: --accuracy norm"] if lines else []
+
+
+def _from_a_size(case: Case, asked: Asked) -> list[str]:
+    """Say from which size on calls fail, where of those drawn next to it the smaller ones pass."""
+    forms = {name: len(shape) for name, shape in case.shapes.items()}
+    axes = [
+        (n, a, size) for n, shape in case.shapes.items() for a, size in enumerate(shape) if size >= _LARGE
+    ]
+    drawn = {
+        size: asked.sample([], lambda each: _has_axes(each, forms), _NEXT, (size,))
+        for size in sorted({size for *_, size in axes})
+    }
+    found: dict[str, float] = {}
+    for name, axis, size in axes:
+        judged = [(each.shapes[name][axis], bool(verdict.differences)) for each, verdict in drawn[size]]
+        smaller, larger = ([each for each in judged if (each[0] < size) is less] for less in (True, False))
+        if min(len(smaller), len(larger)) >= 2 and not any(fails for _, fails in smaller):
+            failing = sum(fails for _, fails in larger)
+            words = f"fails from {name}.shape[{axis}] = {size} on ({failing} of {len(larger)} drawn)"
+            found[f"{words}; {max(smaller)[0]} is the largest that passes"] = failing / len(larger)
+    best = max(found.values(), default=0.0)
+    return [words for words, share in found.items() if share == best > 0.5]
+
+
+def _has_axes(case: Case, forms: dict[str, int]) -> bool:
+    """Return whether a case has all these tensors, with so many axes each."""
+    return all(len(case.shapes.get(name, ())) == axes for name, axes in forms.items())
 
 
 _PROPERTIES: dict[str, Callable[[Case], bool]] = {

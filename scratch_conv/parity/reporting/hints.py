@@ -36,8 +36,10 @@ class Asked(Protocol):
     def judge(self, case: Case) -> Verdict:
         """Return how it does on a case."""
 
-    def sample(self, without: list[str], wanted: Callable[[Case], bool], count: int) -> list[Failure]:
-        """Return how it does on some cases of a kind, drawn without what is named."""
+    def sample(
+        self, without: list[str], wanted: Callable[[Case], bool], count: int, near: tuple[int, ...] = ()
+    ) -> list[Failure]:
+        """Return how it does on some cases of a kind, without what is named, of sizes near some numbers."""
 
     def changes(self, case: Case, times: int) -> int:
         """Return how often it computes something else than at first."""
