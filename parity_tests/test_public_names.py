@@ -30,7 +30,7 @@ NAMES = {
         *("ConvTranspose2d", "CrossEntropyLoss", "Dropout", "Dropout2d", "Flatten", "LazyConv1d"),
         *("LazyConv2d", "LazyConvTranspose2d", "Linear", "LogSoftmax", "MaxPool2d", "ReLU", "Softmax"),
     ],
-    "parity": ["Case", "Report", "Supports", "assert_parity", "cases", "check"],
+    "parity": ["Case", "Report", "Supports", "assert_parity", "cases", "check", "probe"],
 }
 
 

@@ -110,6 +110,7 @@ def test_a_wrong_target_ends_with_status_1_and_leaves_images(place: Path) -> Non
         ("--target candidates:right --like conv2d --backward absent", "absent"),
         ("--self-test --out here", "--self-test"),
         ("--thorough", "--self-test"),
+        ("--probe", "--target"),
     ],
 )
 def test_what_cannot_run_ends_with_status_2(place: Path, words: str, said: str) -> None:
@@ -124,6 +125,12 @@ def test_what_is_not_claimed_is_left_out(place: Path) -> None:
     ended = parity(place, words)
     assert ended.returncode == 1
     assert "diagnosis: if this is not claimed, leave it out: --without " in ended.stdout
+    *_, command = ended.stdout.strip().splitlines()
+    assert command.startswith(f"scratch-conv parity {words} --seed 0 --without ")
+    ended = parity(place, f"{words} --probe")
+    assert ended.returncode == 0, ended.stdout
+    *_, command = ended.stdout.strip().splitlines()
+    assert command == f"scratch-conv parity {words} --seed 0 {ended.stderr.splitlines()[-1][8:]}"
     ended = parity(place, f"{words} --dtypes float64 --without string_padding,rectangular")
     assert ended.returncode == 0, ended.stdout
     assert "left out: dilation, groups: kept at torch's default" in ended.stdout

@@ -18,7 +18,7 @@ class _Blocks:
     taken = staticmethod(lambda: 4999)
 
     def forward(self, x: Tensor) -> Tensor:
-        return _in_blocks(x, 5001, 3, -7, 4.0, True, "8")  # type: ignore[call-arg]
+        return _in_blocks(x, 5001, 3, -7, 4.0, True, "8")
 
 
 def _in_blocks(x: Tensor, *_: object) -> Tensor:
@@ -34,7 +34,7 @@ def wrong_in_the_last_block(input: Tensor, weight: Tensor, bias: Tensor | None =
 def test_the_numbers_of_a_candidate_are_those_of_its_code_and_of_what_that_names() -> None:
     assert thresholds_of(_in_blocks) == (128, 977)
     assert thresholds_of(_Blocks) == (36, 128, 977, 4999)
-    assert thresholds_of(functools.partial(_in_blocks, 12)) == (128, 977)
+    assert thresholds_of(functools.partial(_in_blocks, torch.ones(12))) == (128, 977)
     assert thresholds_of(torch.conv2d) == ()
 
 

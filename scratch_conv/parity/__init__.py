@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from scratch_conv.parity.checking import assert_parity, cases, check
     from scratch_conv.parity.drawing.case import Case
     from scratch_conv.parity.drawing.claims import Supports
+    from scratch_conv.parity.probing import probe
     from scratch_conv.parity.reporting.report import Report
 
-__all__ = ["Case", "Report", "Supports", "assert_parity", "cases", "check"]
+__all__ = ["Case", "Report", "Supports", "assert_parity", "cases", "check", "probe"]
 
 _MODULES = {
     "Case": "drawing.case",
@@ -23,6 +24,7 @@ _MODULES = {
     "assert_parity": "checking",
     "cases": "checking",
     "check": "checking",
+    "probe": "probing",
 }
 
 

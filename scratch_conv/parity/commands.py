@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from scratch_conv.parity.drawing.claims import words_of
 from scratch_conv.parity.options import CALLING, CLAIMS
 
 if TYPE_CHECKING:
@@ -59,6 +61,13 @@ Outputs = Annotated[str | None, typer.Option(help=CALLING["outputs"], metavar="N
 Gradients = Annotated[str | None, typer.Option(help=CALLING["gradients"], metavar="NAMES")]
 Device = Annotated[str | None, typer.Option(help=CALLING["device"])]
 Out = Annotated[Path | None, typer.Option(help="A folder for the report and heat maps of a difference.")]
+Probe = Annotated[
+    bool,
+    typer.Option(
+        "--probe",
+        help="Find out first what the target claims: leave out that with which every call fails.",
+    ),
+]
 SelfTest = Annotated[
     bool,
     typer.Option(
@@ -105,6 +114,7 @@ def parity(
     gradients: Gradients = None,
     device: Device = None,
     out: Out = None,
+    probe: Probe = False,
     self_test: SelfTest = False,
     thorough: Thorough = False,
     audit: Audit = False,
@@ -153,6 +163,7 @@ def parity(
         return _audit(console, like, examples, seed, out)
     if self_test:
         return _prove(console, like, examples, seed, thorough)
+    narrowed = ", ".join(["--probe"] * probe + [narrowed] * bool(narrowed))
     if target is None and narrowed:
         raise typer.BadParameter(f"{narrowed}: goes with --target")
     if target is None:
@@ -162,17 +173,45 @@ def parity(
     if like is None:
         raise typer.BadParameter("--target needs --like, the name of the operator that it should equal")
     try:
-        options |= {"time_limit": time_limit, "in_process": in_process}
+        beside: dict[str, Any] = {"time_limit": time_limit, "in_process": in_process}
         if backward is not None:
-            options["backward"] = Named(target).beside(backward)
-        report = _checked(console, Named(target), like, examples, seed, **options)
+            beside["backward"] = Named(target).beside(backward)
+        if probe:
+            options = _probed(Named(target), like, seed, options, beside)
+        report = _checked(console, Named(target), like, examples, seed, **(options | beside))
     except (TypeError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error
     print(report)
+    if probe or report.proposed:
+        print(_command(target, like, examples, seed, options, report.proposed))
     _save([report], out)
     if not report.tested:
         return 2
     return 0 if report.passed else 1
+
+
+def _probed(
+    candidate: Any, like: str, seed: int, options: dict[str, Any], beside: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the options with what a candidate does not do left out; say each attempt."""
+    from scratch_conv.parity.probing import attempts
+
+    for claims in attempts(candidate, like, seed, _for_check(options) | beside):
+        options = options | {name: claims[name] for name in ("without", "dtypes") if name in claims}
+        left_out = "".join(f" --{name} {options[name]}" for name in ("without", "dtypes") if name in options)
+        print(f"probing{left_out or ' with nothing left out'}", file=sys.stderr, flush=True)
+    return options
+
+
+def _command(
+    target: str, like: str, examples: int, seed: int, options: dict[str, Any], proposed: list[str]
+) -> str:
+    """Return the whole command that tests a target without what it need not claim."""
+    given = {"target": target, "like": like, "examples": examples, "seed": seed, **options}
+    if left := ",".join(dict.fromkeys([*words_of(options.get("without")), *proposed])):
+        given["without"] = left
+    words = [(f"--{name.replace('_', '-')}", str(value)) for name, value in given.items()]
+    return f"\nscratch-conv parity {shlex.join(word for pair in words for word in pair)}"
 
 
 def _checked(
@@ -187,9 +226,13 @@ def _checked(
     """Check a candidate, and show how far that is."""
     from scratch_conv.parity.checking import check
 
-    options = {("with_" if name == "with" else name): value for name, value in options.items()}
     with _advancing(console, like, examples) as advance:
-        return check(candidate, like, examples, seed, claims, progress=advance, **options)
+        return check(candidate, like, examples, seed, claims, progress=advance, **_for_check(options))
+
+
+def _for_check(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options by the names of `check`'s arguments, one of which would be a word of Python's."""
+    return {("with_" if name == "with" else name): value for name, value in options.items()}
 
 
 @contextmanager

@@ -8,11 +8,11 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-_LEAST, _MOST, _MANY = 4, 5000, 12  # smaller sizes are drawn anyway
+_LEAST, _MOST, _MANY = 5, 5000, 12  # smaller sizes are drawn anyway
 
 
 def thresholds_of(candidate: Any) -> tuple[int, ...]:
-    """Return the whole numbers that a candidate's code holds, from 4 to 5,000, the twelve smallest.
+    """Return the whole numbers that a candidate's code holds, from 5 to 5,000, the twelve smallest.
 
     Its code is that of the function or class, and of the functions, classes and numbers that it names in its
     module, and these in turn. A number elsewhere in the module is none of them.

@@ -11,6 +11,7 @@ from scratch_conv.parity.judging.clean import Caller
 from scratch_conv.parity.judging.compare import Verdict
 from scratch_conv.parity.reporting.features import features_of
 
+_ALWAYS = "if it computes in {} whatever it is given"
 _LEAVE = "if this is not claimed, leave it out"
 
 Failure = tuple[Case, Verdict]
@@ -57,7 +58,8 @@ def hints(case: Case, verdict: Verdict, asked: Asked) -> list[str]:
     """Return what to leave out where it is not claimed: only that with which every drawn case fails."""
     lines = []
     if not computes(verdict):
-        failing = {name: count for name in features_of(case) if (count := _failing(name, verdict, asked))}
+        needed = features_of(case)
+        failing = {name: count for name in needed if (count := _failing(name, case, verdict, asked))}
         for name in list(failing):
             if name.startswith("rectangular.") and name.partition(".")[2] in failing:
                 del failing[name]  # as one number it fails too
@@ -67,8 +69,8 @@ def hints(case: Case, verdict: Verdict, asked: Asked) -> list[str]:
             lines.append(f"no call with it is tested then: {tried}")
     for dtype in ("float64", "float32"):
         if any(dtype in each.dtypes[:1] for each in verdict.differences):
-            hint = f"--dtypes {dtype}, or supports={{'dtypes': '{dtype}'}}"
-            lines.append(f"if it computes in {dtype} whatever it is given, compare it there: {hint}")
+            hint = f"--dtypes {dtype}, or dtypes='{dtype}'"
+            lines.append(f"{_ALWAYS.format(dtype)}, compare it there: {hint}")
     if any(each.what == "time" for each in verdict.differences):
         lines.append("if it compiles or is slow, give it more time: --time-limit 60, or time_limit=60")
     return lines
@@ -85,18 +87,37 @@ def hinted(diagnosis: list[str]) -> list[str]:
     return [name for line in lines for name in line.split(",")]
 
 
-def _failing(name: str, verdict: Verdict, asked: Asked) -> int:
-    """Return of how many drawn cases that need this claim alone all fail; 0 where one does not."""
+def hinted_dtype(diagnosis: list[str]) -> str | None:
+    """Return the dtype that a candidate always computes in, if the lines of a diagnosis say so."""
+    dtypes = ("float64", "float32")
+    return next(
+        (each for each in dtypes for line in diagnosis if line.startswith(_ALWAYS.format(each))), None
+    )
+
+
+def _failing(name: str, case: Case, verdict: Verdict, asked: Asked) -> int:
+    """Return of how many drawn cases that need this claim alone all fail; 0 where one does not.
+
+    Where the pair of the case has two different numbers, theirs have, too.
+    """
     others = [each for each in _PLAIN if each != name]
     pairs = [f"rectangular.{each}" for each in PAIRS if f"rectangular.{each}" != name]
     others += pairs if name.startswith("rectangular") else ["rectangular"]
     differentiated = all(each.what.startswith("grad_") for each in verdict.differences)
+    unequal = _unequal(name, case)
 
     def alike(case: Case) -> bool:
-        return name in features_of(case) and (bool(case.wanted) or not differentiated)
+        needs = name in features_of(case) and (_unequal(name, case) or not unequal)
+        return needs and (bool(case.wanted) or not differentiated)
 
     seen = asked.sample(others, alike, _FEW)
     return 0 if any(computes(verdict) for _, verdict in seen) else len(seen)
+
+
+def _unequal(name: str, case: Case) -> bool:
+    """Return whether what `rectangular.<name>` is about is a pair of two different numbers in a case."""
+    value = case.keywords.get(name.partition(".")[2])
+    return isinstance(value, tuple) and len(set(value)) > 1
 
 
 def _works_without(names: list[str], asked: Asked) -> bool:

@@ -87,13 +87,16 @@ class Report:
         parts += [f"  diagnosis: {line}" for line in self.diagnosis]
         parts += [text for text in map(side_by_side, self.differences) if text]
         parts += map(str, self.further)
-        if names := list(dict.fromkeys(name for each in self._diagnoses() for name in hinted(each))):
-            unclaimed = ",".join(dict.fromkeys([*self.unclaimed, *names]))
+        if self.proposed:
+            unclaimed = ",".join(dict.fromkeys([*self.unclaimed, *self.proposed]))
             parts.append(f"all that may be left out, if it is not claimed: --without {unclaimed}")
         return "\n".join([*parts, "", self.code])
 
-    def _diagnoses(self) -> list[list[str]]:
-        return [self.diagnosis, *(each.diagnosis for each in self.further)]
+    @property
+    def proposed(self) -> list[str]:
+        """What may be left out, if it is not claimed: every drawn call with it fails."""
+        diagnoses = [self.diagnosis, *(each.diagnosis for each in self.further)]
+        return list(dict.fromkeys(name for each in diagnoses for name in hinted(each)))
 
     def _table(self) -> list[str]:
         """Return a line for each outcome, with the aspects that have it."""

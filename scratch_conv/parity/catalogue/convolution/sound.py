@@ -55,8 +55,10 @@ def direct_loop(input: Tensor, weight: Tensor, bias: Tensor | None = None, **arg
         for n, k, d, s in zip(padded.shape[-2:], g.kernel_size, g.dilation, g.stride, strict=True)
     ]
     outputs, (most, taps) = [], (weight.shape[1], [*np.ndindex(*g.kernel_size)])
-    own = weight.unflatten(0, (g.groups, -1))[..., None, None]
-    totals = weight.new_zeros(g.groups, 1, 1, 1) if bias is None else bias.unflatten(0, (g.groups, -1, 1, 1))
+    own = torch.unflatten(weight, 0, (g.groups, -1))[..., None, None]
+    totals = weight.new_zeros(g.groups, 1, 1, 1)
+    if bias is not None:
+        totals = torch.unflatten(bias, 0, (g.groups, -1, 1, 1))
     for group, total in enumerate(totals):
         for (i, j), c in itertools.product(taps, range(most)):
             row, column = i * g.dilation[0], j * g.dilation[1]
