@@ -205,10 +205,15 @@ class _Copy(torch.autograd.Function):
 
 @contextmanager
 def _seeded(seed: int | None) -> Iterator[None]:
-    """Seed torch's generator for the block, where there is a seed."""
-    with torch.random.fork_rng(devices=[], enabled=seed is not None):
-        if seed is not None:
-            torch.manual_seed(seed)
+    """Seed torch's generator for the block, where there is a seed.
+
+    That of the CPU alone: for CUDA that is not in use `torch.manual_seed` keeps a text of the whole stack.
+    """
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
         yield
 
 

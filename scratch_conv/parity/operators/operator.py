@@ -6,6 +6,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -143,14 +144,14 @@ class Operator(ABC):
         """Return how many rows, columns, ... at the end no window reaches."""
         return ()
 
-    @property
+    @cached_property
     def sizes(self) -> tuple[str, ...]:
         """The names of a layer's sizes, which a call shows in the shapes of its tensors."""
         named = inspect.signature(self.module).parameters
         known = ("in_channels", "out_channels", "kernel_size", "in_features", "out_features", "num_features")
         return (*(name for name in known if name in named and name not in self.arguments), "axes")
 
-    @property
+    @cached_property
     def required(self) -> tuple[str, ...]:
         """The names of the arguments that torch's function has no default for, besides its tensors."""
         if "weight" in self.signature:
