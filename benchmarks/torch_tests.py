@@ -128,7 +128,7 @@ def main() -> None:
     """Run both ways, list the differences, and write the raw figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("paths", nargs="+", metavar="PATH", help="files of PyTorch's test suite")
-    parser.add_argument("--seconds", type=int, default=60, help="of processor time, for a test")
+    parser.add_argument("--seconds", type=int, default=300, help="of processor time, for a test")
     given = parser.parse_args()
     paths = [path for path in given.paths for _ in range(2)]
     if importlib.util.find_spec("expecttest") is None:

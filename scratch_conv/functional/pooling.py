@@ -249,6 +249,8 @@ def _pooled_size(
             f"but got:{size_of(input)}"
         )
     for name, numbers in (("kernel_size", kernel_size), ("stride", stride), ("dilation", dilation)):
+        if name == "stride" and 0 in numbers:
+            raise RuntimeError(f"{function}: stride should not be zero")
         if min(numbers) <= 0:
             raise RuntimeError(f"{function}: {name} should be greater than zero, but got {numbers}")
         if max(numbers) >= 2**31:
