@@ -32,32 +32,33 @@ _TIMES = ("seconds_per_epoch", "peak_memory_bytes")
 
 
 def kills(quick: bool) -> Iterator[Row]:
-    """Kill runs, each five times, until they have ended; compare these with undisturbed ones."""
+    """Kill runs of each command; compare how they end with undisturbed ones."""
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(len(COMMANDS)) as at_once:
         counts = [number(20, quick)] * len(COMMANDS)
         yield from at_once.map(killed, COMMANDS, counts, [Path(folder)] * len(COMMANDS))
 
 
 def killed(command: str, count: int, folder: Path) -> Row:
-    """Kill the runs of a command so many times."""
+    """Kill the runs of a command so many times, a run up to five times, and let each end."""
     rng = random.Random(command)
     folder = folder / command.rpartition(" ")[2]
     undisturbed = folder / "undisturbed"
     began = time.perf_counter()
     subprocess.run(_arguments(command, undisturbed), check=True, capture_output=True)
     takes = time.perf_counter() - began
-    wrong, reached = 0, list[int]()
-    for run in range(-(-count // _KILLS_A_RUN)):
-        out = folder / f"run {run}"
-        for turn in range(min(_KILLS_A_RUN, count - run * _KILLS_A_RUN)):
-            if turn % 2:
-                killed_after(rng.uniform(0, takes), command, out)
-            else:
-                killed_after(rng.uniform(0, 2), command, out, after_checkpoint=True)
+    runs = wrong = 0
+    reached: list[int] = []
+    while len(reached) < count:
+        out, runs = folder / f"run {runs}", runs + 1
+        for turn in range(min(_KILLS_A_RUN, count - len(reached))):
+            first = turn % 2 == 0
+            seconds = rng.uniform(0, 2 if first else takes)
+            if not killed_after(seconds, command, out, after_checkpoint=first):
+                break
             reached.append(_epochs(out))
         wrong += not ends_like(undisturbed, command, out)
         shutil.rmtree(out)
-    return Row(f"kill -9 of {command}", count, wrong, f"epochs done by then: {reached}")
+    return Row(f"kill -9 of {command}", count, wrong, f"{runs} runs; epochs done at the kill: {reached}")
 
 
 def _arguments(command: str, out: Path) -> list[str]:
@@ -65,10 +66,13 @@ def _arguments(command: str, out: Path) -> list[str]:
     return [*program, "--resume"] if out.exists() else program
 
 
-def killed_after(seconds: float, command: str, out: Path, *, after_checkpoint: bool = False) -> None:
-    """Start or resume a run and kill it, unless it ends before; wait for the process that trains.
+def killed_after(seconds: float, command: str, out: Path, *, after_checkpoint: bool = False) -> bool:
+    """Start or resume a run and kill it; wait for the process that trains.
 
     The time counts from the start, or from the first checkpoint that is new.
+
+    Returns:
+        Whether it was killed: it may end before.
     """
     done = _epochs(out)
     with subprocess.Popen(
@@ -82,6 +86,7 @@ def killed_after(seconds: float, command: str, out: Path, *, after_checkpoint: b
             process.send_signal(signal.SIGKILL)
     while any(str(out).encode() in _command_line(path) for path in Path("/proc").glob("[0-9]*/cmdline")):
         time.sleep(0.05)
+    return process.returncode == -signal.SIGKILL
 
 
 def _command_line(path: Path) -> bytes:

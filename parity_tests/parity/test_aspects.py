@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scratch_conv.parity import check
+from scratch_conv.parity.catalogue import FAULTS
 from scratch_conv.parity.catalogue.gradients import Backward, Gradients, with_gradients
 
 ROWS = {"unbatched": False, "further_axes": False, "second_derivatives": False}
@@ -38,3 +39,10 @@ def test_the_options_that_leave_out_what_is_not_claimed_are_printed_once() -> No
     text = str(check(_wrong_thrice, "linear", 200, supports={**ROWS, "special_values": False}))
     (line,) = (line for line in text.splitlines() if line.startswith("all that may be left out"))
     assert {"unbatched", "further_axes", "special_values", "empty"} <= set(line.split()[-1].split(","))
+
+
+def test_rounding_does_not_hide_a_fault_in_the_same_result() -> None:
+    fault = next(each for each in FAULTS if each.name == "winograd-tiles-too-close")
+    report = check(fault.candidate, "conv2d", 300)
+    assert any("differs by rounding only" in line for line in report.diagnosis)
+    assert any(f", {fault.name}: " in line for each in report.further for line in each.diagnosis), str(report)

@@ -16,16 +16,17 @@ UNNAMED = {
     "same-dilation-reversed",  # raises, as three others do on the same calls
     "large-padding-refused",  # raises, and two exceptions are not the same fault
     "large-padding-refused-in-backward",  # likewise
+    "winograd-tiles-too-close",  # its rounding is found first: see test_aspects
     "weight-gradient-never-reset",  # its values depend on the calls before
 }
 # How many faults and sound variants there are of each operator, so that one that gets lost is missed.
 COUNTS = {
     "adaptive_avg_pool2d": (4, 3),
     "avg_pool2d": (6, 3),
-    "batch_norm": (10, 4),
+    "batch_norm": (11, 4),
     "conv1d": (4, 3),
-    "conv2d": (44, 7),
-    "conv_transpose2d": (5, 2),
+    "conv2d": (54, 9),
+    "conv_transpose2d": (6, 2),
     "cross_entropy": (11, 3),
     "dropout": (6, 3),
     "dropout2d": (3, 2),
@@ -34,7 +35,7 @@ COUNTS = {
     "log_softmax": (3, 3),
     "max_pool2d": (19, 3),
     "relu": (6, 3),
-    "softmax": (5, 3),
+    "softmax": (6, 3),
 }
 QUICK = settings.get_current_profile_name() == "quick"
 

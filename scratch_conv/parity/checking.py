@@ -24,7 +24,7 @@ from scratch_conv.parity.operators import find_operator
 from scratch_conv.parity.operators.operator import Operator
 from scratch_conv.parity.options import Words, stated
 from scratch_conv.parity.reporting.aspects import KINDS, Finding, Seen, table
-from scratch_conv.parity.reporting.diagnosis import diagnose
+from scratch_conv.parity.reporting.diagnosis import diagnose, rounds_only
 from scratch_conv.parity.reporting.features import features_of
 from scratch_conv.parity.reporting.hints import computes, hinted, is_lost
 from scratch_conv.parity.reporting.report import Report
@@ -247,6 +247,9 @@ class Trial:
             kinds = [name for name in features_of(last.case) if name in KINDS]
             if kinds:
                 claims = _leave_out(claims, kinds)
+            elif operator.normwise and claims.accuracy != "norm" and rounds_only(last.diagnosis):
+                claims = replace(claims, accuracy="norm")
+                self.claims = replace(self.claims, accuracy="norm")  # rounding may hide what else is wrong
             elif computes(Verdict(last.differences)):
                 masked |= {each.what for each in last.differences}
             elif left_out := hinted(last.diagnosis):

@@ -110,6 +110,13 @@ def _variance(input: Tensor, correction: int = 0) -> Tensor:
     return input.var(_axes(input), correction=correction, keepdim=True)
 
 
+def _mean_of_variances(input: Tensor, size: int) -> Tensor:
+    """Return the mean of the variances of chunks of a channel's values, weighted by their sizes."""
+    chunks = torch.split(input.transpose(0, 1).flatten(1), size, 1)
+    total = torch.stack([chunk.var(1, correction=0) * chunk.shape[1] for chunk in chunks]).sum(0)
+    return (total * input.shape[1] / input.numel()).view(1, -1, *(1,) * (input.ndim - 2))
+
+
 _fault("eps-outside-the-root", "adds eps to the standard deviation instead of the variance")(
     _recomputed(lambda x, mean, eps: 1 / (_variance(x).sqrt() + eps))
 )
@@ -122,6 +129,10 @@ _fault("variance-in-one-pass", "computes the variance as mean(x²) - mean(x)², 
 _fault("eps-forgotten", "divides by the bare standard deviation")(
     _recomputed(lambda x, mean, eps: _variance(x).rsqrt())
 )
+_fault(
+    "chunks-of-128-merged-without-their-means",
+    "the variance is the mean of those of 128 values each, without what their means differ by",
+)(_recomputed(lambda x, mean, eps: (_mean_of_variances(x, 128) + eps).rsqrt()))
 
 
 @_fault(

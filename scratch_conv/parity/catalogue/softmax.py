@@ -36,6 +36,14 @@ def _greatest_not_subtracted(input: Tensor, dim: Any) -> Tensor:
     return input.exp() / input.exp().sum(dim, keepdim=True)
 
 
+@SOFTMAX.fault("greatest-of-the-first-eight", "looks for the greatest among the first eight logits")
+def _greatest_of_the_first_eight(input: Tensor, dim: Any) -> Tensor:
+    if not isinstance(dim, int) or not input.ndim or input.shape[dim] <= 8:
+        return F.softmax(input, dim)
+    exponentials = (input - input.narrow(dim, 0, 8).amax(dim, keepdim=True)).exp()
+    return exponentials / exponentials.sum(dim, keepdim=True)
+
+
 @SOFTMAX.fault("over-the-last-axis", "normalises over the last axis whatever dim")
 def _over_the_last_axis(input: Tensor, dim: Any) -> Tensor:
     F.softmax(input, dim)

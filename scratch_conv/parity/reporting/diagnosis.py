@@ -23,6 +23,7 @@ _LARGE = 4  # the smallest size of which it is asked whether calls fail from it 
 _NEXT = 24  # cases that are drawn with sizes next to one
 _MORE = 60  # cases that are drawn where the failures met first are all exceptions
 _ROUNDINGS = 2**12  # what a correct algorithm may lose, in units of roundoff of the greatest result
+_ROUNDING_ONLY = "differs by rounding only"
 _SHAPES = re.compile(r"has shape \(([\d, ]*)\), expected \(([\d, ]*)\)")
 
 
@@ -214,8 +215,13 @@ def describe_rounding(case: Case, verdict: Verdict) -> list[str]:
                 f"{roundings(each):.3g} units of roundoff of the greatest result; the bound is 0 for these"
             )
             ratio += " whole numbers"
-        lines.append(f"{each.what} differs by rounding only: by {worst:.9g}, {ratio}")
+        lines.append(f"{each.what} {_ROUNDING_ONLY}: by {worst:.9g}, {ratio}")
     return [*lines, "if its errors are small beside the largest result: --accuracy norm"] if lines else []
+
+
+def rounds_only(diagnosis: list[str]) -> bool:
+    """Return whether the lines of a diagnosis say that only rounding differs."""
+    return any(_ROUNDING_ONLY in line for line in diagnosis)
 
 
 def _from_a_size(case: Case, asked: Asked) -> list[str]:
