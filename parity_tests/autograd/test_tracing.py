@@ -250,6 +250,22 @@ def test_transforms_of_a_compiled_model_have_the_same_results() -> None:
     torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_autograd_has_the_same_gradients() -> None:
+    model, x = network(), torch.randn(2, 2, 6, 5, dtype=torch.float64)
+    expected = torch.autograd.grad(model(x).square().sum(), [*model.parameters()])
+    sc.swap(model)
+
+    def step() -> None:
+        torch.autograd.backward(model(x).square().sum())
+
+    torch._dynamo.reset()
+    with torch._dynamo.config.patch(compiled_autograd=True):
+        torch.compile(step, backend="eager")()
+    got = [each.grad for each in model.parameters()]
+    torch.testing.assert_close(got, [*expected], rtol=1e-12, atol=1e-12)
+
+
 def test_floating_point_operations_are_counted_as_torchs_are() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(4, 6, 3, stride=2), nn.Conv2d(6, 2, 1))
     model.extend([nn.MaxPool2d(2), nn.Flatten(), nn.Linear(72, 5)])

@@ -218,7 +218,7 @@ def is_traced(tensor: Tensor) -> bool:
 
 def will_run(node: Any) -> bool:
     """Return whether the current backward pass will execute a node of the graph; True if unknown."""
-    if _will_execute is None:
+    if _will_execute is None or torch.compiler.is_dynamo_compiling():  # of compiled autograd
         return True
     try:
         return bool(_will_execute(node))
