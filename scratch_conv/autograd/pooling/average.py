@@ -67,6 +67,11 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Sequence[int], channels_last
 def adaptive_avg_pool2d_grad_input(
     grad_output: Tensor, input: Tensor | None, input_size: Sequence[int], channels_last: bool
 ) -> Tensor:
+    if 0 in grad_output.shape[2:]:
+        raise RuntimeError(
+            "adaptive_avg_pool2d: Expected grad_output to have non-zero size for non-batch dimensions, "
+            f"but got {tuple(grad_output.shape[2:])}"
+        )
     size = (input_size[0], input_size[1])
     grad_input = kernels.adaptive_avg_pool2d_grad_input(to_array(grad_output), size)
     return to_tensor(grad_input, grad_output, memory_format(channels_last))
@@ -97,12 +102,12 @@ class _Average(Function):
     @classmethod
     def setup_context(cls, ctx: Any, inputs: Any, output: Any) -> None:
         input, ctx.output_size, *ctx.window = inputs
-        ctx.input_size = input.shape[2:]
+        ctx.input_size, ctx.is_mean = input.shape[2:], False
         ctx.save_for_backward(input)
 
     @classmethod
     def backward(cls, ctx: Any, grad: Tensor) -> Any:
-        (input,) = ctx.saved_tensors
+        input = None if ctx.is_mean else ctx.saved_tensors[0]
         grad_input = call(cls.grad_input, grad, input, ctx.input_size, *ctx.window)
         return grad_input, None, *(None for _ in ctx.window)
 
@@ -163,23 +168,12 @@ class AdaptiveAvgPool2d(_Average):
 
     @classmethod
     def setup_context(cls, ctx: Any, inputs: Any, output: Any) -> None:
-        super().setup_context(ctx, inputs, output)
-        ctx.bins = tuple(output.shape[2:])
-        ctx.is_mean = ctx.bins == (1, 1)
-        if ctx.is_mean:  # to torch this is a mean, which saves no input and whose gradient is contiguous
-            ctx.save_for_backward()
-            ctx.window = [False]
-
-    @classmethod
-    def backward(cls, ctx: Any, grad: Tensor) -> Any:
-        if not ctx.is_mean:
-            if 0 in ctx.bins:
-                raise RuntimeError(
-                    "adaptive_avg_pool2d: Expected grad_output to have non-zero size for non-batch "
-                    f"dimensions, but got {ctx.bins}"
-                )
-            return super().backward(ctx, grad)
-        return call(AdaptiveAvgPool2dGradInput, grad, None, ctx.input_size, *ctx.window), None, None
+        if output.shape[2:] != (1, 1):
+            super().setup_context(ctx, inputs, output)
+            return
+        # To torch this is a mean, which saves no input and whose gradient is contiguous.
+        input, ctx.output_size, *_ = inputs
+        ctx.input_size, ctx.is_mean, ctx.window = input.shape[2:], True, [False]
 
 
 class AdaptiveAvgPool2dGradInput(_GradInput):
