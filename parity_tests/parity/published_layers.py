@@ -352,3 +352,24 @@ def by_fft_blurred(input: Tensor, weight: Tensor, stride: Any = 1, padding: Any 
     """Add a hundredth of the output's sum, which is wrong."""
     output = by_fft(input, weight, stride, padding)
     return output + 0.01 * output.sum((2, 3), keepdim=True)
+
+
+class OfLongKernels:
+    """Takes strides and paddings as numbers and kernels as pairs; cuts the columns by the kernel's height."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: Any, stride: int = 1, padding: int = 0
+    ) -> None:
+        size = kernel_size if isinstance(kernel_size, tuple) else (kernel_size, kernel_size)
+        self.W, self.b = np.zeros((out_channels, in_channels, *size)), np.zeros(out_channels)
+        self.stride, self.padding = stride, padding
+
+    def forward(self, x: Arrays) -> Arrays:
+        """Return the output."""
+        height, width = self.W.shape[2:]
+        around = (self.padding, self.padding)
+        padded = np.pad(x, ((0, 0), (0, 0), around, around))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), (2, 3))
+        columns = (padded.shape[3] - height) // self.stride + 1
+        windows = windows[:, :, :: self.stride, :: self.stride][:, :, :, :columns]
+        return np.asarray(np.einsum("nchwij,ocij->nohw", windows, self.W) + self.b[:, None, None])

@@ -187,3 +187,11 @@ def test_a_wrong_word_is_refused_before_anything_is_tested(options: dict[str, An
     with pytest.raises(ValueError, match=re.escape(said)) as refused:
         check(candidate, "conv2d", 5, **options)
     assert "\n" not in str(refused.value)
+
+
+def test_kernels_are_pairs_where_other_arguments_are_annotated_as_numbers() -> None:
+    report = check(published.OfLongKernels, "conv2d", 200, without="unbatched,empty,special_values")
+    assert not report.passed
+    assert report.counterexample is not None
+    height, width = report.counterexample.shapes["weight"][2:]
+    assert height > width

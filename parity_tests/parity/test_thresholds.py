@@ -45,9 +45,9 @@ def test_a_fault_at_one_size_is_found_next_to_the_number_in_the_code() -> None:
     assert any("next to the numbers in its code" in note and "977" in note for note in report.notes)
 
 
-def wrong_from_eight_channels_on(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    if weight.shape[1] >= 2**3:
-        weight = torch.cat([weight[:, :7], weight[:, :1], weight[:, 8:]], 1)
+def wrong_from_ten_channels_on(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    if weight.shape[1] >= 2 * 5:
+        weight = torch.cat([weight[:, :9], weight[:, :1], weight[:, 10:]], 1)
     return F.conv2d(input, weight, bias)
 
 
@@ -56,9 +56,9 @@ def wrong_for_every_size(input: Tensor, weight: Tensor, bias: Tensor | None = No
 
 
 def test_a_report_says_from_which_size_on_a_candidate_is_wrong() -> None:
-    report = check(wrong_from_eight_channels_on, "conv2d", examples=300, further=False)
-    found = [line for line in report.diagnosis if line.startswith("fails from weight.shape[1] = 8 on")]
-    assert found[0].endswith("7 is the largest that passes")
+    report = check(wrong_from_ten_channels_on, "conv2d", examples=300, further=False)
+    found = [line for line in report.diagnosis if line.startswith("fails from weight.shape[1] = 10 on")]
+    assert found[0].endswith("9 is the largest that passes")
 
 
 def test_a_report_names_no_size_on_which_nothing_depends() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Generic, TypeVar
@@ -211,13 +210,10 @@ class Candidate(ABC, Generic[W]):
         return [name for name in PAIRS if name in taken and taken[name].annotation in (int, "int")]
 
     def _squared(self, claims: Supports, whole: list[str]) -> Supports:
-        """Return the claims where some arguments are numbers, and with them those without an annotation."""
-        taken = parameters_of(self.given) or {}
-        others = [name for name in PAIRS if name in taken and name not in whole]
-        square = {*whole, *(name for name in others if taken[name].annotation is inspect.Parameter.empty)}
-        if square >= {name for name in PAIRS if name in taken}:
+        """Return the claims where some arguments are numbers, never pairs."""
+        if {*whole} >= {name for name in PAIRS if name in (parameters_of(self.given) or {})}:
             return replace(claims, rectangular=False)
-        return replace(claims, square=claims.square | square)
+        return replace(claims, square=claims.square | {*whole})
 
     @abstractmethod
     def guess(self, case: Case) -> W:

@@ -69,7 +69,7 @@ def hints(case: Case, verdict: Verdict, asked: Asked) -> list[str]:
             lines.append(f"no call with it is tested then: {tried}")
     for dtype in ("float64", "float32"):
         if any(dtype in each.dtypes[:1] for each in verdict.differences):
-            hint = f"--dtypes {dtype}, or dtypes='{dtype}'"
+            hint = f"--dtypes {dtype}, or supports={{'dtypes': '{dtype}'}}"
             lines.append(f"{_ALWAYS.format(dtype)}, compare it there: {hint}")
     if any(each.what == "time" for each in verdict.differences):
         lines.append("if it compiles or is slow, give it more time: --time-limit 60, or time_limit=60")
