@@ -58,9 +58,13 @@ def _(
     dilation: Sequence[int],
     groups: int,
 ) -> Any:
-    geometry = stride, [0, 0], dilation, True, [0, 0], groups
-    whole = aten.convolution(input, weight, None, *geometry)
     top, left = padding[0], padding[2]
+    axes = zip(input.shape[2:], weight.shape[2:], output_size, stride, (top, left), dilation, strict=True)
+    more = [size - ((n - 1) * s - 2 * p + d * (k - 1) + 1) for n, k, size, s, p, d in axes]
+    fits = [0 <= m < max(s, d) for m, s, d in zip(more, stride, dilation, strict=True)]
+    if all(fits) and min(top, left) >= 0:
+        return aten.convolution(input, weight, bias, stride, [top, left], dilation, True, more, groups)
+    whole = aten.convolution(input, weight, None, stride, [0, 0], dilation, True, [0, 0], groups)
     below, right = (size - have for size, have in zip(output_size, whole.shape[2:], strict=True))
     cut = aten.constant_pad_nd(whole, [-left, right + left, -top, below + top])
     return cut if bias is None else cut + bias.reshape(-1, 1, 1)
