@@ -55,6 +55,7 @@ MAY_IMPORT_INSIDE = {
             "reporting",
             "searching",
         },
+        "probing.py": {"checking", "drawing", "reporting"},
         "self_testing.py": {"catalogue", "checking", "reporting"},
         "plugin.py": {"candidates", "checking", "drawing", "operators", "options"},
         "commands.py": {
@@ -65,6 +66,7 @@ MAY_IMPORT_INSIDE = {
             "drawing",
             "operators",
             "options",
+            "probing",
             "reporting",
             "self_testing",
         },
