@@ -94,7 +94,7 @@ def test_a_right_layer_is_tested_as_it_stands(candidate: Any, like: str, options
 def test_a_wrong_one_is_found_through_its_adapter(
     candidate: Any, like: str, options: dict[str, Any], what: str
 ) -> None:
-    report = check(candidate, like, 100, **options)
+    report = check(candidate, like, 100, **options, further=False)
     assert report.tested
     assert what in [each.what for each in report.differences], str(report)
 
@@ -118,8 +118,10 @@ def test_a_layer_that_holds_no_bias_is_tested_without_one() -> None:
 )
 def test_accuracy_by_norm_is_a_bound_of_its_own(candidate: Any, right: bool) -> None:
     claims = "unbatched,empty,string_padding"
-    assert check(candidate, "conv2d", EXAMPLES, without=claims, accuracy="norm").passed == right
-    assert not check(candidate, "conv2d", 60, without=claims).passed
+    assert (
+        check(candidate, "conv2d", EXAMPLES, without=claims, accuracy="norm", further=False).passed == right
+    )
+    assert not check(candidate, "conv2d", 60, without=claims, further=False).passed
 
 
 def test_a_bound_by_norm_is_asked_of_convolutions_only() -> None:
@@ -190,7 +192,9 @@ def test_a_wrong_word_is_refused_before_anything_is_tested(options: dict[str, An
 
 
 def test_kernels_are_pairs_where_other_arguments_are_annotated_as_numbers() -> None:
-    report = check(published.OfLongKernels, "conv2d", 200, without="unbatched,empty,special_values")
+    report = check(
+        published.OfLongKernels, "conv2d", 200, without="unbatched,empty,special_values", further=False
+    )
     assert not report.passed
     assert report.counterexample is not None
     height, width = report.counterexample.shapes["weight"][2:]

@@ -115,18 +115,18 @@ SAID: list[tuple[Any, str, dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("candidate", "like", "claims", "said"), SAID)
 def test_a_cause_is_named(candidate: Any, like: str, claims: dict[str, Any], said: str) -> None:
-    report = check(candidate, like, 150, supports=claims)
+    report = check(candidate, like, 150, supports=claims, further=False)
     assert any(said in line for line in report.diagnosis), str(report)
 
 
 def test_gradients_that_add_up_are_named_once() -> None:
-    report = check(Summing, "linear", 60, supports={**ROWS, "dtypes": "float64"})
+    report = check(Summing, "linear", 60, supports={**ROWS, "dtypes": "float64"}, further=False)
     assert "it is the sum of both calls' then; set it anew in backward" in str(report)
     assert "writes into the memory" not in str(report)
 
 
 def test_two_exceptions_are_not_the_same_fault() -> None:
-    report = check(Failing, "linear", 60, supports=ROWS)
+    report = check(Failing, "linear", 60, supports=ROWS, further=False)
     assert report.differences[0].message.startswith("raised AttributeError")
     assert "classic" not in str(report)
 
@@ -135,7 +135,7 @@ def test_a_systematic_error_is_not_taken_for_rounding() -> None:
     def slightly_off(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return F.linear(input, weight, bias) * (1 + 1e-6)
 
-    assert "rounding" not in str(check(slightly_off, "linear", 60, supports=ROWS))
+    assert "rounding" not in str(check(slightly_off, "linear", 60, supports=ROWS, further=False))
 
 
 def test_where_a_classic_fault_explains_all_places_are_not_told() -> None:
@@ -143,7 +143,7 @@ def test_where_a_classic_fault_explains_all_places_are_not_told() -> None:
         windows = input.unfold(-2, kernel_size, kernel_size).unfold(-2, kernel_size, kernel_size)
         return windows.amax((-2, -1)) if windows.numel() else F.max_pool2d(input, kernel_size)
 
-    report = check(tied, "max_pool2d", 100, supports={**IMAGES, "rectangular": False})
+    report = check(tied, "max_pool2d", 100, supports={**IMAGES, "rectangular": False}, further=False)
     assert report.passed or "only " not in " ".join(report.diagnosis), str(report)
 
 
@@ -160,7 +160,7 @@ class Windows:
 
 
 def test_what_fails_as_a_pair_only_is_left_out_as_a_pair_only() -> None:
-    report = check(Windows, "max_pool2d", 60, supports=IMAGES)
+    report = check(Windows, "max_pool2d", 60, supports=IMAGES, further=False)
     hint = next(line for line in report.diagnosis if "leave it out" in line)
     assert "rectangular." in hint
     assert not {"stride", "kernel_size"} & set(hint.partition("--without ")[2].split(","))
@@ -173,14 +173,16 @@ def test_what_fails_now_and_then_is_not_said_to_be_left_out() -> None:
             raise IndexError("out of the image")
         return F.avg_pool2d(input, kernel_size, stride, padding)
 
-    report = check(sometimes, "avg_pool2d", 300, supports=IMAGES)
+    report = check(sometimes, "avg_pool2d", 300, supports=IMAGES, further=False)
     assert "IndexError" in str(report)
     assert not any("leave it out" in line for line in report.diagnosis), report.diagnosis
 
 
 def test_all_digits_are_shown_whatever_torchs_options_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Tensor, "__repr__", lambda tensor: "?")
-    report = check(lambda tensor: F.relu(tensor) * (1 + 2e-7), "relu", 200, supports={"dtypes": "float32"})
+    report = check(
+        lambda tensor: F.relu(tensor) * (1 + 2e-7), "relu", 200, supports={"dtypes": "float32"}, further=False
+    )
     shown = str(report).partition("output, expected:\n")[2].partition("\n\n")[0]
     expected, got = shown.split("\noutput, got:\n")
     assert expected != got

@@ -116,7 +116,7 @@ def test_a_function_without_a_place_for_the_bias_is_called_without_one() -> None
     ],
 )
 def test_a_gradient_that_autograd_would_make_fit_is_refused(candidate: Any, said: str) -> None:
-    report = check(candidate, "conv2d", EXAMPLES, supports=PLAIN)
+    report = check(candidate, "conv2d", EXAMPLES, supports=PLAIN, further=False)
     assert report.tested
     assert [each.message for each in report.differences] == [said], str(report)
 
@@ -133,7 +133,7 @@ def test_a_gradient_that_autograd_would_make_fit_is_refused(candidate: Any, said
     ],
 )
 def test_what_a_layer_keeps_from_call_to_call_is_seen(candidate: Any, like: str, said: str) -> None:
-    report = check(candidate, like, EXAMPLES, supports=PLAIN if like == "conv2d" else None)
+    report = check(candidate, like, EXAMPLES, supports=PLAIN if like == "conv2d" else None, further=False)
     assert any(each.message.startswith(said) for each in report.differences), str(report)
 
 
@@ -162,7 +162,7 @@ def test_what_torch_itself_keeps_from_call_to_call_is_no_difference() -> None:
     ],
 )
 def test_what_cannot_be_tested_is_told_from_what_differs(candidate: Any, said: str) -> None:
-    report = check(candidate, "conv2d", EXAMPLES, supports=PLAIN)
+    report = check(candidate, "conv2d", EXAMPLES, supports=PLAIN, further=False)
     assert not report.passed
     assert not report.tested
     assert "could not be tested" in str(report).splitlines()[0]
@@ -239,7 +239,7 @@ def test_a_weight_in_another_order_of_axes_is_not_taken_for_torchs() -> None:
 
 
 def test_a_gradient_transposed_to_the_layers_own_weight_is_refused() -> None:
-    report = check(WithRowsGradient, "linear", EXAMPLES, supports=MATRICES)
+    report = check(WithRowsGradient, "linear", EXAMPLES, supports=MATRICES, further=False)
     assert report.differences[0].message.endswith(" as layer.W"), str(report)
 
 
@@ -257,7 +257,7 @@ def test_a_keyword_that_the_constructor_hands_on_in_vain_is_no_difference() -> N
 
 
 def test_an_exception_is_shown_with_its_place_and_how_to_leave_it_out() -> None:
-    report = check(refusing, "conv2d", EXAMPLES)
+    report = check(refusing, "conv2d", EXAMPLES, further=False)
     assert report.tested
     message = report.differences[0].message
     assert message.startswith("raised ValueError at ")
@@ -271,14 +271,14 @@ def test_an_exception_is_shown_with_its_place_and_how_to_leave_it_out() -> None:
     ("candidate", "like"), [(in_numpy, "linear"), (np.maximum, "relu"), (of_axis, "softmax")]
 )
 def test_what_never_works_is_not_said_to_work_without_something(candidate: Any, like: str) -> None:
-    report = check(candidate, like, EXAMPLES)
+    report = check(candidate, like, EXAMPLES, further=False)
     assert not report.passed
     assert not any("leave it out" in line for line in report.diagnosis), report.diagnosis
 
 
 @pytest.mark.parametrize("candidate", [InDoublePrecision, WideBias])
 def test_a_layer_that_knows_float64_only_is_told_how_to_say_so(candidate: Any) -> None:
-    report = check(candidate, "conv2d", EXAMPLES, supports=PLAIN)
+    report = check(candidate, "conv2d", EXAMPLES, supports=PLAIN, further=False)
     assert any("--dtypes float64, or supports={'dtypes': 'float64'}" in line for line in report.diagnosis)
     assert check(candidate, "conv2d", EXAMPLES, supports={**PLAIN, "dtypes": "float64"}).passed
 
@@ -298,7 +298,7 @@ WRONG: list[tuple[Any, str, Any, str]] = [
 def test_the_printed_code_shows_the_difference_when_pasted() -> None:
     codes = []
     for candidate, like, supports, what in WRONG:
-        report = check(candidate, like, 200, supports=supports)
+        report = check(candidate, like, 200, supports=supports, further=False)
         assert what in [each.what for each in report.differences], str(report)
         assert "scratch_conv" not in report.code
         codes.append(report.code)
