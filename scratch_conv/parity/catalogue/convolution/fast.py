@@ -12,24 +12,17 @@ from torch import Tensor
 from scratch_conv.parity.catalogue.collection import Collection
 from scratch_conv.parity.catalogue.convolution.convolving import spell_out
 from scratch_conv.parity.drawing.claims import Claims
+from scratch_conv.parity.operators.convolution.normwise import (
+    WINOGRAD_INPUT,
+    WINOGRAD_KERNEL,
+    WINOGRAD_OUTPUT,
+)
 
 _conv2d: Callable[..., Tensor] = F.conv2d
 
 FAST_CONVOLUTION = Collection("conv2d")
 COLLECTIONS = (FAST_CONVOLUTION,)
 _BY_NORM: Claims = {"accuracy": "norm", "special_values": False, "empty": False}
-
-# Winograd's F(4x4, 3x3): Lavin and Gray 2015, Fast Algorithms for Convolutional Neural Networks, section 4.2.
-_PIXELS = [
-    [4, 0, -5, 0, 1, 0],
-    [0, -4, -4, 1, 1, 0],
-    [0, 4, -4, -1, 1, 0],
-    [0, -2, -1, 2, 1, 0],
-    [0, 2, -1, -2, 1, 0],
-    [0, 4, 0, -5, 0, 1],
-]
-_TAPS = [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]  # times 24
-_RESULTS = [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
 
 
 @FAST_CONVOLUTION.sound("by-fft", _BY_NORM)
@@ -76,8 +69,8 @@ def _winograd(
     down, across = -(-height // 4), -(-width // 4)
     padded = F.pad(padded, (0, 4 * across - width, 0, 4 * down - height))
     tiles = padded.unfold(-2, 6, step).unfold(-2, 6, step)[..., :down, :across, :, :]
-    of_pixels, of_taps, of_results = (weight.new_tensor(each) for each in (_PIXELS, _TAPS, _RESULTS))
-    of_taps = of_taps / 24
+    matrices = (WINOGRAD_INPUT, WINOGRAD_KERNEL, WINOGRAD_OUTPUT)
+    of_pixels, of_taps, of_results = (matrix.to(weight) for matrix in matrices)
     pixels = torch.einsum("ij,...cyxjk,lk->...cyxil", of_pixels, tiles, of_pixels)
     taps = torch.einsum("ij,ocjk,lk->ocil", of_taps, weight, of_taps)
     products = torch.einsum("...cyxil,ocil->...oyxil", pixels, taps)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -54,18 +53,18 @@ def direct_loop(input: Tensor, weight: Tensor, bias: Tensor | None = None, **arg
         (n - d * (k - 1) - 1) // s + 1
         for n, k, d, s in zip(padded.shape[-2:], g.kernel_size, g.dilation, g.stride, strict=True)
     ]
-    outputs, (most, taps) = [], (weight.shape[1], [*np.ndindex(*g.kernel_size)])
     own = torch.unflatten(weight, 0, (g.groups, -1))[..., None, None]
     totals = weight.new_zeros(g.groups, 1, 1, 1)
     if bias is not None:
         totals = torch.unflatten(bias, 0, (g.groups, -1, 1, 1))
+    outputs, channels = [], weight.shape[1]
     for group, total in enumerate(totals):
-        for (i, j), c in itertools.product(taps, range(most)):
+        for i, j, c in np.ndindex(*g.kernel_size, channels):
             row, column = i * g.dilation[0], j * g.dilation[1]
             rows = slice(row, row + g.stride[0] * (size[0] - 1) + 1, g.stride[0])
             columns = slice(column, column + g.stride[1] * (size[1] - 1) + 1, g.stride[1])
-            channel = padded[..., group * most + c, None, rows, columns]
-            total = total + channel * own[group, :, c, i, j]
+            pixels = padded[..., group * channels + c, None, rows, columns]
+            total = total + pixels * own[group, :, c, i, j]
         outputs.append(total)
     return torch.cat(outputs, -3)
 

@@ -33,7 +33,7 @@ from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.operators.calling import Call, Values, run
 from scratch_conv.parity.operators.rounding import accumulator_of, relative, unit_roundoff
 
-_INPUT = torch.tensor(
+WINOGRAD_INPUT = torch.tensor(
     [
         [4, 0, -5, 0, 1, 0],
         [0, -4, -4, 1, 1, 0],
@@ -43,21 +43,23 @@ _INPUT = torch.tensor(
         [0, 4, 0, -5, 0, 1],
     ],
     dtype=torch.float64,
-).abs()  # Bᵀ: (points, pixels)
-_KERNEL = (
+)
+"""Bᵀ of F(4, 3): (points, pixels)."""
+
+WINOGRAD_KERNEL = (
     torch.tensor(
         [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]], dtype=torch.float64
-    ).abs()
-    / 24
-)  # G: (points, taps)
-_OUTPUT = (
-    torch.tensor(
-        [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]],
-        dtype=torch.float64,
     )
-    .abs()
-    .T
-)  # A: (points, results)
+    / 24
+)
+"""G of F(4, 3): (points, taps)."""
+
+WINOGRAD_OUTPUT = torch.tensor(
+    [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]], dtype=torch.float64
+)
+"""Aᵀ of F(4, 3): (results, points)."""
+
+_INPUT, _KERNEL, _OUTPUT = WINOGRAD_INPUT.abs(), WINOGRAD_KERNEL.abs(), WINOGRAD_OUTPUT.abs().T
 _ROUNDINGS = 3 + 4 + 5
 
 
