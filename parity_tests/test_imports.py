@@ -55,7 +55,7 @@ MAY_IMPORT_INSIDE = {
             "reporting",
             "searching",
         },
-        "probing.py": {"checking", "drawing", "reporting"},
+        "probing.py": {"checking", "options", "reporting"},
         "self_testing.py": {"catalogue", "checking", "reporting"},
         "plugin.py": {"candidates", "checking", "drawing", "operators", "options"},
         "commands.py": {

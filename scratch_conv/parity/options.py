@@ -64,7 +64,7 @@ def stated(operator: Operator, supports: Claims, options: Mapping[str, Any]) -> 
     from scratch_conv.parity.drawing.claims import Supports, parse_supports
 
     given = {name: value for name, value in options.items() if value is not None}
-    claims: dict[str, Any] = dict.fromkeys(_listed(given.pop("with", ())), True)
+    claims: dict[str, Any] = dict.fromkeys(listed(given.pop("with", ())), True)
     claims |= {name: given.pop(name) for name in CLAIMS if name in given}
     if isinstance(supports, Supports):
         if claims:
@@ -74,7 +74,7 @@ def stated(operator: Operator, supports: Claims, options: Mapping[str, Any]) -> 
         if supports is not None and not isinstance(supports, Mapping):
             raise TypeError(f"supports must be a Supports or a mapping, got {type(supports).__name__}")
         made = dict(supports or {})
-        without = [*_listed(made.pop("without", ())), *_listed(claims.pop("without", ()))]
+        without = [*listed(made.pop("without", ())), *listed(claims.pop("without", ()))]
         claimed = parse_supports(
             {**made, **claims, "without": without}, operator.arguments, operator.sizes, operator.signature
         )
@@ -84,5 +84,6 @@ def stated(operator: Operator, supports: Claims, options: Mapping[str, Any]) -> 
     return claimed, adapter
 
 
-def _listed(value: Any) -> list[str]:
+def listed(value: Any) -> list[str]:
+    """Return names that are given as one text with commas between them, or one by one."""
     return words_of(value) if isinstance(value, str) else list(value)

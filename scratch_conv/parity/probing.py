@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from scratch_conv.parity.checking import check
-from scratch_conv.parity.drawing.claims import words_of
-from scratch_conv.parity.reporting.hints import hinted, hinted_dtype
+from scratch_conv.parity.options import listed
+from scratch_conv.parity.reporting.hints import hinted_dtype
 
 _EXAMPLES = 100  # of each attempt
 
@@ -39,11 +39,8 @@ def attempts(candidate: Any, like: str, seed: int, options: Mapping[str, Any]) -
         yield claims
         before = claims
         report = check(candidate, like, _EXAMPLES, seed, **{**claims, "further": False})
-        given = claims.get("without") or ()
-        names = [*(words_of(given) if isinstance(given, str) else given), *hinted(report.diagnosis)]
-        dtype = hinted_dtype(report.diagnosis)
-        claims = {
-            **claims,
-            **({"without": ",".join(dict.fromkeys(names))} if names else {}),
-            **({"dtypes": dtype} if dtype else {}),
-        }
+        claims = dict(claims)
+        if names := [*listed(claims.get("without") or ()), *report.proposed]:
+            claims["without"] = ",".join(dict.fromkeys(names))
+        if dtype := hinted_dtype(report.diagnosis):
+            claims["dtypes"] = dtype

@@ -11,6 +11,7 @@ from scratch_conv.parity.judging.clean import Caller
 from scratch_conv.parity.judging.compare import Verdict
 from scratch_conv.parity.reporting.features import features_of
 
+_DTYPES = "float64", "float32"
 _ALWAYS = "if it computes in {} whatever it is given"
 _LEAVE = "if this is not claimed, leave it out"
 
@@ -67,7 +68,7 @@ def hints(case: Case, verdict: Verdict, asked: Asked) -> list[str]:
             lines.append(f"{_LEAVE}: --without {','.join(failing)}")
             tried = ", ".join(f"{name} ({count} of {count} drawn fail)" for name, count in failing.items())
             lines.append(f"no call with it is tested then: {tried}")
-    for dtype in ("float64", "float32"):
+    for dtype in _DTYPES:
         if any(dtype in each.dtypes[:1] for each in verdict.differences):
             hint = f"--dtypes {dtype}, or supports={{'dtypes': '{dtype}'}}"
             lines.append(f"{_ALWAYS.format(dtype)}, compare it there: {hint}")
