@@ -111,6 +111,7 @@ def test_a_wrong_target_ends_with_status_1_and_leaves_images(place: Path) -> Non
         ("--self-test --out here", "--self-test"),
         ("--thorough", "--self-test"),
         ("--probe", "--target"),
+        ("--audit --probe", "--audit"),
     ],
 )
 def test_what_cannot_run_ends_with_status_2(place: Path, words: str, said: str) -> None:

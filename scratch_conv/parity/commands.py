@@ -152,7 +152,7 @@ def parity(
         "device": device,
     }
     options = {name: value for name, value in options.items() if value is not None}
-    narrowed = ", ".join(f"--{name.replace('_', '-')}" for name in options)
+    narrowed = ", ".join(f"--{name.replace('_', '-')}" for name in [*["probe"] * probe, *options])
     if self_test and (target or narrowed or out):
         raise typer.BadParameter("--self-test goes with --like, --examples, --seed and --thorough only")
     if audit and (target or narrowed or self_test):
@@ -163,7 +163,6 @@ def parity(
         return _audit(console, like, examples, seed, out)
     if self_test:
         return _prove(console, like, examples, seed, thorough)
-    narrowed = ", ".join(["--probe"] * probe + [narrowed] * bool(narrowed))
     if target is None and narrowed:
         raise typer.BadParameter(f"{narrowed}: goes with --target")
     if target is None:
