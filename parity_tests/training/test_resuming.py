@@ -24,6 +24,7 @@ DATA = open_images("shapes", None, SETTINGS.limit, SETTINGS.seed)
         ({"epochs": 2}, "--epochs 3, not 2"),
         ({"optimizer": "sgd"}, "--optimizer adam, not sgd"),
         ({"augment": False}, "--augment True, not False"),
+        ({"schedule": "one-cycle"}, "--schedule constant, not one-cycle"),
     ],
 )
 def test_a_run_is_not_resumed_with_other_settings(
@@ -43,6 +44,21 @@ def test_a_run_is_not_resumed_with_other_images(tmp_path: Path) -> None:
 def test_a_run_is_resumed_for_more_epochs(tmp_path: Path) -> None:
     train_backends((), SETTINGS, DATA, tmp_path)
     train_backends((), replace(SETTINGS, epochs=5), DATA, tmp_path, resume=True)
+
+
+def test_a_run_of_one_cycle_is_not_resumed_for_more_epochs(tmp_path: Path) -> None:
+    cycle = replace(SETTINGS, schedule="one-cycle")
+    train_backends((), cycle, DATA, tmp_path)
+    with pytest.raises(InputError, match="--epochs 3, not 5"):
+        train_backends((), replace(cycle, epochs=5), DATA, tmp_path, resume=True)
+
+
+def test_a_run_from_before_there_were_schedules_is_resumed(tmp_path: Path) -> None:
+    train_backends((), SETTINGS, DATA, tmp_path)
+    file = tmp_path / "checkpoints/settings.json"
+    file.write_text(file.read_text().replace(',\n  "--schedule": "constant"', ""))
+    assert "schedule" not in file.read_text()
+    train_backends((), SETTINGS, DATA, tmp_path, resume=True)
 
 
 def test_a_new_run_keeps_files_that_are_not_its_own(tmp_path: Path) -> None:

@@ -100,7 +100,10 @@ def load_network(checkpoint: Path) -> tuple[Sequential, str]:
         module.load_state_dict(weights)
     except RuntimeError as error:
         raise InputError(f"--checkpoint {path}: {error}") from error
-    network = from_torch(module)
+    try:
+        network = from_torch(module)
+    except ValueError as error:
+        raise InputError(f"--checkpoint {path}: {model} cannot be shown, as {error}") from error
     assert isinstance(network, Sequential)
     return network, dataset
 

@@ -18,6 +18,7 @@ from scratch_conv.training.settings import (
     COMPARED,
     DATASETS,
     OPTIMIZERS,
+    InputError,
     Settings,
     choose,
     default_augment,
@@ -25,6 +26,7 @@ from scratch_conv.training.settings import (
     default_lr,
     default_model,
     default_optimizer,
+    default_schedule,
 )
 
 if TYPE_CHECKING:
@@ -41,19 +43,36 @@ DataDir = Annotated[
     ),
 ]
 Model = Annotated[
-    str | None, typer.Option(help="simple-cnn, mnist-cnn, small-cnn or dense.", show_default="by data set")
+    str | None,
+    typer.Option(
+        help="simple-cnn, mnist-cnn, small-cnn, dense, vgg, resnet20; a torchvision classifier such as "
+        "resnet18; or module:callable, called with num_classes=..., (channels, size, classes) or nothing.",
+        show_default="by data set",
+    ),
 ]
 Epochs = Annotated[int, typer.Option(help="How often each training image is used.")]
 BatchSize = Annotated[
     int | None, typer.Option(help="Images a step.", show_default="128; mnist, fashion-mnist: 64")
 ]
 LearningRate = Annotated[
-    float | None, typer.Option(help="The learning rate.", show_default="adam: 0.001; sgd: 0.01")
+    float | None,
+    typer.Option(
+        help="The learning rate; of one cycle, the greatest.",
+        show_default="adam: 0.001; sgd: 0.01; one-cycle: ten times as much",
+    ),
 ]
 Optimizer = Annotated[
     str | None,
     typer.Option(
-        help="adam, or sgd with a momentum of 0.9.", show_default="mnist-cnn, dense: sgd; others: adam"
+        help="adam, or sgd with a momentum of 0.9.",
+        show_default="mnist-cnn, dense, vgg, resnet20: sgd; others: adam",
+    ),
+]
+Schedule = Annotated[
+    str | None,
+    typer.Option(
+        help="Of the learning rate: constant, or one-cycle, which rises and then falls over the whole run.",
+        show_default="vgg, resnet20: one-cycle; others: constant",
     ),
 ]
 Augment = Annotated[
@@ -89,6 +108,7 @@ class Given:
     overwrite: bool
     optimizer: str | None
     augment: bool | None
+    schedule: str | None
 
 
 def compare(
@@ -106,6 +126,7 @@ def compare(
     overwrite: Overwrite = False,
     optimizer: Optimizer = None,
     augment: Augment = None,
+    schedule: Schedule = None,
     numpy: Annotated[bool, typer.Option("--numpy", help="Train in NumPy alone as well.")] = False,
 ) -> None:
     """Train one network twice, with torch's layers and with ours, and compare."""
@@ -132,6 +153,7 @@ def train(
     overwrite: Overwrite = False,
     optimizer: Optimizer = None,
     augment: Augment = None,
+    schedule: Schedule = None,
 ) -> None:
     """Train a network with one backend."""
     options = dict(locals())
@@ -163,6 +185,7 @@ def _train(backends: tuple[str, ...], given: Given) -> None:
         with _ended_by_signals():
             data = _open_images(settings, given.data_dir)
             settings = replace(settings, dataset=data.dataset)
+            _check_model(settings, data, backends)
             console.print(f"{settings.model} on {data.describe()}", soft_wrap=True, markup=False)
             out = out or new_folder()
             manner = {"resume": given.resume, "overwrite": given.overwrite}
@@ -212,29 +235,46 @@ def _ended_by_signals() -> Iterator[None]:
 
 def _settings(given: Given) -> Settings:
     """Fill in the defaults, and check everything that can be checked without opening the data set."""
-    from scratch_conv.training.backends.models import MODELS
+    from scratch_conv.training.backends.models import check_name
     from scratch_conv.training.data.datasets import resolve_dataset
 
     choose("--dataset", given.dataset, DATASETS)
     dataset = resolve_dataset(given.dataset, given.data_dir)
     model = default_model(dataset) if given.model is None else given.model
     optimizer = default_optimizer(model) if given.optimizer is None else given.optimizer
+    schedule = default_schedule(model) if given.schedule is None else given.schedule
     choose("--optimizer", optimizer, OPTIMIZERS)
     settings = Settings(
         dataset=dataset,
         model=model,
         epochs=given.epochs,
         batch_size=default_batch_size(dataset) if given.batch_size is None else given.batch_size,
-        lr=default_lr(optimizer) if given.lr is None else given.lr,
+        lr=default_lr(optimizer, schedule) if given.lr is None else given.lr,
         seed=given.seed,
         precision=given.precision,
         limit=given.limit,
         optimizer=optimizer,
         augment=default_augment(dataset) if given.augment is None else given.augment,
+        schedule=schedule,
     )
-    choose("--model", settings.model, MODELS)
     settings.check()
+    check_name(settings.model)
     return settings
+
+
+def _check_model(settings: Settings, data: "ImageSet", backends: tuple[str, ...]) -> None:
+    """Refuse a network that cannot be trained on these images, before any work."""
+    from scratch_conv.training.backends.models import build, check_fits
+    from scratch_conv.training.backends.translation import from_torch
+
+    count, channels, size, _ = data.train[0].shape
+    batch = min(settings.batch_size, count)
+    check_fits(settings.model, channels, size, len(data.classes), count % batch or batch)
+    if "numpy" in backends:
+        try:
+            from_torch(build(settings.model, channels, size, len(data.classes)))
+        except ValueError as error:
+            raise InputError(f"--model {settings.model} in NumPy alone: {error}") from error
 
 
 def _open_images(settings: Settings, data_dir: Path | None) -> "ImageSet":

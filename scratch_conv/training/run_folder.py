@@ -87,8 +87,9 @@ def begin(folder: Path, settings: Settings, digest: str, *, resume: bool) -> Non
     present = {**settings.options(), "images": digest}
     if resume and settings_file.exists():
         before = _read_settings(settings_file)
+        goes_on = settings.schedule == "constant"  # one cycle is over when its epochs are
         for name, value in present.items():
-            more_epochs = name == "--epochs" and settings.epochs > before.get(name, 0)
+            more_epochs = goes_on and name == "--epochs" and settings.epochs > before.get(name, 0)
             if value != before.get(name) and not more_epochs:
                 other = "other images" if name == "images" else f"{name} {before.get(name)}, not {value}"
                 raise InputError(f"--resume: the run in {folder.parent} was started with {other}")
@@ -146,4 +147,4 @@ def _read_settings(path: Path) -> dict[str, Any]:
         raise InputError(
             f"--resume: {path} is damaged; the checkpoints beside it are kept, start in another folder"
         )
-    return settings
+    return {"--schedule": "constant", **settings}  # from before there was a choice

@@ -11,7 +11,9 @@ COMPARED = ("torch", "scratch")
 BACKENDS = (*COMPARED, "numpy")
 OPTIMIZERS = ("adam", "sgd")
 MOMENTUM = 0.9  # of sgd
+_LONG = ("vgg", "resnet20")  # deep networks with batch norm: a rate of 0.1 that rises and falls suits them
 PRECISIONS = ("32", "64-true")
+SCHEDULES = ("constant", "one-cycle")
 
 
 class InputError(ValueError):
@@ -32,11 +34,14 @@ class Settings:
     limit: int | None  # training images used; None: all
     optimizer: str = "adam"
     augment: bool = True  # whether training images are shifted, and mirrored where the class stays the same
+    schedule: str = "constant"  # of the learning rate; one-cycle: torch's OneCycleLR over the whole run
 
     def check(self) -> None:
         """Raise InputError for the first invalid value."""
         choose("--dataset", self.dataset, DATASETS)
         choose("--precision", self.precision, PRECISIONS)
+        choose("--optimizer", self.optimizer, OPTIMIZERS)
+        choose("--schedule", self.schedule, SCHEDULES)
         _at_least("--epochs", self.epochs, 1)
         _at_least("--batch-size", self.batch_size, 1)
         if not 0 <= self.seed < 2**32:
@@ -68,12 +73,17 @@ def default_augment(dataset: str) -> bool:
 
 def default_optimizer(model: str) -> str:
     """Return the default optimiser for a network."""
-    return "sgd" if model in ("mnist-cnn", "dense") else "adam"
+    return "sgd" if model in ("mnist-cnn", "dense", *_LONG) else "adam"
 
 
-def default_lr(optimizer: str) -> float:
-    """Return the default learning rate of an optimiser."""
-    return {"adam": 1e-3, "sgd": 1e-2}[optimizer]
+def default_lr(optimizer: str, schedule: str = "constant") -> float:
+    """Return the default learning rate of an optimiser; one cycle starts and ends far below it."""
+    return {"adam": 1e-3, "sgd": 1e-2}[optimizer] * (10 if schedule == "one-cycle" else 1)
+
+
+def default_schedule(model: str) -> str:
+    """Return the default schedule of the learning rate for a network."""
+    return "one-cycle" if model in _LONG else "constant"
 
 
 def choose(option: str, value: str, choices: Iterable[str]) -> None:

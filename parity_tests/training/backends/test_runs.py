@@ -107,6 +107,22 @@ def test_a_run_in_two_parts_is_the_run_in_one(run_job: RunJob, backend: str) -> 
     assert_same(run_job("whole", backend), run_job("parts", backend))
 
 
+@pytest.mark.parametrize("backend", ["torch", "numpy"])
+def test_one_cycle_goes_on_where_it_was(run_job: RunJob, tmp_path: Path, backend: str) -> None:
+    settings = replace(SETTINGS, optimizer="sgd", lr=0.1, schedule="one-cycle", precision="64-true")
+    whole = run_job("whole", backend, settings)
+    for path in (tmp_path / "whole").iterdir():  # as if it had been killed in the last epoch
+        if path.stem != "epoch=1":
+            path.unlink()
+    assert_same(whole, run_job("whole", backend, settings))
+    if backend == "numpy":
+        differences = relative_differences(run_job("torch", "torch", settings).step_losses, whole.step_losses)
+        assert max(differences) <= FLOAT64_BOUND
+    assert (
+        run_job("constant", backend, replace(settings, schedule="constant")).step_losses != whole.step_losses
+    )
+
+
 @pytest.mark.parametrize(("backend", "kind"), [("torch", "ckpt"), ("numpy", "npz")])
 def test_a_damaged_checkpoint_costs_only_one_epoch(
     run_job: RunJob, tmp_path: Path, backend: str, kind: str

@@ -16,7 +16,7 @@ from scratch_conv.layers import SGD, Adam, Layer, Sequential, Softmax, SoftmaxCr
 from scratch_conv.training.backends.job import DivergedError, History, Job, Outcome, epochs
 from scratch_conv.training.backends.numpy_checkpoints import load_checkpoint, save_checkpoint
 from scratch_conv.training.backends.recording import Display, peak_memory_bytes
-from scratch_conv.training.backends.torch_training import Batches, initial_network
+from scratch_conv.training.backends.torch_training import Batches, initial_network, new_optimizer, one_cycle
 from scratch_conv.training.backends.translation import from_torch
 from scratch_conv.training.data.images import ImageSet
 from scratch_conv.training.settings import MOMENTUM, Settings
@@ -54,13 +54,13 @@ class Trainer:
     def __init__(self, network: Layer, settings: Settings, batches: Batches, display: Display) -> None:
         self.network, self.settings, self.batches, self.display = network, settings, batches, display
         self.loss, self.optimizer = SoftmaxCrossEntropy(), _optimizer(network, settings)
+        self.rates = _rates(settings, batches.steps)
         self.dtype, self.history = _DTYPES[settings.precision], History()
 
     def train(self, folder: Path) -> None:
         """Train from the last readable checkpoint in a folder or from the start; keep the last two."""
         self.history = load_checkpoint(folder, self.network, self.optimizer) or self.history
-        steps = math.ceil(len(self.batches.data.train[1]) / self.settings.batch_size)
-        self.display.start(self.settings.epochs * steps, len(self.history.step_losses))
+        self.display.start(self.settings.epochs * self.batches.steps, len(self.history.step_losses))
         try:
             for epoch in range(len(self.history.train_loss), self.settings.epochs):
                 self.train_epoch(epoch)
@@ -89,6 +89,7 @@ class Trainer:
                     f"the loss is {loss} at step {step}; {_where_it_began(self.network, images)}"
                 )
             self.network.backward(self.loss.backward())
+            self.optimizer.lr = self.rates[len(self.history.step_losses) + len(losses)]
             self.optimizer.step()
             losses.append(loss)
             sizes.append(len(labels))
@@ -128,6 +129,19 @@ def _where_it_began(network: Layer, images: Array) -> str:
         if not np.isfinite(images).all():
             return f"first in the output of layer {index} ({kind})"
     return "first in the loss itself"
+
+
+def _rates(settings: Settings, steps: int) -> list[float]:
+    """Return the learning rate of each step, by torch's schedule for a parameter that is not trained."""
+    if settings.schedule == "constant":
+        return [settings.lr] * settings.epochs * steps
+    optimizer = new_optimizer([torch.nn.Parameter(torch.zeros(1))], settings)
+    cycle, rates = one_cycle(optimizer, settings, steps), []
+    for _ in range(settings.epochs * steps):
+        rates.append(float(optimizer.param_groups[0]["lr"]))
+        optimizer.step()
+        cycle.step()
+    return rates
 
 
 def _optimizer(network: Layer, settings: Settings) -> SGD | Adam:

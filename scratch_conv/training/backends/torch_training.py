@@ -1,6 +1,7 @@
 """One training run in torch, with torch's layers or with ours swapped in."""
 
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from torchvision.transforms import v2
 
 from scratch_conv.swapping import swap
 from scratch_conv.training.backends.job import DivergedError, Job, Outcome, epochs
-from scratch_conv.training.backends.models import MODELS
+from scratch_conv.training.backends.models import build
 from scratch_conv.training.backends.recording import LiveProgress, Record
 from scratch_conv.training.backends.torch_checkpoints import AtomicCheckpointIO, each_epoch, last_readable
 from scratch_conv.training.data.images import ImageSet
@@ -37,6 +38,11 @@ class Batches(pl.LightningDataModule):
         self.data, self.settings = data, settings
         crop = v2.RandomCrop(data.train[0].shape[-1], padding=4)
         self.augment = v2.Compose([crop, v2.RandomHorizontalFlip()]) if data.flip else crop
+
+    @property
+    def steps(self) -> int:
+        """The steps of an epoch."""
+        return math.ceil(len(self.data.train[1]) / self.settings.batch_size)
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         """Return the training batches, shuffled by the seed and by the epoch, which Lightning sets."""
@@ -110,11 +116,30 @@ class Classifier(pl.LightningModule):
         }
         self.log_dict(metrics, batch_size=len(labels))
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return Adam with torch's defaults but for the learning rate, or gradient descent with momentum."""
-        if self.settings.optimizer == "adam":
-            return torch.optim.Adam(self.parameters(), self.settings.lr)
-        return torch.optim.SGD(self.parameters(), self.settings.lr, MOMENTUM)
+    def configure_optimizers(self) -> Any:
+        """Return the optimiser and, if the learning rate changes, its schedule."""
+        optimizer = new_optimizer([*self.parameters()], self.settings)
+        if self.settings.schedule == "constant":
+            return optimizer
+        assert isinstance(self.trainer.datamodule, Batches)  # type: ignore[attr-defined]
+        cycle = one_cycle(optimizer, self.settings, self.trainer.datamodule.steps)  # type: ignore[attr-defined]
+        return [optimizer], [{"scheduler": cycle, "interval": "step"}]
+
+
+def new_optimizer(parameters: list[nn.Parameter], settings: Settings) -> torch.optim.Optimizer:
+    """Return Adam with torch's defaults but for the learning rate, or gradient descent with momentum."""
+    if settings.optimizer == "adam":
+        return torch.optim.Adam(parameters, settings.lr)
+    return torch.optim.SGD(parameters, settings.lr, MOMENTUM)
+
+
+def one_cycle(
+    optimizer: torch.optim.Optimizer, settings: Settings, steps: int
+) -> torch.optim.lr_scheduler.OneCycleLR:
+    """Return torch's schedule: up to the learning rate in 30 % of the steps, then down to nearly zero."""
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, settings.lr, settings.epochs * steps, cycle_momentum=False
+    )
 
 
 def _where_it_began(network: nn.Module, images: Tensor) -> str:
@@ -166,7 +191,7 @@ def initial_network(settings: Settings, data: ImageSet) -> nn.Module:
     """Return the untrained network: the same weights for the same seed, for every backend."""
     torch.manual_seed(settings.seed)
     _, channels, size, _ = data.train[0].shape
-    return MODELS[settings.model](channels, size, len(data.classes))
+    return build(settings.model, channels, size, len(data.classes))
 
 
 def _trainer(job: Job, record: Record) -> pl.Trainer:
