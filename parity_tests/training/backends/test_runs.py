@@ -102,9 +102,11 @@ def test_without_augmentation_the_images_are_the_originals() -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_run_in_two_parts_is_the_run_in_one(run_job: RunJob, backend: str) -> None:
-    run_job("parts", backend, replace(SETTINGS, epochs=1))
-    assert_same(run_job("whole", backend), run_job("parts", backend))
+@pytest.mark.parametrize("precision", ["32", "64-true"])
+def test_a_run_in_two_parts_is_the_run_in_one(run_job: RunJob, backend: str, precision: str) -> None:
+    settings = replace(SETTINGS, precision=precision)
+    run_job("parts", backend, replace(settings, epochs=1))
+    assert_same(run_job("whole", backend, settings), run_job("parts", backend, settings))
 
 
 @pytest.mark.parametrize("backend", ["torch", "numpy"])

@@ -170,6 +170,8 @@ def run(job: Job) -> None:
         swap(network)
     batches = Batches(data, settings)
     classifier, record = Classifier(network, settings), Record()
+    if settings.precision == "64-true":
+        classifier.double()  # Lightning does so after it has read a checkpoint, whose weights it would round
     torch.backends.mkldnn.set_flags(job.onednn)  # type: ignore[no-untyped-call]
     if job.threads:
         torch.set_num_threads(job.threads)
