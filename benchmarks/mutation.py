@@ -32,6 +32,7 @@ CHECKOUT = Path(__file__).parent.parent
 EQUIVALENT = RESULTS / "equivalent_mutants.toml"
 SCRATCH = re.compile(r"""scratch\((None|"[^"]*")""")
 ZIP = re.compile(r",( strict=\w+)?\s*(?=\)|$)")
+EINSUM = re.compile(r'einsum\("[A-Za-z,>-]*"')
 
 
 class Mutant(NamedTuple):
@@ -163,11 +164,14 @@ def read_outcomes(listed: Collection[Mutant], only: list[str]) -> dict[str, Outc
 
 
 def follows_a_rule(mutant: Mutant) -> bool:
-    """Return whether a mutant only renames scratch memory, or leaves out that `zip` checks lengths.
+    """Return whether a mutant only renames scratch memory or einsum's axes, or has `zip` check no lengths.
 
     Any name will do that no other array of the same moment has; and lengths are never unequal.
     """
-    before, after = (ZIP.sub("", SCRATCH.sub("scratch(name", text)) for text in (mutant.before, mutant.after))
+    before, after = (
+        ZIP.sub("", EINSUM.sub(lambda found: found[0].lower(), SCRATCH.sub("scratch(name", text)))
+        for text in (mutant.before, mutant.after)
+    )
     return before == after
 
 

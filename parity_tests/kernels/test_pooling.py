@@ -111,6 +111,26 @@ def test_max_pool2d_derivatives_follow_the_indices(
     np.testing.assert_array_equal(gathered, np.where(inside, y, dtype(0)), strict=True)
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_window_without_a_tap_in_the_image_has_no_gradient(axis: int) -> None:
+    """Dilated taps may step over a narrow image: of three windows of two taps the middle one does."""
+    window = Window((1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1))
+    taps, padding, dilation = [1, 1], [(0, 0), (0, 0)], [1, 1]
+    taps[axis], padding[axis], dilation[axis] = 2, (2, 2), 4
+    window = window._replace(kernel_size=tuple(taps), padding=tuple(padding), dilation=tuple(dilation))
+    size = (4, 3) if axis else (3, 4)
+    x = np.arange(1.0, 73.0).reshape(2, 3, *size)
+    y, indices = kernels.max_pool2d(x, window, False)
+    empty = np.isinf(y)
+    assert empty.any()
+    assert not empty.all()
+    gradient = kernels.max_pool2d_scatter(np.ones_like(y), indices, size, window)
+    np.testing.assert_array_equal(gradient.sum(), (~empty).sum())
+    np.testing.assert_array_equal(
+        kernels.max_pool2d_gather(x, indices, window), np.where(empty, 0, y), strict=True
+    )
+
+
 @pytest.mark.parametrize("more", [0, 1])
 def test_images_of_more_pixels_than_int32_numbers_are_refused(more: int) -> None:
     """An image of one repeated byte takes no memory."""

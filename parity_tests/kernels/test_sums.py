@@ -47,6 +47,22 @@ def test_sums_are_within_their_bound(
     np.testing.assert_array_equal(kernels.summed(whole, axes), expected, strict=True)
 
 
+@pytest.mark.parametrize("axes", [(0,), (1,), (2,), (0, 2), (0, 1, 2)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble, np.complex64])
+@pytest.mark.parametrize("shape", [(2, 5003, 3), (5003, 2, 3), (2, 3, 5003), (1, 1024, 1), (3, 1280, 2)])
+def test_sums_of_whole_numbers_in_any_number_of_parts_are_exact(
+    shape: Any, dtype: type, axes: tuple[int, ...]
+) -> None:
+    terms: Array = (np.arange(np.prod(shape)).reshape(shape) % 7).astype(dtype)
+    expected = terms.sum(axis=axes, keepdims=True)
+    for laid in (terms, np.asfortranarray(terms), terms[..., ::-1].copy()[..., ::-1]):
+        np.testing.assert_array_equal(kernels.summed(laid, axes), expected, strict=True)
+    rows = terms.reshape(-1, shape[-1])
+    np.testing.assert_array_equal(kernels.column_sums(terms), terms.sum(axis=-2), strict=True)
+    products = kernels.sums_of_products(rows, rows)
+    np.testing.assert_array_equal(products, (rows * rows).sum(axis=0), strict=True)
+
+
 @given(SEEDS, st.sampled_from([np.inf, -np.inf, np.nan]))
 @settings(max_examples=20)
 def test_what_is_not_finite_stays_in_its_column(seed: int, value: float) -> None:
