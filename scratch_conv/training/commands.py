@@ -264,15 +264,15 @@ def _settings(given: Given) -> Settings:
 
 def _check_model(settings: Settings, data: "ImageSet", backends: tuple[str, ...]) -> None:
     """Refuse a network that cannot be trained on these images, before any work."""
-    from scratch_conv.training.backends.models import build, check_fits
+    from scratch_conv.training.backends.models import build_fitting
     from scratch_conv.training.backends.translation import from_torch
 
     count, channels, size, _ = data.train[0].shape
     batch = min(settings.batch_size, count)
-    check_fits(settings.model, channels, size, len(data.classes), count % batch or batch)
+    network = build_fitting(settings.model, channels, size, len(data.classes), count % batch or batch)
     if "numpy" in backends:
         try:
-            from_torch(build(settings.model, channels, size, len(data.classes)))
+            from_torch(network)
         except ValueError as error:
             raise InputError(f"--model {settings.model} in NumPy alone: {error}") from error
 

@@ -1,6 +1,5 @@
 """The same training once with each backend, and how far their losses drift apart."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -83,7 +82,7 @@ def train_backends(
 
 def _finish(job: Job, data: ImageSet) -> Outcome:
     """Run a job, unless the run that is resumed has finished it already."""
-    steps = job.settings.epochs * math.ceil(len(data.train[1]) / job.settings.batch_size)
+    steps = job.settings.epochs * job.settings.steps_per_epoch(len(data.train[1]))
     finished = Outcome.load(job)
     if finished and len(finished.step_losses) == min(steps, job.steps or steps):
         return finished

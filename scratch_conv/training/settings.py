@@ -11,7 +11,7 @@ COMPARED = ("torch", "scratch")
 BACKENDS = (*COMPARED, "numpy")
 OPTIMIZERS = ("adam", "sgd")
 MOMENTUM = 0.9  # of sgd
-_LONG = ("vgg", "resnet20")  # deep networks with batch norm: a rate of 0.1 that rises and falls suits them
+_DEEP = ("vgg", "resnet20")  # networks with batch norm: a rate of 0.1 that rises and falls suits them
 PRECISIONS = ("32", "64-true")
 SCHEDULES = ("constant", "one-cycle")
 
@@ -40,7 +40,6 @@ class Settings:
         """Raise InputError for the first invalid value."""
         choose("--dataset", self.dataset, DATASETS)
         choose("--precision", self.precision, PRECISIONS)
-        choose("--optimizer", self.optimizer, OPTIMIZERS)
         choose("--schedule", self.schedule, SCHEDULES)
         _at_least("--epochs", self.epochs, 1)
         _at_least("--batch-size", self.batch_size, 1)
@@ -50,6 +49,10 @@ class Settings:
             _at_least("--limit", self.limit, 1)
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise InputError(f"--lr {self.lr}: must be a positive number")
+
+    def steps_per_epoch(self, images: int) -> int:
+        """Return how many batches that many training images make."""
+        return math.ceil(images / self.batch_size)
 
     def options(self) -> dict[str, Any]:
         """Return the settings by their names on the command line."""
@@ -73,7 +76,7 @@ def default_augment(dataset: str) -> bool:
 
 def default_optimizer(model: str) -> str:
     """Return the default optimiser for a network."""
-    return "sgd" if model in ("mnist-cnn", "dense", *_LONG) else "adam"
+    return "sgd" if model in ("mnist-cnn", "dense", *_DEEP) else "adam"
 
 
 def default_lr(optimizer: str, schedule: str = "constant") -> float:
@@ -83,7 +86,7 @@ def default_lr(optimizer: str, schedule: str = "constant") -> float:
 
 def default_schedule(model: str) -> str:
     """Return the default schedule of the learning rate for a network."""
-    return "one-cycle" if model in _LONG else "constant"
+    return "one-cycle" if model in _DEEP else "constant"
 
 
 def choose(option: str, value: str, choices: Iterable[str]) -> None:

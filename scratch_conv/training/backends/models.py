@@ -188,8 +188,8 @@ def build(model: str, channels: int, size: int, classes: int) -> nn.Module:
     return network
 
 
-def check_fits(model: str, channels: int, size: int, classes: int, batch: int) -> None:
-    """Try a network on as many images as the smallest batch has, before any work.
+def build_fitting(model: str, channels: int, size: int, classes: int, batch: int) -> nn.Module:
+    """Return an untrained network that was tried on as many images as the smallest batch has.
 
     Raises:
         InputError: it does not take such images or so few of them, or does not return a score for each class.
@@ -208,6 +208,7 @@ def check_fits(model: str, channels: int, size: int, classes: int, batch: int) -
     except Exception as error:
         what = f"batches of {batch} images of {channels}x{size}x{size}"
         raise _refusal(model, error, f"cannot be trained on {what}: ") from error
+    return network
 
 
 def _imported(model: str) -> Callable[..., Any]:

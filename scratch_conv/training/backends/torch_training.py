@@ -1,7 +1,6 @@
 """One training run in torch, with torch's layers or with ours swapped in."""
 
 import logging
-import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,7 +41,7 @@ class Batches(pl.LightningDataModule):
     @property
     def steps(self) -> int:
         """The steps of an epoch."""
-        return math.ceil(len(self.data.train[1]) / self.settings.batch_size)
+        return self.settings.steps_per_epoch(len(self.data.train[1]))
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         """Return the training batches, shuffled by the seed and by the epoch, which Lightning sets."""
