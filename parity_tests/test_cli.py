@@ -89,6 +89,9 @@ def assert_printed(stdout: str) -> None:
         assert f"{backend}  epoch {EPOCHS}/{EPOCHS}  loss " in stdout
     for name in ("test accuracy", "training loss", "seconds an epoch", "peak memory", "scratch / torch"):
         assert name in stdout
+    for title in ("torch on 2 threads", "torch without oneDNN"):
+        begins = stdout.index(f"\n{title}  50 steps begin\n")
+        assert begins < stdout.index(f"\n{title}  50 steps done  loss ")
     for name in ("in 50 steps", "torch on 2 threads", "torch without oneDNN", "within the bound of 1e-08"):
         assert name in stdout
     assert "NOT within" not in stdout
@@ -155,6 +158,12 @@ def assert_report(out: Path) -> None:
             "compare --dataset shapes --model resnet20 --numpy --limit 20",
             "--model resnet20 in NumPy alone: there is no layer in NumPy for Shortcut",
         ),
+        ("compare --resume", "--resume: needs --out, the folder of the run to continue"),
+        (
+            "compare --data-dir half --dataset mnist",
+            "half: holds images in folders, not MNIST in torchvision's",
+        ),
+        ("train --dataset fashion-mnist", "or train on what is built in: --dataset shapes"),
         ("compare --dataset imagenet", "--dataset imagenet: unknown, choose from cifar10, mnist"),
         ("compare --dataset folder", "--dataset folder: needs --data-dir"),
         ("compare --data-dir nowhere", "--data-dir nowhere: no such folder"),
@@ -279,3 +288,27 @@ def test_a_wait_policy_of_the_users_own_is_kept() -> None:
     code = "import os; from scratch_conv.cli import main; main(); print(os.environ['OMP_WAIT_POLICY'])"
     process = run_python("-c", code, "--help", OMP_WAIT_POLICY="ACTIVE")
     assert process.stdout.splitlines()[-1] == "ACTIVE"
+
+
+@pytest.mark.parametrize("options", [["--version"], ["-h"], ["train", "-h"], ["--show-completion", "bash"]])
+def test_options_that_only_print(options: list[str]) -> None:
+    # shellingham, which finds out the shell, has none to find in a test
+    process = run_python("-m", "scratch_conv", *options, _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
+    assert (process.returncode, process.stderr) == (0, "")
+    expected = {"--version": "scratch-conv 0.", "-h": "compare", "train": "--backend"}
+    assert expected.get(options[0], "_SCRATCH_CONV_COMPLETE") in process.stdout
+
+
+def test_a_shell_completes_commands() -> None:
+    asked = {"_SCRATCH_CONV_COMPLETE": "complete_bash", "COMP_WORDS": "scratch-conv c", "COMP_CWORD": "1"}
+    process = run_python("-m", "scratch_conv", **asked)
+    assert (process.returncode, process.stdout.split()) == (0, ["compare"])
+
+
+def test_resume_says_where_there_is_nothing_to_resume(command: Command) -> None:
+    options = "--backend numpy --dataset lines --model small-cnn --limit 40 --epochs 1 --out run --resume"
+    status, stdout, _ = command("train", *options.split())
+    assert status == 0
+    assert "--resume: run holds no run yet; this is a new one" in stdout
+    _, stdout, _ = command("train", *options.split())
+    assert "holds no run" not in stdout

@@ -40,12 +40,27 @@ def main() -> int:
 def _run() -> int:
     import typer
 
+    import scratch_conv
     from scratch_conv.demos import commands as demos
     from scratch_conv.parity import commands as parity
     from scratch_conv.training import commands as training
     from scratch_conv.training.settings import InputError
 
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app = typer.Typer(
+        pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
+    )
+
+    @app.callback(invoke_without_command=True)
+    def program(
+        context: typer.Context, version: bool = typer.Option(False, help="Print the version.")
+    ) -> None:
+        """Layers of a CNN with hand-written derivatives: trained beside torch's, tested, and shown."""
+        if version:
+            print(f"scratch-conv {scratch_conv.__version__}")
+            raise typer.Exit()
+        if context.invoked_subcommand is None:
+            raise InputError("a command is missing; scratch-conv --help lists them")
+
     app.command()(training.compare)
     app.command()(training.train)
     app.command()(parity.parity)

@@ -13,7 +13,6 @@ from scratch_conv.demos.showing import BLUE, GREY, RED, save_figure, show_image,
 from scratch_conv.kernels.windows import Array
 from scratch_conv.layers import Adam, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential, Softmax
 from scratch_conv.training.data.datasets import open_images, resolve_dataset
-from scratch_conv.training.settings import InputError
 
 TRAIN_COUNT, TEST_COUNT, EPOCHS = 8_000, 500, 3
 SHIFTS = range(9)  # pixels
@@ -27,9 +26,7 @@ def run(data_dir: Path | None, seed: int, out: Path) -> None:
     Raises:
         InputError: MNIST is not in `data_dir`, or without one cannot be downloaded.
     """
-    if resolve_dataset("mnist", data_dir) != "mnist":
-        raise InputError(f"--data-dir {data_dir}: holds images in folders, not MNIST in torchvision's layout")
-    data = open_images("mnist", data_dir, TRAIN_COUNT, seed)
+    data = open_images(resolve_dataset("mnist", data_dir), data_dir, TRAIN_COUNT, seed)
     print(data.describe())
     rng = np.random.default_rng(seed)
     images, labels = normalised(data.train[0], "mnist"), data.train[1]

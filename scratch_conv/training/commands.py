@@ -33,7 +33,11 @@ if TYPE_CHECKING:
     from scratch_conv.training.data.images import ImageSet
 
 DataSet = Annotated[
-    str, typer.Option(help="cifar10, mnist, fashion-mnist, folder, or shapes or lines (built in).")
+    str | None,
+    typer.Option(
+        help="cifar10, mnist, fashion-mnist, folder, or shapes or lines (built in).",
+        show_default="cifar10, or the folders in --data-dir",
+    ),
 ]
 DataDir = Annotated[
     Path | None,
@@ -94,7 +98,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run th
 class Given:
     """The options of a command, as given."""
 
-    dataset: str
+    dataset: str | None
     data_dir: Path | None
     model: str | None
     epochs: int
@@ -112,7 +116,7 @@ class Given:
 
 
 def compare(
-    dataset: DataSet = "cifar10",
+    dataset: DataSet = None,
     data_dir: DataDir = None,
     model: Model = None,
     epochs: Epochs = 15,
@@ -139,7 +143,7 @@ def train(
     backend: Annotated[
         str, typer.Option(help="torch, scratch (ours in torch) or numpy (ours without torch).")
     ] = "scratch",
-    dataset: DataSet = "cifar10",
+    dataset: DataSet = None,
     data_dir: DataDir = None,
     model: Model = None,
     epochs: Epochs = 15,
@@ -174,6 +178,8 @@ def _train(backends: tuple[str, ...], given: Given) -> None:
     from scratch_conv.training.reporting.writing import check_writable
     from scratch_conv.training.run_folder import check_free, new_folder
 
+    if given.resume and given.out is None:
+        raise InputError("--resume: needs --out, the folder of the run to continue")
     settings = _settings(given)
     base = given.out or Path("runs")
     check_writable(base)
@@ -187,6 +193,10 @@ def _train(backends: tuple[str, ...], given: Given) -> None:
             settings = replace(settings, dataset=data.dataset)
             _check_model(settings, data, backends)
             console.print(f"{settings.model} on {data.describe()}", soft_wrap=True, markup=False)
+            if given.resume and not (base / "checkpoints" / "settings.json").exists():
+                console.print(
+                    f"--resume: {base} holds no run yet; this is a new one", soft_wrap=True, markup=False
+                )
             out = out or new_folder()
             manner = {"resume": given.resume, "overwrite": given.overwrite}
             outcomes, drift = train_backends(backends, settings, data, out, **manner)
@@ -238,7 +248,8 @@ def _settings(given: Given) -> Settings:
     from scratch_conv.training.backends.models import check_name
     from scratch_conv.training.data.datasets import resolve_dataset
 
-    choose("--dataset", given.dataset, DATASETS)
+    if given.dataset is not None:
+        choose("--dataset", given.dataset, DATASETS)
     dataset = resolve_dataset(given.dataset, given.data_dir)
     model = default_model(dataset) if given.model is None else given.model
     optimizer = default_optimizer(model) if given.optimizer is None else given.optimizer
@@ -285,6 +296,6 @@ def _open_images(settings: Settings, data_dir: Path | None) -> "ImageSet":
         return open_images(settings.dataset, data_dir, settings.limit, settings.seed)
     except DownloadError as error:
         if settings.dataset != "cifar10":
-            raise
+            raise InputError(f"{error}, or train on what is built in: --dataset shapes") from error
         print(f"{error.cause}; using the built-in shapes instead")
         return open_images("shapes", None, settings.limit, settings.seed)

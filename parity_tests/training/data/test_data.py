@@ -136,9 +136,15 @@ def test_a_folder_that_cannot_be_used_is_refused(
         read_folders(folder)
 
 
-def test_a_folder_of_classes_is_opened_under_any_name(folder: Path) -> None:
-    assert resolve_dataset("cifar10", folder) == "folder"
-    assert resolve_dataset("mnist", folder) == "folder"
+def test_a_folder_of_classes_is_opened_unless_another_data_set_was_named(folder: Path) -> None:
+    assert resolve_dataset(None, folder) == resolve_dataset("folder", folder) == "folder"
+    for name in ("cifar10", "mnist", "fashion-mnist"):
+        with pytest.raises(
+            InputError, match=r"holds images in folders, not (CIFAR-10|MNIST|FashionMNIST) in"
+        ):
+            resolve_dataset(name, folder)
+    (folder / "MNIST").mkdir()  # beside them
+    assert resolve_dataset("mnist", folder) == "mnist"
     assert open_images("folder", folder, None, 0).dataset == "folder"
 
 

@@ -84,6 +84,10 @@ class Display:
             f"  {history.seconds_per_epoch[-1]:.1f} s"
         )
 
+    def say(self, text: str) -> None:
+        """Print a line that names the run."""
+        self.progress.console.print(f"{self.title}  {text}")
+
     def stop(self) -> None:
         """Remove the bar."""
         self.progress.stop()
@@ -96,7 +100,9 @@ class LiveProgress(pl.Callback):
         self.display, self.record = Display(title), record
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Show the bar."""
+        """Show the bar; a run of a few steps, without a line for each epoch, has one here and at its end."""
+        if trainer.max_steps != -1:
+            self.display.say(f"{trainer.max_steps} steps begin")
         self.display.start(int(trainer.estimated_stepping_batches), trainer.global_step)
 
     def on_train_batch_end(
@@ -113,6 +119,9 @@ class LiveProgress(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remove the bar."""
+        if trainer.max_steps != -1:
+            losses = self.record.history.step_losses
+            self.display.say(f"{len(losses)} steps done  loss {losses[-1]:.4f}")
         self.display.stop()
 
     def on_exception(

@@ -1,17 +1,32 @@
 """Open a data set by name or by folder."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 from scratch_conv.training.data import lines
 from scratch_conv.training.data.downloads import cache_folder, read_published
 from scratch_conv.training.data.folders import read_folders
-from scratch_conv.training.data.images import STATISTICS, ImageSet, test_count
+from scratch_conv.training.data.images import CIFAR10_MEAN, CIFAR10_STD, STATISTICS, ImageSet, test_count
 from scratch_conv.training.data.shapes import SHAPES, TEST_COUNT, TRAIN_COUNT, draw_shapes
 from scratch_conv.training.settings import DRAWN, InputError
 
 
-def resolve_dataset(dataset: str, data_dir: Path | None) -> str:
-    """Return the name of the data set: "folder" for folders of images, whatever name was given.
+class Published(NamedTuple):
+    """A data set that torchvision reads: its name, and the folder in which it lies."""
+
+    title: str
+    folder: str
+
+
+PUBLISHED = {
+    "cifar10": Published("CIFAR-10", "cifar-10-batches-py"),
+    "mnist": Published("MNIST", "MNIST"),
+    "fashion-mnist": Published("FashionMNIST", "FashionMNIST"),
+}
+
+
+def resolve_dataset(dataset: str | None, data_dir: Path | None) -> str:
+    """Return the name of the data set: where none is given, "folder" for folders of images, else CIFAR-10's.
 
     Raises:
         InputError: the two do not go together, or there is no data.
@@ -21,7 +36,7 @@ def resolve_dataset(dataset: str, data_dir: Path | None) -> str:
             raise InputError(
                 "--dataset folder: needs --data-dir, a folder with train/<class>/ and test/<class>/"
             )
-        return dataset
+        return dataset or "cifar10"
     if dataset in DRAWN:
         raise InputError(
             f"--data-dir {data_dir}: --dataset {dataset} is drawn, not read; omit one of the two"
@@ -32,7 +47,13 @@ def resolve_dataset(dataset: str, data_dir: Path | None) -> str:
         )
     if not any(data_dir.iterdir()):
         raise InputError(f"--data-dir {data_dir}: the folder is empty")
-    return "folder" if any((data_dir / split).is_dir() for split in ("train", "test")) else dataset
+    folders = any((data_dir / split).is_dir() for split in ("train", "test"))
+    if folders and dataset in PUBLISHED and not (data_dir / PUBLISHED[dataset].folder).is_dir():
+        raise InputError(
+            f"--data-dir {data_dir}: holds images in folders, not {PUBLISHED[dataset].title} in torchvision's"
+            " layout"
+        )
+    return dataset or ("folder" if folders else "cifar10")
 
 
 def open_images(dataset: str, data_dir: Path | None, limit: int | None, seed: int) -> ImageSet:
@@ -71,8 +92,7 @@ def _published(dataset: str, data_dir: Path | None) -> ImageSet:
     """Return CIFAR-10, MNIST or FashionMNIST, from a folder in torchvision's layout or downloaded."""
     root = data_dir or cache_folder() / "torchvision"
     splits = read_published(dataset, root, download=data_dir is None)
-    if dataset == "cifar10":
-        return ImageSet(dataset, f"CIFAR-10 in {root}", *splits)
-    if dataset == "mnist":  # a mirrored digit is not a digit
-        return ImageSet(dataset, f"MNIST in {root}", *splits, *STATISTICS[dataset], flip=False)
-    return ImageSet(dataset, f"FashionMNIST in {root}", *splits, *STATISTICS[dataset])
+    source = f"{PUBLISHED[dataset].title} in {root}"
+    # A mirrored digit is not a digit.
+    mean, std = STATISTICS.get(dataset, (CIFAR10_MEAN, CIFAR10_STD))
+    return ImageSet(dataset, source, *splits, mean, std, flip=dataset != "mnist")
