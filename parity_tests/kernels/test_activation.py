@@ -31,9 +31,9 @@ def test_relu_and_its_gate_are_their_definitions(sizes: Any, seed: int, axes: An
 
 def test_a_gate_of_long_doubles_is_its_definition() -> None:
     """There are no integers of their size, whose bits could be masked."""
-    y, grads = np.array([0, 2, np.nan], np.longdouble), np.array([np.inf, 5, 7], np.longdouble)
+    y, grads = np.array([[0, 0.5, 2, np.nan], [np.inf, 3, 5, 7]], np.longdouble)
     np.testing.assert_array_equal(
-        kernels.relu_gate(grads, y), np.array([0, 5, 7], np.longdouble), strict=True
+        kernels.relu_gate(grads, y), np.array([0, 3, 5, 7], np.longdouble), strict=True
     )
 
 

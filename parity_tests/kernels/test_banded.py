@@ -145,6 +145,14 @@ def test_blocks_are_whole_and_block_lists_have_channels_of_their_own(
         assert part.stop - part.start == -(-channels // (turns * num_threads))
 
 
+@pytest.mark.parametrize("n", [1, 8, 64, 256])
+def test_blocks_of_work_for_few_threads_have_whole_bounds(n: int) -> None:
+    layout = banded._layout(PADDED, (14, 14), (14, 14))
+    with kernels.using_num_threads(8):
+        lists = banded._block_lists(np.empty((n, 64, 14, 14), np.float32), layout)
+    assert {type(part.stop) for blocks in lists for _, part in blocks} == {int}
+
+
 def shapes(batch: int = 8, size: int = 14, window: Window = PADDED, **others: Any) -> Shapes:
     output_size = window.output_size((size, size))
     asked = Shapes(batch, 128, 128, (size, size), output_size, window, 128, np.dtype(np.float32))

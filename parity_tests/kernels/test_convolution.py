@@ -193,6 +193,42 @@ def test_results_are_of_the_operands_type(algorithm: str, dtype: type, drawn: st
     np.testing.assert_array_equal(grad_bias, grad_output.sum((0, 2, 3), dtype=dtype), strict=True)
 
 
+@pytest.mark.parametrize("algorithm", EXACT)
+@pytest.mark.parametrize("stride", [(1, 1), (2, 1), (1, 2), (2, 2)])
+@pytest.mark.parametrize("dtype", [np.complex64, np.longdouble])
+def test_results_in_wide_types_keep_all_digits(algorithm: str, dtype: type, stride: Pair) -> None:
+    """One half of each number is too small to be seen beside the other in the next narrower type."""
+    small = 1j if dtype is np.complex64 else np.longdouble(2) ** -54
+    rng, window = np.random.default_rng(0), Window((1, 3), stride, ((0, 0), (1, 1)), (1, 1))
+    x = rng.integers(-4, 5, (2, 3, 7, 8)).astype(dtype) * (1 + small)
+    w = rng.integers(-4, 5, (2, 3, 1, 3)).astype(dtype)
+    y, small_w = convolve_by_loops(x, w, window, 1), w * (1 + small)
+    grad_output = rng.integers(-4, 5, y.shape).astype(dtype)
+    expected_input, expected_weight = gradients_by_loops(grad_output, x, small_w, window, 1)
+    with kernels.convolution_algorithm(algorithm):
+        np.testing.assert_array_equal(kernels.conv2d(x, w, None, window, 1), y, strict=True)
+        grad_weight = kernels.conv2d_grad_weight(grad_output, x, window, 1)
+        grad_input = kernels.conv2d_grad_input(grad_output, small_w, (7, 8), window, 1)
+    np.testing.assert_array_equal(grad_weight, expected_weight, strict=True)
+    np.testing.assert_array_equal(grad_input, expected_input, strict=True)
+
+
+@pytest.mark.parametrize("algorithm", EXACT)
+@pytest.mark.parametrize("stride", [(1, 1), (2, 1), (1, 2), (2, 2)])
+def test_pixels_that_meet_no_tap_have_no_gradient(algorithm: str, stride: Pair) -> None:
+    """Whatever the memory held before: NumPy takes what was freed last."""
+    window, w = Window((1, 1), stride, ((0, 0), (0, 0)), (1, 1)), np.ones((1, 1, 1, 1), np.float32)
+    expected = np.zeros((1, 1, 8, 8), np.float32)
+    expected[..., :: stride[0], :: stride[1]] = 1
+    grad_output = np.ones((1, 1, *window.output_size((8, 8))), np.float32)
+    with kernels.convolution_algorithm(algorithm):
+        for _ in range(3):
+            freed = [np.full((1, 1, 8, 8), np.nan, np.float32) for _ in range(7)]
+            del freed
+            grad_input = kernels.conv2d_grad_input(grad_output, w, (8, 8), window, 1)
+            np.testing.assert_array_equal(grad_input, expected, strict=True)
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_an_infinite_weight_stays_off_pixels_that_it_does_not_meet(algorithm: str) -> None:
     """Zeros that an algorithm puts around the outputs would turn it into NaN."""

@@ -53,6 +53,16 @@ def test_nll_and_its_transpose_are_their_definitions(
     np.testing.assert_array_equal(kernels.total_weight(classes, np.dtype(dtype)), expected, strict=True)
 
 
+@pytest.mark.parametrize("number", [1024, 1025, 2048, 5000])
+def test_label_smoothing_weighs_every_one_of_many_classes(number: int) -> None:
+    logarithms, weight = whole(0, 2, number, 3), whole(1, 1, number)
+    target = np.arange(6).reshape(2, 3)
+    expected = -0.5 * weight[0, target] * np.take_along_axis(logarithms, target[:, None], axis=1)[:, 0]
+    expected -= 0.5 / number * (weight[..., None] * logarithms).sum(axis=1)
+    losses = kernels.nll(logarithms, Classes(target, number, weight, -100), 0.5)
+    np.testing.assert_allclose(losses, expected, rtol=1e-12)
+
+
 def test_an_infinity_concerns_its_own_class_only_but_for_label_smoothing() -> None:
     """There a weight of zero turns it into NaN, without a warning."""
     classes = Classes(np.array([[0]]), 2, np.array([[2.0, 0.0]]), -100)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scratch_conv import kernels
 from scratch_conv.kernels import Window
 from scratch_conv.kernels.convolution import im2col
-from scratch_conv.kernels.windows import Array, effective_kernel_size
+from scratch_conv.kernels.windows import Array, Pair, effective_kernel_size
 
 
 class Convolution(NamedTuple):
@@ -100,3 +100,18 @@ def test_a_convolution_of_any_number_of_axes_is_its_definition(
     np.testing.assert_array_equal(grad_weight, grad_w, strict=True)
     all_but_channels = (0, *range(2, 2 + axes))
     np.testing.assert_array_equal(grad_bias, grad_output.sum(axis=all_but_channels), strict=True)
+
+
+@pytest.mark.parametrize(
+    ("padding", "dilation", "expected"),
+    [((0, 0), 64, False), ((0, 1), 64, True), ((1, 0), 64, True), ((128, 0), 1, True), ((3, 3), 2, False)],
+)
+def test_an_axis_is_mostly_padding_beyond_sixteen_times_its_pixels_taps_and_outputs(
+    padding: Pair, dilation: int, expected: bool
+) -> None:
+    """Of four pixels, three taps and one output: beyond 128."""
+    for axis in (0, 1):
+        kernel_size, paddings, dilations = [1, 1], [(0, 0), (0, 0)], [1, 1]
+        kernel_size[axis], paddings[axis], dilations[axis] = 3, padding, dilation
+        window = Window(tuple(kernel_size), (1, 1), tuple(paddings), tuple(dilations))
+        assert im2col.is_mostly_padding(window, (4, 4), (1, 1)) is expected

@@ -24,6 +24,13 @@ def test_an_inverse_deviation_is_rounded_once(variance: float, eps: float) -> No
     np.testing.assert_array_equal(inverse, exact.astype(np.float32), strict=True)
 
 
+def test_an_inverse_deviation_of_long_doubles_has_all_their_digits() -> None:
+    third = 1 / np.longdouble(3)
+    inverse = kernels.inverse_deviation(np.array([third**2]), 0.0)
+    np.testing.assert_allclose(inverse, [np.longdouble(3)], rtol=4 * np.finfo(np.longdouble).eps)
+    assert inverse.dtype == np.longdouble
+
+
 @given(st.integers(0, 4), SEEDS)
 def test_running_average_is_its_definition(channels: int, seed: int) -> None:
     running, batch = (whole(seed + more, channels, dtype=np.float32) for more in (0, 1))

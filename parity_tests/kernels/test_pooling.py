@@ -131,6 +131,21 @@ def test_a_window_without_a_tap_in_the_image_has_no_gradient(axis: int) -> None:
     )
 
 
+@pytest.mark.parametrize("side", [31, 32, 33, 45])
+def test_the_average_of_each_plane_is_that_of_all_of_its_pixels(side: int) -> None:
+    """Of a number of pixels that is no multiple of a part's too."""
+    x = np.arange(3.0 * side * side).reshape(1, 3, side, side)
+    expected = x.sum(axis=(2, 3), keepdims=True) / side**2
+    np.testing.assert_array_equal(kernels.adaptive_avg_pool2d(x, (1, 1)), expected)
+
+
+def test_a_large_window_without_a_tap_in_the_image_has_an_index_of_it() -> None:
+    window = Window((2, 300), (1, 1), ((1, 1), (0, 0)), (5, 1))
+    y, indices = kernels.max_pool2d(np.zeros((1, 1, 4, 300)), window, False)
+    assert np.isneginf(y).all()
+    assert (indices < 4 * 300).all()
+
+
 @pytest.mark.parametrize("more", [0, 1])
 def test_images_of_more_pixels_than_int32_numbers_are_refused(more: int) -> None:
     """An image of one repeated byte takes no memory."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pytest
 from drawn_arrays import SEEDS, SIZES, whole
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,6 +29,21 @@ def test_summed_product_is_its_definition(sizes: Any, kept: Any, factor: int, se
             factor * wide_a[i, j, k] * wide_b[i, j, k] for i in axes[0] for j in axes[1] for k in axes[2]
         )
     np.testing.assert_array_equal(kernels.summed_product(a, b, shape, factor), expected)
+
+
+@pytest.mark.parametrize("axes", [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)])
+@pytest.mark.parametrize(
+    "types",
+    [(np.float32, np.float32), (np.float32, np.float64), (np.float64, np.float32), (np.complex64,) * 2],
+)
+def test_products_that_are_cut_into_blocks_are_summed_once(types: Any, axes: tuple[int, ...]) -> None:
+    """On several threads too; the sums have the wider of the two types."""
+    a, b = (whole(seed, 300, 70, 40, dtype=dtype) for seed, dtype in enumerate(types))
+    shape = [1 if axis in axes else size for axis, size in enumerate(a.shape)]
+    expected = -2 * (a * b).sum(axis=axes, keepdims=True)
+    with kernels.using_num_threads(3):
+        got = kernels.summed_product(a, b, shape, -2)
+    np.testing.assert_array_equal(got, expected, strict=True)
 
 
 def test_an_infinity_times_zero_raises_no_warning() -> None:

@@ -1,5 +1,6 @@
 """Scratch memory is used again, and freed."""
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -67,9 +68,26 @@ def test_a_thread_keeps_64_mebibytes_at_most() -> None:
     assert (first == 7).all()
     assert scratch("large", (2**26 + 1,), np.uint8).shape == (2**26 + 1,)
     assert "large" not in local.buffers
+    assert scratch("large", (2**25,), np.int32).dtype == np.int32
     assert scratch("whole", (2**26,), np.uint8).shape == (2**26,)
     assert [*local.buffers] == ["whole"]
     kernels.free_scratch()
+    halves = [scratch(name, (2**25,), np.uint8) for name in "ab"]
+    assert np.shares_memory(halves[0], scratch("a", (2**25,), np.uint8))
+    kernels.free_scratch()
+
+
+def test_a_new_thread_keeps_what_a_block_used() -> None:
+    used: list[np.ndarray] = []
+
+    def work() -> None:
+        for _ in range(2):
+            parallel(lambda _: used.append(scratch("test", (3,), np.float32)), [0])
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert np.shares_memory(*used)
 
 
 def test_padded_arrays_are_apart_likewise_and_not_kept() -> None:

@@ -1,6 +1,7 @@
 """Sums of many terms against float64, by the bound that `sums` states; infinities and whole numbers too."""
 
 from collections.abc import Callable
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -55,12 +56,31 @@ def test_sums_of_whole_numbers_in_any_number_of_parts_are_exact(
 ) -> None:
     terms: Array = (np.arange(np.prod(shape)).reshape(shape) % 7).astype(dtype)
     expected = terms.sum(axis=axes, keepdims=True)
-    for laid in (terms, np.asfortranarray(terms), terms[..., ::-1].copy()[..., ::-1]):
+    every_other = np.repeat(terms, 2, axis=1)[:, ::2]
+    for laid in (terms, np.asfortranarray(terms), terms[..., ::-1].copy()[..., ::-1], every_other):
         np.testing.assert_array_equal(kernels.summed(laid, axes), expected, strict=True)
     rows = terms.reshape(-1, shape[-1])
     np.testing.assert_array_equal(kernels.column_sums(terms), terms.sum(axis=-2), strict=True)
     products = kernels.sums_of_products(rows, rows)
     np.testing.assert_array_equal(products, (rows * rows).sum(axis=0), strict=True)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64, np.longdouble])
+@pytest.mark.parametrize("columns", [1, 2, 3])
+@pytest.mark.parametrize("layout", [*permutations(range(3))])
+def test_ones_are_not_lost_beside_a_large_number(layout: Any, columns: int, dtype: type) -> None:
+    """Added to it one after the other they would be, in the layouts in which NumPy adds so."""
+    rows = np.ones((2, 2**16, columns), dtype)
+    rows[:, 0] = 2 / np.finfo(dtype).eps
+    exact = float(rows[0, 0, 0].real) + 2.0**16 - 1
+    sums = kernels.column_sums(laid_out(rows, layout))
+    assert (np.abs(sums - dtype(exact)) <= bound(rows, (1,))[:, 0]).all()
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_a_number_is_repeated_beyond_what_its_type_can_count(columns: int) -> None:
+    repeated: Array = np.broadcast_to(np.ones(columns, np.float32), (2**25, columns))
+    np.testing.assert_array_equal(kernels.column_sums(repeated), np.full(columns, 2**25, np.float32))
 
 
 @given(SEEDS, st.sampled_from([np.inf, -np.inf, np.nan]))

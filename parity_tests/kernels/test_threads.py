@@ -1,5 +1,6 @@
 """The thread pool: results don't depend on it, and it leaves the process as it was."""
 
+import _thread
 import multiprocessing
 import signal
 import subprocess
@@ -7,7 +8,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -185,6 +186,63 @@ def test_an_exception_of_a_block_reaches_the_caller_and_the_pool_survives() -> N
     done: list[int] = []
     parallel(done.append, range(8))
     assert sorted(done) == list(range(8))
+
+
+def on_a_helper(begin: Callable[[], object]) -> None:
+    """Have a helper of the pool begin something while the caller has no block left and waits for it."""
+    caller, both = threading.current_thread(), threading.Barrier(2)
+
+    def work(_: int) -> None:
+        both.wait(60)
+        if threading.current_thread() is not caller:
+            time.sleep(0.1)
+            begin()
+
+    with kernels.using_num_threads(2):
+        parallel(work, range(2))
+
+
+def test_an_exception_on_a_helper_reaches_the_caller_as_it_is() -> None:
+    error = ArithmeticError("a helper's")
+
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(ArithmeticError) as raised:
+        on_a_helper(fail)
+    assert raised.value is error
+
+
+def test_an_interrupt_while_a_helper_works_reaches_the_caller_when_it_is_done() -> None:
+    ended: list[bool] = []
+
+    def interrupt() -> None:
+        _thread.interrupt_main()
+        time.sleep(0.1)
+        ended.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        on_a_helper(interrupt)
+    assert ended
+
+
+def test_where_no_thread_can_be_started_the_caller_works_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    kernels.free_scratch()
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    workers: list[threading.Thread] = []
+    with kernels.using_num_threads(3):
+        parallel(lambda _: workers.append(threading.current_thread()), range(5))
+    assert workers == [threading.current_thread()] * 5
+
+
+def test_the_blas_has_the_number_of_threads_that_it_had_before() -> None:
+    for number in (1, 2):
+        with threadpool_limits(number, user_api="blas"):
+            parallel(lambda _: None, range(2))
+            assert set(blas_threads()) == {number}
 
 
 def test_infinities_and_nan_raise_no_warning_on_any_thread() -> None:

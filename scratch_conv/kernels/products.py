@@ -52,13 +52,14 @@ def _sums_of_blocks(a: Array, b: Array, full: tuple[int, ...], axes: tuple[int, 
     kept = [1 if axis in axes else size for axis, size in enumerate(full)]
     kept[longest] = len(blocks)
     sums = np.empty(kept, dtype)
+    by_block = np.moveaxis(sums, longest, 0)
 
     def work(number: int) -> None:
         parts = [
             operand if operand.shape[longest] == 1 else operand[_along(longest, blocks[number])]
             for operand in (a, b)
         ]
-        sums[_along(longest, slice(number, number + 1))] = summed(np.multiply(*parts), axes)
+        by_block[number] = summed(np.multiply(*parts), axes).squeeze(longest)
 
     parallel(work, range(len(blocks)))
     return sums

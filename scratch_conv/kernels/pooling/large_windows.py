@@ -121,8 +121,6 @@ def _taps(x: Array, line: Line) -> Iterator[tuple[slice, Array, Array]]:
 def _maximum(x: Array, y: Array, places: Array, under: slice) -> None:
     """Write the maximum under one window, and its place; of several NaN the last one's."""
     pixels = x[:, under]
-    if not pixels.shape[1]:
-        return
     greatest = pixels.argmax(axis=1)
     y[...] = np.take_along_axis(pixels, greatest[:, None], axis=1)[:, 0]
     if np.isnan(y.max(initial=0)):
