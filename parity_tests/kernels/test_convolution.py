@@ -201,9 +201,9 @@ def test_results_in_wide_types_keep_all_digits(algorithm: str, dtype: type, stri
     small = 1j if dtype is np.complex64 else np.longdouble(2) ** -54
     rng, window = np.random.default_rng(0), Window((1, 3), stride, ((0, 0), (1, 1)), (1, 1))
     x = rng.integers(-4, 5, (2, 3, 7, 8)).astype(dtype) * (1 + small)
-    w = rng.integers(-4, 5, (2, 3, 1, 3)).astype(dtype)
+    w: Array = rng.integers(-4, 5, (2, 3, 1, 3)).astype(dtype)
     y, small_w = convolve_by_loops(x, w, window, 1), w * (1 + small)
-    grad_output = rng.integers(-4, 5, y.shape).astype(dtype)
+    grad_output: Array = rng.integers(-4, 5, y.shape).astype(dtype)
     expected_input, expected_weight = gradients_by_loops(grad_output, x, small_w, window, 1)
     with kernels.convolution_algorithm(algorithm):
         np.testing.assert_array_equal(kernels.conv2d(x, w, None, window, 1), y, strict=True)

@@ -87,7 +87,7 @@ def test_a_new_thread_keeps_what_a_block_used() -> None:
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert np.shares_memory(*used)
+    assert np.shares_memory(used[0], used[1])
 
 
 def test_padded_arrays_are_apart_likewise_and_not_kept() -> None:
