@@ -153,7 +153,12 @@ def test_planes_that_share_lines_of_the_cache_are_copied_first(
     """Planes of 16 rows that begin a multiple of 1024 bytes apart."""
     x = np.ones((1, 2, 16, width), np.float32)
     rows, columns, _ = winograd_transforms.transformed_axes((16, width), PADDED, x.dtype)
-    copied: list[Array] = []
-    monkeypatch.setattr(np, "copyto", lambda to, _: copied.append(to))
+    copied, copy = list[Array](), np.copyto
+
+    def copyto(to: Array, source: Array) -> None:
+        copied.append(to)
+        copy(to, source)
+
+    monkeypatch.setattr(np, "copyto", copyto)
     winograd_transforms.transform("pixels", x, rows.evaluate[0], columns.evaluate)
     assert [array.dtype for array in copied] == [np.float32] * copies
