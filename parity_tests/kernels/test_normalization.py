@@ -25,9 +25,8 @@ def test_an_inverse_deviation_is_rounded_once(variance: float, eps: float) -> No
 
 
 def test_an_inverse_deviation_of_long_doubles_has_all_their_digits() -> None:
-    third = 1 / np.longdouble(3)
-    inverse = kernels.inverse_deviation(np.array([third**2]), 0.0)
-    np.testing.assert_allclose(inverse, [np.longdouble(3)], rtol=4 * np.finfo(np.longdouble).eps)
+    inverse = kernels.inverse_deviation(np.array([9], np.longdouble), 0.0)
+    np.testing.assert_array_equal(inverse, [1 / np.longdouble(3)])
     assert inverse.dtype == np.longdouble
 
 

@@ -61,6 +61,7 @@ def test_sums_of_whole_numbers_in_any_number_of_parts_are_exact(
         np.testing.assert_array_equal(kernels.summed(laid, axes), expected, strict=True)
     rows = terms.reshape(-1, shape[-1])
     np.testing.assert_array_equal(kernels.column_sums(terms), terms.sum(axis=-2), strict=True)
+    np.testing.assert_array_equal(kernels.column_sums(rows), rows.sum(axis=0), strict=True)
     products = kernels.sums_of_products(rows, rows)
     np.testing.assert_array_equal(products, (rows * rows).sum(axis=0), strict=True)
 
