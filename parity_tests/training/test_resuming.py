@@ -11,7 +11,7 @@ from scratch_conv.training.data.datasets import open_images
 from scratch_conv.training.settings import InputError, Settings
 
 SETTINGS = Settings("shapes", "simple-cnn", 3, 16, 1e-3, 0, "32", 48)
-DATA = open_images("shapes", None, SETTINGS.limit, SETTINGS.seed)
+DATA = open_images("shapes", None, SETTINGS.limit, SETTINGS.seed, limit_test=10)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,9 @@ def test_a_run_is_not_resumed_with_other_settings(
 def test_a_run_is_not_resumed_with_other_images(tmp_path: Path) -> None:
     train_backends((), SETTINGS, DATA, tmp_path)
     with pytest.raises(InputError, match="other images"):
-        train_backends((), SETTINGS, open_images("shapes", None, 48, seed=9), tmp_path, resume=True)
+        train_backends(
+            (), SETTINGS, open_images("shapes", None, 48, seed=9, limit_test=10), tmp_path, resume=True
+        )
 
 
 def test_a_run_is_resumed_for_more_epochs(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from scratch_conv.training.run_folder import begin, check_free, forget_previous
 from scratch_conv.training.settings import InputError, Settings
 
 SETTINGS = Settings("shapes", "simple-cnn", 3, 16, 1e-3, 0, "32", 48)
-DATA = open_images("shapes", None, SETTINGS.limit, SETTINGS.seed)
+DATA = open_images("shapes", None, SETTINGS.limit, SETTINGS.seed, limit_test=10)
 
 
 def write(path: Path, text: str = "") -> Path:

@@ -89,6 +89,7 @@ Augment = Annotated[
 Seed = Annotated[int, typer.Option(help="Seeds the first weights, the batches and the augmentation.")]
 Precision = Annotated[str, typer.Option(help="32 or 64-true.")]
 Limit = Annotated[int | None, typer.Option(help="Use this many training images.", show_default="all")]
+LimitTest = Annotated[int | None, typer.Option(help="Use this many test images.", show_default="all")]
 Out = Annotated[Path | None, typer.Option(help="The folder for the results.", show_default="runs/<time>")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue from the last good checkpoint in --out.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run that --out holds.")]
@@ -113,6 +114,7 @@ class Given:
     optimizer: str | None
     augment: bool | None
     schedule: str | None
+    limit_test: int | None
 
 
 def compare(
@@ -131,6 +133,7 @@ def compare(
     optimizer: Optimizer = None,
     augment: Augment = None,
     schedule: Schedule = None,
+    limit_test: LimitTest = None,
     numpy: Annotated[bool, typer.Option("--numpy", help="Train in NumPy alone as well.")] = False,
 ) -> None:
     """Train one network twice, with torch's layers and with ours, and compare."""
@@ -158,6 +161,7 @@ def train(
     optimizer: Optimizer = None,
     augment: Augment = None,
     schedule: Schedule = None,
+    limit_test: LimitTest = None,
 ) -> None:
     """Train a network with one backend."""
     options = dict(locals())
@@ -267,6 +271,7 @@ def _settings(given: Given) -> Settings:
         optimizer=optimizer,
         augment=default_augment(dataset) if given.augment is None else given.augment,
         schedule=schedule,
+        limit_test=given.limit_test,
     )
     settings.check()
     check_name(settings.model)
@@ -293,9 +298,9 @@ def _open_images(settings: Settings, data_dir: Path | None) -> "ImageSet":
     from scratch_conv.training.data.downloads import DownloadError
 
     try:
-        return open_images(settings.dataset, data_dir, settings.limit, settings.seed)
+        return open_images(settings.dataset, data_dir, settings.limit, settings.seed, settings.limit_test)
     except DownloadError as error:
         if settings.dataset != "cifar10":
             raise InputError(f"{error}, or train on what is built in: --dataset shapes") from error
         print(f"{error.cause}; using the built-in shapes instead")
-        return open_images("shapes", None, settings.limit, settings.seed)
+        return open_images("shapes", None, settings.limit, settings.seed, settings.limit_test)

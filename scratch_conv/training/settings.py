@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-DATASETS = ("cifar10", "mnist", "fashion-mnist", "folder", "shapes", "lines")
+DATASETS = ("cifar10", "cifar100", "mnist", "fashion-mnist", "folder", "shapes", "lines")
 DRAWN = ("shapes", "lines")
 COMPARED = ("torch", "scratch")
 BACKENDS = (*COMPARED, "numpy")
@@ -35,6 +35,7 @@ class Settings:
     optimizer: str = "adam"
     augment: bool = True  # whether training images are shifted, and mirrored where the class stays the same
     schedule: str = "constant"  # of the learning rate; one-cycle: torch's OneCycleLR over the whole run
+    limit_test: int | None = None  # test images used; None: all
 
     def check(self) -> None:
         """Raise InputError for the first invalid value."""
@@ -45,8 +46,9 @@ class Settings:
         _at_least("--batch-size", self.batch_size, 1)
         if not 0 <= self.seed < 2**32:
             raise InputError(f"--seed {self.seed}: must be at least 0 and less than 2**32")
-        if self.limit is not None:
-            _at_least("--limit", self.limit, 1)
+        for option, limit in (("--limit", self.limit), ("--limit-test", self.limit_test)):
+            if limit is not None:
+                _at_least(option, limit, 1)
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise InputError(f"--lr {self.lr}: must be a positive number")
 

@@ -16,12 +16,12 @@ from scratch_conv.training.backends.torch_training import run
 from scratch_conv.training.data.datasets import open_images
 from scratch_conv.training.settings import Settings
 
-SETTINGS = Settings("shapes", "simple-cnn", 4, 16, 1e-3, 0, "32", 640)  # forty steps an epoch
+SETTINGS = Settings("shapes", "simple-cnn", 4, 16, 1e-3, 0, "32", 640, limit_test=128)  # forty steps an epoch
 
 
 def start_and_stop(out: Path, epoch: int, how: signal.Signals) -> tuple[int, str]:
     """Start or resume a training, send a signal soon after the given epoch, and wait for the end."""
-    options = "--backend torch --dataset shapes --limit 640 --epochs 4 --batch-size 16 --resume --out"
+    options = "--backend torch --dataset shapes --limit 640 --limit-test 128 --epochs 4 --batch-size 16 --resume --out"
     command = [sys.executable, "-m", "scratch_conv.cli", "train", *options.split(), str(out)]
     # As many threads as this process has, since another number sums in another order.
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
@@ -74,7 +74,7 @@ def test_stopped_and_killed_in_mid_epoch_it_ends_with_the_same_weights(tmp_path:
     assert not (folder / "epoch=3.ckpt").exists()
 
     data = tmp_path / "images.npz"
-    open_images("shapes", None, SETTINGS.limit, SETTINGS.seed).save(data)
+    open_images("shapes", None, SETTINGS.limit, SETTINGS.seed, 128).save(data)
     resumed = Job("resumed", "torch", SETTINGS, data, folder, "digest")
     undisturbed = replace(resumed, folder=tmp_path / "undisturbed")
     run(resumed)
@@ -100,7 +100,20 @@ def test_a_training_process_runs_no_file_of_the_working_directory(tmp_path: Path
     for name in ("json", "lightning", "numpy"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the working directory was run')")
     command = [str(Path(sys.executable).with_name("scratch-conv")), "train", "--backend", "torch"]
-    options = ["--dataset", "shapes", "--limit", "32", "--epochs", "9", "--lr", "1e30", "--out", "run"]
+    options = [
+        "--dataset",
+        "shapes",
+        "--limit",
+        "32",
+        "--limit-test",
+        "10",
+        "--epochs",
+        "9",
+        "--lr",
+        "1e30",
+        "--out",
+        "run",
+    ]
     process = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True)
     assert process.returncode == 1
     (line,) = process.stderr.splitlines()

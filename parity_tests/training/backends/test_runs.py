@@ -17,7 +17,7 @@ from scratch_conv.training.data.datasets import open_images
 from scratch_conv.training.settings import BACKENDS, Settings
 
 SETTINGS = Settings("shapes", "simple-cnn", 3, 16, 1e-3, 0, "32", 48)  # three steps an epoch
-DATA = open_images("shapes", None, SETTINGS.limit, SETTINGS.seed)
+DATA = open_images("shapes", None, SETTINGS.limit, SETTINGS.seed, limit_test=10)
 
 RunJob = Callable[..., Outcome]
 

@@ -152,12 +152,12 @@ def test_a_limit_keeps_classes_balanced_and_the_test_set_in_proportion() -> None
     labels = np.repeat(np.arange(4), (400, 300, 200, 100))
     images = np.arange(1000, dtype=np.uint8).reshape(-1, 1, 1, 1)
     data = ImageSet("folder", "made up", tuple("abcd"), (images, labels), (images[:500], labels[:500]))
-    limited = data.limited(120, seed=0)
+    limited = data.limited(120, None, seed=0)
     np.testing.assert_array_equal(np.bincount(limited.train[1]), [30] * 4)
     assert len(limited.test[1]) == 60
-    np.testing.assert_array_equal(limited.train[0], data.limited(120, seed=0).train[0])
-    assert not np.array_equal(limited.train[0], data.limited(120, seed=1).train[0])
-    assert data.limited(2000, seed=0) is data
+    np.testing.assert_array_equal(limited.train[0], data.limited(120, None, seed=0).train[0])
+    assert not np.array_equal(limited.train[0], data.limited(120, None, seed=1).train[0])
+    assert data.limited(2000, None, seed=0) is data
     assert "120 training and 60 test images of 4 classes" in limited.describe()
 
 

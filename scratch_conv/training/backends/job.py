@@ -3,7 +3,8 @@
 import json
 import re
 import zipfile
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,11 @@ from torch import Tensor
 
 from scratch_conv.layers.saving import is_no_larger_than_its_file, replacing
 from scratch_conv.training.settings import Settings
+
+# What the time of an epoch's training is spent on; the harness is all that is none of the others: loading,
+# augmenting and normalising images, recording, and Lightning itself.
+PHASES = ("forward", "backward", "optimizer", "harness")
+MOST_WEIGHTS = 100_000
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,7 @@ class Job:
     steps: int | None = None  # stop after this many, without testing and without checkpoints
     threads: int | None = None  # torch's; None: as many as torch chooses
     onednn: bool = True
+    reverse: bool = False  # the images of each batch in reverse order: other sums, and the same mathematics
 
     @property
     def result(self) -> Path:
@@ -36,8 +43,8 @@ class Job:
     @property
     def identity(self) -> dict[str, Any]:
         """What the result must have been computed from: all that matters but the number of epochs."""
-        varied = {"steps": self.steps, "threads": self.threads, "onednn": self.onednn, "digest": self.digest}
-        return {**asdict(self.settings), "epochs": None, "backend": self.backend, **varied}
+        varied = ("backend", "steps", "threads", "onednn", "reverse", "digest")
+        return {**asdict(self.settings), "epochs": None, **{name: getattr(self, name) for name in varied}}
 
     def to_json(self) -> str:
         """Return the job as text, for a command line."""
@@ -46,9 +53,9 @@ class Job:
     @classmethod
     def from_json(cls, text: str) -> "Job":
         """Read what `to_json` wrote."""
-        fields = json.loads(text)
-        fields["settings"] = Settings(**fields["settings"])
-        return cls(**{**fields, "images": Path(fields["images"]), "folder": Path(fields["folder"])})
+        named = json.loads(text)
+        named["settings"] = Settings(**named["settings"])
+        return cls(**{**named, "images": Path(named["images"]), "folder": Path(named["folder"])})
 
 
 @dataclass
@@ -61,6 +68,12 @@ class History:
     seconds_per_epoch: list[float] = field(default_factory=list)  # of training, without the test after it
     step_losses: list[float] = field(default_factory=list)  # one number a step
     peak_memory_bytes: int = 0
+    # By the parameter's name: the norm of its gradient, one number a step.
+    gradient_norms: dict[str, list[float]] = field(default_factory=dict)
+    # By the number of steps taken: the weights then, see `sampled`.
+    trajectory: dict[int, Tensor] = field(default_factory=dict)
+    # Seconds of each epoch's training by what they were spent on, one of each of PHASES.
+    phases: list[dict[str, float]] = field(default_factory=list)
 
 
 @dataclass(kw_only=True)
@@ -68,8 +81,10 @@ class Outcome(History):
     """The result of a run: its figures, and the trained network."""
 
     parameters: int
-    predictions: Tensor  # (samples, classes): probabilities for ImageSet.samples()
+    predictions: Tensor  # (tests, classes): probabilities for every test image, float32
     weights: dict[str, Tensor]
+    # Of each layer: its name, its type, and the seconds of one forward and one backward pass.
+    layer_times: list[tuple[str, str, float, float]] = field(default_factory=list)
 
     def save(self, job: Job) -> None:
         """Write everything to the result of a job."""
@@ -79,9 +94,25 @@ class Outcome(History):
     def load(cls, job: Job) -> "Outcome | None":
         """Read what `save` wrote; None if the file is missing, damaged, or the result of another job."""
         saved = read_saved(job.result)
-        if saved is None or saved.get("job") != job.identity or "outcome" not in saved:
+        if saved is None or saved.get("job") != job.identity or not isinstance(saved.get("outcome"), dict):
+            return None
+        if saved["outcome"].keys() != {each.name for each in fields(cls)}:  # of another version
             return None
         return cls(**saved["outcome"])
+
+
+def is_recorded(step: int) -> bool:
+    """Return whether the weights are recorded after so many steps: 0, 1, 2, 5, 10, 20, 50, 100, ..."""
+    return step == 0 or re.fullmatch("[125]0*", str(step)) is not None
+
+
+def sampled(parameters: Mapping[str, Tensor]) -> Tensor:
+    """Return a network's weights in one row, or the same 100,000 of them for all networks of one size."""
+    flat = torch.cat([parameters[name].detach().flatten() for name in sorted(parameters)])
+    if len(flat) > MOST_WEIGHTS:
+        chosen = torch.randperm(len(flat), generator=torch.Generator().manual_seed(0))[:MOST_WEIGHTS]
+        return flat[chosen.sort().values]
+    return flat.clone()
 
 
 class DivergedError(RuntimeError):

@@ -4,7 +4,6 @@ torch only shuffles and augments here, as for the other backends, so that all tr
 """
 
 import math
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +12,18 @@ import torch
 
 from scratch_conv.kernels.windows import Array
 from scratch_conv.layers import SGD, Adam, Layer, Sequential, Softmax, SoftmaxCrossEntropy
-from scratch_conv.training.backends.job import DivergedError, History, Job, Outcome, epochs
+from scratch_conv.training.backends.job import (
+    DivergedError,
+    History,
+    Job,
+    Outcome,
+    epochs,
+    is_recorded,
+    sampled,
+)
+from scratch_conv.training.backends.layer_times import numpy_layer_times
 from scratch_conv.training.backends.numpy_checkpoints import load_checkpoint, save_checkpoint
-from scratch_conv.training.backends.recording import Display, peak_memory_bytes
+from scratch_conv.training.backends.recording import Display, Phases, peak_memory_bytes
 from scratch_conv.training.backends.torch_training import Batches, initial_network, new_optimizer, one_cycle
 from scratch_conv.training.backends.translation import from_torch
 from scratch_conv.training.data.images import ImageSet
@@ -34,14 +42,15 @@ def run(job: Job) -> None:
     network = from_torch(initial_network(settings, data).to(_DTYPES[settings.precision]))
     trainer = Trainer(network, settings, batches, Display(job.title))
     trainer.train(job.folder)
-    images = batches.normalise(torch.from_numpy(data.test[0][data.samples()]), trainer.dtype)
-    predictions = Softmax().forward(network.eval().forward(images.numpy()))
-    Outcome(
+    outcome = Outcome(
         **vars(trainer.history),
         parameters=sum(parameter.size for parameter in network.parameters.values()),
-        predictions=torch.from_numpy(predictions),
-        weights={name: torch.from_numpy(array) for name, array in network.state.items()},
-    ).save(job)
+        predictions=trainer.predicted(),
+        weights={name: torch.from_numpy(array.copy()) for name, array in network.state.items()},
+    )
+    images, _ = next(trainer.training_batches(0))
+    outcome.layer_times = numpy_layer_times(network, images)
+    outcome.save(job)
 
 
 class Trainer:
@@ -55,7 +64,7 @@ class Trainer:
         self.network, self.settings, self.batches, self.display = network, settings, batches, display
         self.loss, self.optimizer = SoftmaxCrossEntropy(), _optimizer(network, settings)
         self.rates = _rates(settings, batches.steps)
-        self.dtype, self.history = _DTYPES[settings.precision], History()
+        self.dtype, self.history, self.phases = _DTYPES[settings.precision], History(), Phases()
 
     def train(self, folder: Path) -> None:
         """Train from the last readable checkpoint in a folder or from the start; keep the last two."""
@@ -77,26 +86,42 @@ class Trainer:
 
     def train_epoch(self, epoch: int) -> None:
         """Take one step for each training batch."""
-        began = time.perf_counter()
         losses: list[float] = []
         sizes: list[int] = []
+        history, phases = self.history, self.phases
+        if epoch == 0:
+            history.trajectory[0] = self._weights()
+        phases.begin()
         self.network.train()
-        for images, labels in self._training_batches(epoch):
-            loss = float(self.loss.forward(self.network.forward(images), labels))
+        for images, labels in self.training_batches(epoch):
+            with phases.within("forward"):
+                loss = float(self.loss.forward(self.network.forward(images), labels))
             if not math.isfinite(loss):
-                step = len(self.history.step_losses) + len(losses) + 1
+                step = len(history.step_losses) + len(losses) + 1
                 raise DivergedError(
                     f"the loss is {loss} at step {step}; {_where_it_began(self.network, images)}"
                 )
-            self.network.backward(self.loss.backward())
-            self.optimizer.lr = self.rates[len(self.history.step_losses) + len(losses)]
-            self.optimizer.step()
+            with phases.within("backward"):
+                self.network.backward(self.loss.backward())
+            for name, gradient in self.network.gradients.items():
+                history.gradient_norms.setdefault(name, []).append(float(np.linalg.norm(gradient)))
+            with phases.within("optimizer"):
+                self.optimizer.lr = self.rates[len(history.step_losses) + len(losses)]
+                self.optimizer.step()
             losses.append(loss)
             sizes.append(len(labels))
+            if is_recorded(steps := len(history.step_losses) + len(losses)):
+                history.trajectory[steps] = self._weights()
             self.display.step(loss)
-        self.history.seconds_per_epoch.append(time.perf_counter() - began)
-        self.history.step_losses += losses
-        self.history.train_loss.append(float(np.average(losses, weights=sizes)))
+            phases.finish_step()
+        phases.finish(history)
+        history.step_losses += losses
+        history.trajectory[len(history.step_losses)] = self._weights()
+        history.train_loss.append(float(np.average(losses, weights=sizes)))
+
+    def _weights(self) -> torch.Tensor:
+        named = self.network.parameters.items()
+        return sampled({name: torch.from_numpy(array) for name, array in named})
 
     def test(self) -> None:
         """Measure loss and accuracy on the test images."""
@@ -109,10 +134,19 @@ class Trainer:
         self.history.test_loss.append(loss / count)
         self.history.test_accuracy.append(right / count)
 
-    def _training_batches(self, epoch: int) -> Iterator[tuple[Array, Array]]:
+    def predicted(self) -> torch.Tensor:
+        """Return the probabilities of the test images, as float32."""
+        self.network.eval()
+        scores = [
+            self.network.forward(self.batches.normalise(images, self.dtype).numpy())
+            for images, _ in self.batches.val_dataloader()
+        ]
+        return torch.from_numpy(Softmax().forward(np.concatenate(scores))).float()
+
+    def training_batches(self, epoch: int) -> Iterator[tuple[Array, Array]]:
         """Yield the batches of an epoch, the same as for the other backends."""
         loader = self.batches.train_dataloader()
-        loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]  # a DistributedSampler's
+        loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]  # a ShuffledBatches'
         for step, (images, labels) in enumerate(loader, len(self.history.step_losses)):
             augmented = self.batches.augmented(images, step)
             yield self.batches.normalise(augmented, self.dtype).numpy(), labels.numpy()

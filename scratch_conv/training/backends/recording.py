@@ -1,52 +1,115 @@
 """What a run records for the report, and what it shows on the terminal meanwhile."""
 
 import time
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import nn
 
-from scratch_conv.training.backends.job import History
+from scratch_conv.training.backends.job import PHASES, History, is_recorded, sampled
+
+
+class Phases:
+    """Measures what an epoch's training time is spent on."""
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(PHASES, 0.0)
+        self.began = self.ended = 0.0
+
+    def begin(self) -> None:
+        """Start an epoch."""
+        self.__init__()  # type: ignore[misc]
+        self.began = time.perf_counter()
+
+    @contextmanager
+    def within(self, phase: str) -> Iterator[None]:
+        """Add the seconds that a block takes to a phase, without those of blocks inside it."""
+        began, inside = time.perf_counter(), sum(self.seconds.values())
+        yield
+        took = time.perf_counter() - began
+        self.seconds[phase] += took - (sum(self.seconds.values()) - inside)
+
+    def finish_step(self) -> None:
+        """Say that a step has ended: the epoch's last one ends its training."""
+        self.ended = time.perf_counter()
+
+    def finish(self, history: History) -> None:
+        """Record the epoch; its remaining time is the harness'."""
+        took = self.ended - self.began
+        history.seconds_per_epoch.append(took)
+        computed = sum(self.seconds[phase] for phase in PHASES if phase != "harness")
+        history.phases.append({**self.seconds, "harness": took - computed})
 
 
 class Record(pl.Callback):
     """Records the history of a run, which is saved in its checkpoints."""
 
-    def __init__(self) -> None:
-        self.history = History()
-        self.began = self.ended = 0.0
+    def __init__(self, phases: Phases) -> None:
+        self.history, self.phases = History(), phases
+        self.sizes: list[int] = []  # of the epoch's batches
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
-        self.began = time.perf_counter()
+        """Record the first weights, and start the clock."""
+        if trainer.global_step == 0:
+            self._record_weights(0, pl_module)
+        self.sizes.clear()
+        self.phases.begin()
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any
+    ) -> None:
+        """Record the norms of a step's gradients."""
+        with self.phases.within("harness"):
+            named = parameters_of(pl_module)
+            gradients = [each if each.grad is None else each.grad for each in named.values()]
+            norms = torch.stack([gradient.norm() for gradient in gradients]).tolist()
+            for (name, parameter), norm in zip(named.items(), norms, strict=True):
+                kept = self.history.gradient_norms.setdefault(name, [])
+                kept.append(norm if parameter.grad is not None else 0.0)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Record a step's loss, and when it ended: the epoch's last one stops the clock."""
+        """Record a step's loss, and when it ended."""
         self.history.step_losses.append(outputs["loss"].item())
-        self.ended = time.perf_counter()
+        self.sizes.append(len(batch[1]))
+        if is_recorded(trainer.global_step) or trainer.is_last_batch:
+            self._record_weights(trainer.global_step, pl_module)
+        self.phases.finish_step()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record an epoch's figures."""
         history, metrics = self.history, trainer.callback_metrics
-        history.train_loss.append(metrics["train_loss"].item())
+        losses = history.step_losses[-len(self.sizes) :]
+        history.train_loss.append(float(np.average(losses, weights=self.sizes)))
         if "test_loss" in metrics:
             history.test_loss.append(metrics["test_loss"].item())
             history.test_accuracy.append(metrics["test_accuracy"].item())
-        history.seconds_per_epoch.append(self.ended - self.began)
+        self.phases.finish(history)
         history.peak_memory_bytes = max(history.peak_memory_bytes, peak_memory_bytes())
+
+    def _record_weights(self, step: int, module: pl.LightningModule) -> None:
+        self.history.trajectory[step] = sampled(parameters_of(module))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the history, for a checkpoint."""
-        return asdict(self.history)
+        return dict(vars(self.history))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the history from a checkpoint."""
         self.history = History(**state_dict)
+
+
+def parameters_of(module: pl.LightningModule) -> dict[str, nn.Parameter]:
+    """Return the parameters of the network that a module trains, by name."""
+    return dict(sorted(module.network.named_parameters()))  # type: ignore[union-attr]
 
 
 class Display:

@@ -10,33 +10,59 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, DistributedSampler, Sampler, TensorDataset
+from torch.utils.data import DataLoader, Sampler, TensorDataset
 from torchvision.transforms import v2
 
 from scratch_conv.swapping import swap
 from scratch_conv.training.backends.job import DivergedError, Job, Outcome, epochs
+from scratch_conv.training.backends.layer_times import layer_times
 from scratch_conv.training.backends.models import build
-from scratch_conv.training.backends.recording import LiveProgress, Record
+from scratch_conv.training.backends.recording import LiveProgress, Phases, Record
 from scratch_conv.training.backends.torch_checkpoints import AtomicCheckpointIO, each_epoch, last_readable
 from scratch_conv.training.data.images import ImageSet
 from scratch_conv.training.settings import MOMENTUM, Settings
 
+MARGIN = 4  # pixels by which an image is moved at most
 Batch = tuple[Tensor, Tensor]  # images (N, C, H, W) and labels (N,)
+
+
+class ShuffledBatches(Sampler[Tensor]):
+    """The indices of each batch's images, shuffled by the seed and by the epoch, which Lightning sets."""
+
+    def __init__(self, count: int, batch_size: int, seed: int) -> None:
+        self.count, self.batch_size, self.seed, self.epoch = count, batch_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Yield the indices of one batch after another."""
+        generator = torch.Generator().manual_seed(_mixed(self.seed, self.epoch))
+        yield from torch.randperm(self.count, generator=generator).split(self.batch_size)  # type: ignore[no-untyped-call]
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return -(-self.count // self.batch_size)
 
 
 class Batches(pl.LightningDataModule):
     """Shuffled training batches, augmented unless the settings say otherwise, and plain test batches.
 
     Order and augmentation depend on the seed, the epoch and the step alone, so every backend sees the same
-    batches, and so does a resumed run.
+    batches, and so does a resumed run. Images lie in memory, so that workers would only cost time.
+
+    Args:
+        data: the images.
+        settings: the settings of the run.
+        reverse: put the images of each training batch in reverse order, after augmentation.
     """
 
-    def __init__(self, data: ImageSet, settings: Settings) -> None:
+    def __init__(self, data: ImageSet, settings: Settings, *, reverse: bool = False) -> None:
         super().__init__()
-        self.data, self.settings = data, settings
-        crop = v2.RandomCrop(data.train[0].shape[-1], padding=4)
-        self.augment = v2.Compose([crop, v2.RandomHorizontalFlip()]) if data.flip else crop
+        self.data, self.settings, self.reverse = data, settings, reverse
 
     @property
     def steps(self) -> int:
@@ -44,15 +70,16 @@ class Batches(pl.LightningDataModule):
         return self.settings.steps_per_epoch(len(self.data.train[1]))
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
-        """Return the training batches, shuffled by the seed and by the epoch, which Lightning sets."""
+        """Return the training batches, each taken from the images by one indexing."""
         data = TensorDataset(*map(torch.from_numpy, self.data.train))
-        sampler: Sampler[int] = DistributedSampler(data, num_replicas=1, rank=0, seed=self.settings.seed)
-        return DataLoader(data, self.settings.batch_size, sampler=sampler)
+        sampler = ShuffledBatches(len(data), self.settings.batch_size, self.settings.seed)
+        return DataLoader(data, batch_size=None, sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         """Return the test batches, in order."""
         data = TensorDataset(*map(torch.from_numpy, self.data.test))
-        return DataLoader(data, self.settings.batch_size)
+        in_order = torch.arange(len(data)).split(self.settings.batch_size)  # type: ignore[no-untyped-call]
+        return DataLoader(data, batch_size=None, sampler=in_order)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augment a training batch, then normalise it."""
@@ -60,21 +87,38 @@ class Batches(pl.LightningDataModule):
         assert self.trainer is not None
         if self.trainer.training:
             images = self.augmented(images, self.trainer.global_step)
+            if self.reverse:
+                images, labels = images.flip(0), labels.flip(0)
         return self.normalise(images, self.trainer.lightning_module.dtype), labels
 
-    def augmented(self, images: Tensor, step: int) -> Tensor:
-        """Augment the batch of a step image by image, with torch's generator seeded for that step."""
-        # Dropout, which draws later in the step, uses this seed as well. Not torch.manual_seed: for CUDA that
-        # is not in use it writes down the whole stack, which takes milliseconds.
-        torch.default_generator.manual_seed(_mixed(self.settings.seed, step))
+    def augmented(self, images: Tensor, step: int, part: slice = slice(None), whole: int = 0) -> Tensor:
+        """Return the images of a step, each moved and perhaps mirrored, as numbers drawn for that step say.
+
+        Args:
+            images: the images of the step, or of one process' part of it.
+            step: the number of steps before it.
+            part: which images of the whole batch they are.
+            whole: the size of the whole batch; 0: they are the whole batch.
+        """
+        seed = _mixed(self.settings.seed, step)
+        # Dropout draws from torch's own generator, in another order in each part. Not torch.manual_seed: for
+        # CUDA that is not in use it writes down the whole stack, which takes milliseconds.
+        torch.default_generator.manual_seed(_mixed(seed, part.start or 0))
         if not self.settings.augment:
             return images
-        return torch.stack([self.augment(image) for image in images])
+        generator, count = torch.Generator().manual_seed(seed), whole or len(images)
+        rows, columns = torch.randint(2 * MARGIN + 1, (2, count), generator=generator)[:, part]
+        mirrored = torch.rand(count, generator=generator)[part] < (0.5 if self.data.flip else 0)
+        side, edges = images.shape[-1], (MARGIN, MARGIN)
+        padded = np.pad(images.numpy(), ((0, 0), (0, 0), edges, edges))
+        windows = sliding_window_view(padded, (side, side), (2, 3))  # (N, C, 9, 9, H, W)
+        moved = windows[np.arange(len(images)), :, rows.numpy(), columns.numpy()]
+        return torch.from_numpy(np.where(mirrored.numpy()[:, None, None, None], moved[..., ::-1], moved))
 
     def normalise(self, images: Tensor, dtype: torch.dtype | str) -> Tensor:
         """Scale images of 0..255 to mean 0 and standard deviation 1."""
         scaled = v2.functional.to_dtype(images, dtype, scale=True)
-        return v2.functional.normalize(scaled, list(self.data.mean), list(self.data.std))
+        return v2.functional.normalize(scaled, list(self.data.mean), list(self.data.std), inplace=True)
 
 
 def _mixed(seed: int, step: int) -> int:
@@ -85,19 +129,36 @@ def _mixed(seed: int, step: int) -> int:
 class Classifier(pl.LightningModule):
     """A network trained on the cross-entropy of its classes."""
 
-    def __init__(self, network: nn.Module, settings: Settings) -> None:
+    def __init__(self, network: nn.Module, settings: Settings, phases: Phases | None = None) -> None:
         super().__init__()
-        self.network, self.settings = network, settings
+        self.network, self.settings, self.phases = network, settings, phases or Phases()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Compute the loss of one batch."""
         images, labels = batch
-        loss = F.cross_entropy(self.network(images), labels)
+        with self.phases.within("forward"):
+            loss = F.cross_entropy(self.network(images), labels)
         if not loss.isfinite():
             where = _where_it_began(self.network, images)
             raise DivergedError(f"the loss is {loss.item()} at step {self.trainer.global_step + 1}; {where}")
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(labels))
         return loss
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Compute the gradients, and measure the time."""
+        with self.phases.within("backward"):
+            super().backward(loss, *args, **kwargs)
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
+    ) -> None:
+        """Take a step, and measure its time without that of the forward and backward passes within."""
+
+        def closure() -> Any:
+            with self.phases.within("harness"):
+                return optimizer_closure()
+
+        with self.phases.within("optimizer"):
+            super().optimizer_step(epoch, batch_idx, optimizer, closure)
 
     def on_validation_start(self) -> None:
         """Refuse weights that are not finite before a checkpoint of them is kept."""
@@ -167,8 +228,8 @@ def run(job: Job) -> None:
     parameters = sum(parameter.numel() for parameter in network.parameters())
     if job.backend == "scratch":
         swap(network)
-    batches = Batches(data, settings)
-    classifier, record = Classifier(network, settings), Record()
+    batches, phases = Batches(data, settings, reverse=job.reverse), Phases()
+    classifier, record = Classifier(network, settings, phases), Record(phases)
     if settings.precision == "64-true":
         classifier.double()  # Lightning does so after it has read a checkpoint, whose weights it would round
     torch.backends.mkldnn.set_flags(job.onednn)  # type: ignore[no-untyped-call]
@@ -180,12 +241,27 @@ def run(job: Job) -> None:
         )
     for path in epochs(job.folder)[:-2]:  # a killed process had written one and not yet deleted another
         path.unlink()
-    samples = torch.from_numpy(data.test[0][data.samples()])
-    with torch.no_grad():
-        predictions = network.eval()(batches.normalise(samples, classifier.dtype)).softmax(1)
-    weights = {name: value.detach() for name, value in network.state_dict().items()}
-    outcome = Outcome(**record.state_dict(), parameters=parameters, predictions=predictions, weights=weights)
+    outcome = Outcome(
+        **record.state_dict(),
+        parameters=parameters,
+        predictions=predicted(network, batches, classifier.dtype),
+        weights={name: value.detach().clone() for name, value in network.state_dict().items()},
+    )
+    if job.steps is None and not job.reverse:
+        images, labels = next(iter(batches.train_dataloader()))
+        outcome.layer_times = layer_times(network, batches.normalise(images, classifier.dtype), labels)
     outcome.save(job)
+
+
+def predicted(
+    network: nn.Module, batches: Batches, dtype: torch.dtype | str, count: int | None = None
+) -> Tensor:
+    """Return the probabilities of the test images, or of the first ones, as float32."""
+    images = torch.from_numpy(batches.data.test[0][:count]).split(batches.settings.batch_size)  # type: ignore[no-untyped-call]
+    network.eval()
+    with torch.no_grad():
+        scores = [network(batches.normalise(each, dtype)) for each in images]
+    return torch.cat(scores).softmax(1).float()
 
 
 def initial_network(settings: Settings, data: ImageSet) -> nn.Module:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from scratch_conv.training.data import lines
 from scratch_conv.training.data.downloads import cache_folder, read_published
 from scratch_conv.training.data.folders import read_folders
-from scratch_conv.training.data.images import CIFAR10_MEAN, CIFAR10_STD, STATISTICS, ImageSet, test_count
+from scratch_conv.training.data.images import CIFAR10_MEAN, CIFAR10_STD, STATISTICS, ImageSet
 from scratch_conv.training.data.shapes import SHAPES, TEST_COUNT, TRAIN_COUNT, draw_shapes
 from scratch_conv.training.settings import DRAWN, InputError
 
@@ -22,6 +22,7 @@ PUBLISHED = {
     "cifar10": Published("CIFAR-10", "cifar-10-batches-py"),
     "mnist": Published("MNIST", "MNIST"),
     "fashion-mnist": Published("FashionMNIST", "FashionMNIST"),
+    "cifar100": Published("CIFAR-100", "cifar-100-python"),
 }
 
 
@@ -56,27 +57,32 @@ def resolve_dataset(dataset: str | None, data_dir: Path | None) -> str:
     return dataset or ("folder" if folders else "cifar10")
 
 
-def open_images(dataset: str, data_dir: Path | None, limit: int | None, seed: int) -> ImageSet:
-    """Return a data set; with a limit, keep that many training images, and test images in proportion.
+def open_images(
+    dataset: str, data_dir: Path | None, limit: int | None, seed: int, limit_test: int | None = None
+) -> ImageSet:
+    """Return a data set; with a limit, keep that many training images, or test images.
 
     Raises:
         InputError: there is no usable data; the message names the folder or the image.
         DownloadError: there is no data, and its server is out of reach.
     """
     if dataset == "shapes":
-        return _drawn(min(limit or TRAIN_COUNT, TRAIN_COUNT), seed)
+        return _drawn(limit, limit_test, seed)
     if dataset == "lines":
-        return _lines(seed).limited(limit, seed)
-    if dataset == "folder" and data_dir:
-        return ImageSet("folder", f"images in {data_dir}", *read_folders(data_dir)).limited(limit, seed)
-    return _published(dataset, data_dir).limited(limit, seed)
+        data = _lines(seed)
+    elif dataset == "folder" and data_dir:
+        data = ImageSet("folder", f"images in {data_dir}", *read_folders(data_dir))
+    else:
+        data = _published(dataset, data_dir)
+    return data.limited(limit, limit_test, seed)
 
 
-def _drawn(count: int, seed: int) -> ImageSet:
+def _drawn(limit: int | None, limit_test: int | None, seed: int) -> ImageSet:
     # Only the first images of the full set are drawn.
-    tests = test_count(count, TRAIN_COUNT, TEST_COUNT, len(SHAPES))
-    train, test = draw_shapes(count, seed), draw_shapes(tests, seed, test=True)
-    return ImageSet("shapes", f"the built-in shapes, drawn from seed {seed}", tuple(SHAPES), train, test)
+    train = draw_shapes(min(limit or TRAIN_COUNT, TRAIN_COUNT), seed)
+    test = draw_shapes(min(limit_test or TEST_COUNT, TEST_COUNT), seed, test=True)
+    source, available = f"the built-in shapes, drawn from seed {seed}", (TRAIN_COUNT, TEST_COUNT)
+    return ImageSet("shapes", source, tuple(SHAPES), train, test, available=available)
 
 
 def _lines(seed: int) -> ImageSet:
@@ -89,7 +95,7 @@ def _lines(seed: int) -> ImageSet:
 
 
 def _published(dataset: str, data_dir: Path | None) -> ImageSet:
-    """Return CIFAR-10, MNIST or FashionMNIST, from a folder in torchvision's layout or downloaded."""
+    """Return one of the published data sets, from a folder in torchvision's layout or downloaded."""
     root = data_dir or cache_folder() / "torchvision"
     splits = read_published(dataset, root, download=data_dir is None)
     source = f"{PUBLISHED[dataset].title} in {root}"

@@ -1,4 +1,4 @@
-"""CIFAR-10, MNIST and FashionMNIST, read and, if needed, downloaded by torchvision."""
+"""CIFAR-10, CIFAR-100, MNIST and FashionMNIST, read and, if needed, downloaded by torchvision."""
 
 import contextlib
 import io
@@ -18,6 +18,7 @@ from scratch_conv.training.settings import InputError
 
 READERS: dict[str, Any] = {
     "cifar10": datasets.CIFAR10,
+    "cifar100": datasets.CIFAR100,
     "mnist": datasets.MNIST,
     "fashion-mnist": datasets.FashionMNIST,
 }
@@ -84,7 +85,7 @@ def _split(source: Any) -> Split:
 
 def _download(dataset: str, root: Path) -> None:
     reader = READERS[dataset]
-    if not _answers(reader.url if dataset == "cifar10" else reader.mirrors[0]):
+    if not _answers(reader.url if dataset.startswith("cifar") else reader.mirrors[0]):
         raise DownloadError(f"{dataset} cannot be downloaded (its server is out of reach)")
     # torchvision prints what it downloads from where; its progress bar goes to stderr and is kept.
     with contextlib.redirect_stdout(io.StringIO()), _socket_timeout(TIMEOUT):

@@ -16,6 +16,7 @@ Split = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 # Mean and standard deviation of each channel, of pixels scaled to 0..1; other data sets use CIFAR-10's.
 STATISTICS = {
+    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
     "mnist": ((0.1307,), (0.3081,)),
     "fashion-mnist": ((0.2860,), (0.3530,)),
     "lines": ((0.35,), (0.16,)),
@@ -34,11 +35,16 @@ class ImageSet:
     mean: tuple[float, ...] = CIFAR10_MEAN  # one a channel, of pixels scaled to 0..1
     std: tuple[float, ...] = CIFAR10_STD
     flip: bool = True  # whether a mirrored image is still of its class
+    available: tuple[int, ...] = ()  # training and test images before any were left out; (): as now
 
     def describe(self) -> str:
         """Return one line for the user: the source, and how many images are used."""
-        train, test = (len(labels) for _, labels in (self.train, self.test))
-        return f"{self.source}; {train:,} training and {test:,} test images of {len(self.classes)} classes"
+        counts = [len(labels) for _, labels in (self.train, self.test)]
+        train, test = (
+            f"{count:,}" if count == available else f"{count:,} of {available:,}"
+            for count, available in zip(counts, self.available or counts, strict=True)
+        )
+        return f"{self.source}; {train} training and {test} test images of {len(self.classes)} classes"
 
     def digest(self) -> str:
         """Return a digest of every pixel and label."""
@@ -52,13 +58,14 @@ class ImageSet:
         tests = len(self.test[1])
         return np.linspace(0, tests - 1, min(count, tests)).astype(np.intp)
 
-    def limited(self, limit: int | None, seed: int) -> "ImageSet":
-        """Keep `limit` training images, and test images in proportion: at random, classes balanced."""
-        available = len(self.train[1])
-        if limit is None or limit >= available:
-            return self
-        tests = test_count(limit, available, len(self.test[1]), len(self.classes))
-        return replace(self, train=_balanced(self.train, limit, seed), test=_balanced(self.test, tests, seed))
+    def limited(self, limit: int | None, limit_test: int | None, seed: int) -> "ImageSet":
+        """Keep so many training and test images, or all: at random, classes balanced."""
+        return replace(
+            self,
+            train=_balanced(self.train, limit, seed),
+            test=_balanced(self.test, limit_test, seed),
+            available=(len(self.train[1]), len(self.test[1])),
+        )
 
     def save(self, path: Path) -> None:
         """Write everything to one file."""
@@ -79,14 +86,11 @@ class ImageSet:
         return cls(**fields, **splits)
 
 
-def test_count(train: int, train_available: int, test_available: int, classes: int) -> int:
-    """Return how many test images to keep: the same fraction as for training, at least one for each class."""
-    return min(test_available, max(classes, round(train * test_available / train_available)))
-
-
-def _balanced(split: Split, count: int, seed: int) -> Split:
+def _balanced(split: Split, count: int | None, seed: int) -> Split:
     """Return `count` images at random, balanced: the counts of the classes differ by at most one."""
     images, labels = split
+    if count is None or count >= len(labels):
+        return split
     shuffled = np.random.default_rng(seed).permutation(len(labels))
     by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
     rank_in_class = np.arange(len(labels)) - np.searchsorted(labels[by_class], labels[by_class])

@@ -100,12 +100,12 @@ def predictions(data: ImageSet, outcomes: Mapping[str, Outcome]) -> bytes:
     grid = figure.subplots(lines, 8, squeeze=False).ravel()
     for axes in grid:
         axes.axis("off")
-    for number, (axes, index) in enumerate(zip(grid, samples, strict=False)):
+    for axes, index in zip(grid, samples, strict=False):
         label = data.test[1][index]
         axes.imshow(data.test[0][index].transpose(1, 2, 0), cmap="gray")
         axes.set_title(data.classes[label], fontsize=9, parse_math=False)
         for line, (name, outcome) in enumerate(outcomes.items()):
-            probability, guess = outcome.predictions[number].max(0)
+            probability, guess = outcome.predictions[index].max(0)
             text = f"{name}: {data.classes[guess]} {probability:.0%}"
             colour = RIGHT if guess == label else WRONG
             below = {"parse_math": False, "xytext": (0.5, -0.06 - 0.15 * line), "textcoords": "axes fraction"}
