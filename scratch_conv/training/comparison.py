@@ -1,13 +1,14 @@
 """The same training once with each backend, and how far their losses drift apart."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from scratch_conv.training.backends.job import Job, Outcome
+from scratch_conv.training.backends.job import Job, Outcome, is_recorded
 from scratch_conv.training.backends.processes import run_in_process
 from scratch_conv.training.data.images import ImageSet
 from scratch_conv.training.run_folder import begin, check_free, forget_previous, locked
@@ -16,22 +17,85 @@ from scratch_conv.training.settings import Settings
 DRIFT_STEPS = 50
 # Training amplifies the 1e-15 of another order of summation, but in so few steps not beyond this.
 FLOAT64_BOUND = 1e-8
+# Training amplifies what two right orders of summation differ by, alike but not equally.
+APART = 10.0
+
+
+Differences = Mapping[int, float]
+"""How far a run is from torch's, as a share of torch's, by the step that was taken last."""
+
+Measured = Mapping[str, Differences]
+"""By what is measured: see MEASURES."""
 
 
 @dataclass(frozen=True)
 class Drift:
-    """Relative loss differences to torch, one number for each of the first steps."""
+    """How far the first steps of each run are from torch's."""
 
-    backends: Mapping[str, Sequence[float]]
-    yardsticks: Mapping[str, Sequence[float]]  # torch itself, summing in another order
-    bound: float | None  # in float64 only: in float32, torch drifts from itself just as far
+    backends: Mapping[str, Measured]
+    yardsticks: Mapping[str, Measured]  # torch itself, summing in another order
+    bound: float | None  # of the losses, in float64 only: in float32, torch drifts from itself just as far
+    rounding: float  # what a step's rounding makes of its sums: see `step_rounding`
+
+    @property
+    def steps(self) -> int:
+        """The number of steps that are compared."""
+        return max(step for each in self.backends.values() for step in each["losses"])
 
     @property
     def within_bound(self) -> bool | None:
-        """Whether the backends agree; None without a bound."""
+        """Whether the backends' losses agree; None without a bound."""
         if self.bound is None:
             return None
-        return all(value <= self.bound for values in self.backends.values() for value in values)
+        return all(
+            value <= self.bound for each in self.backends.values() for value in each["losses"].values()
+        )
+
+    @property
+    def is_torchs_own(self) -> bool:
+        """Whether no backend is farther from torch than torch, summing in another order, is from itself."""
+        return self._first_beyond() is None and self.within_bound is not False
+
+    @property
+    def verdict(self) -> str:
+        """A sentence that says so, or where one is farther."""
+        if beyond := self._first_beyond():
+            backend, measure, step = beyond
+            by, own = _most(self.backends[backend][measure], step), self._own(measure, step)
+            return (
+                f"a difference: {measure} of {backend} and torch differ by {by:.1e} within {step} steps, "
+                f"where torch differs from itself, in other orders of summation, by {own:.1e}"
+            )
+        shares = ", ".join(
+            f"{measure} by {max(_most(each[measure]) for each in self.backends.values()):.1e} against "
+            f"{self._own(measure, self.steps):.1e}"
+            for measure in MEASURES
+        )
+        said = f"beyond torch's own, in other orders of summation, within {self.steps} steps: {shares}"
+        if self.within_bound is False:
+            return f"a difference: losses are beyond the bound of {self.bound:.0e}, though none is {said}"
+        return f"no difference {said}"
+
+    def _first_beyond(self) -> tuple[str, str, int] | None:
+        """Return the first step with a difference beyond torch's own, and whose it is in what."""
+        beyond = [
+            (step, backend, measure)
+            for backend, measured in self.backends.items()
+            for measure, differences in measured.items()
+            for step in differences
+            if not _most(differences, step) <= max(APART * self._own(measure, step), self.rounding * step)
+        ]
+        step, backend, measure = min(beyond, default=(0, "", ""))
+        return (backend, measure, step) if beyond else None
+
+    def _own(self, measure: str, steps: int) -> float:
+        """Return how far torch is from itself within some steps."""
+        return max(_most(each[measure], steps) for each in self.yardsticks.values())
+
+
+def _most(differences: Differences, steps: int = DRIFT_STEPS) -> float:
+    """Return the largest difference within some steps; NaN, if there is one."""
+    return float(np.max([value for step, value in differences.items() if step <= steps], initial=0))
 
 
 def train_backends(
@@ -97,26 +161,67 @@ def _drift(outcomes: Mapping[str, Outcome], jobs: Sequence[Job], data: ImageSet)
     variations = (
         replace(torchs, title=title, threads=threads, folder=folder / "threads"),
         replace(torchs, title="torch without oneDNN", onednn=False, folder=folder / "without-onednn"),
+        replace(torchs, title="torch, batches reversed", reverse=True, folder=folder / "reversed"),
     )
     yardsticks = {job.title: _finish(replace(job, steps=DRIFT_STEPS), data) for job in variations}
     expected, *_ = outcomes.values()
 
-    def differences(others: Mapping[str, Outcome]) -> dict[str, list[float]]:
-        losses = {name: outcome.step_losses for name, outcome in others.items()}
-        return {name: relative_differences(expected.step_losses, actual) for name, actual in losses.items()}
+    def measured(others: Mapping[str, Outcome]) -> dict[str, Measured]:
+        return {
+            name: {measure: measuring(expected, actual) for measure, measuring in MEASURES.items()}
+            for name, actual in others.items()
+        }
 
     return Drift(
-        backends=differences(
-            {name: outcome for name, outcome in outcomes.items() if outcome is not expected}
-        ),
-        yardsticks=differences(yardsticks),
+        backends=measured({name: outcome for name, outcome in outcomes.items() if outcome is not expected}),
+        yardsticks=measured(yardsticks),
         bound=FLOAT64_BOUND if torchs.settings.precision == "64-true" else None,
+        rounding=step_rounding(torchs.settings, data),
     )
 
 
-def relative_differences(expected: Sequence[float], actual: Sequence[float]) -> list[float]:
-    """Return |actual - expected| / |expected| for the losses of the first steps."""
-    e, a = np.array(expected[:DRIFT_STEPS]), np.array(actual[:DRIFT_STEPS])
-    with np.errstate(divide="ignore", invalid="ignore"):  # losses of a run that diverged are compared as well
-        differences: list[float] = np.where(a == e, 0, np.abs(a - e) / np.abs(e)).tolist()
-    return differences
+def step_rounding(settings: Settings, data: ImageSet) -> float:
+    """Return 4 √K u, for K the terms of a step's longest sums, over all pixels of a batch.
+
+    A sum of K terms errs by no more, as a share of the sum of their magnitudes, with a probability of 0.999
+    (Higham and Mary, "A new approach to probabilistic rounding error analysis", 2019, theorem 2.4).
+    """
+    pixels = settings.batch_size * data.train[0].shape[-1] ** 2
+    eps = np.finfo(np.float32 if settings.precision == "32" else np.float64).eps
+    return float(4 * np.sqrt(pixels) * eps / 2)
+
+
+def relative_difference(expected: Any, actual: Any) -> float:
+    """Return |actual - expected| / |expected|, of several numbers by their Euclidean norms."""
+    e, a = np.asarray(expected, float), np.asarray(actual, float)
+    if np.array_equal(a, e):
+        return 0.0
+    with np.errstate(all="ignore"):  # runs that diverged are compared as well
+        return float(np.linalg.norm(a - e) / np.linalg.norm(e))
+
+
+def _losses(run: Outcome, step: int) -> Any:
+    return run.step_losses[step - 1]
+
+
+def _gradients(run: Outcome, step: int) -> Any:
+    return [run.gradient_norms[name][step - 1] for name in sorted(run.gradient_norms)]
+
+
+def _weights(run: Outcome, step: int) -> Any:
+    return run.trajectory[step]
+
+
+def _compare(numbers: Callable[[Outcome, int], Any], steps: Iterable[int], *runs: Outcome) -> Differences:
+    return {step: relative_difference(*(numbers(run, step) for run in runs)) for step in steps}
+
+
+def _first_steps(expected: Outcome, actual: Outcome) -> range:
+    return range(1, min(DRIFT_STEPS, len(expected.step_losses), len(actual.step_losses)) + 1)
+
+
+MEASURES: dict[str, Callable[[Outcome, Outcome], Differences]] = {
+    "losses": lambda *runs: _compare(_losses, _first_steps(*runs), *runs),
+    "norms of gradients": lambda *runs: _compare(_gradients, _first_steps(*runs), *runs),
+    "weights": lambda *runs: _compare(_weights, filter(is_recorded, _first_steps(*runs)), *runs),
+}

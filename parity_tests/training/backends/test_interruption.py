@@ -21,8 +21,10 @@ SETTINGS = Settings("shapes", "simple-cnn", 4, 16, 1e-3, 0, "32", 640, limit_tes
 
 def start_and_stop(out: Path, epoch: int, how: signal.Signals) -> tuple[int, str]:
     """Start or resume a training, send a signal soon after the given epoch, and wait for the end."""
-    options = "--backend torch --dataset shapes --limit 640 --limit-test 128 --epochs 4 --batch-size 16 --resume --out"
-    command = [sys.executable, "-m", "scratch_conv.cli", "train", *options.split(), str(out)]
+    options = (
+        "--backend torch --dataset shapes --limit 640 --limit-test 128 --epochs 4 --batch-size 16 --resume"
+    )
+    command = [sys.executable, "-m", "scratch_conv.cli", "train", *options.split(), "--out", str(out)]
     # As many threads as this process has, since another number sums in another order.
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     with subprocess.Popen(

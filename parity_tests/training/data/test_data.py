@@ -148,17 +148,18 @@ def test_a_folder_of_classes_is_opened_unless_another_data_set_was_named(folder:
     assert open_images("folder", folder, None, 0).dataset == "folder"
 
 
-def test_a_limit_keeps_classes_balanced_and_the_test_set_in_proportion() -> None:
+def test_a_limit_keeps_classes_balanced_and_the_other_images_as_they_are() -> None:
     labels = np.repeat(np.arange(4), (400, 300, 200, 100))
     images = np.arange(1000, dtype=np.uint8).reshape(-1, 1, 1, 1)
     data = ImageSet("folder", "made up", tuple("abcd"), (images, labels), (images[:500], labels[:500]))
     limited = data.limited(120, None, seed=0)
     np.testing.assert_array_equal(np.bincount(limited.train[1]), [30] * 4)
-    assert len(limited.test[1]) == 60
+    assert limited.test is data.test
+    np.testing.assert_array_equal(np.bincount(data.limited(None, 40, seed=0).test[1]), [20, 20])
     np.testing.assert_array_equal(limited.train[0], data.limited(120, None, seed=0).train[0])
     assert not np.array_equal(limited.train[0], data.limited(120, None, seed=1).train[0])
-    assert data.limited(2000, None, seed=0) is data
-    assert "120 training and 60 test images of 4 classes" in limited.describe()
+    assert data.limited(2000, None, seed=0).train is data.train
+    assert "120 of 1,000 training and 500 test images of 4 classes" in limited.describe()
 
 
 def test_images_survive_being_written_and_read(tmp_path: Path) -> None:
@@ -200,7 +201,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
 
 @needs_data
 def test_mnist() -> None:
-    data = open_images("mnist", Path(os.environ["SCRATCH_CONV_DATA"]), 600, seed=0)
+    data = open_images("mnist", Path(os.environ["SCRATCH_CONV_DATA"]), 600, seed=0, limit_test=100)
     assert data.train[0].shape == (600, 1, 28, 28)
     assert data.test[0].shape == (100, 1, 28, 28)
     np.testing.assert_array_equal(np.bincount(data.train[1]), [60] * 10)

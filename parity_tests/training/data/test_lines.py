@@ -30,6 +30,6 @@ def test_the_seed_decides_the_images() -> None:
 def test_the_data_set_is_about_normalised() -> None:
     data = open_images("lines", None, 500, seed=0)
     assert data.train[0].shape == (500, 1, 8, 8)
-    assert len(data.test[1]) == 250
+    assert len(data.test[1]) == 1000
     scaled = (data.train[0] / 255 - data.mean[0]) / data.std[0]
     np.testing.assert_allclose((scaled.mean(), scaled.std()), (0, 1), atol=0.1)

@@ -44,11 +44,12 @@ def drift(differences: Drift) -> bytes:
     """Draw the relative loss differences to torch in the first steps."""
     figure = Figure((10, 3.5), layout="constrained")
     axes = figure.subplots()
-    steps = range(1, len(next(iter(differences.backends.values()))) + 1)
-    for name, values in differences.backends.items():
-        axes.semilogy(steps, _positive(values), color=COLOURS[name], label=name, linewidth=2)
-    for (title, values), style in zip(differences.yardsticks.items(), ("--", ":"), strict=True):
-        axes.semilogy(steps, _positive(values), color="#666666", linestyle=style, label=title)
+    for name, measured in differences.backends.items():
+        losses = measured["losses"]
+        axes.semilogy([*losses], _positive([*losses.values()]), color=COLOURS[name], label=name, linewidth=2)
+    for (title, measured), style in zip(differences.yardsticks.items(), ("--", ":", "-."), strict=True):
+        losses = measured["losses"]
+        axes.semilogy([*losses], _positive([*losses.values()]), color="#666666", linestyle=style, label=title)
     axes.set(xlabel="step", title="relative loss difference to torch")
     axes.grid(alpha=0.3)
     axes.legend()

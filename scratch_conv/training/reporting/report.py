@@ -13,7 +13,6 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Console
 from rich.table import Table
@@ -21,7 +20,7 @@ from rich.table import Table
 from scratch_conv import __version__
 from scratch_conv.layers.saving import replacing
 from scratch_conv.training.backends.job import Outcome
-from scratch_conv.training.comparison import Drift
+from scratch_conv.training.comparison import APART, MEASURES, Drift
 from scratch_conv.training.data.images import ImageSet
 from scratch_conv.training.reporting import figures
 from scratch_conv.training.settings import Settings
@@ -53,7 +52,9 @@ def write_report(
         rows=_rows(outcomes),
         drift=drift,
         drift_rows=_drift_rows(drift) if drift else [],
-        steps=_steps(drift) if drift else 0,
+        steps=drift.steps if drift else 0,
+        measures=list(MEASURES),
+        apart=APART,
         figures={name: base64.b64encode(png).decode() for name, png in drawings.items()},
         versions=_versions(),
         written=f"{datetime.now():%Y-%m-%d %H:%M}",
@@ -81,9 +82,12 @@ def print_tables(console: Console, outcomes: Mapping[str, Outcome], drift: Drift
         table.add_column(heading, justify="right")
     for row in _rows(outcomes):
         table.add_row(*row)
+    if drift:
+        console.print(f"Verdict: {drift.verdict}.", soft_wrap=True)
     console.print(table)
     if drift:
-        table = Table("", f"largest relative loss difference to torch in {_steps(drift)} steps")
+        title = f"largest differences to torch in {drift.steps} steps, as shares"
+        table = Table("", *MEASURES, title=title, title_justify="left")
         for row in _drift_rows(drift):
             table.add_row(*row)
         console.print(table)
@@ -93,10 +97,6 @@ def _headings(outcomes: Mapping[str, Outcome]) -> list[str]:
     """Return the names of the columns: the backends, and their ratios to the first."""
     first, *others = outcomes
     return [first, *others, *(f"{name} / {first}" for name in others)]
-
-
-def _steps(drift: Drift) -> int:
-    return len(next(iter(drift.backends.values())))
 
 
 def _rows(outcomes: Mapping[str, Outcome]) -> list[Row]:
@@ -118,13 +118,12 @@ def _rows(outcomes: Mapping[str, Outcome]) -> list[Row]:
 
 
 def _drift_rows(drift: Drift) -> list[Row]:
-    rows: list[Row] = []
-    for name, differences in drift.backends.items():
-        verdict, most = "", float(np.max(differences))
-        if drift.bound is not None:
-            verdict = f", {'within' if most <= drift.bound else 'NOT within'} the bound of {drift.bound:.0e}"
-        rows.append((name, f"{most:.1e}{verdict}"))
-    return rows + [(title, f"{np.max(differences):.1e}") for title, differences in drift.yardsticks.items()]
+    """Return a row for each run beside torch's, with the largest of its differences of each kind."""
+    measured = {**drift.backends, **drift.yardsticks}
+    return [
+        (name, *(f"{max(each[measure].values()):.1e}" for measure in MEASURES))
+        for name, each in measured.items()
+    ]
 
 
 def _summary(
@@ -153,7 +152,13 @@ def _summary(
             "test": len(data.test[1]),
         },
         "settings": asdict(settings),
-        "drift": drift and {**asdict(drift), "within_bound": drift.within_bound},
+        "drift": drift
+        and {
+            **asdict(drift),
+            "within_bound": drift.within_bound,
+            "is_torchs_own": drift.is_torchs_own,
+            "verdict": drift.verdict,
+        },
         "versions": _versions(),
     }
 
