@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 DataSet = Annotated[
     str | None,
     typer.Option(
-        help="cifar10, mnist, fashion-mnist, folder, or shapes or lines (built in).",
+        help="cifar10, cifar100, mnist, fashion-mnist, folder, or shapes or lines (built in).",
         show_default="cifar10, or the folders in --data-dir",
     ),
 ]
