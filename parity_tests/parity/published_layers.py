@@ -208,6 +208,24 @@ class OfItsInputsShape:
         return np.asarray(np.einsum("chwij,ocij->ohw", seen, self.kernels) + self.biases)
 
 
+class OtherNames:
+    """Calls everything in its own words."""
+
+    def __init__(self, num_filters: int, filter_size: int, input_channels: int) -> None:
+        self.filters = np.ones((num_filters, input_channels, filter_size, filter_size))
+        self.offsets = np.zeros(num_filters)
+
+    def forward_pass(self, images: Arrays) -> Arrays:
+        """Return the output."""
+        self.seen = windows(images, self.filters.shape[2:], 1, (2, 3))
+        return np.einsum("nchwij,ocij->nohw", self.seen, self.filters) + self.offsets[:, None, None]
+
+    def backward_pass(self, dy: Arrays) -> None:
+        """Keep the gradients."""
+        self.filters_slope = np.einsum("nohw,nchwij->ocij", dy, self.seen)
+        self.offsets_slope = dy.sum((0, 2, 3))
+
+
 class SmallEpsilon:
     """A batch norm with a small constant of its own, which weighs the old statistics by its momentum."""
 
@@ -373,3 +391,62 @@ class OfLongKernels:
         columns = (padded.shape[3] - height) // self.stride + 1
         windows = windows[:, :, :: self.stride, :: self.stride][:, :, :, :columns]
         return np.asarray(np.einsum("nchwij,ocij->nohw", windows, self.W) + self.b[:, None, None])
+
+
+class FromSampleToSample(torch.nn.Module):
+    """Convolves sample by sample, so that of an empty batch no gradient is known."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.rand(out_channels, in_channels, kernel_size, kernel_size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output."""
+        height, width = (length - self.weight.shape[-1] + 1 for length in x.shape[2:])
+        output = torch.zeros(len(x), len(self.weight), height, width)
+        for image, pixels in enumerate(x):
+            output[image] = F.conv2d(pixels, self.weight)
+        return output
+
+
+class TrainedOnly:
+    """Has the gradient of training only, and counts the samples of a channel instead of its values."""
+
+    def __init__(self, num_features: int) -> None:
+        self.gamma, self.beta = np.ones(num_features), np.zeros(num_features)
+
+    def forward(self, x: Arrays) -> Arrays:
+        """Return the output, by the statistics of the batch."""
+        mean, variance = x.mean((0, 2, 3), keepdims=True), x.var((0, 2, 3), keepdims=True)
+        self.scale = 1 / np.sqrt(variance + 1e-5)
+        self.normalized = (x - mean) * self.scale
+        return np.asarray(self.gamma[:, None, None] * self.normalized + self.beta[:, None, None])
+
+    def backward(self, dy: Arrays) -> Arrays:
+        """Return dx."""
+        axes, count = (0, 2, 3), len(dy)
+        self.dgamma, self.dbeta = (dy * self.normalized).sum(axes), dy.sum(axes)
+        of_mean, of_variance = self.dbeta[:, None, None], self.normalized * self.dgamma[:, None, None]
+        scale = self.gamma[:, None, None] * self.scale
+        return np.asarray(scale * (dy - (of_mean + of_variance) / count))
+
+
+class AddingUpUnpadded:
+    """Adds its weight's gradient to that of the call before, and forgets its padding."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, padding: int = 0) -> None:
+        self.W = np.zeros((out_channels, in_channels, kernel_size, kernel_size))
+        self.dW, self.padding = np.zeros_like(self.W), padding
+
+    def forward(self, x: Arrays) -> Arrays:
+        """Return the output."""
+        self.x, self.windows = x, windows(x, self.W.shape[2:], 1, (2, 3))
+        return np.asarray(np.einsum("nchwij,ocij->nohw", self.windows, self.W))
+
+    def backward(self, dy: Arrays) -> Arrays:
+        """Return dx."""
+        self.dW += np.einsum("nohw,nchwij->ocij", dy, self.windows)
+        dx, (height, width) = np.zeros_like(self.x), dy.shape[2:]
+        for i, j in np.ndindex(self.W.shape[2:]):
+            dx[:, :, i : i + height, j : j + width] += np.einsum("nohw,oc->nchw", dy, self.W[:, :, i, j])
+        return dx

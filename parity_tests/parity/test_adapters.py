@@ -15,7 +15,7 @@ EXAMPLES = 30
 ROWS = "unbatched,empty,further_axes"
 IMAGES = "unbatched,empty,rectangular,string_padding"
 
-RIGHT: list[tuple[Any, str, dict[str, Any]]] = [
+RIGHT: list[Any] = [
     (published.OfArrays, "conv2d", {"without": IMAGES}),
     (published.Stepping, "linear", {"names": "bias=offset", "without": ROWS}),
     (published.InOneDictionary, "linear", {"without": ROWS}),
@@ -33,6 +33,16 @@ RIGHT: list[tuple[Any, str, dict[str, Any]]] = [
         published.OneImage,
         "conv2d",
         {"layout": "hw:hwc", "weights": "ohw", "fix": {"kernel_size": 3}, "without": "bias,grad_input"},
+    ),
+    (
+        published.OtherNames,
+        "conv2d",
+        {
+            "names": "num_filters=out_channels,filter_size=kernel_size,input_channels=in_channels,"
+            "weight=filters,bias=offsets,forward=forward_pass,backward=backward_pass,"
+            "grad_weight=filters_slope,grad_bias=offsets_slope",
+            "without": IMAGES + ",grad_input",
+        },
     ),
     (published.OfItsInputsShape, "conv2d", {"layout": "chw", "without": "bias,rectangular"}),
     (
@@ -63,7 +73,7 @@ RIGHT: list[tuple[Any, str, dict[str, Any]]] = [
     ),
     (published.rows_times, "linear", {"weights": "io"}),
     (published.convolved_on, "conv2d", {"layout": "nhwc", "weights": "ohwi"}),
-    (published.OfTwoAxes, "conv2d", {"without": "unbatched,rectangular"}),
+    pytest.param(published.OfTwoAxes, "conv2d", {"without": "unbatched,rectangular"}, id="OfTwoAxes"),
     (published.normalise, "batch_norm", {"without": "special_values"}),
     (published.only_same, "conv2d", {"fix": "padding=same"}),
     (published.whole, "max_pool2d", {"without": "unbatched,rectangular,remainders,empty"}),
@@ -97,6 +107,37 @@ def test_a_wrong_one_is_found_through_its_adapter(
     report = check(candidate, like, 100, **options, further=False)
     assert report.tested
     assert what in [each.what for each in report.differences], str(report)
+
+
+def test_what_a_loop_over_samples_lacks_is_an_empty_batch() -> None:
+    report = check(
+        published.FromSampleToSample, "conv2d", 200, without="unbatched", dtypes="float32", further=False
+    )
+    (hint,) = (line for line in report.diagnosis if "leave it out" in line)
+    assert hint.endswith("--without empty"), str(report)
+    assert check(
+        published.FromSampleToSample, "conv2d", 200, without="unbatched,empty", dtypes="float32"
+    ).passed
+
+
+def test_of_a_layer_that_is_trained_only_the_count_of_its_values_is_found_wrong() -> None:
+    claims = "special_values,empty,running_statistics,further_axes"
+    report = check(
+        published.TrainedOnly, "batch_norm", 200, without=claims, fix="training=True", dtypes="float64"
+    )
+    assert [each.what for each in report.differences] == ["grad_input"], str(report)
+    assert report.aspects["values"] == report.aspects["grad_weight"] == "passed", str(report)
+
+
+def test_gradients_that_add_up_and_a_forgotten_padding_are_both_found() -> None:
+    report = check(published.AddingUpUnpadded, "conv2d", 200, without=IMAGES, dtypes="float64")
+    assert "it is the sum of both calls' then; set it anew in backward" in str(report)
+    assert {name for name, outcome in report.aspects.items() if outcome == "differs"} == {
+        "values",
+        "repeated calls",
+    }
+    found = [report.counterexample, *(each.case for each in report.further)]
+    assert any(each is not None and each.keywords.get("padding") for each in found), str(report)
 
 
 def test_a_layer_that_says_what_it_does_not_claim_is_skipped_and_counted() -> None:

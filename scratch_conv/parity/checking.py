@@ -250,12 +250,10 @@ class Trial:
             elif operator.normwise and claims.accuracy != "norm" and rounds_only(last.diagnosis):
                 claims = replace(claims, accuracy="norm")
                 self.claims = replace(self.claims, accuracy="norm")  # rounding may hide what else is wrong
-            elif computes(Verdict(last.differences)):
-                masked |= {each.what for each in last.differences}
-            elif left_out := hinted(last.diagnosis):
+            elif not computes(Verdict(last.differences)) and (left_out := hinted(last.diagnosis)):
                 claims = _leave_out(claims, left_out)
-            else:
-                break
+            else:  # where it raises without a kind of calls that always fails, others may still be compared
+                masked |= {each.what for each in last.differences}
             drawn = drawn_cases(operator, claims, self.thresholds)
             found = search(drawn, judge_rest, _FURTHER, self.seed, _SHRINKING)
             if found.case is None or found.verdict is None:
