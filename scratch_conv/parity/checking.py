@@ -32,7 +32,7 @@ from scratch_conv.parity.searching import sampled, search
 
 _FURTHER = 100  # cases that are drawn for each further finding
 _FINDINGS = 5
-_FURTHER_SECONDS = 20.0
+_FURTHER_SECONDS = 60.0
 _SHRINKING = 3.0  # seconds
 _DRAWN = 8  # cases that are drawn for each of a kind that is wanted
 
