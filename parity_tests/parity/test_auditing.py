@@ -116,3 +116,14 @@ def test_the_code_of_a_fault_needs_nothing_but_torch() -> None:
     right, _, wrong = ran.stdout.partition("torch:")
     assert "2.8284" in right
     assert "2.8284" not in wrong
+
+
+def test_the_code_of_a_fault_in_forward_mode_differentiates_so() -> None:
+    case = Case("relu", (("input", Array((2,), layout="expanded")),), wanted=("input",), order=2)
+    shown = judge(case)
+    if shown is None:
+        pytest.skip("this version of torch differentiates repeated numbers in forward mode")
+    code = auditing._script(case, shown[0])
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.stdout == "right:\ntensor([1., 2.], dtype=torch.float64)\n"
+    assert shown[1].message in ran.stderr

@@ -279,16 +279,36 @@ def _script(case: Case, way: Way) -> str:
     lines += [f"torch.set_num_threads({way.threads})"] if way.threads > 1 else []
     lines += [] if way.onednn else ["torch.backends.mkldnn.enabled = False"]
     lines += [f"{name} = {array.code(case.torch_dtype)}" for name, array in case.arrays]
-    incoming = write_incoming(case, (_right(case) if case in _SUSPECTS else expect(operator, case)).values)
-    lines += [] if incoming is None else [f"grad_output = {incoming}"]
-    names = [*case.tensors, *([] if incoming is None else ["grad_output"])]
-    lines += ["", f"def results({', '.join(names)}):"]
-    lines += [f"    {name}.requires_grad_()" for name in case.wanted]
+    values = (_right(case) if case in _SUSPECTS else expect(operator, case)).values
     call = f"{operator.code}({write_call(case, operator, copies_of(case))})"
-    lines.append(f"    output = {call}" + ("[0]" if case.keywords.get("return_indices") else ""))
-    grads = f", *torch.autograd.grad(output, [{', '.join(case.wanted)}], grad_output)" if incoming else ","
-    lines += [f"    return output{grads}", ""]
+    call += "[0]" if case.keywords.get("return_indices") else ""
+    wanted, names = ", ".join(case.wanted), [*case.tensors]
+    if way.forward:
+        directions = {f"of_{name}": values.directions[name] for name in case.wanted}
+        lines += [f"{name} = {_written(direction)}" for name, direction in directions.items()]
+        names += directions
+        body = [
+            f"    def output({wanted}):",
+            f"        return {call}",
+            "    def derivative(*directions):",
+            f"        return torch.func.jvp(output, ({wanted},), directions)[1]",
+            f"    stacked = [torch.stack([each] * 2) for each in ({', '.join(directions)},)]",
+            "    return [torch.vmap(derivative)(*stacked)[0]]",
+        ]
+    else:
+        incoming = write_incoming(case, values)
+        if incoming is not None:
+            lines.append(f"grad_output = {incoming}")
+            names.append("grad_output")
+        grads = "," if incoming is None else f", *torch.autograd.grad(output, [{wanted}], grad_output)"
+        body = [f"    {name}.requires_grad_()" for name in case.wanted]
+        body += [f"    output = {call}", f"    return output{grads}"]
+    lines += ["", f"def results({', '.join(names)}):", *body, ""]
     plain = [f"{name}{'' if name == 'target' else '.double()'}.contiguous()" for name in names]
     for said, given in (("right", plain), ("torch", names)):
         lines.append(f"print('{said}:', *results({', '.join(given)}), sep='\\n')")
     return "\n".join(lines)
+
+
+def _written(tensor: Tensor) -> str:
+    return f"torch.tensor({tensor.tolist()}, dtype={tensor.dtype})"
