@@ -88,6 +88,15 @@ def test_forward_mode_is_compared_with_the_second_backward_pass(monkeypatch: pyt
     assert shown[0] == Way(forward=True)
 
 
+def test_what_every_call_has_is_no_cause() -> None:
+    strided = Array((2, 3), layout="transposed")
+    for like, needed in (("softmax", ("dim", 0)), ("log_softmax", ("dim", 1))):
+        plainer = dict(auditing._plainer(Case(like, (("input", strided),), (needed,))))
+        assert list(plainer) == ["strides of input", "float32"]
+    pooling = Case("avg_pool2d", (("input", Array((1, 2, 3))),), (("kernel_size", 1), ("padding", 0)))
+    assert list(dict(auditing._plainer(pooling))) == ["padding", "float32"]
+
+
 def test_calls_on_which_torch_is_always_wrong_are_judged_by_what_is_right(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

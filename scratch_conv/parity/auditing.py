@@ -180,7 +180,8 @@ def _plainer(case: Case) -> Iterator[tuple[str, Case]]:
             yield f"strides of {name}", case.arranged(name, "contiguous")
     if case.wanted and case.grad_output.layout != "contiguous":
         yield "strides of the incoming gradient", replace(case, grad_output=contiguous(case.grad_output))
-    for name, _ in case.arguments:
+    optional = OPERATORS[case.like].defaults
+    for name in (name for name, _ in case.arguments if name in optional):
         yield name, replace(case, arguments=tuple(each for each in case.arguments if each[0] != name))
     if case.dtype != "float64":
         yield case.dtype, replace(case, dtype="float64")
