@@ -61,10 +61,10 @@ class Drift:
         """A sentence that says so, or where one is farther."""
         if beyond := self._first_beyond():
             backend, measure, step = beyond
-            by, own = _most(self.backends[backend][measure], step), self._own(measure, step)
+            by, torchs = _most(self.backends[backend][measure], step), self._own(measure, step)
             return (
                 f"a difference: {measure} of {backend} and torch differ by {by:.1e} within {step} steps, "
-                f"where torch differs from itself, in other orders of summation, by {own:.1e}"
+                f"where torch differs from itself, in other orders of summation, by {torchs:.1e}"
             )
         ours = {measure: max(_most(each[measure]) for each in self.backends.values()) for measure in MEASURES}
         own = {measure: self._own(measure, self.steps) for measure in MEASURES}
