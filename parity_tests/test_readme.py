@@ -20,7 +20,8 @@ def test_the_code_runs(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_table_of_layers_is_complete() -> None:
-    rows = re.findall(r"^\| \w+ \| (`.*?) \| (`.*`) \|$", README.partition("## Test your own")[0], re.MULTILINE)
+    before = README.partition("## Test your own")[0]
+    rows = re.findall(r"^\| \w+ \| (`.*?) \| (`.*`) \|$", before, re.MULTILINE)
     modules, functions = ({*re.findall(r"`(\w+)`", " ".join(column))} for column in zip(*rows, strict=True))
     assert functions == {*scratch_conv.functional.__all__}
     assert modules == {name for name in scratch_conv.nn.__all__ if not name.startswith("Lazy")}
