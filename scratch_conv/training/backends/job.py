@@ -81,7 +81,7 @@ class Outcome(History):
     """The result of a run: its figures, and the trained network."""
 
     parameters: int
-    predictions: Tensor  # (tests, classes): probabilities for every test image, float32
+    predictions: Tensor  # (tests, classes): probabilities for every test image
     weights: dict[str, Tensor]
     # Of each layer: its name, its type, and the seconds of one forward and one backward pass.
     layer_times: list[tuple[str, str, float, float]] = field(default_factory=list)

@@ -135,13 +135,13 @@ class Trainer:
         self.history.test_accuracy.append(right / count)
 
     def predicted(self) -> torch.Tensor:
-        """Return the probabilities of the test images, as float32."""
+        """Return the probabilities of the test images."""
         self.network.eval()
         scores = [
             self.network.forward(self.batches.normalise(images, self.dtype).numpy())
             for images, _ in self.batches.val_dataloader()
         ]
-        return torch.from_numpy(Softmax().forward(np.concatenate(scores))).float()
+        return torch.from_numpy(Softmax().forward(np.concatenate(scores)))
 
     def training_batches(self, epoch: int) -> Iterator[tuple[Array, Array]]:
         """Yield the batches of an epoch, the same as for the other backends."""

@@ -253,15 +253,13 @@ def run(job: Job) -> None:
     outcome.save(job)
 
 
-def predicted(
-    network: nn.Module, batches: Batches, dtype: torch.dtype | str, count: int | None = None
-) -> Tensor:
-    """Return the probabilities of the test images, or of the first ones, as float32."""
-    images = torch.from_numpy(batches.data.test[0][:count]).split(batches.settings.batch_size)  # type: ignore[no-untyped-call]
+def predicted(network: nn.Module, batches: Batches, dtype: torch.dtype | str) -> Tensor:
+    """Return the probabilities of the test images."""
+    images = torch.from_numpy(batches.data.test[0]).split(batches.settings.batch_size)  # type: ignore[no-untyped-call]
     network.eval()
     with torch.no_grad():
         scores = [network(batches.normalise(each, dtype)) for each in images]
-    return torch.cat(scores).softmax(1).float()
+    return torch.cat(scores).softmax(1)
 
 
 def initial_network(settings: Settings, data: ImageSet) -> nn.Module:
