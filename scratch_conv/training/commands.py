@@ -87,6 +87,7 @@ Augment = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Seeds the first weights, the batches and the augmentation.")]
+Seeds = Annotated[int, typer.Option(help="Train with so many seeds, from --seed on, and compare over them.")]
 Precision = Annotated[str, typer.Option(help="32 or 64-true.")]
 Limit = Annotated[int | None, typer.Option(help="Use this many training images.", show_default="all")]
 LimitTest = Annotated[int | None, typer.Option(help="Use this many test images.", show_default="all")]
@@ -115,6 +116,7 @@ class Given:
     augment: bool | None
     schedule: str | None
     limit_test: int | None
+    seeds: int
 
 
 def compare(
@@ -134,6 +136,7 @@ def compare(
     augment: Augment = None,
     schedule: Schedule = None,
     limit_test: LimitTest = None,
+    seeds: Seeds = 1,
     numpy: Annotated[bool, typer.Option("--numpy", help="Train in NumPy alone as well.")] = False,
 ) -> None:
     """Train one network twice, with torch's layers and with ours, and compare."""
@@ -162,6 +165,7 @@ def train(
     augment: Augment = None,
     schedule: Schedule = None,
     limit_test: LimitTest = None,
+    seeds: Seeds = 1,
 ) -> None:
     """Train a network with one backend."""
     options = dict(locals())
@@ -203,9 +207,9 @@ def _train(backends: tuple[str, ...], given: Given) -> None:
                 )
             out = out or new_folder()
             manner = {"resume": given.resume, "overwrite": given.overwrite}
-            outcomes, drift = train_backends(backends, settings, data, out, **manner)
-            if not is_current(out):
-                write_report(out, settings, data, outcomes, drift)
+            runs, drift = train_backends(backends, settings, data, out, **manner)
+            if not is_current(out, settings):
+                write_report(out, settings, data, runs, drift)
     except KeyboardInterrupt:
         console.print(f"Stopped. {_how_to_go_on(given, out)}", soft_wrap=True, markup=False)
         raise typer.Exit(130) from None
@@ -213,7 +217,7 @@ def _train(backends: tuple[str, ...], given: Given) -> None:
         if not (isinstance(error, RunError) and error.explained):
             print(f"scratch-conv: {error}. {_how_to_go_on(given, out)}", file=sys.stderr)
         raise typer.Exit(1) from None
-    print_tables(console, outcomes, drift)
+    print_tables(console, runs, drift)
     console.print(f"The report is {out / 'report.html'}", soft_wrap=True, markup=False)
 
 
@@ -272,6 +276,7 @@ def _settings(given: Given) -> Settings:
         augment=default_augment(dataset) if given.augment is None else given.augment,
         schedule=schedule,
         limit_test=given.limit_test,
+        seeds=given.seeds,
     )
     settings.check()
     check_name(settings.model)

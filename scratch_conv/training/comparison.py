@@ -11,7 +11,8 @@ import torch
 from scratch_conv.training.backends.job import Job, Outcome, is_recorded
 from scratch_conv.training.backends.processes import run_in_process
 from scratch_conv.training.data.images import ImageSet
-from scratch_conv.training.run_folder import begin, check_free, forget_previous, locked
+from scratch_conv.training.run_folder import begin, check_free, forget_previous, job_folder, locked
+from scratch_conv.training.seeds import Runs, is_significant, sentence
 from scratch_conv.training.settings import Settings
 
 DRIFT_STEPS = 50
@@ -99,6 +100,16 @@ def _most(differences: Differences, steps: int = DRIFT_STEPS) -> float:
     return float(np.max([value for step, value in differences.items() if step <= steps], initial=0))
 
 
+def verdict(runs: Runs, drift: Drift) -> tuple[bool, str]:
+    """Return whether no backend differs from torch, and the sentence that says so."""
+    equal, said = drift.is_torchs_own, drift.verdict
+    if len(runs) == 1:
+        return equal, said
+    if equal and is_significant(runs):
+        equal, said = False, f"a difference of accuracies that chance does not explain, though {said}"
+    return equal, f"{said}; {sentence(runs)}"
+
+
 def train_backends(
     backends: Sequence[str],
     settings: Settings,
@@ -107,8 +118,8 @@ def train_backends(
     *,
     resume: bool = False,
     overwrite: bool = False,
-) -> tuple[dict[str, Outcome], Drift | None]:
-    """Train a network once with each backend, torch first, each run in a process of its own.
+) -> tuple[Runs, Drift | None]:
+    """Train a network with each backend for each seed, torch first, each run in a process of its own.
 
     Where `resume` finds the run finished, nothing is written.
 
@@ -121,7 +132,8 @@ def train_backends(
         overwrite: replace the run in the folder, as soon as the first backend has finished.
 
     Returns:
-        The outcome of each backend; and, if there are several, how far the others drifted from torch.
+        The outcome of each backend for each seed; and, if there are several backends, how far the others
+        drifted from torch with the first seed.
 
     Raises:
         InputError: the folder holds a run, and neither `resume` nor `overwrite` is set; the run to be resumed
@@ -133,16 +145,25 @@ def train_backends(
     saved = folder / "images.npz"  # so that they are decoded or drawn only once
     with locked(out):
         begin(folder, settings, digest, resume=resume)
-        outcomes: dict[str, Outcome] = {}
+        runs: dict[int, dict[str, Outcome]] = {}
         try:
-            jobs = [Job(name, name, settings, saved, folder / name, digest) for name in backends]
+            jobs = [
+                Job(_title(name, each, settings), name, each, saved, where, digest)
+                for each in settings.of_each_seed()
+                for name in backends
+                for where in [job_folder(folder, name, each.seed, settings.seed)]
+            ]
             for job in jobs:
-                outcomes[job.backend] = _finish(job, data)
+                runs.setdefault(job.settings.seed, {})[job.backend] = _finish(job, data)
                 forget_previous(folder)
-            drift = _drift(outcomes, jobs, data) if len(backends) > 1 else None
+            drift = _drift(runs[settings.seed], jobs[0], data) if len(backends) > 1 else None
         finally:
             saved.unlink(missing_ok=True)
-    return outcomes, drift
+    return runs, drift
+
+
+def _title(backend: str, run: Settings, settings: Settings) -> str:
+    return backend if settings.seeds == 1 else f"{backend}, seed {run.seed}"
 
 
 def _finish(job: Job, data: ImageSet) -> Outcome:
@@ -156,8 +177,8 @@ def _finish(job: Job, data: ImageSet) -> Outcome:
     return run_in_process(job)
 
 
-def _drift(outcomes: Mapping[str, Outcome], jobs: Sequence[Job], data: ImageSet) -> Drift:
-    torchs, folder = jobs[0], jobs[0].folder.parent
+def _drift(outcomes: Mapping[str, Outcome], torchs: Job, data: ImageSet) -> Drift:
+    folder = torchs.folder.parent
     threads, title = (1, "torch on 1 thread") if torch.get_num_threads() > 1 else (2, "torch on 2 threads")
     variations = (
         replace(torchs, title=title, threads=threads, folder=folder / "threads"),

@@ -14,7 +14,7 @@ from scratch_conv.layers.saving import replacing
 from scratch_conv.training.backends.job import epochs
 from scratch_conv.training.settings import BACKENDS, InputError, Settings
 
-JOB_FOLDERS = (*BACKENDS, "threads", "without-onednn")
+_JOBS = (*BACKENDS, "threads", "without-onednn", "reversed")
 _PREVIOUS = "previous"
 
 
@@ -42,8 +42,8 @@ def check_free(out: Path, *, resume: bool, overwrite: bool) -> None:
         raise InputError(
             f"--out {out}: holds a run already; --resume continues it, and --overwrite replaces it"
         )
-    for name in JOB_FOLDERS:
-        for path in (checkpoints / name).glob("epoch=*"):
+    for job in _job_folders(checkpoints):
+        for path in job.glob("epoch=*"):
             if path.suffix in (".ckpt", ".npz") and not path.is_file():
                 raise InputError(f"--out {out}: {path} is not a file, and has the name of a checkpoint")
 
@@ -90,7 +90,7 @@ def begin(folder: Path, settings: Settings, digest: str, *, resume: bool) -> Non
         goes_on = settings.schedule == "constant"  # one cycle is over when its epochs are
         for name, value in present.items():
             more_epochs = goes_on and name == "--epochs" and settings.epochs > before.get(name, 0)
-            if value != before.get(name) and not more_epochs:
+            if value != before.get(name) and not more_epochs and name != "--seeds":
                 other = "other images" if name == "images" else f"{name} {before.get(name)}, not {value}"
                 raise InputError(f"--resume: the run in {folder.parent} was started with {other}")
     elif resume and _files_of_run(folder):
@@ -100,7 +100,7 @@ def begin(folder: Path, settings: Settings, digest: str, *, resume: bool) -> Non
         )
     else:
         _put_aside(folder)
-    for where in (folder, *(folder / name for name in JOB_FOLDERS)):
+    for where in (folder, *_job_folders(folder)):
         for half_written in where.glob(".*.[0-9]*"):  # left by a process that was killed
             half_written.unlink()
     text = json.dumps(present, indent=2)
@@ -111,12 +111,12 @@ def begin(folder: Path, settings: Settings, digest: str, *, resume: bool) -> Non
 
 def forget_previous(folder: Path) -> None:
     """Delete what `begin` put aside: the new run has checkpoints of its own."""
-    for path in _files_of_run(folder / _PREVIOUS):
+    previous = folder / _PREVIOUS
+    for path in _files_of_run(previous):
         path.unlink()
-        with contextlib.suppress(OSError):  # not empty yet
-            path.parent.rmdir()
-    with contextlib.suppress(OSError):
-        (folder / _PREVIOUS).rmdir()
+    for emptied in (*_job_folders(previous), *previous.glob("seed=*"), previous):
+        with contextlib.suppress(OSError):  # not there, or somebody else's files are
+            emptied.rmdir()
 
 
 def _put_aside(folder: Path) -> None:
@@ -130,11 +130,20 @@ def _put_aside(folder: Path) -> None:
             path.replace(aside)
 
 
+def job_folder(folder: Path, name: str, seed: int, first: int) -> Path:
+    """Return the folder of a job; other seeds than the first have one above it."""
+    return folder / name if seed == first else folder / f"seed={seed}" / name
+
+
+def _job_folders(folder: Path) -> list[Path]:
+    return [where / name for where in (folder, *sorted(folder.glob("seed=*"))) for name in _JOBS]
+
+
 def _files_of_run(folder: Path) -> list[Path]:
     """Return the settings, checkpoints and results of a run, and no other files."""
     files = [folder / "settings.json"]
-    for name in JOB_FOLDERS:
-        files += [*epochs(folder / name), folder / name / "result.pt"]
+    for job in _job_folders(folder):
+        files += [*epochs(job), job / "result.pt"]
     return [path for path in files if path.is_file()]
 
 
@@ -147,4 +156,5 @@ def _read_settings(path: Path) -> dict[str, Any]:
         raise InputError(
             f"--resume: {path} is damaged; the checkpoints beside it are kept, start in another folder"
         )
-    return {"--schedule": "constant", **settings}  # from before there was a choice
+    # From before there was a choice.
+    return {"--schedule": "constant", "--limit-test": None, "--devices": 1, "--num-nodes": 1, **settings}

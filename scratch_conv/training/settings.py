@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 DATASETS = ("cifar10", "cifar100", "mnist", "fashion-mnist", "folder", "shapes", "lines")
@@ -36,6 +36,9 @@ class Settings:
     augment: bool = True  # whether training images are shifted, and mirrored where the class stays the same
     schedule: str = "constant"  # of the learning rate; one-cycle: torch's OneCycleLR over the whole run
     limit_test: int | None = None  # test images used; None: all
+    seeds: int = 1  # runs, with seed, seed + 1, ...
+    devices: int = 1  # processes a machine
+    num_nodes: int = 1  # machines
 
     def check(self) -> None:
         """Raise InputError for the first invalid value."""
@@ -46,6 +49,9 @@ class Settings:
         _at_least("--batch-size", self.batch_size, 1)
         if not 0 <= self.seed < 2**32:
             raise InputError(f"--seed {self.seed}: must be at least 0 and less than 2**32")
+        _at_least("--seeds", self.seeds, 1)
+        if self.seed + self.seeds > 2**32:
+            raise InputError(f"--seeds {self.seeds}: the last seed must be less than 2**32")
         for option, limit in (("--limit", self.limit), ("--limit-test", self.limit_test)):
             if limit is not None:
                 _at_least(option, limit, 1)
@@ -55,6 +61,10 @@ class Settings:
     def steps_per_epoch(self, images: int) -> int:
         """Return how many batches that many training images make."""
         return math.ceil(images / self.batch_size)
+
+    def of_each_seed(self) -> "list[Settings]":
+        """Return the settings of the run with each seed."""
+        return [replace(self, seed=self.seed + more, seeds=1) for more in range(self.seeds)]
 
     def options(self) -> dict[str, Any]:
         """Return the settings by their names on the command line."""

@@ -20,20 +20,20 @@ from rich.table import Table
 from scratch_conv import __version__
 from scratch_conv.layers.saving import replacing
 from scratch_conv.training.backends.job import Outcome
-from scratch_conv.training.comparison import APART, MEASURES, Drift
+from scratch_conv.training.comparison import APART, MEASURES, Drift, verdict
 from scratch_conv.training.data.images import ImageSet
 from scratch_conv.training.reporting import figures
+from scratch_conv.training.seeds import Runs, accuracies, accuracy_headings, accuracy_rows
 from scratch_conv.training.settings import Settings
 
 Row = tuple[str, ...]  # the name of a figure, its value for each backend, and their ratios to the first
 
 
-def write_report(
-    out: Path, settings: Settings, data: ImageSet, outcomes: Mapping[str, Outcome], drift: Drift | None
-) -> None:
+def write_report(out: Path, settings: Settings, data: ImageSet, runs: Runs, drift: Drift | None) -> None:
     """Write summary.json, metrics.csv, the figures as PNG, and report.html with all of them."""
-    _write(out / "summary.json", _json(_summary(settings, data, outcomes, drift)))
-    _write(out / "metrics.csv", _metrics(outcomes))
+    outcomes = runs[settings.seed]
+    _write(out / "summary.json", _json(_summary(settings, data, runs, drift)))
+    _write(out / "metrics.csv", _metrics(runs))
     drawings = {"curves": figures.curves(outcomes), "filters": figures.filters(outcomes)}
     drawings["predictions"] = figures.predictions(data, outcomes)
     if drift:
@@ -50,6 +50,9 @@ def write_report(
         names=list(outcomes),
         headings=_headings(outcomes),
         rows=_rows(outcomes),
+        verdict=verdict(runs, drift)[1] if drift else None,
+        accuracy_headings=accuracy_headings(runs),
+        accuracy_rows=accuracy_rows(runs),
         drift=drift,
         drift_rows=_drift_rows(drift) if drift else [],
         steps=drift.steps if drift else 0,
@@ -62,11 +65,16 @@ def write_report(
     _write(out / "report.html", page)
 
 
-def is_current(out: Path) -> bool:
-    """Return whether the report in a folder is complete, and later than all results there."""
-    results = [path.stat().st_mtime_ns for path in (out / "checkpoints").glob("*/result.pt")]
-    page = out / "report.html"  # written last
-    return page.exists() and page.stat().st_mtime_ns > max(results, default=0)
+def is_current(out: Path, settings: Settings) -> bool:
+    """Return whether a folder's report is complete, of these settings, and later than all results."""
+    results = [path.stat().st_mtime_ns for path in (out / "checkpoints").rglob("result.pt")]
+    page, summary = out / "report.html", out / "summary.json"  # the page is written last
+    if not (page.exists() and page.stat().st_mtime_ns > max(results, default=0)):
+        return False
+    try:
+        return bool(json.loads(summary.read_text(encoding="utf-8"))["settings"] == asdict(settings))
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def _json(value: Any) -> str:
@@ -75,16 +83,23 @@ def _json(value: Any) -> str:
     return json.dumps(finite, indent=2) + "\n"
 
 
-def print_tables(console: Console, outcomes: Mapping[str, Outcome], drift: Drift | None) -> None:
+def print_tables(console: Console, runs: Runs, drift: Drift | None) -> None:
     """Print the figures of each backend and, if there are several, how they compare."""
-    table = Table("")
+    outcomes = next(iter(runs.values()))
+    table = Table("", title=f"seed {next(iter(runs))}" if len(runs) > 1 else None, title_justify="left")
     for heading in _headings(outcomes):
         table.add_column(heading, justify="right")
     for row in _rows(outcomes):
         table.add_row(*row)
     if drift:
-        console.print(f"Verdict: {drift.verdict}.", soft_wrap=True)
+        console.print(f"Verdict: {verdict(runs, drift)[1]}.", soft_wrap=True)
     console.print(table)
+    if len(outcomes) > 1 or len(runs) > 1:
+        title = f"test accuracy over {len(runs)} seed{'s' if len(runs) > 1 else ''}"
+        table = Table(*accuracy_headings(runs), title=title, title_justify="left")
+        for row in accuracy_rows(runs):
+            table.add_row(*row)
+        console.print(table)
     if drift:
         title = f"largest differences to torch in {drift.steps} steps, as shares"
         table = Table("", *MEASURES, title=title, title_justify="left")
@@ -126,9 +141,7 @@ def _drift_rows(drift: Drift) -> list[Row]:
     ]
 
 
-def _summary(
-    settings: Settings, data: ImageSet, outcomes: Mapping[str, Outcome], drift: Drift | None
-) -> dict[str, Any]:
+def _summary(settings: Settings, data: ImageSet, runs: Runs, drift: Drift | None) -> dict[str, Any]:
     shown = (
         "test_accuracy",
         "test_loss",
@@ -137,6 +150,8 @@ def _summary(
         "peak_memory_bytes",
         "parameters",
     )
+    outcomes = runs[settings.seed]
+    equal, sentence = verdict(runs, drift) if drift else (None, None)
     return {
         "dataset": settings.dataset,
         "model": settings.model,
@@ -144,6 +159,11 @@ def _summary(
         "seed": settings.seed,
         "backends": {
             name: {key: getattr(outcome, key) for key in shown} for name, outcome in outcomes.items()
+        },
+        "verdict": {"equal": equal, "sentence": sentence},
+        "accuracies": {
+            name: {**asdict(each), "mean": each.mean, "deviation": each.deviation}
+            for name, each in accuracies(runs).items()
         },
         "data": {
             "source": data.source,
@@ -163,15 +183,16 @@ def _summary(
     }
 
 
-def _metrics(outcomes: Mapping[str, Outcome]) -> str:
-    """Return metrics.csv: a line for each backend and epoch."""
+def _metrics(runs: Runs) -> str:
+    """Return metrics.csv: a line for each seed, backend and epoch."""
     columns = ("train_loss", "test_loss", "test_accuracy", "seconds_per_epoch")
     lines = io.StringIO()
     writer = csv.writer(lines)
-    writer.writerow(["backend", "epoch", *columns])
-    for name, outcome in outcomes.items():
-        figures_by_epoch = zip(*(getattr(outcome, column) for column in columns), strict=True)
-        writer.writerows([name, epoch, *values] for epoch, values in enumerate(figures_by_epoch, 1))
+    writer.writerow(["backend", "epoch", *columns, "seed"])
+    for seed, outcomes in runs.items():
+        for name, outcome in outcomes.items():
+            figures_by_epoch = zip(*(getattr(outcome, column) for column in columns), strict=True)
+            writer.writerows([name, epoch, *values, seed] for epoch, values in enumerate(figures_by_epoch, 1))
     return lines.getvalue()
 
 
