@@ -259,6 +259,25 @@ def test_train_in_numpy_alone(command: Command, tmp_path: Path, model: str) -> N
     assert (out / "checkpoints/numpy/epoch=1.npz").exists()
 
 
+def test_seeds_are_added_to_a_run_and_left_out(command: Command, tmp_path: Path) -> None:
+    """Only what is new is trained, and the report follows."""
+    options = "train --backend numpy --dataset shapes --model dense --limit 40 --limit-test 20 --epochs 1"
+    options += " --seed 4 --out run --resume --seeds"
+    times: list[dict[Path, int]] = []
+    accuracies = []
+    for seeds in (2, 3, 1):
+        assert command(*options.split(), str(seeds))[0] == 0
+        times.append({path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("result.pt")})
+        summary = json.loads((tmp_path / "run/summary.json").read_text())
+        accuracies.append(summary["accuracies"]["numpy"]["values"])
+    assert [len(results) for results in times] == [2, 3, 3]
+    assert times[0].items() < times[1].items() == times[2].items()
+    assert [len(values) for values in accuracies] == [2, 3, 1]
+    assert accuracies[0] == accuracies[1][:2]
+    assert command(*options.replace("--resume --seeds", "--overwrite").split())[0] == 0
+    assert [path.parent.name for path in (tmp_path / "run").rglob("result.pt")] == ["numpy"]
+
+
 def test_bad_input_ends_a_real_process_with_status_2(tmp_path: Path) -> None:
     process = run_python("-m", "scratch_conv.cli", "train", "--data-dir", str(tmp_path / "nowhere"))
     assert process.returncode == 2

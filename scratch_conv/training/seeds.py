@@ -132,7 +132,8 @@ def accuracy_headings(runs: Runs) -> list[str]:
 
 def accuracy_rows(runs: Runs) -> list[tuple[str, ...]]:
     """Return a row for each backend, and one of the first backend's other seeds."""
-    found, rows = accuracies(runs), []
+    found = accuracies(runs)
+    rows: list[tuple[str, ...]] = []
     for number, (name, each) in enumerate(found.items()):
         low, high = each.interval
         same = f"{each.agreement:.2%}" if number else "-"
