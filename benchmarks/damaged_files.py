@@ -20,6 +20,7 @@ from benchmarks.trials import Row, number, same_bits
 from scratch_conv import layers
 from scratch_conv.training.backends import numpy_training, torch_training
 from scratch_conv.training.backends.job import Job, Outcome, read_saved
+from scratch_conv.training.backends.models import initial_network
 from scratch_conv.training.backends.numpy_checkpoints import load_checkpoint
 from scratch_conv.training.backends.torch_checkpoints import last_readable
 from scratch_conv.training.backends.translation import from_torch
@@ -147,7 +148,7 @@ def _images() -> ImageSet:
 
 @functools.cache
 def _initial() -> torch.nn.Module:
-    return torch_training.initial_network(SETTINGS, _images())
+    return initial_network(SETTINGS, _images())
 
 
 def _read_torch_checkpoint(path: Path) -> list[Any] | None:

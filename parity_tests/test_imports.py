@@ -30,8 +30,9 @@ MAY_IMPORT_INSIDE = {
         "data": {"data", "settings"},
         "backends": {"backends", "data", "settings"},
         "run_folder.py": {"backends", "settings"},
-        "comparison.py": {"backends", "data", "run_folder", "settings"},
-        "reporting": {"backends", "comparison", "data", "reporting", "settings"},
+        "seeds.py": {"backends"},
+        "comparison.py": {"backends", "data", "run_folder", "seeds", "settings"},
+        "reporting": {"backends", "comparison", "data", "reporting", "seeds", "settings"},
         "commands.py": {"backends", "comparison", "data", "reporting", "run_folder", "settings"},
     },
     "parity": {

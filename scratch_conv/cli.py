@@ -12,6 +12,7 @@ EXTRAS = {
     "torchvision": "train",
     "matplotlib": "train",
     "jinja2": "train",
+    "scipy": "train",
     "hypothesis": "parity",
 }
 PARITY = {"typer", "rich", "matplotlib"}
@@ -63,6 +64,7 @@ def _run() -> int:
 
     app.command()(training.compare)
     app.command()(training.train)
+    app.command()(training.report)
     app.command()(parity.parity)
     app.add_typer(demos.app, name="demo")
     try:

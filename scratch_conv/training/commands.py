@@ -1,4 +1,4 @@
-"""The commands `compare` and `train`. Their dependencies are imported when one of them runs."""
+"""The commands `compare`, `train` and `report`. Their dependencies are imported when one of them runs."""
 
 import contextlib
 import shlex
@@ -174,6 +174,33 @@ def train(
     _train((backend,), Given(**options))
 
 
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="The folders of finished runs.", metavar="DIR...")],
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+) -> None:
+    """Write one page that compares finished runs."""
+    from rich.console import Console
+
+    from scratch_conv.layers.saving import replacing
+    from scratch_conv.training.reporting.runs import read_summaries, render_runs
+    from scratch_conv.training.reporting.writing import check_writable
+
+    summaries = read_summaries(runs)
+    if out.is_dir():
+        raise InputError(f"--out {out}: is a folder, not a file")
+    if out.resolve() in [(folder / "report.html").resolve() for folder in runs]:
+        raise InputError(f"--out {out}: is the page of one of the runs; choose another name")
+    check_writable(out.parent)
+    page = render_runs(summaries)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out) as file:
+        file.write(page.encode())
+    console = Console(highlight=False)
+    for name, summary in summaries.items():
+        console.print(f"{name}: {summary['verdict']['sentence']}.", soft_wrap=True, markup=False)
+    console.print(f"The report is {out}", soft_wrap=True, markup=False)
+
+
 def _train(backends: tuple[str, ...], given: Given) -> None:
     # Only the training processes import lightning, but a missing one should be reported before any work.
     if find_spec("lightning") is None:
@@ -209,7 +236,8 @@ def _train(backends: tuple[str, ...], given: Given) -> None:
             manner = {"resume": given.resume, "overwrite": given.overwrite}
             runs, drift = train_backends(backends, settings, data, out, **manner)
             if not is_current(out, settings):
-                write_report(out, settings, data, runs, drift)
+                command = _command(settings, backends, given.data_dir)
+                write_report(out, settings, data, runs, drift, command)
     except KeyboardInterrupt:
         console.print(f"Stopped. {_how_to_go_on(given, out)}", soft_wrap=True, markup=False)
         raise typer.Exit(130) from None
@@ -219,6 +247,21 @@ def _train(backends: tuple[str, ...], given: Given) -> None:
         raise typer.Exit(1) from None
     print_tables(console, runs, drift)
     console.print(f"The report is {out / 'report.html'}", soft_wrap=True, markup=False)
+
+
+def _command(settings: Settings, backends: tuple[str, ...], data_dir: Path | None) -> str:
+    """Return the command line that does a run again, with every option, as defaults may change."""
+    words = ["scratch-conv", "compare"] + (["--numpy"] if "numpy" in backends else [])
+    if len(backends) == 1:
+        words = ["scratch-conv", "train", "--backend", *backends]
+    for option, value in settings.options().items():
+        if option in ("--seeds", "--devices", "--num-nodes") and value == 1:
+            continue
+        if isinstance(value, bool):
+            words.append(option if value else option.replace("--", "--no-", 1))
+        elif value is not None:
+            words += [option, str(value)]
+    return shlex.join(words if data_dir is None else [*words, "--data-dir", str(data_dir)])
 
 
 def _how_to_go_on(given: Given, out: Path | None) -> str:

@@ -10,8 +10,9 @@ import torch
 
 from scratch_conv.training.backends import numpy_training
 from scratch_conv.training.backends.job import DivergedError, Job, Outcome
+from scratch_conv.training.backends.models import initial_network
 from scratch_conv.training.backends.torch_checkpoints import last_readable
-from scratch_conv.training.backends.torch_training import Batches, Classifier, initial_network, run
+from scratch_conv.training.backends.torch_training import Batches, Classifier, run
 from scratch_conv.training.comparison import FLOAT64_BOUND, MEASURES
 from scratch_conv.training.data.datasets import open_images
 from scratch_conv.training.settings import BACKENDS, Settings

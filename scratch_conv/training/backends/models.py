@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torchvision.models.resnet import BasicBlock
 
-from scratch_conv.training.settings import InputError
+from scratch_conv.training.data.images import ImageSet
+from scratch_conv.training.settings import InputError, Settings
 
 
 def simple_cnn(channels: int, size: int, classes: int) -> nn.Module:
@@ -186,6 +187,13 @@ def build(model: str, channels: int, size: int, classes: int) -> nn.Module:
     except Exception as error:  # a user's own code can fail in any way
         raise _refusal(model, error) from error
     return network
+
+
+def initial_network(settings: Settings, data: ImageSet) -> nn.Module:
+    """Return the untrained network: the same weights for the same seed, for every backend."""
+    torch.manual_seed(settings.seed)
+    _, channels, size, _ = data.train[0].shape
+    return build(settings.model, channels, size, len(data.classes))
 
 
 def build_fitting(model: str, channels: int, size: int, classes: int, batch: int) -> nn.Module:

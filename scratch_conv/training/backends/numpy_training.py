@@ -22,9 +22,10 @@ from scratch_conv.training.backends.job import (
     sampled,
 )
 from scratch_conv.training.backends.layer_times import numpy_layer_times
+from scratch_conv.training.backends.models import initial_network
 from scratch_conv.training.backends.numpy_checkpoints import load_checkpoint, save_checkpoint
 from scratch_conv.training.backends.recording import Display, Phases, peak_memory_bytes
-from scratch_conv.training.backends.torch_training import Batches, initial_network, new_optimizer, one_cycle
+from scratch_conv.training.backends.torch_training import Batches, new_optimizer, one_cycle
 from scratch_conv.training.backends.translation import from_torch
 from scratch_conv.training.data.images import ImageSet
 from scratch_conv.training.settings import MOMENTUM, Settings

@@ -18,7 +18,7 @@ from torchvision.transforms import v2
 from scratch_conv.swapping import swap
 from scratch_conv.training.backends.job import DivergedError, Job, Outcome, epochs
 from scratch_conv.training.backends.layer_times import layer_times
-from scratch_conv.training.backends.models import build
+from scratch_conv.training.backends.models import initial_network
 from scratch_conv.training.backends.recording import LiveProgress, Phases, Record
 from scratch_conv.training.backends.torch_checkpoints import AtomicCheckpointIO, each_epoch, last_readable
 from scratch_conv.training.data.images import ImageSet
@@ -260,13 +260,6 @@ def predicted(network: nn.Module, batches: Batches, dtype: torch.dtype | str) ->
     with torch.no_grad():
         scores = [network(batches.normalise(each, dtype)) for each in images]
     return torch.cat(scores).softmax(1)
-
-
-def initial_network(settings: Settings, data: ImageSet) -> nn.Module:
-    """Return the untrained network: the same weights for the same seed, for every backend."""
-    torch.manual_seed(settings.seed)
-    _, channels, size, _ = data.train[0].shape
-    return build(settings.model, channels, size, len(data.classes))
 
 
 def _trainer(job: Job, record: Record) -> pl.Trainer:
