@@ -187,8 +187,8 @@ def _seeds(run: Run) -> list[Markup]:
     if len(run.seeds) > 1:
         note = (
             f"Intervals of {CONFIDENCE:.0%} of the mean, and deviations from seed to seed, in points. p: of "
-            "as large a difference by chance, by the t-test of differences paired by seed. The curves show the "
-            "mean, and as a band one deviation to either side; all that follows is of the first seed."
+            "as large a difference by chance, by the t-test of differences paired by seed. The curves show "
+            "the mean, and as a band one deviation to either side; all that follows is of the first seed."
         )
     return [part("table", accuracy_headings(run.seeds), accuracy_rows(run.seeds), note)]
 
