@@ -210,7 +210,7 @@ def test_what_is_no_run_is_refused(tmp_path: Path, written: str | None, message:
 
 def measured(folder: Path, page: str, width: int = 390) -> tuple[dict[str, Any], list[str]]:
     """Return the sizes of a page in a frame of some width, and what the browser's console says."""
-    # A window of a headless browser can't be so narrow. The frame is of another origin, so it sends a message.
+    # A window of a headless browser can't be so narrow. The frame is of another origin: it sends a message.
     ask = (
         "<script>addEventListener('load', () => parent.postMessage({width: innerWidth, "
         "needed: document.documentElement.scrollWidth, height: document.documentElement.scrollHeight, "
