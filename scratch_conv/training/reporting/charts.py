@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
 from scratch_conv.training.reporting.drawing import BACKENDS, Panel, Style
 
@@ -69,6 +69,8 @@ def differences(lines: Mapping[str, tuple[Mapping[int, float], Style]], label: s
             axes.plot(steps, shown, label=name, **style)
         axes.set(xscale="log", yscale="log", xlabel="step", ylabel=f"{label}\n(0 is drawn at {floor:.0e})")
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:.0e}"))
+        last = max(steps[-1] for steps, _, _ in points.values())
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if last < 1000 else (1,)))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
 

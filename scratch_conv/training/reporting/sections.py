@@ -229,7 +229,9 @@ def _predictions(run: Run) -> list[Markup]:
     words = f"The backends agree on all {count:,} test images, such as these:"
     if differing:
         words = f"The backends agree on {1 - len(differing) / count:.2%} of the {count:,} test images"
-        words += f"; on {len(differing):,} they disagree, such as these:"
+        words += (
+            f", and disagree on {len(differing):,}{', such as these' if len(differing) > EXAMPLES else ''}:"
+        )
     chosen = differing[:EXAMPLES] or run.data.samples(EXAMPLES).tolist()
     return [
         part("charts", svgs(panels, "Each row in percent of its class.", 4.4)),
