@@ -236,7 +236,7 @@ def _train(backends: tuple[str, ...], given: Given) -> None:
             manner = {"resume": given.resume, "overwrite": given.overwrite}
             runs, drift = train_backends(backends, settings, data, out, **manner)
             if not is_current(out, settings):
-                command = _command(settings, backends, given.data_dir)
+                command = command_line(settings, backends, given.data_dir)
                 write_report(out, settings, data, runs, drift, command)
     except KeyboardInterrupt:
         console.print(f"Stopped. {_how_to_go_on(given, out)}", soft_wrap=True, markup=False)
@@ -249,7 +249,7 @@ def _train(backends: tuple[str, ...], given: Given) -> None:
     console.print(f"The report is {out / 'report.html'}", soft_wrap=True, markup=False)
 
 
-def _command(settings: Settings, backends: tuple[str, ...], data_dir: Path | None) -> str:
+def command_line(settings: Settings, backends: tuple[str, ...], data_dir: Path | None) -> str:
     """Return the command line that does a run again, with every option, as defaults may change."""
     words = ["scratch-conv", "compare"] + (["--numpy"] if "numpy" in backends else [])
     if len(backends) == 1:

@@ -89,7 +89,7 @@ def test_feature_maps_show_where_networks_differ() -> None:
     assert {shown[-1].lines[1] for shown in images.values()} == {"none: equal in every bit"}
     assert max(max(each.pixels.shape) for shown in images.values() for each in shown) <= 4 * 65 + 1
     with torch.no_grad():
-        ours[0].bias[1] += 0.25  # type: ignore[index]
+        ours.get_parameter("0.bias")[1] += 0.25
     first, *_ = feature_maps({"torch": network, "scratch": ours}, torch.ones(1, 1, 4, 4)).values()
     assert [each.lines[0] for each in first] == ["torch", "scratch", "difference"]
     assert first[2].lines[1] == "0 to 2.5e-01"

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from scratch_conv.training.commands import _command
+from scratch_conv.training.commands import command_line
 from scratch_conv.training.data.datasets import open_images
 from scratch_conv.training.reporting.page import part, render, text
 from scratch_conv.training.reporting.runs import read_summaries, render_runs
@@ -82,6 +83,21 @@ class Outline(HTMLParser):
 
 
 @pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a comparison with two seeds."""
+    out = tmp_path_factory.mktemp("compared") / "run"
+    options = "--dataset shapes --model small-cnn --limit 64 --limit-test 32 --epochs 1 --seeds 2"
+    process = subprocess.run(
+        [sys.executable, "-m", "scratch_conv", "compare", *options.split(), "--out", str(out)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert process.returncode == 0, process.stderr
+    return out
+
+
+@pytest.fixture(scope="session")
 def page(run: Path) -> str:
     return (run / "report.html").read_text(encoding="utf-8")
 
@@ -135,7 +151,7 @@ def test_the_command_on_a_page_is_that_of_its_settings(summary: dict[str, Any]) 
         "--seeds 2"
     )
     settings = replace(Settings(**summary["settings"]), seeds=1, limit=None, augment=False)
-    command = _command(settings, ("numpy",), Path("my data"))
+    command = command_line(settings, ("numpy",), Path("my data"))
     assert command.startswith("scratch-conv train --backend numpy --dataset shapes ")
     assert command.endswith(" --no-augment --schedule constant --limit-test 32 --data-dir 'my data'")
 

@@ -103,7 +103,8 @@ def _differing(summaries: Mapping[str, Summary]) -> list[Markup]:
         {**_options(each["settings"]), **each["data"], **each["machine"], **each["versions"]}
         for each in summaries.values()
     ]
-    found = {key: [spelt(each.get(key, "-")) for each in known] for key in {**known[0], **known[-1]}}
+    keys = dict.fromkeys(key for each in known for key in each)
+    found = {key: [spelt(each.get(key, "-")) for each in known] for key in keys}
     rows = [(key, *values) for key, values in found.items() if len({*values}) > 1]
     if not rows:
         return [text("Options, data, machine and versions are the same.")]

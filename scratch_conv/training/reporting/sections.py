@@ -266,7 +266,7 @@ def _feature_maps(run: Run) -> list[Markup]:
 def _trained(run: Run, name: str) -> nn.Module:
     """Return the trained network of a backend, of torch's layers or of ours."""
     network = initial_network(run.settings, run.data).to(run.outcomes[name].predictions.dtype)
-    network.load_state_dict(run.outcomes[name].weights, strict=False)  # NumPy counts no batches
+    network.load_state_dict(run.outcomes[name].weights)
     if name != "torch":
         swap(network)
     return network
