@@ -305,7 +305,9 @@ def test_bad_input_ends_a_real_process_with_status_2(tmp_path: Path) -> None:
     assert process.stderr == f"scratch-conv: --data-dir {tmp_path / 'nowhere'}: no such folder\n"
 
 
-@pytest.mark.parametrize("module", ["typer", "rich", "lightning", "torchvision", "matplotlib", "jinja2"])
+@pytest.mark.parametrize(
+    "module", ["typer", "rich", "lightning", "torchvision", "matplotlib", "jinja2", "scipy"]
+)
 def test_a_missing_extra_is_named(module: str) -> None:
     code = f"import sys; sys.modules['{module}'] = None; from scratch_conv.cli import main; sys.exit(main())"
     process = run_python("-c", code, "compare", "--dataset", "shapes")
