@@ -1,6 +1,8 @@
 """The commands `compare`, `train` and `report`. Their dependencies are imported when one of them runs."""
 
 import contextlib
+import json
+import os
 import shlex
 import signal
 import sys
@@ -30,6 +32,7 @@ from scratch_conv.training.settings import (
 )
 
 if TYPE_CHECKING:
+    from scratch_conv.training.backends.torchrun import Torchrun
     from scratch_conv.training.data.images import ImageSet
 
 DataSet = Annotated[
@@ -93,6 +96,17 @@ Limit = Annotated[int | None, typer.Option(help="Use this many training images."
 LimitTest = Annotated[int | None, typer.Option(help="Use this many test images.", show_default="all")]
 Out = Annotated[Path | None, typer.Option(help="The folder for the results.", show_default="runs/<time>")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue from the last good checkpoint in --out.")]
+Devices = Annotated[
+    int | None,
+    typer.Option(
+        help="Processes on this machine, which share each batch out among them.",
+        show_default="1; under torchrun, as many as it started",
+    ),
+]
+NumNodes = Annotated[
+    int | None,
+    typer.Option(help="Machines, on each of which torchrun starts this command.", show_default="1"),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run that --out holds.")]
 
 
@@ -117,6 +131,8 @@ class Given:
     schedule: str | None
     limit_test: int | None
     seeds: int
+    devices: int | None
+    num_nodes: int | None
 
 
 def compare(
@@ -137,6 +153,8 @@ def compare(
     schedule: Schedule = None,
     limit_test: LimitTest = None,
     seeds: Seeds = 1,
+    devices: Devices = None,
+    num_nodes: NumNodes = None,
     numpy: Annotated[bool, typer.Option("--numpy", help="Train in NumPy alone as well.")] = False,
 ) -> None:
     """Train one network twice, with torch's layers and with ours, and compare."""
@@ -166,6 +184,8 @@ def train(
     schedule: Schedule = None,
     limit_test: LimitTest = None,
     seeds: Seeds = 1,
+    devices: Devices = None,
+    num_nodes: NumNodes = None,
 ) -> None:
     """Train a network with one backend."""
     options = dict(locals())
@@ -208,6 +228,7 @@ def _train(backends: tuple[str, ...], given: Given) -> None:
     from rich.console import Console
 
     from scratch_conv.training.backends.processes import RunError
+    from scratch_conv.training.backends.torchrun import torchrun
     from scratch_conv.training.comparison import train_backends
     from scratch_conv.training.reporting.report import is_current, print_tables, write_report
     from scratch_conv.training.reporting.writing import check_writable
@@ -215,6 +236,9 @@ def _train(backends: tuple[str, ...], given: Given) -> None:
 
     if given.resume and given.out is None:
         raise InputError("--resume: needs --out, the folder of the run to continue")
+    if (team := torchrun()) and team.rank > 0:
+        _follow(team, given)
+        return
     settings = _settings(given)
     base = given.out or Path("runs")
     check_writable(base)
@@ -233,11 +257,15 @@ def _train(backends: tuple[str, ...], given: Given) -> None:
                     f"--resume: {base} holds no run yet; this is a new one", soft_wrap=True, markup=False
                 )
             out = out or new_folder()
+            if team:
+                team.say(_agreed(settings, data))
             manner = {"resume": given.resume, "overwrite": given.overwrite}
             runs, drift = train_backends(backends, settings, data, out, **manner)
             if not is_current(out, settings):
                 command = command_line(settings, backends, given.data_dir)
                 write_report(out, settings, data, runs, drift, command)
+            if team:
+                team.say("")
     except KeyboardInterrupt:
         console.print(f"Stopped. {_how_to_go_on(given, out)}", soft_wrap=True, markup=False)
         raise typer.Exit(130) from None
@@ -264,13 +292,37 @@ def command_line(settings: Settings, backends: tuple[str, ...], data_dir: Path |
     return shlex.join(words if data_dir is None else [*words, "--data-dir", str(data_dir)])
 
 
+def _follow(team: "Torchrun", given: Given) -> None:
+    """Take part in what the first command runs, which alone prints and writes files."""
+    from scratch_conv.training.backends.processes import RunError, follow
+
+    try:
+        with _ended_by_signals():
+            agreed, _ = team.hear()
+            settings = _settings(given)
+            data = _open_images(settings, given.data_dir)
+            own = json.loads(_agreed(replace(settings, dataset=data.dataset), data))
+            for name, value in json.loads(agreed).items():
+                if own[name] != value:
+                    raise InputError(f"{name} {own[name]} on rank {team.rank}, {value} on rank 0")
+            follow(team, data)
+    except (KeyboardInterrupt, RunError) as error:
+        raise typer.Exit(130 if isinstance(error, KeyboardInterrupt) else 1) from None
+
+
+def _agreed(settings: Settings, data: "ImageSet") -> str:
+    """Return in what all commands that torchrun has started must agree."""
+    return json.dumps({**settings.options(), "images": data.digest()})
+
+
 def _how_to_go_on(given: Given, out: Path | None) -> str:
     """Return the command that continues a run, if it has begun."""
     if out is None or not (out / "checkpoints" / "settings.json").exists():
         return "Nothing was trained yet"
     kept = [argument for argument in sys.argv[1:] if argument != "--overwrite"]
     added = (["--out", str(out)] if given.out is None else []) + ([] if given.resume else ["--resume"])
-    return f"To continue: {shlex.join(['scratch-conv', *kept, *added])}"
+    again = ", again under torchrun" if "TORCHELASTIC_RUN_ID" in os.environ else ""
+    return f"To continue{again}: {shlex.join(['scratch-conv', *kept, *added])}"
 
 
 @contextlib.contextmanager
@@ -297,6 +349,7 @@ def _ended_by_signals() -> Iterator[None]:
 def _settings(given: Given) -> Settings:
     """Fill in the defaults, and check everything that can be checked without opening the data set."""
     from scratch_conv.training.backends.models import check_name
+    from scratch_conv.training.backends.torchrun import places
     from scratch_conv.training.data.datasets import resolve_dataset
 
     if given.dataset is not None:
@@ -306,6 +359,7 @@ def _settings(given: Given) -> Settings:
     optimizer = default_optimizer(model) if given.optimizer is None else given.optimizer
     schedule = default_schedule(model) if given.schedule is None else given.schedule
     choose("--optimizer", optimizer, OPTIMIZERS)
+    devices, nodes = places(given.devices, given.num_nodes)
     settings = Settings(
         dataset=dataset,
         model=model,
@@ -320,6 +374,8 @@ def _settings(given: Given) -> Settings:
         schedule=schedule,
         limit_test=given.limit_test,
         seeds=given.seeds,
+        devices=devices,
+        num_nodes=nodes,
     )
     settings.check()
     check_name(settings.model)
@@ -333,7 +389,8 @@ def _check_model(settings: Settings, data: "ImageSet", backends: tuple[str, ...]
 
     count, channels, size, _ = data.train[0].shape
     batch = min(settings.batch_size, count)
-    network = build_fitting(settings.model, channels, size, len(data.classes), count % batch or batch)
+    smallest = max(1, (count % batch or batch) // (settings.processes))  # a rank's part
+    network = build_fitting(settings.model, channels, size, len(data.classes), smallest)
     if "numpy" in backends:
         try:
             from_torch(network)

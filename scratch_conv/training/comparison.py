@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from scratch_conv.training.backends.job import Job, Outcome, is_recorded
-from scratch_conv.training.backends.processes import run_in_process
+from scratch_conv.training.backends.processes import run_in_process, threads_of_each
 from scratch_conv.training.data.images import ImageSet
 from scratch_conv.training.run_folder import begin, check_free, forget_previous, job_folder, locked
 from scratch_conv.training.seeds import Runs, is_significant, sentence
@@ -178,8 +177,8 @@ def _finish(job: Job, data: ImageSet) -> Outcome:
 
 
 def _drift(outcomes: Mapping[str, Outcome], torchs: Job, data: ImageSet) -> Drift:
-    folder = torchs.folder.parent
-    threads, title = (1, "torch on 1 thread") if torch.get_num_threads() > 1 else (2, "torch on 2 threads")
+    folder, several = torchs.folder.parent, threads_of_each(torchs.settings) > 1
+    threads, title = (1, "torch on 1 thread") if several else (2, "torch on 2 threads")
     variations = (
         replace(torchs, title=title, threads=threads, folder=folder / "threads"),
         replace(torchs, title="torch without oneDNN", onednn=False, folder=folder / "without-onednn"),

@@ -37,7 +37,7 @@ class Settings:
     schedule: str = "constant"  # of the learning rate; one-cycle: torch's OneCycleLR over the whole run
     limit_test: int | None = None  # test images used; None: all
     seeds: int = 1  # runs, with seed, seed + 1, ...
-    devices: int = 1  # processes a machine
+    devices: int = 1  # processes on each machine, which share each batch out among them
     num_nodes: int = 1  # machines
 
     def check(self) -> None:
@@ -47,6 +47,12 @@ class Settings:
         choose("--schedule", self.schedule, SCHEDULES)
         _at_least("--epochs", self.epochs, 1)
         _at_least("--batch-size", self.batch_size, 1)
+        _at_least("--devices", self.devices, 1)
+        _at_least("--num-nodes", self.num_nodes, 1)
+        if self.batch_size < self.processes:
+            raise InputError(
+                f"--batch-size {self.batch_size}: must be at least {self.processes}, an image for each process"
+            )
         if not 0 <= self.seed < 2**32:
             raise InputError(f"--seed {self.seed}: must be at least 0 and less than 2**32")
         _at_least("--seeds", self.seeds, 1)
@@ -57,6 +63,11 @@ class Settings:
                 _at_least(option, limit, 1)
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise InputError(f"--lr {self.lr}: must be a positive number")
+
+    @property
+    def processes(self) -> int:
+        """How many share each batch out among them."""
+        return self.devices * self.num_nodes
 
     def steps_per_epoch(self, images: int) -> int:
         """Return how many batches that many training images make."""

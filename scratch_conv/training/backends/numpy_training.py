@@ -24,6 +24,7 @@ from scratch_conv.training.backends.job import (
 from scratch_conv.training.backends.layer_times import numpy_layer_times
 from scratch_conv.training.backends.models import initial_network
 from scratch_conv.training.backends.numpy_checkpoints import load_checkpoint, save_checkpoint
+from scratch_conv.training.backends.ranks import ALONE, Ranks
 from scratch_conv.training.backends.recording import Display, Phases, peak_memory_bytes
 from scratch_conv.training.backends.torch_training import Batches, new_optimizer, one_cycle
 from scratch_conv.training.backends.translation import from_torch
@@ -33,16 +34,18 @@ from scratch_conv.training.settings import MOMENTUM, Settings
 _DTYPES = {"32": torch.float32, "64-true": torch.float64}
 
 
-def run(job: Job) -> None:
-    """Train, from the last checkpoint on if there is one, and write the result to `job.result`.
+def run(job: Job, ranks: Ranks = ALONE) -> None:
+    """Train, from the last checkpoint on if there is one; the first rank writes the result to `job.result`.
 
     The settings that vary torch (steps, threads, onednn) are not used.
     """
     settings, data = job.settings, ImageSet.load(job.images)
-    batches = Batches(data, settings)
+    batches = Batches(data, settings, ranks=ranks)
     network = from_torch(initial_network(settings, data).to(_DTYPES[settings.precision]))
-    trainer = Trainer(network, settings, batches, Display(job.title))
+    trainer = Trainer(network, settings, batches, Display(job.title, quiet=ranks.rank > 0))
     trainer.train(job.folder)
+    if ranks.rank > 0:
+        return
     outcome = Outcome(
         **vars(trainer.history),
         parameters=sum(parameter.size for parameter in network.parameters.values()),
@@ -63,25 +66,35 @@ class Trainer:
 
     def __init__(self, network: Layer, settings: Settings, batches: Batches, display: Display) -> None:
         self.network, self.settings, self.batches, self.display = network, settings, batches, display
+        self.ranks = batches.ranks
         self.loss, self.optimizer = SoftmaxCrossEntropy(), _optimizer(network, settings)
         self.rates = _rates(settings, batches.steps)
         self.dtype, self.history, self.phases = _DTYPES[settings.precision], History(), Phases()
 
     def train(self, folder: Path) -> None:
-        """Train from the last readable checkpoint in a folder or from the start; keep the last two."""
-        self.history = load_checkpoint(folder, self.network, self.optimizer) or self.history
+        """Train from the last readable checkpoint in a folder or from the start; keep the last two.
+
+        The first rank alone reads and writes them.
+        """
+        first = self.ranks.rank == 0
+        before = load_checkpoint(folder, self.network, self.optimizer) if first else None
+        self.history = self.ranks.from_first(before) or self.history
+        self._take_over()
         self.display.start(self.settings.epochs * self.batches.steps, len(self.history.step_losses))
         try:
             for epoch in range(len(self.history.train_loss), self.settings.epochs):
                 self.train_epoch(epoch)
                 if not all(np.isfinite(array).all() for array in self.network.parameters.values()):
                     raise DivergedError(f"weights are not finite after epoch {epoch + 1}")
+                self._take_over()  # the running statistics of batch norm
                 self.test()
-                self.history.peak_memory_bytes = max(self.history.peak_memory_bytes, peak_memory_bytes())
+                peak = self.ranks.largest(peak_memory_bytes())
+                self.history.peak_memory_bytes = max(self.history.peak_memory_bytes, peak)
                 self.display.finish_epoch(self.settings.epochs, self.history)
-                save_checkpoint(folder / f"epoch={epoch}.npz", self.network, self.optimizer, self.history)
-                for path in epochs(folder)[:-2]:
-                    path.unlink()
+                if first:
+                    save_checkpoint(folder / f"epoch={epoch}.npz", self.network, self.optimizer, self.history)
+                    for path in epochs(folder)[:-2]:
+                        path.unlink()
         finally:
             self.display.stop()
 
@@ -94,7 +107,8 @@ class Trainer:
             history.trajectory[0] = self._weights()
         phases.begin()
         self.network.train()
-        for images, labels in self.training_batches(epoch):
+        for batch, (images, labels) in enumerate(self.training_batches(epoch)):
+            whole = self.batches.size(batch)
             with phases.within("forward"):
                 loss = float(self.loss.forward(self.network.forward(images), labels))
             if not math.isfinite(loss):
@@ -104,13 +118,15 @@ class Trainer:
                 )
             with phases.within("backward"):
                 self.network.backward(self.loss.backward())
+                self._add_up_gradients(whole)
             for name, gradient in self.network.gradients.items():
                 history.gradient_norms.setdefault(name, []).append(float(np.linalg.norm(gradient)))
             with phases.within("optimizer"):
                 self.optimizer.lr = self.rates[len(history.step_losses) + len(losses)]
                 self.optimizer.step()
-            losses.append(loss)
-            sizes.append(len(labels))
+            mean = torch.tensor(loss * self.ranks.weight(whole), dtype=torch.float64)
+            losses.append(loss := self.ranks.total(mean).item() / self.ranks.count)
+            sizes.append(whole)
             if is_recorded(steps := len(history.step_losses) + len(losses)):
                 history.trajectory[steps] = self._weights()
             self.display.step(loss)
@@ -120,6 +136,23 @@ class Trainer:
         history.trajectory[len(history.step_losses)] = self._weights()
         history.train_loss.append(float(np.average(losses, weights=sizes)))
 
+    def _add_up_gradients(self, whole: int) -> None:
+        """Replace the gradients of this rank's part of a batch by those of the whole batch."""
+        if self.ranks.count > 1:
+            gradients = self.network.gradients.values()
+            flat = np.concatenate([gradient.ravel() for gradient in gradients])
+            flat *= self.ranks.weight(whole) / self.ranks.count
+            self.ranks.total(torch.from_numpy(flat))
+            ends = np.cumsum([gradient.size for gradient in gradients])
+            for gradient, summed in zip(gradients, np.split(flat, ends[:-1]), strict=True):
+                gradient[...] = summed.reshape(gradient.shape)
+
+    def _take_over(self) -> None:
+        """Copy the first rank's weights and statistics, and the state of its optimiser."""
+        own = {**self.network.state, **self.optimizer.state}
+        for name, array in self.ranks.from_first(own).items():
+            own[name][...] = array
+
     def _weights(self) -> torch.Tensor:
         named = self.network.parameters.items()
         return sampled({name: torch.from_numpy(array) for name, array in named})
@@ -128,19 +161,21 @@ class Trainer:
         """Measure loss and accuracy on the test images."""
         loss, right, count = 0.0, 0, len(self.batches.data.test[1])
         self.network.eval()
-        for images, labels in self.batches.val_dataloader():
+        for batch, (images, labels) in enumerate(self.batches.val_dataloader()):
+            _, counted = self.ranks.part(self.batches.size(batch, count))
             scores = self.network.forward(self.batches.normalise(images, self.dtype).numpy())
-            loss += float(self.loss.forward(scores, labels.numpy())) * len(labels)
-            right += int((scores.argmax(axis=1) == labels.numpy()).sum())
+            loss += float(self.loss.forward(scores, labels.numpy())) * counted
+            right += int((scores.argmax(axis=1) == labels.numpy())[:counted].sum())
+        loss, right = self.ranks.total(torch.tensor([loss, right], dtype=torch.float64)).tolist()
         self.history.test_loss.append(loss / count)
         self.history.test_accuracy.append(right / count)
 
     def predicted(self) -> torch.Tensor:
-        """Return the probabilities of the test images."""
+        """Return the probabilities of all test images."""
         self.network.eval()
         scores = [
             self.network.forward(self.batches.normalise(images, self.dtype).numpy())
-            for images, _ in self.batches.val_dataloader()
+            for images, _ in Batches(self.batches.data, self.settings).val_dataloader()
         ]
         return torch.from_numpy(Softmax().forward(np.concatenate(scores)))
 
@@ -149,7 +184,7 @@ class Trainer:
         loader = self.batches.train_dataloader()
         loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]  # a ShuffledBatches'
         for step, (images, labels) in enumerate(loader, len(self.history.step_losses)):
-            augmented = self.batches.augmented(images, step)
+            augmented = self.batches.augmented_part(images, step)
             yield self.batches.normalise(augmented, self.dtype).numpy(), labels.numpy()
 
 

@@ -78,8 +78,8 @@ class Record(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Record a step's loss, and when it ended."""
-        self.history.step_losses.append(outputs["loss"].item())
-        self.sizes.append(len(batch[1]))
+        self.history.step_losses.append(outputs["mean"].item())
+        self.sizes.append(trainer.datamodule.size(batch_idx))  # type: ignore[attr-defined]
         if is_recorded(trainer.global_step) or trainer.is_last_batch:
             self._record_weights(trainer.global_step, pl_module)
         self.phases.finish_step()
@@ -89,11 +89,13 @@ class Record(pl.Callback):
         history, metrics = self.history, trainer.callback_metrics
         losses = history.step_losses[-len(self.sizes) :]
         history.train_loss.append(float(np.average(losses, weights=self.sizes)))
-        if "test_loss" in metrics:
-            history.test_loss.append(metrics["test_loss"].item())
-            history.test_accuracy.append(metrics["test_accuracy"].item())
+        if "test_losses" in metrics:
+            tests = len(trainer.datamodule.data.test[1])  # type: ignore[attr-defined]
+            history.test_loss.append(metrics["test_losses"].item() / tests)
+            history.test_accuracy.append(metrics["test_right"].item() / tests)
         self.phases.finish(history)
-        history.peak_memory_bytes = max(history.peak_memory_bytes, peak_memory_bytes())
+        peak = trainer.datamodule.ranks.largest(peak_memory_bytes())  # type: ignore[attr-defined]
+        history.peak_memory_bytes = max(history.peak_memory_bytes, peak)
 
     def _record_weights(self, step: int, module: pl.LightningModule) -> None:
         self.history.trajectory[step] = sampled(parameters_of(module))
@@ -115,9 +117,9 @@ def parameters_of(module: pl.LightningModule) -> dict[str, nn.Parameter]:
 class Display:
     """A progress bar with the loss and the time left, and above it a line for each finished epoch."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, *, quiet: bool = False) -> None:
         self.title = title
-        console = Console(highlight=False)
+        console = Console(highlight=False, quiet=quiet)
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -126,7 +128,7 @@ class Display:
             TextColumn("left"),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=quiet or not console.is_terminal,
         )
         self.task = self.progress.add_task(title, total=None, loss="-")
 
@@ -172,7 +174,7 @@ class LiveProgress(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Advance by one step."""
-        self.display.step(outputs["loss"].item())
+        self.display.step(outputs["mean"].item())
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the epoch's line."""

@@ -10,14 +10,28 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from scratch_conv.training.backends.job import History, epochs, read_saved, write_saved
+from scratch_conv.training.backends.ranks import ALONE, Ranks
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint to a temporary file, then renames it; Lightning's own can be left half-written."""
+    """Writes a checkpoint to a temporary file, then renames it; Lightning's own can be left half-written.
+
+    Args:
+        ranks: the processes of the run: the first one alone needs the files.
+    """
+
+    def __init__(self, ranks: Ranks = ALONE) -> None:
+        super().__init__()
+        self.ranks = ranks
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Save `checkpoint` at `path`, completely or not at all."""
         write_saved(Path(path), checkpoint)
+
+    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Read a checkpoint on the first rank, for all."""
+        read = super().load_checkpoint
+        return self.ranks.from_first(read(path, *args, **kwargs) if self.ranks.rank == 0 else None)
 
 
 def each_epoch(folder: Path) -> ModelCheckpoint:

@@ -10,6 +10,8 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 import torch.nn.functional as F
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch.strategies import DDPStrategy
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler, TensorDataset
@@ -19,6 +21,7 @@ from scratch_conv.swapping import swap
 from scratch_conv.training.backends.job import DivergedError, Job, Outcome, epochs
 from scratch_conv.training.backends.layer_times import layer_times
 from scratch_conv.training.backends.models import initial_network
+from scratch_conv.training.backends.ranks import ALONE, Ranks
 from scratch_conv.training.backends.recording import LiveProgress, Phases, Record
 from scratch_conv.training.backends.torch_checkpoints import AtomicCheckpointIO, each_epoch, last_readable
 from scratch_conv.training.data.images import ImageSet
@@ -29,10 +32,13 @@ Batch = tuple[Tensor, Tensor]  # images (N, C, H, W) and labels (N,)
 
 
 class ShuffledBatches(Sampler[Tensor]):
-    """The indices of each batch's images, shuffled by the seed and by the epoch, which Lightning sets."""
+    """The indices of each batch's images, shuffled by the seed and by the epoch, which Lightning sets.
 
-    def __init__(self, count: int, batch_size: int, seed: int) -> None:
-        self.count, self.batch_size, self.seed, self.epoch = count, batch_size, seed, 0
+    Of each batch, a rank takes its part.
+    """
+
+    def __init__(self, count: int, batch_size: int, seed: int, ranks: Ranks = ALONE) -> None:
+        self.count, self.batch_size, self.seed, self.ranks, self.epoch = count, batch_size, seed, ranks, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch."""
@@ -41,11 +47,18 @@ class ShuffledBatches(Sampler[Tensor]):
     def __iter__(self) -> Iterator[Tensor]:
         """Yield the indices of one batch after another."""
         generator = torch.Generator().manual_seed(_mixed(self.seed, self.epoch))
-        yield from torch.randperm(self.count, generator=generator).split(self.batch_size)  # type: ignore[no-untyped-call]
+        order = torch.randperm(self.count, generator=generator)
+        yield from _parts(order, self.batch_size, self.ranks)
 
     def __len__(self) -> int:
         """Return the number of batches."""
         return -(-self.count // self.batch_size)
+
+
+def _parts(indices: Tensor, batch_size: int, ranks: Ranks) -> list[Tensor]:
+    """Return a rank's part of each batch."""
+    batches = indices.split(batch_size)  # type: ignore[no-untyped-call]
+    return [batch[ranks.part(len(batch))[0]] for batch in batches]
 
 
 class Batches(pl.LightningDataModule):
@@ -58,27 +71,41 @@ class Batches(pl.LightningDataModule):
         data: the images.
         settings: the settings of the run.
         reverse: put the images of each training batch in reverse order, after augmentation.
+        ranks: the processes that share out each batch, by whose number one image is as good as another.
     """
 
-    def __init__(self, data: ImageSet, settings: Settings, *, reverse: bool = False) -> None:
+    def __init__(
+        self, data: ImageSet, settings: Settings, *, reverse: bool = False, ranks: Ranks = ALONE
+    ) -> None:
         super().__init__()
-        self.data, self.settings, self.reverse = data, settings, reverse
+        self.data, self.settings, self.reverse, self.ranks = data, settings, reverse, ranks
 
     @property
     def steps(self) -> int:
         """The steps of an epoch."""
         return self.settings.steps_per_epoch(len(self.data.train[1]))
 
+    def size(self, step: int, images: int | None = None) -> int:
+        """Return how many images a step's batch has on all ranks together.
+
+        Args:
+            step: the number of steps before it.
+            images: of how many it is a batch; None: of the training images.
+        """
+        count = len(self.data.train[1]) if images is None else images
+        before = step % self.settings.steps_per_epoch(count) * self.settings.batch_size
+        return min(self.settings.batch_size, count - before)
+
     def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         """Return the training batches, each taken from the images by one indexing."""
         data = TensorDataset(*map(torch.from_numpy, self.data.train))
-        sampler = ShuffledBatches(len(data), self.settings.batch_size, self.settings.seed)
+        sampler = ShuffledBatches(len(data), self.settings.batch_size, self.settings.seed, self.ranks)
         return DataLoader(data, batch_size=None, sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         """Return the test batches, in order."""
         data = TensorDataset(*map(torch.from_numpy, self.data.test))
-        in_order = torch.arange(len(data)).split(self.settings.batch_size)  # type: ignore[no-untyped-call]
+        in_order = _parts(torch.arange(len(data)), self.settings.batch_size, self.ranks)
         return DataLoader(data, batch_size=None, sampler=in_order)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
@@ -86,10 +113,15 @@ class Batches(pl.LightningDataModule):
         images, labels = batch
         assert self.trainer is not None
         if self.trainer.training:
-            images = self.augmented(images, self.trainer.global_step)
+            images = self.augmented_part(images, self.trainer.global_step)
             if self.reverse:
                 images, labels = images.flip(0), labels.flip(0)
         return self.normalise(images, self.trainer.lightning_module.dtype), labels
+
+    def augmented_part(self, images: Tensor, step: int) -> Tensor:
+        """Return this rank's images of a step, augmented as in the whole batch."""
+        whole = self.size(step)
+        return self.augmented(images, step, self.ranks.part(whole)[0], whole)
 
     def augmented(self, images: Tensor, step: int, part: slice = slice(None), whole: int = 0) -> Tensor:
         """Return the images of a step, each moved and perhaps mirrored, as numbers drawn for that step say.
@@ -133,15 +165,22 @@ class Classifier(pl.LightningModule):
         super().__init__()
         self.network, self.settings, self.phases = network, settings, phases or Phases()
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Compute the loss of one batch."""
+    @property
+    def batches(self) -> Batches:
+        """The batches that the network is trained on."""
+        return self.trainer.datamodule  # type: ignore[attr-defined]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Compute the loss of this rank's part of a batch, and the mean loss of the whole batch."""
         images, labels = batch
         with self.phases.within("forward"):
             loss = F.cross_entropy(self.network(images), labels)
         if not loss.isfinite():
             where = _where_it_began(self.network, images)
             raise DivergedError(f"the loss is {loss.item()} at step {self.trainer.global_step + 1}; {where}")
-        return loss
+        ranks = self.batches.ranks
+        loss = loss * ranks.weight(self.batches.size(batch_idx))
+        return {"loss": loss, "mean": ranks.total(loss.detach().clone()) / ranks.count}
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Compute the gradients, and measure the time."""
@@ -167,22 +206,23 @@ class Classifier(pl.LightningModule):
                 raise DivergedError(f"{name} is not finite after epoch {self.current_epoch + 1}")
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Measure loss and accuracy on test images."""
+        """Add up losses and right answers on test images, on all ranks."""
         images, labels = batch
-        scores = self.network(images)
-        metrics = {
-            "test_loss": F.cross_entropy(scores, labels),
-            "test_accuracy": (scores.argmax(1) == labels).to(scores.dtype).mean(),
+        scores, tests = self.network(images), len(self.batches.data.test[1])
+        _, counted = self.batches.ranks.part(self.batches.size(batch_idx, tests))
+        sums = {
+            "test_losses": F.cross_entropy(scores, labels).double() * counted,
+            "test_right": (scores.argmax(1) == labels)[:counted].sum().double(),
         }
-        self.log_dict(metrics, batch_size=len(labels))
+        # Not Lightning's mean: it rounds the number of images on each rank down.
+        self.log_dict(sums, batch_size=len(labels), reduce_fx="sum", sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser and, if the learning rate changes, its schedule."""
         optimizer = new_optimizer([*self.parameters()], self.settings)
         if self.settings.schedule == "constant":
             return optimizer
-        assert isinstance(self.trainer.datamodule, Batches)  # type: ignore[attr-defined]
-        cycle = one_cycle(optimizer, self.settings, self.trainer.datamodule.steps)  # type: ignore[attr-defined]
+        cycle = one_cycle(optimizer, self.settings, self.batches.steps)
         return [optimizer], [{"scheduler": cycle, "interval": "step"}]
 
 
@@ -221,14 +261,14 @@ def _where_it_began(network: nn.Module, images: Tensor) -> str:
     return found[0] if found else "first in the loss itself"
 
 
-def run(job: Job) -> None:
-    """Train, from the last checkpoint on if there is one, and write the result to `job.result`."""
+def run(job: Job, ranks: Ranks = ALONE) -> None:
+    """Train, from the last checkpoint on if there is one; the first rank writes `job.result`."""
     settings, data = job.settings, ImageSet.load(job.images)
     network = initial_network(settings, data)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     if job.backend == "scratch":
         swap(network)
-    batches, phases = Batches(data, settings, reverse=job.reverse), Phases()
+    batches, phases = Batches(data, settings, reverse=job.reverse, ranks=ranks), Phases()
     classifier, record = Classifier(network, settings, phases), Record(phases)
     if settings.precision == "64-true":
         classifier.double()  # Lightning does so after it has read a checkpoint, whose weights it would round
@@ -236,9 +276,10 @@ def run(job: Job) -> None:
     if job.threads:
         torch.set_num_threads(job.threads)
     with _quiet_lightning():
-        _trainer(job, record).fit(
-            classifier, batches, ckpt_path=last_readable(job.folder, classifier.state_dict())
-        )
+        last = last_readable(job.folder, classifier.state_dict()) if ranks.rank == 0 else None
+        _trainer(job, record, ranks).fit(classifier, batches, ckpt_path=ranks.from_first(last))
+    if ranks.rank > 0:
+        return
     for path in epochs(job.folder)[:-2]:  # a killed process had written one and not yet deleted another
         path.unlink()
     outcome = Outcome(
@@ -248,7 +289,7 @@ def run(job: Job) -> None:
         weights={name: value.detach().clone() for name, value in network.state_dict().items()},
     )
     if job.steps is None and not job.reverse:
-        images, labels = next(iter(batches.train_dataloader()))
+        images, labels = next(iter(batches.train_dataloader()))  # the first rank's part of the first batch
         outcome.layer_times = layer_times(network, batches.normalise(images, classifier.dtype), labels)
     outcome.save(job)
 
@@ -262,18 +303,31 @@ def predicted(network: nn.Module, batches: Batches, dtype: torch.dtype | str) ->
     return torch.cat(scores).softmax(1)
 
 
-def _trainer(job: Job, record: Record) -> pl.Trainer:
+def _trainer(job: Job, record: Record, ranks: Ranks) -> pl.Trainer:
     complete = job.steps is None
+    plugins: list[Any] = [AtomicCheckpointIO(ranks)]
+    callbacks: list[pl.Callback] = [record]
+    if ranks.rank == 0:
+        callbacks.append(LiveProgress(job.title, record))
+    if complete:
+        callbacks.append(each_epoch(job.folder))
+    strategy: Any = "auto"
+    if ranks.count > 1:
+        strategy = DDPStrategy(process_group_backend="gloo", find_unused_parameters=True)
+        plugins.append(TorchElasticEnvironment())
     return pl.Trainer(
         accelerator="cpu",
-        devices=1,
+        strategy=strategy,
+        devices=job.settings.devices,
+        num_nodes=job.settings.num_nodes,
+        use_distributed_sampler=False,  # each rank has its part of each batch already
         precision=job.settings.precision,  # type: ignore[arg-type]
         max_epochs=job.settings.epochs,
         max_steps=-1 if job.steps is None else job.steps,
         limit_val_batches=None if complete else 0,
         num_sanity_val_steps=0,
-        callbacks=[record, LiveProgress(job.title, record), *([each_epoch(job.folder)] if complete else [])],
-        plugins=[AtomicCheckpointIO()],
+        callbacks=callbacks,
+        plugins=plugins,
         enable_checkpointing=complete,
         logger=False,
         enable_progress_bar=False,
