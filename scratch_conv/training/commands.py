@@ -306,8 +306,12 @@ def _follow(team: "Torchrun", given: Given) -> None:
                 if own[name] != value:
                     raise InputError(f"{name} {own[name]} on rank {team.rank}, {value} on rank 0")
             follow(team, data)
-    except (KeyboardInterrupt, RunError) as error:
-        raise typer.Exit(130 if isinstance(error, KeyboardInterrupt) else 1) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except RunError as error:
+        if not error.explained:
+            print(f"scratch-conv: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
 
 
 def _agreed(settings: Settings, data: "ImageSet") -> str:
@@ -389,7 +393,7 @@ def _check_model(settings: Settings, data: "ImageSet", backends: tuple[str, ...]
 
     count, channels, size, _ = data.train[0].shape
     batch = min(settings.batch_size, count)
-    smallest = max(1, (count % batch or batch) // (settings.processes))  # a rank's part
+    smallest = max(1, (count % batch or batch) // settings.processes)  # a rank's part
     network = build_fitting(settings.model, channels, size, len(data.classes), smallest)
     if "numpy" in backends:
         try:

@@ -50,9 +50,8 @@ class Settings:
         _at_least("--devices", self.devices, 1)
         _at_least("--num-nodes", self.num_nodes, 1)
         if self.batch_size < self.processes:
-            raise InputError(
-                f"--batch-size {self.batch_size}: must be at least {self.processes}, an image for each process"
-            )
+            least = f"{self.processes}, an image for each process"
+            raise InputError(f"--batch-size {self.batch_size}: must be at least {least}")
         if not 0 <= self.seed < 2**32:
             raise InputError(f"--seed {self.seed}: must be at least 0 and less than 2**32")
         _at_least("--seeds", self.seeds, 1)

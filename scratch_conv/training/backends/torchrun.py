@@ -25,10 +25,9 @@ class Torchrun:
         self.rank, count = int(environment["RANK"]), int(environment["WORLD_SIZE"])
         self.devices = int(environment["LOCAL_WORLD_SIZE"])
         self.nodes = count // self.devices
-        hosted = environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # by torchrun itself
-        self.store = open_store(
-            environment["MASTER_ADDR"], int(environment["MASTER_PORT"]), host=not hosted and self.rank == 0
-        )
+        if environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+            raise InputError("torchrun: does not host a store in this way; use --rdzv-backend c10d")
+        self.store = open_store(environment["MASTER_ADDR"], int(environment["MASTER_PORT"]))
         self.messages, self.attempt = 0, environment.get("TORCHELASTIC_RESTART_COUNT", "0")
 
     def say(self, text: str) -> str:
