@@ -1,0 +1,132 @@
+"""Several processes that share out each batch train as one process does, and fall together."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from scratch_conv import cli
+from scratch_conv.training.backends import numpy_training, torch_training
+from scratch_conv.training.backends.job import Job, Outcome
+from scratch_conv.training.backends.processes import run_in_process
+from scratch_conv.training.backends.ranks import Ranks, open_store
+from scratch_conv.training.backends.torch_training import Batches
+from scratch_conv.training.backends.torchrun import Torchrun, places, torchrun
+from scratch_conv.training.comparison import MEASURES, step_rounding
+from scratch_conv.training.data.datasets import open_images
+from scratch_conv.training.settings import InputError, Settings
+
+# Batches of 15, 15 and 1: of 8 and 7 images, and of 1 and none.
+SETTINGS = Settings("shapes", "small-cnn", 2, 15, 1e-2, 0, "64-true", 31, "sgd", limit_test=16)
+DATA = open_images("shapes", None, SETTINGS.limit, SETTINGS.seed, SETTINGS.limit_test)
+OPTIONS = (
+    "--dataset shapes --model small-cnn --epochs 2 --batch-size 15 --lr 0.01 --precision 64-true"
+    " --limit 31 --optimizer sgd --limit-test 16"
+)
+
+
+@pytest.fixture(autouse=True)
+def _threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # another number sums in another order
+
+
+def job(folder: Path, backend: str, settings: Settings = SETTINGS) -> Job:
+    """Return the job of a training with DATA."""
+    DATA.save(folder / "images.npz")
+    return Job(backend, backend, settings, folder / "images.npz", folder / backend, DATA.digest())
+
+
+def in_this_process(a_job: Job) -> Outcome:
+    """Run a job here."""
+    (numpy_training if a_job.backend == "numpy" else torch_training).run(a_job)
+    outcome = Outcome.load(a_job)
+    assert outcome is not None
+    return outcome
+
+
+def assert_trained_as_one(one: Outcome, several: Outcome) -> None:
+    """Compare two runs within what the rounding of their sums explains, step by step."""
+    rounding = step_rounding(SETTINGS, DATA)
+    for measure in MEASURES.values():
+        differences = measure(one, several)
+        assert max(differences) == 6
+        assert all(value <= rounding * max(1, step) for step, value in differences.items())
+    for name, weight in one.weights.items():
+        torch.testing.assert_close(several.weights[name], weight, rtol=0, atol=6 * rounding)
+    assert several.test_accuracy == one.test_accuracy
+    for figures in ("train_loss", "test_loss"):
+        assert getattr(several, figures) == pytest.approx(getattr(one, figures), rel=6 * rounding)
+    torch.testing.assert_close(several.predictions, one.predictions, rtol=6 * rounding, atol=0)
+    assert len(several.seconds_per_epoch) == len(several.phases) == 2
+    assert several.layer_times
+
+
+@pytest.mark.parametrize("backend", ["scratch", "numpy"])
+def test_two_processes_train_as_one_with_both_parts_of_each_batch(tmp_path: Path, backend: str) -> None:
+    one = in_this_process(job(tmp_path, backend))
+    two = replace(job(tmp_path, backend, replace(SETTINGS, devices=2)), folder=tmp_path / "two")
+    assert_trained_as_one(one, run_in_process(two))
+
+
+def test_under_torchrun_two_processes_train_as_one_for_each_seed(tmp_path: Path) -> None:
+    command = "-m torch.distributed.run --standalone --nproc-per-node 2 -m scratch_conv train --backend torch"
+    options = [*command.split(), *OPTIONS.split(), "--seeds", "2", "--out", str(tmp_path / "run")]
+    process = subprocess.run([sys.executable, *options], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.count("torch, seed 1  epoch 2/2") == 1  # by the first command alone
+    for seed, folder in ((0, "torch"), (1, "seed=1/torch")):
+        one = in_this_process(job(tmp_path, "torch", replace(SETTINGS, seed=seed)))
+        several = replace(
+            job(tmp_path, "torch", replace(SETTINGS, seed=seed, devices=2)),
+            folder=tmp_path / "run/checkpoints" / folder,
+        )
+        outcome = Outcome.load(several)
+        assert outcome is not None
+        assert_trained_as_one(one, outcome)
+
+
+def processes_of(out: Path) -> Iterator[tuple[int, str]]:
+    """Yield the number and the environment of each training process that has `out` on its command line."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            line, environment = ((process / name).read_bytes().decode() for name in ("cmdline", "environ"))
+        except OSError:  # it has just ended
+            continue
+        if str(out) in line and "\0-c\0" in line:
+            yield int(process.name), environment
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
+def test_if_one_rank_is_killed_all_end_and_the_run_can_be_resumed(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, epochs=4, limit=None, limit_test=None, batch_size=20, devices=2)
+    options = OPTIONS.replace("--epochs 2 --batch-size 15", "--epochs 4 --batch-size 20 --devices 2")
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "scratch_conv", "train", "--backend", "torch", *options.split()]
+    with subprocess.Popen(
+        [*command, "--limit", "600", "--out", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for line in process.stdout:
+            if "epoch 1/4" in line:
+                (second,) = (pid for pid, found in processes_of(out) if "\0RANK=1\0" in found)
+                os.kill(second, signal.SIGKILL)
+        (explained,) = process.stderr.read().splitlines()
+        assert process.wait() == 1
+    assert re.match(
+        r"scratch-conv: torch: the training process of rank 1 ended with status -9, without a result\. "
+        r"To continue: scratch-conv train --backend torch .* --resume$",
+        explained,
+    )
+    assert not [*processes_of(out)]
