@@ -1,11 +1,11 @@
 """Several processes that share out each batch train as one process does, and fall together."""
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from scratch_conv.training.backends.torch_training import Batches
 from scratch_conv.training.backends.torchrun import Torchrun, places, torchrun
 from scratch_conv.training.comparison import MEASURES, step_rounding
 from scratch_conv.training.data.datasets import open_images
+from scratch_conv.training.data.images import ImageSet
 from scratch_conv.training.settings import InputError, Settings
 
 # Batches of 15, 15 and 1: of 8 and 7 images, and of 1 and none.
@@ -38,10 +39,10 @@ def _threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # another number sums in another order
 
 
-def job(folder: Path, backend: str, settings: Settings = SETTINGS) -> Job:
-    """Return the job of a training with DATA."""
-    DATA.save(folder / "images.npz")
-    return Job(backend, backend, settings, folder / "images.npz", folder / backend, DATA.digest())
+def job(folder: Path, backend: str, settings: Settings = SETTINGS, data: ImageSet = DATA) -> Job:
+    """Return the job of a training with DATA, or with other images."""
+    data.save(folder / "images.npz")
+    return Job(backend, backend, settings, folder / "images.npz", folder / backend, data.digest())
 
 
 def in_this_process(a_job: Job) -> Outcome:
@@ -106,15 +107,11 @@ def processes_of(out: Path) -> Iterator[tuple[int, str]]:
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
 def test_if_one_rank_is_killed_all_end_and_the_run_can_be_resumed(tmp_path: Path) -> None:
-    settings = replace(SETTINGS, epochs=4, limit=None, limit_test=None, batch_size=20, devices=2)
-    options = OPTIONS.replace("--epochs 2 --batch-size 15", "--epochs 4 --batch-size 20 --devices 2")
-    out = tmp_path / "run"
+    settings, out = replace(SETTINGS, epochs=4, limit=600, devices=2), tmp_path / "run"
+    options = OPTIONS.replace("--epochs 2", "--epochs 4").replace("--limit 31", "--limit 600 --devices 2")
     command = [sys.executable, "-m", "scratch_conv", "train", "--backend", "torch", *options.split()]
     with subprocess.Popen(
-        [*command, "--limit", "600", "--out", str(out)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+        [*command, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -124,9 +121,85 @@ def test_if_one_rank_is_killed_all_end_and_the_run_can_be_resumed(tmp_path: Path
                 os.kill(second, signal.SIGKILL)
         (explained,) = process.stderr.read().splitlines()
         assert process.wait() == 1
-    assert re.match(
+    assert re.fullmatch(
         r"scratch-conv: torch: the training process of rank 1 ended with status -9, without a result\. "
-        r"To continue: scratch-conv train --backend torch .* --resume$",
+        r"To continue: scratch-conv train --backend torch .* --resume",
         explained,
     )
     assert not [*processes_of(out)]
+
+    undisturbed = job(tmp_path, "torch", settings, open_images("shapes", None, 600, 0, SETTINGS.limit_test))
+    killed = replace(undisturbed, folder=out / "checkpoints/torch")
+    assert not (killed.folder / "epoch=3.ckpt").exists()
+    one, other = run_in_process(undisturbed), run_in_process(killed)
+    assert other.step_losses == one.step_losses
+    assert other.test_loss == one.test_loss
+    for name, weight in one.weights.items():
+        torch.testing.assert_close(other.weights[name], weight, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("step", [0, 2], ids=["of 15", "of 1"])
+@pytest.mark.parametrize("count", [2, 4])
+def test_the_parts_of_a_batch_are_the_batch(step: int, count: int) -> None:
+    whole, parts = (
+        Batches(DATA, SETTINGS),
+        [Batches(DATA, SETTINGS, ranks=Ranks(r, count)) for r in range(count)],
+    )
+    (images, labels), *others = (list(each.train_dataloader())[step] for each in (whole, *parts))
+    counted = [each.ranks.part(len(labels))[1] for each in parts]
+    assert max(counted) - min(counted) <= 1
+    assert torch.equal(torch.cat([own[:n] for (_, own), n in zip(others, counted, strict=True)]), labels)
+    moved = [
+        each.augmented_part(own, step)[:n] for each, (own, _), n in zip(parts, others, counted, strict=True)
+    ]
+    assert torch.equal(torch.cat(moved), whole.augmented(images, step))
+    assert sum(each.ranks.weight(len(labels)) for each in parts) == pytest.approx(count)
+
+
+@pytest.fixture
+def second_of_two(monkeypatch: pytest.MonkeyPatch) -> Iterator[Torchrun]:
+    """Set the environment of the second of two commands of torchrun; return what the first one is there."""
+    store = open_store("localhost", 0, host=True)
+    names = {"RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_ADDR": "localhost"}
+    names |= {"MASTER_PORT": store.port, "TORCHELASTIC_RUN_ID": "none", "TORCHELASTIC_USE_AGENT_STORE": True}
+    for name, value in names.items():
+        monkeypatch.setenv(name, str(value))
+    first = Torchrun()
+    monkeypatch.setenv("RANK", "1")
+    torchrun.cache_clear()
+    yield first
+    torchrun.cache_clear()
+
+
+@pytest.mark.usefixtures("second_of_two")
+def test_torchrun_says_how_many_processes_there_are() -> None:
+    assert places(None, None) == places(2, 1) == (2, 1)
+    with pytest.raises(InputError, match=r"^--devices 3: torchrun has started 2$"):
+        places(3, None)
+    with pytest.raises(InputError, match=r"^--num-nodes 2: torchrun has started 1$"):
+        places(None, 2)
+
+
+def test_commands_that_do_not_agree_are_refused(
+    second_of_two: Torchrun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = {**replace(SETTINGS, devices=2, epochs=3).options(), "images": DATA.digest()}
+    second_of_two.say(json.dumps(first))
+    monkeypatch.setattr(sys, "argv", ["scratch-conv", "train", *OPTIONS.split()])
+    assert cli.main() == 2
+    assert capsys.readouterr().err == "scratch-conv: --epochs 2 on rank 1, 3 on rank 0\n"
+
+
+def test_several_machines_need_torchrun() -> None:
+    assert places(None, None) == (1, 1)
+    assert places(3, 1) == (3, 1)
+    with pytest.raises(
+        InputError, match=r"--num-nodes 2: on each machine run torchrun --nnodes 2 --nproc-per-node 3 "
+    ):
+        places(3, 2)
+
+
+def test_a_batch_has_an_image_for_each_process() -> None:
+    replace(SETTINGS, devices=15).check()
+    with pytest.raises(InputError, match="--batch-size 15: must be at least 16, an image for each process"):
+        replace(SETTINGS, devices=4, num_nodes=4).check()
