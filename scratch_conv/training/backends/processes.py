@@ -20,7 +20,10 @@ from scratch_conv.training.data.images import ImageSet
 from scratch_conv.training.settings import Settings
 
 _EXPLAINED = 3  # the status of a process that has written why it ended
-_GRACE = 2.0  # seconds in which a rank whose connection to another broke is ended by whoever started both
+_LOST = 4  # the status of a rank whose connection to another one broke
+_GRACE = (
+    2.0  # seconds in which such a rank waits to be ended, so that the other one's end is what is reported
+)
 # Python puts the working directory first in sys.path for -c and -m, where a file json.py would be run; its -P
 # is of Python 3.11. The package itself may lie there: then the directory comes last.
 _PROGRAM = """
@@ -124,7 +127,10 @@ def _wait_for_end_of(job: Job, ranks: Sequence[Mapping[str, str]], key: str) -> 
     for rank, status in zip(ranks, statuses, strict=True):
         if status:
             which = f" of rank {rank.get('RANK', os.environ.get('RANK'))}" if key else ""
-            message = f"{job.title}: the training process{which} ended with status {status}, without a result"
+            how = f"ended with status {status}, without a result"
+            if status == _LOST:
+                how = "lost the connection to another one"
+            message = f"{job.title}: the training process{which} {how}"
             raise RunError(message, explained=status == _EXPLAINED)
 
 
@@ -144,9 +150,10 @@ def main() -> None:
                 print(f"scratch-conv: {job.title}: {error}", file=sys.stderr)
             sys.exit(_EXPLAINED)
         except RuntimeError as error:
-            if "gloo" in str(error) and ranks.count > 1:
-                time.sleep(_GRACE)
-            raise
+            if ranks.count == 1 or "gloo" not in str(error):
+                raise
+            time.sleep(_GRACE)
+            sys.exit(_LOST)
 
 
 def _stop_with_parent() -> None:

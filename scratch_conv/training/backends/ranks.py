@@ -1,4 +1,9 @@
-"""The processes that share out each batch of a run among them, connected by torch.distributed (gloo)."""
+"""The processes that share out each batch of a run among them, connected by torch.distributed (gloo).
+
+They train as one process would that takes whole batches, but for two layers, as everywhere in data-parallel
+training: dropout draws for each part on its own; and batch norm normalises a part by the statistics of that
+part, of which the first rank's are kept.
+"""
 
 import os
 from collections.abc import Iterator
