@@ -21,9 +21,7 @@ from scratch_conv.training.settings import Settings
 
 _EXPLAINED = 3  # the status of a process that has written why it ended
 _LOST = 4  # the status of a rank whose connection to another one broke
-_GRACE = (
-    2.0  # seconds in which such a rank waits to be ended, so that the other one's end is what is reported
-)
+_GRACE = 2.0  # seconds in which such a rank waits, so that the end of the other one is what is reported
 # Python puts the working directory first in sys.path for -c and -m, where a file json.py would be run; its -P
 # is of Python 3.11. The package itself may lie there: then the directory comes last.
 _PROGRAM = """
