@@ -1,5 +1,6 @@
 """What several seeds say of the accuracies, against figures that others have published."""
 
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -54,6 +55,17 @@ def test_differences_without_spread_are_certain(second: list[float], p_value: fl
     found = accuracies(paired([0.5, 0.6, 0.8], second))["scratch"]
     assert found.p_value == pytest.approx(p_value, abs=1e-12)
     assert found.difference_interval == pytest.approx((second[0] - 0.5,) * 2)
+
+
+def test_few_seeds_that_differ_by_as_many_images_are_no_evidence() -> None:
+    """By one image of a hundred with both seeds: by chance in a tenth of all pairs that disagree on two."""
+    one = {seed: outcome(accuracy, [0] * 100) for seed, accuracy in ((0, 0.75), (1, 0.78))}
+    other = {seed: outcome(accuracy, [0] * 99 + [1]) for seed, accuracy in ((0, 0.76), (1, 0.79))}
+    found = accuracies({seed: {"torch": one[seed], "scratch": other[seed]} for seed in one})["scratch"]
+    # A mean of 0.01, a standard error of sqrt(2) / 200: t = sqrt(2), of Student's distribution of 1.
+    assert found.p_value == pytest.approx(1 - 2 / math.pi * math.atan(math.sqrt(2)))
+    assert found.difference_interval is not None
+    assert found.difference_interval[0] < 0
 
 
 def test_agreement_is_of_classes() -> None:

@@ -28,7 +28,9 @@ class Accuracies:
         difference: the mean of what they are above the first backend's.
         difference_interval: where the difference is; None for one seed.
         p_value: the probability of a difference at least as large where there is none, by the t-test of
-            differences paired by seed; None for one seed.
+            differences paired by seed; None for one seed. Few seeds can agree by chance in how many images
+            they differ by: the standard error is no less than that of as many images, each right by chance
+            with the one or the other, as the two disagree on.
         agreement: the share of test images, over all seeds, that both take for the same class.
     """
 
@@ -60,13 +62,15 @@ def _accuracies(runs: Runs, name: str, first: str) -> Accuracies:
     values = [run[name].test_accuracy[-1] for run in runs.values()]
     differences = np.subtract(values, [run[first].test_accuracy[-1] for run in runs.values()])
     several, tests = len(values) > 1, len(next(iter(runs.values()))[name].predictions)
+    agreements = [agreement(run[first], run[name]) for run in runs.values()]
+    least = float(np.sqrt(np.subtract(1, agreements).sum() / tests)) / len(runs)
     return Accuracies(
         values=values,
         interval=_of_mean(np.array(values)) if several else _wilson(values[0], tests),
         difference=float(differences.mean()),
-        difference_interval=_of_mean(differences) if several else None,
-        p_value=_p_value(differences) if several else None,
-        agreement=float(np.mean([agreement(run[first], run[name]) for run in runs.values()])),
+        difference_interval=_of_mean(differences, least) if several else None,
+        p_value=_p_value(differences, least) if several else None,
+        agreement=float(np.mean(agreements)),
     )
 
 
@@ -81,8 +85,8 @@ def agreement_of_seeds(runs: Runs) -> float:
     return float(np.mean([agreement(*pair) for pair in combinations(first, 2)]))
 
 
-def _of_mean(values: np.ndarray) -> tuple[float, float]:
-    mean, error = float(values.mean()), float(stats.sem(values))
+def _of_mean(values: np.ndarray, least: float = 0.0) -> tuple[float, float]:
+    mean, error = float(values.mean()), max(float(stats.sem(values)), least)
     if not error:
         return mean, mean
     low, high = stats.t.interval(CONFIDENCE, len(values) - 1, mean, error)
@@ -94,10 +98,11 @@ def _wilson(share: float, tests: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def _p_value(differences: np.ndarray) -> float:
-    if not differences.std():  # where the statistic has no value: equal accuracies, or all apart by as much
-        return 0.0 if differences.any() else 1.0
-    return float(stats.ttest_1samp(differences, 0).pvalue)
+def _p_value(differences: np.ndarray, least: float) -> float:
+    mean, error = float(differences.mean()), max(float(stats.sem(differences)), least)
+    if not error:  # equal accuracies, or all apart by as much
+        return float(not mean)
+    return float(2 * stats.t.sf(abs(mean) / error, len(differences) - 1))
 
 
 def sentence(runs: Runs) -> str:

@@ -1,13 +1,15 @@
 """The networks that can be trained by name."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from scratch_conv.training.backends.models import MODELS, build, build_fitting, check_name
-from scratch_conv.training.settings import InputError
+from scratch_conv.training.backends.models import MODELS, build, build_fitting, check_name, initial_network
+from scratch_conv.training.data.datasets import open_images
+from scratch_conv.training.settings import InputError, Settings
 
 
 @pytest.mark.parametrize(
@@ -70,6 +72,9 @@ def test_what_does_not_fit_the_images_is_refused(model: str, channels: int, batc
 
 
 MINE = """
+import random
+import numpy
+import torch
 from torch import nn
 def sized(channels, size, classes): return nn.Sequential(nn.Flatten(), nn.Linear(channels * size**2, classes))
 def keyword(*, num_classes=1000, **rest): return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))
@@ -78,6 +83,11 @@ class Holder: inner = staticmethod(sized)
 def wrong(a, b): return None
 def nothing(): return 3
 def raising(): raise KeyError("a line\\nand another")
+def drawn(channels, size, classes):
+    network = sized(channels, size, classes)
+    nn.init.constant_(network[1].bias, random.random())
+    network[1].weight.data = torch.from_numpy(numpy.random.rand(*network[1].weight.shape)).float()
+    return network
 ready = bare()
 """
 
@@ -97,6 +107,18 @@ def test_a_network_of_the_users_own_is_called_as_its_signature_allows(name: str)
     check_name(f"mine:{name}")
     build_fitting(f"mine:{name}", 3, 4, 5, 2)
     assert build(f"mine:{name}", 3, 4, 5).training
+
+
+@pytest.mark.usefixtures("mine")
+def test_a_network_of_the_users_own_begins_alike_by_whatever_it_draws() -> None:
+    settings = Settings("shapes", "mine:drawn", 1, 8, 1e-3, 3, "32", 8)
+    data = open_images("shapes", None, 8, 0, 8)
+    one, same, other = (
+        initial_network(replace(settings, seed=seed), data).state_dict() for seed in (3, 3, 4)
+    )
+    for name, weight in one.items():
+        assert torch.equal(weight, same[name])
+        assert not torch.equal(weight, other[name])
 
 
 @pytest.mark.usefixtures("mine")

@@ -189,11 +189,13 @@ def test_commands_that_do_not_agree_are_refused(
     assert capsys.readouterr().err == "scratch-conv: --epochs 2 on rank 1, 3 on rank 0\n"
 
 
-def test_several_machines_need_torchrun() -> None:
+def test_several_machines_need_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["scratch-conv", "train", "--out", "my run"])
     assert places(None, None) == (1, 1)
     assert places(3, 1) == (3, 1)
     with pytest.raises(
-        InputError, match=r"--num-nodes 2: on each machine run torchrun --nnodes 2 --nproc-per-node 3 "
+        InputError,
+        match=r"--num-nodes 2: on each machine run torchrun --nnodes 2 --nproc-per-node 3 .* --out 'my run',",
     ):
         places(3, 2)
 

@@ -6,12 +6,14 @@
 import importlib
 import inspect
 import math
+import random
 import sys
 from collections.abc import Callable
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -192,6 +194,8 @@ def build(model: str, channels: int, size: int, classes: int) -> nn.Module:
 def initial_network(settings: Settings, data: ImageSet) -> nn.Module:
     """Return the untrained network: the same weights for the same seed, for every backend."""
     torch.manual_seed(settings.seed)
+    np.random.seed(settings.seed)  # noqa: NPY002  # a user's own code may draw by this one
+    random.seed(settings.seed)
     _, channels, size, _ = data.train[0].shape
     return build(settings.model, channels, size, len(data.classes))
 

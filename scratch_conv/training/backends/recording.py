@@ -166,9 +166,10 @@ class LiveProgress(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show the bar; a run of a few steps, without a line for each epoch, has one here and at its end."""
+        steps = int(trainer.estimated_stepping_batches)
         if trainer.max_steps != -1:
-            self.display.say(f"{trainer.max_steps} steps begin")
-        self.display.start(int(trainer.estimated_stepping_batches), trainer.global_step)
+            self.display.say(f"{steps} steps begin")
+        self.display.start(steps, trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

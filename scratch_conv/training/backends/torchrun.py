@@ -1,6 +1,7 @@
 """The commands that torchrun has started, one for each rank: the first leads, the others follow."""
 
 import os
+import shlex
 import sys
 import time
 from functools import cache
@@ -76,7 +77,7 @@ def places(devices: int | None, nodes: int | None) -> tuple[int, int]:
     if nodes > 1:
         raise InputError(
             f"--num-nodes {nodes}: on each machine run torchrun --nnodes {nodes} --nproc-per-node {devices}"
-            f" --rdzv-backend c10d --rdzv-endpoint HOST:29500 -m scratch_conv {' '.join(sys.argv[1:])},"
+            f" --rdzv-backend c10d --rdzv-endpoint HOST:29500 -m scratch_conv {shlex.join(sys.argv[1:])},"
             " HOST being one of them"
         )
     return devices, nodes

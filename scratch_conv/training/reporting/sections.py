@@ -208,7 +208,7 @@ def _time(run: Run) -> list[Markup]:
     layers = {name: outcome.layer_times for name, outcome in run.outcomes.items() if outcome.layer_times}
     if layers:
         count = len(charts.slowest_layers(layers))
-        note = "Each layer alone, with its input in training; the median of several batches."
+        note = "Each layer alone, with its input of one training batch; the median of several passes."
         if count < max(map(len, layers.values())):
             note += f" The {count} layers that take most time."
         panels = {f"{name} passes": charts.by_layer(layers, name) for name in ("Forward", "Backward")}
