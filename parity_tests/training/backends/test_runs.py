@@ -3,14 +3,16 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from scratch_conv.training.backends import numpy_training
-from scratch_conv.training.backends.job import DivergedError, Job, Outcome
+from scratch_conv.training.backends import numpy_training, recording
+from scratch_conv.training.backends.job import DivergedError, History, Job, Outcome
 from scratch_conv.training.backends.models import initial_network
+from scratch_conv.training.backends.recording import Phases
 from scratch_conv.training.backends.torch_checkpoints import last_readable
 from scratch_conv.training.backends.torch_training import Batches, Classifier, run
 from scratch_conv.training.comparison import FLOAT64_BOUND, MEASURES
@@ -92,6 +94,38 @@ def test_all_backends_agree_in_float64(run_job: RunJob, optimizer: str) -> None:
         assert outcome.test_accuracy == torchs.test_accuracy
         torch.testing.assert_close(outcome.predictions, torchs.predictions, rtol=1e-8, atol=1e-12)
         assert outcome.weights["0.weight"].dtype == torch.float64
+
+
+def test_a_run_of_a_few_steps_says_how_many_there_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    DATA.save(tmp_path / "images.npz")
+    settings = replace(SETTINGS, epochs=1)
+    run(Job("torch", "torch", settings, tmp_path / "images.npz", tmp_path / "torch", DATA.digest(), steps=50))
+    begins, done = capsys.readouterr().out.splitlines()
+    assert begins == "torch  3 steps begin"
+    assert done.startswith("torch  3 steps done  loss ")
+
+
+def test_phases_are_apart_and_the_rest_is_the_harness(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(recording, "time", SimpleNamespace(perf_counter=lambda: now))
+    phases, history = Phases(), History()
+    phases.begin()
+    now += 1
+    with phases.within("optimizer"):
+        now += 2
+        with phases.within("harness"):
+            now += 4
+            with phases.within("forward"):
+                now += 8
+            with phases.within("backward"):
+                now += 16
+    phases.finish_step()
+    now += 32  # a test, which is no training
+    phases.finish(history)
+    assert history.seconds_per_epoch == [31]
+    assert history.phases == [{"forward": 8, "backward": 16, "optimizer": 2, "harness": 1 + 4}]
 
 
 def test_without_augmentation_the_images_are_the_originals() -> None:
