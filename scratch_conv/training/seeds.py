@@ -85,8 +85,13 @@ def agreement_of_seeds(runs: Runs) -> float:
     return float(np.mean([agreement(*pair) for pair in combinations(first, 2)]))
 
 
+def _mean_and_error(values: np.ndarray, least: float) -> tuple[float, float]:
+    """Return the mean of values and its standard error, which is no less than a given one."""
+    return float(values.mean()), max(float(stats.sem(values)), least)
+
+
 def _of_mean(values: np.ndarray, least: float = 0.0) -> tuple[float, float]:
-    mean, error = float(values.mean()), max(float(stats.sem(values)), least)
+    mean, error = _mean_and_error(values, least)
     if not error:
         return mean, mean
     low, high = stats.t.interval(CONFIDENCE, len(values) - 1, mean, error)
@@ -99,7 +104,7 @@ def _wilson(share: float, tests: int) -> tuple[float, float]:
 
 
 def _p_value(differences: np.ndarray, least: float) -> float:
-    mean, error = float(differences.mean()), max(float(stats.sem(differences)), least)
+    mean, error = _mean_and_error(differences, least)
     if not error:  # equal accuracies, or all apart by as much
         return float(not mean)
     return float(2 * stats.t.sf(abs(mean) / error, len(differences) - 1))

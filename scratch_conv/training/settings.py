@@ -1,7 +1,7 @@
 """The settings of a run, and the checks that refuse wrong ones before any work."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -78,7 +78,12 @@ class Settings:
 
     def options(self) -> dict[str, Any]:
         """Return the settings by their names on the command line."""
-        return {"--" + name.replace("_", "-"): value for name, value in asdict(self).items()}
+        return as_options(asdict(self))
+
+
+def as_options(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values that have the names of settings by their names on the command line."""
+    return {"--" + name.replace("_", "-"): value for name, value in settings.items()}
 
 
 def default_model(dataset: str) -> str:

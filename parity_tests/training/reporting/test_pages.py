@@ -134,6 +134,7 @@ def test_a_page_says_what_the_summary_says(page: str, summary: dict[str, Any]) -
     assert {"OMP_WAIT_POLICY", "NumPy's BLAS", "torch's threads", "system"} <= summary["machine"].keys()
     assert "seed 1" not in said  # of the seeds, tables and curves show both
     assert "once for each of the seeds 0, 1." in said
+    assert "Of seed 0. Seconds an epoch:" in said
     for chart in ("Loss", "Test accuracy", "Loss of each step", "Difference of a step's loss to torch's"):
         assert f'aria-label="{html.escape(chart)}"' in page
     for chart in ("Distance of the weights to torch's", "Forward passes", "Backward passes"):

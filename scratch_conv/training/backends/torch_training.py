@@ -288,7 +288,7 @@ def run(job: Job, ranks: Ranks = ALONE) -> None:
         predictions=predicted(network, batches, classifier.dtype),
         weights={name: value.detach().clone() for name, value in network.state_dict().items()},
     )
-    if job.steps is None and not job.reverse:
+    if job.steps is None:
         images, labels = next(iter(batches.train_dataloader()))  # the first rank's part of the first batch
         outcome.layer_times = layer_times(network, batches.normalise(images, classifier.dtype), labels)
     outcome.save(job)

@@ -12,7 +12,7 @@ from scratch_conv.training.reporting.drawing import MARKERS, PALETTE, Panel, Sty
 from scratch_conv.training.reporting.figures import EXPLAINED, FIGURES, written
 from scratch_conv.training.reporting.page import part, render, text
 from scratch_conv.training.reporting.provenance import spelt
-from scratch_conv.training.settings import InputError
+from scratch_conv.training.settings import InputError, as_options
 
 Summary = Mapping[str, Any]  # what a run wrote into summary.json
 
@@ -53,7 +53,7 @@ def render_runs(summaries: Mapping[str, Summary]) -> str:
     commands = [text(f"{name}: {summary['command']}", "pre") for name, summary in summaries.items()]
     sections = {
         "Verdicts": _verdicts(summaries),
-        "Key figures": [part("table", ["run", *FIGURES], rows, EXPLAINED)],
+        "Key figures": [part("table", ["run", *FIGURES], rows, f"Of each run's first seed. {EXPLAINED}")],
         "Curves": [part("charts", svgs(_curves(summaries, backends)))],
         "What differs": _differing(summaries),
         "How to reproduce them": commands,
@@ -100,7 +100,7 @@ def _curves(summaries: Mapping[str, Summary], backends: Mapping[str, Summary]) -
 
 def _differing(summaries: Mapping[str, Summary]) -> list[Markup]:
     known = [
-        {**_options(each["settings"]), **each["data"], **each["machine"], **each["versions"]}
+        {**as_options(each["settings"]), **each["data"], **each["machine"], **each["versions"]}
         for each in summaries.values()
     ]
     keys = dict.fromkeys(key for each in known for key in each)
@@ -109,7 +109,3 @@ def _differing(summaries: Mapping[str, Summary]) -> list[Markup]:
     if not rows:
         return [text("Options, data, machine and versions are the same.")]
     return [part("table", ["", *summaries], rows, "All else is the same.", True)]
-
-
-def _options(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {"--" + name.replace("_", "-"): value for name, value in settings.items()}

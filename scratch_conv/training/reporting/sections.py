@@ -154,7 +154,8 @@ def confusion_matrix(labels: npt.NDArray[np.int64], predictions: Tensor) -> npt.
 
 
 def _key_figures(run: Run, summary: Mapping[str, Any]) -> list[Markup]:
-    parts = [part("table", *key_table(summary["backends"]), EXPLAINED)]
+    which = f"Of seed {run.settings.seed}. " if len(run.seeds) > 1 else ""
+    parts = [part("table", *key_table(summary["backends"]), which + EXPLAINED)]
     if run.drift:
         note = (
             "Largest differences to torch, as shares. Training amplifies rounding, so any two orders of "
