@@ -97,6 +97,8 @@ def assert_printed(stdout: str) -> None:
         assert begins < stdout.index(f"\n{title}  50 steps done  loss ")
     assert "\nVerdict: no difference beyond " in stdout
     assert " in other orders of summation, within 50 steps: losses by " in stdout
+    assert "; nor with the trained weights: predictions by " in stdout
+    assert "; test accuracy, of one seed: torch " in stdout
 
 
 def assert_summary(summary: dict[str, Any]) -> None:
@@ -267,7 +269,7 @@ def test_runs_are_reported_on_one_page(command: Command, tmp_path: Path) -> None
         options = f"--backend numpy --dataset lines --model dense {limits} --out run{seed} --seed {seed}"
         assert command("train", *options.split())[0] == 0
     before = sorted(tmp_path.rglob("*"))
-    for name, message in (("run1", "is a folder, not a file"), ("run2/report.html", "is the page of one of")):
+    for name, message in (("run1", "is a folder, not a file"), ("run2/report.html", "is the page of a run")):
         status, stdout, stderr = command("report", "run1", "run2", "--out", name)
         assert (status, stdout) == (2, "")
         assert stderr.startswith(f"scratch-conv: --out {name}: {message}")

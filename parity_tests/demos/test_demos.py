@@ -18,7 +18,7 @@ from scratch_conv.demos import edges, filters, gradcheck, lines, shift
 from scratch_conv.demos.fitting import accuracy, fit
 from scratch_conv.demos.images import normalised, read_image
 from scratch_conv.layers import Adam, Conv2D, Dense, ReLU
-from scratch_conv.training.backends.torch_training import Batches
+from scratch_conv.training.backends.batches import Batches
 from scratch_conv.training.data.datasets import open_images
 from scratch_conv.training.settings import BACKENDS, Settings
 

@@ -7,13 +7,15 @@ import pytest
 import torch
 
 from scratch_conv.training.backends.job import Outcome
-from scratch_conv.training.comparison import Drift, verdict
+from scratch_conv.training.comparison import MEASURES, TRAINED, Drift, verdict
 from scratch_conv.training.seeds import (
     Runs,
     accuracies,
     accuracy_headings,
     accuracy_rows,
     agreement_of_seeds,
+    is_significant,
+    sentence,
 )
 
 
@@ -47,7 +49,7 @@ def test_one_seed_has_the_interval_of_its_test_images() -> None:
     """81 of 263: Newcombe, "Two-sided confidence intervals for the single proportion", 1998, table I."""
     found = accuracies({0: {"torch": outcome(81 / 263, [0] * 263)}})["torch"]
     assert found.interval == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert (found.difference_interval, found.p_value) == (None, None)
+    assert found.difference_interval is None
 
 
 @pytest.mark.parametrize(("second", "p_value"), [([0.5, 0.6, 0.8], 1.0), ([0.625, 0.725, 0.925], 0.0)])
@@ -68,6 +70,19 @@ def test_few_seeds_that_differ_by_as_many_images_are_no_evidence() -> None:
     assert found.difference_interval[0] < 0
 
 
+@pytest.mark.parametrize(("wrong", "equal"), [(24, True), (26, False)])
+def test_one_seed_shows_a_difference_from_five_standard_errors_on(wrong: int, equal: bool) -> None:
+    """As many images that one alone has right: their number deviates by its square root, of 25 by 5."""
+    runs = {
+        0: {
+            "torch": outcome(0.5, [0] * 100),
+            "scratch": outcome(0.5 - wrong / 100, [1] * wrong + [0] * (100 - wrong)),
+        }
+    }
+    assert is_significant(runs) is not equal
+    assert sentence(runs) == f"test accuracy, of one seed: torch 50.00%, scratch {50 - wrong}.00%"
+
+
 def test_agreement_is_of_classes() -> None:
     runs = {
         0: {"torch": outcome(0.5, [0, 1, 2, 0]), "scratch": outcome(0.5, [0, 1, 2, 1])},
@@ -86,9 +101,8 @@ def test_every_cell_of_the_table_has_a_heading(seeds: int) -> None:
 
 
 def test_the_verdict_counts_a_difference_of_accuracies_only_beyond_chance() -> None:
-    none = {"losses": {1: 0.0}, "norms of gradients": {1: 0.0}, "weights": {1: 0.0}}
+    none = {measure: {1: 0.0} for measure in (*MEASURES, *TRAINED)}
     drift = Drift({"scratch": none}, {"torch on 1 thread": none}, None, 1e-7)
-    assert verdict(paired([0.5], [0.9]), drift) == (True, drift.verdict)
     equal, said = verdict(paired([0.50, 0.61, 0.72], [0.51, 0.60, 0.73]), drift)
     assert equal
     assert said.startswith(

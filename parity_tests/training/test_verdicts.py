@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from scratch_conv.training.comparison import MEASURES, Drift, relative_difference
+from scratch_conv.training.comparison import MEASURES, TRAINED, Drift, relative_difference
 
 STEPS = range(1, 51)
 
@@ -13,6 +13,7 @@ def drift(ours: float, own: float, rounding: float = 1e-7, bound: float | None =
     """Return a comparison in which differences grow from step to step, to these at the end."""
     runs = [
         {measure: {step: share * step / 50 for step in STEPS} for measure in MEASURES}
+        | {measure: {1: share / 50} for measure in TRAINED}
         for share in (ours, own)
     ]
     return Drift({"scratch": runs[0]}, {"torch on 1 thread": runs[1]}, bound, rounding)
@@ -26,6 +27,8 @@ def test_differences_like_torchs_own_are_none(ours: float) -> None:
     assert compared.verdict == (
         f"no difference beyond {than}, in other orders of summation, within 50 steps: "
         + ", ".join(f"{measure} by {ours:.1e} against 1.0e-03" for measure in MEASURES)
+        + "; nor with the trained weights: "
+        + ", ".join(f"{measure} by {ours / 50:.1e} against 2.0e-05" for measure in TRAINED)
     )
 
 
@@ -46,6 +49,28 @@ def test_the_first_step_beyond_is_said(measure: str, wrong: float) -> None:
         f"a difference: {measure} of scratch and torch differ by {wrong:.1e} within 7 steps, where torch "
         "differs from itself, in other orders of summation, by 1.4e-04"
     )
+
+
+@pytest.mark.parametrize("measure", TRAINED)
+def test_a_difference_of_trained_networks_is_said(measure: str) -> None:
+    compared = drift(1e-3, 1e-3)
+    measured = {**compared.backends["scratch"], measure: {1: 3e-4}}
+    compared = replace(compared, backends={"scratch": measured})
+    assert not compared.is_torchs_own
+    assert compared.verdict == (
+        f"a difference: {measure} of scratch and torch differ by 3.0e-04 with the weights that it has "
+        "trained, where torch differs from itself, in other orders of summation, by 2.0e-05"
+    )
+
+
+def test_the_first_steps_are_said_before_what_is_trained() -> None:
+    compared = drift(1e-3, 1e-3)
+    measured = {**compared.backends["scratch"], "losses": {1: 0.0, 9: 1.0}, "gradients": {1: 1.0}}
+    compared = replace(compared, backends={"scratch": measured})
+    assert " within 9 steps, " in compared.verdict
+    measured["losses"] = {1: 1.0}
+    compared = replace(compared, backends={"scratch": measured})
+    assert " within 1 step, " in compared.verdict
 
 
 def test_in_float64_losses_have_a_bound_besides() -> None:

@@ -89,7 +89,10 @@ Augment = Annotated[
         show_default="augment; mnist, fashion-mnist, lines: no-augment",
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Seeds the first weights, the batches and the augmentation.")]
+Seed = Annotated[
+    int,
+    typer.Option(help="Seeds first weights, batches and augmentation, and images that are drawn or chosen."),
+]
 Seeds = Annotated[int, typer.Option(help="Train with so many seeds, from --seed on, and compare over them.")]
 Precision = Annotated[str, typer.Option(help="32 or 64-true.")]
 Limit = Annotated[int | None, typer.Option(help="Use this many training images.", show_default="all")]
@@ -208,8 +211,8 @@ def report(
     summaries = read_summaries(runs)
     if out.is_dir():
         raise InputError(f"--out {out}: is a folder, not a file")
-    if out.resolve() in [(folder / "report.html").resolve() for folder in runs]:
-        raise InputError(f"--out {out}: is the page of one of the runs; choose another name")
+    if out.name == "report.html" and (out.parent / "summary.json").exists():
+        raise InputError(f"--out {out}: is the page of a run; choose another name")
     check_writable(out.parent)
     page = render_runs(summaries)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -248,7 +251,7 @@ def _train(backends: tuple[str, ...], given: Given) -> None:
     out = given.out
     try:
         with _ended_by_signals():
-            data = _open_images(settings, given.data_dir)
+            data = _open_images(settings, given)
             settings = replace(settings, dataset=data.dataset)
             _check_model(settings, data, backends)
             console.print(f"{settings.model} on {data.describe()}", soft_wrap=True, markup=False)
@@ -300,7 +303,7 @@ def _follow(team: "Torchrun", given: Given) -> None:
         with _ended_by_signals():
             agreed, _ = team.hear()
             settings = _settings(given)
-            data = _open_images(settings, given.data_dir)
+            data = _open_images(settings, given)
             own = json.loads(_agreed(replace(settings, dataset=data.dataset), data))
             for name, value in json.loads(agreed).items():
                 if own[name] != value:
@@ -402,14 +405,16 @@ def _check_model(settings: Settings, data: "ImageSet", backends: tuple[str, ...]
             raise InputError(f"--model {settings.model} in NumPy alone: {error}") from error
 
 
-def _open_images(settings: Settings, data_dir: Path | None) -> "ImageSet":
+def _open_images(settings: Settings, given: Given) -> "ImageSet":
     from scratch_conv.training.data.datasets import open_images
     from scratch_conv.training.data.downloads import DownloadError
 
     try:
-        return open_images(settings.dataset, data_dir, settings.limit, settings.seed, settings.limit_test)
+        return open_images(
+            settings.dataset, given.data_dir, settings.limit, settings.seed, settings.limit_test
+        )
     except DownloadError as error:
-        if settings.dataset != "cifar10":
+        if given.dataset is not None:
             raise InputError(f"{error}, or train on what is built in: --dataset shapes") from error
         print(f"{error.cause}; using the built-in shapes instead")
         return open_images("shapes", None, settings.limit, settings.seed, settings.limit_test)

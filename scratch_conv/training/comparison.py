@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from scratch_conv.training.backends.batches import Batches
 from scratch_conv.training.backends.job import Job, Outcome, is_recorded
+from scratch_conv.training.backends.models import initial_network
 from scratch_conv.training.backends.processes import run_in_process, threads_of_each
+from scratch_conv.training.backends.trained import draws_random_numbers, gradients, predicted, trained_network
 from scratch_conv.training.data.images import ImageSet
 from scratch_conv.training.run_folder import begin, check_free, forget_previous, job_folder, locked
 from scratch_conv.training.seeds import Runs, is_significant, sentence
@@ -19,18 +23,24 @@ DRIFT_STEPS = 50
 FLOAT64_BOUND = 1e-8
 # Training amplifies what two right orders of summation differ by, alike but not equally.
 APART = 10.0
+WITHOUT_ONEDNN, REVERSED = "torch without oneDNN", "torch, batches reversed"
+# What is compared of trained networks, in evaluation and for the last batch that they were trained on.
+TRAINED = ("predictions", "gradients")
 
 
 Differences = Mapping[int, float]
 """How far a run is from torch's, as a share of torch's, by the step that was taken last."""
 
 Measured = Mapping[str, Differences]
-"""By what is measured: see MEASURES."""
+"""By what is measured: see MEASURES and TRAINED."""
 
 
 @dataclass(frozen=True)
 class Drift:
-    """How far the first steps of each run are from torch's."""
+    """How far each run is from torch's: in its first steps, and in what its trained network computes.
+
+    A yardstick need not have measured all.
+    """
 
     backends: Mapping[str, Measured]
     yardsticks: Mapping[str, Measured]  # torch itself, summing in another order
@@ -62,23 +72,31 @@ class Drift:
         if beyond := self._first_beyond():
             backend, measure, step = beyond
             by, torchs = _most(self.backends[backend][measure], step), self._own(measure, step)
+            where = "with the weights that it has trained"
+            if measure not in TRAINED:
+                where = f"within {step} step{'' if step == 1 else 's'}"
             return (
-                f"a difference: {measure} of {backend} and torch differ by {by:.1e} within {step} steps, "
-                f"where torch differs from itself, in other orders of summation, by {torchs:.1e}"
+                f"a difference: {measure} of {backend} and torch differ by {by:.1e} {where}, where torch "
+                f"differs from itself, in other orders of summation, by {torchs:.1e}"
             )
-        ours = {measure: max(_most(each[measure]) for each in self.backends.values()) for measure in MEASURES}
-        own = {measure: self._own(measure, self.steps) for measure in MEASURES}
-        shares = ", ".join(f"{name} by {ours[name]:.1e} against {own[name]:.1e}" for name in MEASURES)
+        measures = (*MEASURES, *TRAINED)
+        ours = {measure: max(_most(each[measure]) for each in self.backends.values()) for measure in measures}
+        own = {measure: self._own(measure) for measure in measures}
+        shares = {name: f"{name} by {ours[name]:.1e} against {own[name]:.1e}" for name in measures}
         than = "torch's own"
-        if any(ours[name] > own[name] for name in MEASURES):
+        if any(ours[name] > own[name] for name in measures):
             than = f"{APART:g} times torch's own, or what rounding explains"
-        said = f"beyond {than}, in other orders of summation, within {self.steps} steps: {shares}"
+        said = (
+            f"beyond {than}, in other orders of summation, within {self.steps} steps: "
+            f"{', '.join(shares[name] for name in MEASURES)}; nor with the trained weights: "
+            f"{', '.join(shares[name] for name in TRAINED)}"
+        )
         if self.within_bound is False:
             return f"a difference: losses are beyond the bound of {self.bound:.0e}, though none is {said}"
         return f"no difference {said}"
 
     def _first_beyond(self) -> tuple[str, str, int] | None:
-        """Return the first step with a difference beyond torch's own, and whose it is in what."""
+        """Return the first difference beyond torch's own: its step, whose it is, and in what."""
         beyond = [
             (step, backend, measure)
             for backend, measured in self.backends.items()
@@ -86,12 +104,14 @@ class Drift:
             for step in differences
             if not _most(differences, step) <= max(APART * self._own(measure, step), self.rounding * step)
         ]
-        step, backend, measure = min(beyond, default=(0, "", ""))
+        step, backend, measure = min(
+            beyond, default=(0, "", ""), key=lambda each: (each[-1] in TRAINED, *each)
+        )
         return (backend, measure, step) if beyond else None
 
-    def _own(self, measure: str, steps: int) -> float:
+    def _own(self, measure: str, steps: int = DRIFT_STEPS) -> float:
         """Return how far torch is from itself within some steps."""
-        return max(_most(each[measure], steps) for each in self.yardsticks.values())
+        return max(_most(each[measure], steps) for each in self.yardsticks.values() if measure in each)
 
 
 def _most(differences: Differences, steps: int = DRIFT_STEPS) -> float:
@@ -102,8 +122,6 @@ def _most(differences: Differences, steps: int = DRIFT_STEPS) -> float:
 def verdict(runs: Runs, drift: Drift) -> tuple[bool, str]:
     """Return whether no backend differs from torch, and the sentence that says so."""
     equal, said = drift.is_torchs_own, drift.verdict
-    if len(runs) == 1:
-        return equal, said
     if equal and is_significant(runs):
         equal, said = False, f"a difference of accuracies that chance does not explain, though {said}"
     return equal, f"{said}; {sentence(runs)}"
@@ -179,26 +197,47 @@ def _finish(job: Job, data: ImageSet) -> Outcome:
 def _drift(outcomes: Mapping[str, Outcome], torchs: Job, data: ImageSet) -> Drift:
     folder, several = torchs.folder.parent, threads_of_each(torchs.settings) > 1
     threads, title = (1, "torch on 1 thread") if several else (2, "torch on 2 threads")
-    variations = (
+    variations = [
         replace(torchs, title=title, threads=threads, folder=folder / "threads"),
-        replace(torchs, title="torch without oneDNN", onednn=False, folder=folder / "without-onednn"),
-        replace(torchs, title="torch, batches reversed", reverse=True, folder=folder / "reversed"),
-    )
+        replace(torchs, title=WITHOUT_ONEDNN, onednn=False, folder=folder / "without-onednn"),
+    ]
+    settings = torchs.settings
+    if not draws_random_numbers(initial_network(settings, data), Batches(data, settings)):
+        # With dropout, each image of a reversed batch would have another one's mask.
+        variations += [replace(torchs, title=REVERSED, reverse=True, folder=folder / "reversed")]
     yardsticks = {job.title: _finish(replace(job, steps=DRIFT_STEPS), data) for job in variations}
     expected, *_ = outcomes.values()
 
-    def measured(others: Mapping[str, Outcome]) -> dict[str, Measured]:
-        return {
-            name: {measure: measuring(expected, actual) for measure, measuring in MEASURES.items()}
-            for name, actual in others.items()
-        }
+    def measured(actual: Outcome) -> dict[str, Differences]:
+        return {measure: measuring(expected, actual) for measure, measuring in MEASURES.items()}
 
+    own = {name: measured(outcome) for name, outcome in yardsticks.items()}
+    own[WITHOUT_ONEDNN] |= _when_trained("torch", expected, Batches(data, settings), onednn=False)
     return Drift(
-        backends=measured({name: outcome for name, outcome in outcomes.items() if outcome is not expected}),
-        yardsticks=measured(yardsticks),
-        bound=FLOAT64_BOUND if torchs.settings.precision == "64-true" else None,
-        rounding=step_rounding(torchs.settings, data),
+        backends={
+            name: measured(outcome) | _when_trained(name, outcome, Batches(data, settings))
+            for name, outcome in outcomes.items()
+            if outcome is not expected
+        },
+        yardsticks=own,
+        bound=FLOAT64_BOUND if settings.precision == "64-true" else None,
+        rounding=step_rounding(settings, data),
     )
+
+
+def _when_trained(
+    backend: str, outcome: Outcome, batches: Batches, *, onednn: bool = True
+) -> dict[str, Differences]:
+    """Return how far a backend's trained network is from torch's layers with the same weights."""
+    with torch.backends.mkldnn.flags(enabled=onednn):  # type: ignore[no-untyped-call]
+        network = trained_network("torch", outcome, batches.settings, batches.data)
+        predictions = predicted(network, batches, outcome.predictions.dtype)
+        expected = gradients("torch", outcome, batches)
+    apart = relative_difference(predictions, outcome.predictions)
+    return {
+        "predictions": {1: apart},
+        "gradients": {1: relative_difference(expected, gradients(backend, outcome, batches))},
+    }
 
 
 def step_rounding(settings: Settings, data: ImageSet) -> float:

@@ -16,6 +16,7 @@ from scratch_conv.training.settings import BACKENDS, InputError, Settings
 
 _JOBS = (*BACKENDS, "threads", "without-onednn", "reversed")
 _PREVIOUS = "previous"
+_REPORT = ("report.html", "summary.json", "metrics.csv", "curves.png", "drift.png")
 
 
 def new_folder() -> Path:
@@ -110,10 +111,11 @@ def begin(folder: Path, settings: Settings, digest: str, *, resume: bool) -> Non
 
 
 def forget_previous(folder: Path) -> None:
-    """Delete what `begin` put aside: the new run has checkpoints of its own."""
+    """Delete what `begin` put aside, and the report of it: the new run has checkpoints of its own."""
     previous = folder / _PREVIOUS
-    for path in _files_of_run(previous):
-        path.unlink()
+    if files := _files_of_run(previous):
+        for path in (*(folder.parent / name for name in _REPORT), *files):
+            path.unlink(missing_ok=True)
     for emptied in (*_job_folders(previous), *previous.glob("seed=*"), previous):
         with contextlib.suppress(OSError):  # not there, or somebody else's files are
             emptied.rmdir()

@@ -15,6 +15,8 @@ Runs = Mapping[int, Mapping[str, Outcome]]
 CONFIDENCE = 0.95
 # Of as large a difference of accuracies by chance. A difference is claimed to be one below it.
 SIGNIFICANCE = 0.01
+# One seed does not tell how the accuracy varies from training to training: five standard errors.
+SIGNIFICANCE_OF_ONE = float(2 * stats.norm.sf(5))
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,9 @@ class Accuracies:
         difference: the mean of what they are above the first backend's.
         difference_interval: where the difference is; None for one seed.
         p_value: the probability of a difference at least as large where there is none, by the t-test of
-            differences paired by seed; None for one seed. Few seeds can agree by chance in how many images
-            they differ by: the standard error is no less than that of as many images, each right by chance
-            with the one or the other, as the two disagree on.
+            differences paired by seed. Few seeds can agree by chance in how many images they differ by: the
+            standard error is no less than that of as many images, each right by chance with the one or the
+            other, as the two disagree on. For one seed it is that alone.
         agreement: the share of test images, over all seeds, that both take for the same class.
     """
 
@@ -38,7 +40,7 @@ class Accuracies:
     interval: tuple[float, float]
     difference: float
     difference_interval: tuple[float, float] | None
-    p_value: float | None
+    p_value: float
     agreement: float
 
     @property
@@ -69,7 +71,7 @@ def _accuracies(runs: Runs, name: str, first: str) -> Accuracies:
         interval=_of_mean(np.array(values)) if several else _wilson(values[0], tests),
         difference=float(differences.mean()),
         difference_interval=_of_mean(differences, least) if several else None,
-        p_value=_p_value(differences, least) if several else None,
+        p_value=_p_value(differences, least),
         agreement=float(np.mean(agreements)),
     )
 
@@ -87,7 +89,8 @@ def agreement_of_seeds(runs: Runs) -> float:
 
 def _mean_and_error(values: np.ndarray, least: float) -> tuple[float, float]:
     """Return the mean of values and its standard error, which is no less than a given one."""
-    return float(values.mean()), max(float(stats.sem(values)), least)
+    error = float(stats.sem(values)) if len(values) > 1 else 0.0
+    return float(values.mean()), max(error, least)
 
 
 def _of_mean(values: np.ndarray, least: float = 0.0) -> tuple[float, float]:
@@ -107,28 +110,31 @@ def _p_value(differences: np.ndarray, least: float) -> float:
     mean, error = _mean_and_error(differences, least)
     if not error:  # equal accuracies, or all apart by as much
         return float(not mean)
-    return float(2 * stats.t.sf(abs(mean) / error, len(differences) - 1))
+    freedom = len(differences) - 1
+    return float(2 * (stats.t(freedom) if freedom else stats.norm).sf(abs(mean) / error))
 
 
 def sentence(runs: Runs) -> str:
-    """Return what the seeds say of the difference of accuracies, in a sentence."""
+    """Return what the seeds say of the accuracies and their difference, in a sentence."""
     found = accuracies(runs)
     (first, base), *others = found.items()
-    means = [f"{name} {each.mean:.2%}" for name, each in found.items()]
+    means = ", ".join(f"{name} {each.mean:.2%}" for name, each in found.items())
+    if len(runs) == 1:
+        return f"test accuracy, of one seed: {means}"
     compared = [
         f"{name} is {100 * each.difference:+.2f} points from {first} (paired t-test: p = {each.p_value:.2g})"
         for name, each in others
     ]
     return (
-        f"over {len(runs)} seeds, mean test accuracy: {', '.join(means)}; {'; '.join(compared)}; "
+        f"over {len(runs)} seeds, mean test accuracy: {means}; {'; '.join(compared)}; "
         f"from seed to seed {first} deviates by {100 * base.deviation:.2f} points"
     )
 
 
 def is_significant(runs: Runs) -> bool:
     """Return whether a backend's accuracy differs from the first one's by more than chance explains."""
-    p_values = [each.p_value for each in accuracies(runs).values() if each.p_value is not None]
-    return min(p_values, default=1.0) < SIGNIFICANCE
+    least = min(each.p_value for each in accuracies(runs).values())
+    return least < (SIGNIFICANCE if len(runs) > 1 else SIGNIFICANCE_OF_ONE)
 
 
 def accuracy_headings(runs: Runs) -> list[str]:

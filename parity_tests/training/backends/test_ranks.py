@@ -15,10 +15,10 @@ import torch
 
 from scratch_conv import cli
 from scratch_conv.training.backends import numpy_training, torch_training
+from scratch_conv.training.backends.batches import Batches
 from scratch_conv.training.backends.job import Job, Outcome
 from scratch_conv.training.backends.processes import run_in_process
 from scratch_conv.training.backends.ranks import Ranks, open_store
-from scratch_conv.training.backends.torch_training import Batches
 from scratch_conv.training.backends.torchrun import Torchrun, places, torchrun
 from scratch_conv.training.comparison import MEASURES, step_rounding
 from scratch_conv.training.data.datasets import open_images

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from scratch_conv.training.backends import numpy_training, recording
+from scratch_conv.training.backends.batches import Batches
 from scratch_conv.training.backends.job import DivergedError, History, Job, Outcome
 from scratch_conv.training.backends.models import initial_network
 from scratch_conv.training.backends.recording import Phases
 from scratch_conv.training.backends.torch_checkpoints import last_readable
-from scratch_conv.training.backends.torch_training import Batches, Classifier, run
+from scratch_conv.training.backends.torch_training import Classifier, run
 from scratch_conv.training.comparison import FLOAT64_BOUND, MEASURES
 from scratch_conv.training.data.datasets import open_images
 from scratch_conv.training.settings import BACKENDS, Settings

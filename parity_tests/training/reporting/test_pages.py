@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -225,6 +225,34 @@ def test_what_is_no_run_is_refused(tmp_path: Path, written: str | None, message:
         read_summaries([tmp_path])
 
 
+def inner(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield every dictionary and list inside a value, with each of its keys."""
+    if isinstance(value, dict | list):
+        for key in [*value] if isinstance(value, dict) else range(len(value)):
+            yield value, key
+            yield from inner(value[key])
+
+
+def test_a_summary_that_is_damaged_inside_is_refused_or_shown(
+    tmp_path: Path, summary: dict[str, Any]
+) -> None:
+    summary = json.loads(json.dumps(summary))
+    for measured in summary["drift"]["backends"].values():  # as many as make the point
+        measured["losses"] = dict([*measured["losses"].items()][:2])
+    accepted = []
+    for container, key in inner(summary):
+        kept, container[key] = container[key], [1] if isinstance(container[key], int | float) else 1
+        (tmp_path / "summary.json").write_text(json.dumps(summary))
+        container[key] = kept
+        try:
+            accepted.append(read_summaries([tmp_path]))
+        except InputError as error:
+            assert str(error) == f"{tmp_path}: summary.json is no run's, or that of another version"  # noqa: PT017
+    damaged = {str(number): found[tmp_path.name] for number, found in enumerate(accepted)}
+    assert 20 < len(damaged) < 100
+    render_runs(damaged)
+
+
 def measured(folder: Path, page: str, width: int = 390) -> tuple[dict[str, Any], list[str]]:
     """Return the sizes of a page in a frame of some width, and what the browser's console says."""
     # A window of a headless browser can't be so narrow. The frame is of another origin: it sends a message.
@@ -232,7 +260,10 @@ def measured(folder: Path, page: str, width: int = 390) -> tuple[dict[str, Any],
         "<script>addEventListener('load', () => parent.postMessage({width: innerWidth, "
         "needed: document.documentElement.scrollWidth, height: document.documentElement.scrollHeight, "
         "small: [...document.querySelectorAll('svg text')].filter("
-        "text => text.getBoundingClientRect().height < 8).length}, '*'))</script>"
+        "text => text.getBoundingClientRect().height < 8).length, "
+        "unmarked: [...document.querySelectorAll('*')].filter(each => each.scrollWidth > each.clientWidth + 1 "
+        "&& getComputedStyle(each).overflowX == 'auto' && getComputedStyle(each).backgroundImage == 'none')"
+        ".length}, '*'))</script>"
     )
     (folder / "inside.html").write_text(page.replace("</body>", f"{ask}</body>"), encoding="utf-8")
     (folder / "around.html").write_text(
@@ -262,7 +293,7 @@ def test_a_page_fits_a_phone(tmp_path: Path, page: str) -> None:
     assert sizes["width"] == 390
     assert sizes["needed"] <= 390
     assert sizes["height"] > 3000
-    assert sizes["small"] == 0
+    assert (sizes["small"], sizes["unmarked"]) == (0, 0)
     assert console == []
 
 
@@ -275,10 +306,12 @@ def test_a_page_of_several_runs_fits_a_phone(tmp_path: Path, run: Path, other: P
 
 @needs_browser
 def test_the_browser_finds_what_is_too_wide_and_what_fails(tmp_path: Path) -> None:
-    wide = "<body><p style='width: 500px'>wide</p><svg viewBox='0 0 900 9' width=300><text>a</text></svg>"
+    wide = "<body><p style='width: 500px'>wide</p>"
+    wide += "<div style='overflow-x: auto'><p style='width: 900px'>hidden</p></div>"
+    wide += "<svg viewBox='0 0 900 9' width=300><text>a</text></svg>"
     sizes, console = measured(tmp_path, f"<!doctype html>{wide}<script>missing()</script></body>")
     assert sizes["width"] == 390
     assert sizes["needed"] > 390
-    assert sizes["small"] == 1
+    assert (sizes["small"], sizes["unmarked"]) == (1, 1)
     assert len(console) == 1
     assert "missing is not defined" in console[0]

@@ -1,6 +1,7 @@
 """One training run in NumPy alone: a plain loop over batches.
 
-torch only shuffles and augments here, as for the other backends, so that all train on the same batches.
+torch only shuffles and augments here, and draws the masks of dropout, as for the other backends: all train on
+the same batches with the same masks.
 """
 
 import math
@@ -12,6 +13,7 @@ import torch
 
 from scratch_conv.kernels.windows import Array
 from scratch_conv.layers import SGD, Adam, Layer, Sequential, Softmax, SoftmaxCrossEntropy
+from scratch_conv.training.backends.batches import Batches
 from scratch_conv.training.backends.job import (
     DivergedError,
     History,
@@ -24,10 +26,10 @@ from scratch_conv.training.backends.job import (
 from scratch_conv.training.backends.layer_times import numpy_layer_times
 from scratch_conv.training.backends.models import initial_network
 from scratch_conv.training.backends.numpy_checkpoints import load_checkpoint, save_checkpoint
+from scratch_conv.training.backends.optimizers import new_optimizer, one_cycle
 from scratch_conv.training.backends.ranks import ALONE, Ranks
 from scratch_conv.training.backends.recording import Display, Phases, peak_memory_bytes
-from scratch_conv.training.backends.torch_training import Batches, new_optimizer, one_cycle
-from scratch_conv.training.backends.translation import from_torch
+from scratch_conv.training.backends.translation import from_torch, with_torchs_masks
 from scratch_conv.training.data.images import ImageSet
 from scratch_conv.training.settings import MOMENTUM, Settings
 
@@ -40,8 +42,9 @@ def run(job: Job, ranks: Ranks = ALONE) -> None:
     The settings that vary torch (steps, threads, onednn) are not used.
     """
     settings, data = job.settings, ImageSet.load(job.images)
-    batches = Batches(data, settings, ranks=ranks)
-    network = from_torch(initial_network(settings, data).to(_DTYPES[settings.precision]))
+    batches = Batches(data, settings, ranks)
+    initial = initial_network(settings, data).to(_DTYPES[settings.precision])
+    network = with_torchs_masks(from_torch(initial))
     trainer = Trainer(network, settings, batches, Display(job.title, quiet=ranks.rank > 0))
     trainer.train(job.folder)
     if ranks.rank > 0:

@@ -20,13 +20,12 @@ class Phases:
     """Measures what an epoch's training time is spent on."""
 
     def __init__(self) -> None:
-        self.seconds = dict.fromkeys(PHASES, 0.0)
-        self.began = self.ended = 0.0
+        self.begin()
 
     def begin(self) -> None:
         """Start an epoch."""
-        self.__init__()  # type: ignore[misc]
-        self.began = time.perf_counter()
+        self.seconds = dict.fromkeys(PHASES, 0.0)
+        self.began = self.ended = time.perf_counter()
 
     @contextmanager
     def within(self, phase: str) -> Iterator[None]:

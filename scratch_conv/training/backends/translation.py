@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torchvision.models.resnet import BasicBlock
 
+from scratch_conv.kernels.windows import Array
 from scratch_conv.layers import (
     AvgPool2D,
     BatchNorm2D,
@@ -24,6 +25,16 @@ from scratch_conv.layers import (
     Sequential,
     Softmax,
 )
+
+
+class _TorchsMasks(Dropout):
+    """Dropout with masks from torch's generator."""
+
+    def draw_mask(self, x: Array) -> Array:
+        """Draw as torch does."""
+        drawn: Array = torch.empty_like(torch.from_numpy(x)).bernoulli_(1 - self.p).numpy()
+        return drawn
+
 
 _PAIRS: dict[type[nn.Module], type[Layer]] = {
     nn.AvgPool2d: AvgPool2D,
@@ -81,6 +92,19 @@ def to_torch(layer: Layer) -> nn.Module:
         module.to(torch.from_numpy(first).dtype)
     copy_to_torch(layer, module)
     return module
+
+
+def with_torchs_masks(layer: Layer) -> Layer:
+    """Let a network's dropout draw from torch's generator; return the network.
+
+    The masks are those of torch's own layers if the generator is in the same state. NumPy's generators, one
+    to each layer, would neither draw these nor be part of a checkpoint.
+    """
+    if isinstance(layer, Dropout):
+        layer.__class__ = _TorchsMasks
+    for child in layer.children.values():
+        with_torchs_masks(child)
+    return layer
 
 
 def copy_from_torch(layer: Layer, module: nn.Module) -> None:

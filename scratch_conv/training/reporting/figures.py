@@ -1,11 +1,11 @@
 """The key figures of backends, and how they are written."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from statistics import mean
 from typing import Any
 
 from scratch_conv.training.backends.job import Outcome
-from scratch_conv.training.comparison import MEASURES, Drift
+from scratch_conv.training.comparison import MEASURES, TRAINED, Drift
 
 Row = tuple[str, ...]
 Recorded = Mapping[str, Any]  # of a backend, as in summary.json
@@ -59,11 +59,16 @@ def key_table(backends: Mapping[str, Recorded]) -> tuple[list[str], list[Row]]:
     return head, [*zip(FIGURES, *columns, strict=True)]
 
 
-def drift_table(drift: Drift) -> tuple[list[str], list[Row]]:
-    """Return the head and the rows of a table: the largest differences to torch of each run beside it."""
-    measured: Mapping[str, Any] = {**drift.backends, **drift.yardsticks}
+def drift_tables(drift: Drift) -> dict[str, tuple[list[str], list[Row]]]:
+    """Return heads and rows of tables by title: the largest differences to torch of each run beside it."""
+    steps = f"first {drift.steps} steps" if drift.steps > 1 else "first step"
+    return {steps: _drift_table(drift, MEASURES), "trained networks": _drift_table(drift, TRAINED)}
+
+
+def _drift_table(drift: Drift, measures: Collection[str]) -> tuple[list[str], list[Row]]:
     rows = [
-        (name, *(f"{max(each[measure].values()):.1e}" for measure in MEASURES))
-        for name, each in measured.items()
+        (name, *(f"{max(each[measure].values()):.1e}" for measure in measures))
+        for name, each in {**drift.backends, **drift.yardsticks}.items()
+        if each.keys() >= {*measures}
     ]
-    return ["", *MEASURES], rows
+    return ["", *measures], rows

@@ -16,7 +16,7 @@ from scratch_conv.training.comparison import Drift, verdict
 from scratch_conv.training.data.images import ImageSet
 from scratch_conv.training.reporting import provenance
 from scratch_conv.training.reporting.drawing import as_png
-from scratch_conv.training.reporting.figures import Row, drift_table, key_table, recorded
+from scratch_conv.training.reporting.figures import Row, drift_tables, key_table, recorded
 from scratch_conv.training.reporting.page import render
 from scratch_conv.training.reporting.sections import Run, apart, curves, lead, sections
 from scratch_conv.training.seeds import Runs, accuracies, accuracy_headings, accuracy_rows
@@ -78,9 +78,8 @@ def print_tables(console: Console, runs: Runs, drift: Drift | None) -> None:
     _print(console, *key_table(recorded(outcomes)), f"seed {next(iter(runs))}" if len(runs) > 1 else None)
     if len(outcomes) > 1 or len(runs) > 1:
         _print(console, accuracy_headings(runs), accuracy_rows(runs), f"test accuracy over {seeds}")
-    if drift:
-        title = f"largest differences to torch in {drift.steps} steps, as shares"
-        _print(console, *drift_table(drift), title)
+    for title, table in drift_tables(drift).items() if drift else ():
+        _print(console, *table, f"{title}, largest differences to torch, as shares")
 
 
 def _print(console: Console, head: Sequence[str], rows: Sequence[Row], title: str | None) -> None:

@@ -16,13 +16,42 @@ from scratch_conv.training.settings import InputError, as_options
 
 Summary = Mapping[str, Any]  # what a run wrote into summary.json
 
+_NUMBER = (int, float, type(None))  # null: of a run that diverged
+# What is read of a summary: types, or several of which one is meant. `Any` stands for every key, `int` for
+# every key that is a number.
+_SHAPE: Any = {
+    "model": str,
+    "command": str,
+    "verdict": {"equal": (bool, type(None)), "sentence": str},
+    "backends": {
+        Any: {
+            "test_accuracy": [_NUMBER],
+            "test_loss": [_NUMBER],
+            "train_loss": [_NUMBER],
+            "seconds_per_epoch": [_NUMBER],
+            "peak_memory_bytes": int,
+            "parameters": int,
+        }
+    },
+    "data": {"source": str},
+    "settings": {},
+    "machine": {},
+    "versions": {},
+    "drift": object,  # None, or:
+}
+_DRIFT: Any = {"backends": {Any: {"losses": {int: _NUMBER}}}}
+
 
 def read_summaries(folders: Sequence[Path]) -> dict[str, Summary]:
     """Return the summaries of runs by their folders' names; by the whole paths, if two are named alike.
 
     Raises:
-        InputError: a folder holds no finished run.
+        InputError: a folder holds no finished run, or is named twice.
     """
+    places = [folder.resolve() for folder in folders]
+    if len({*places}) < len(places):
+        twice = next(folder for folder, place in zip(folders, places, strict=True) if places.count(place) > 1)
+        raise InputError(f"{twice}: is named twice")
     names = [folder.resolve().name for folder in folders]
     if len({*names}) < len(names):
         names = [str(folder) for folder in folders]
@@ -36,10 +65,25 @@ def _read(folder: Path) -> Summary:
         raise InputError(f"{folder}: holds no finished run (summary.json: {error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{folder}: summary.json is damaged") from error
-    keys = {"model", "backends", "verdict", "settings", "data", "drift", "command", "machine", "versions"}
-    if not (isinstance(summary, dict) and keys <= summary.keys()):
+    if not (_fits(summary, _SHAPE) and (summary["drift"] is None or _fits(summary["drift"], _DRIFT))):
         raise InputError(f"{folder}: summary.json is no run's, or that of another version")
-    return summary
+    found: Summary = summary
+    return found
+
+
+def _fits(value: Any, shape: Any) -> bool:
+    """Return whether a value read from JSON has all that a shape names."""
+    if isinstance(shape, list):
+        return isinstance(value, list) and bool(value) and all(_fits(each, shape[0]) for each in value)
+    if not isinstance(shape, dict):
+        return isinstance(value, shape)
+    if not isinstance(value, dict):
+        return False
+    if int in shape and not all(name.isdecimal() for name in value):
+        return False
+    for every in {Any, int} & shape.keys():
+        return bool(value) and all(_fits(each, shape[every]) for each in value.values())
+    return all(name in value and _fits(value[name], inner) for name, inner in shape.items())
 
 
 def render_runs(summaries: Mapping[str, Summary]) -> str:

@@ -9,16 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from markupsafe import Markup
-from torch import Tensor, nn
+from torch import Tensor
 
-from scratch_conv.swapping import swap
 from scratch_conv.training.backends.job import PHASES, Outcome
 from scratch_conv.training.backends.models import initial_network
-from scratch_conv.training.comparison import APART, Drift, relative_difference, verdict
+from scratch_conv.training.backends.trained import trained_network
+from scratch_conv.training.comparison import APART, REVERSED, Drift, relative_difference, verdict
 from scratch_conv.training.data.images import ImageSet
 from scratch_conv.training.reporting import charts, images
 from scratch_conv.training.reporting.drawing import BACKENDS, YARDSTICKS, Panel, Style, svgs
-from scratch_conv.training.reporting.figures import EXPLAINED, drift_table, key_table
+from scratch_conv.training.reporting.figures import EXPLAINED, drift_tables, key_table
 from scratch_conv.training.reporting.network import architecture
 from scratch_conv.training.reporting.page import Sections, part, text
 from scratch_conv.training.reporting.provenance import spelt
@@ -163,8 +163,14 @@ def _key_figures(run: Run, summary: Mapping[str, Any]) -> list[Markup]:
             f"difference where a backend is {APART:g} times as far from torch as torch is from itself, and "
             "farther than the rounding of so many steps explains."
         )
-        parts += [text(f"What the verdict rests on: the first {run.drift.steps} steps", "h3")]
-        parts += [part("table", *drift_table(run.drift), note)]
+        if REVERSED not in run.drift.yardsticks:
+            note += " In reversed order, images would get other random numbers, as of dropout: left out."
+        trained = (
+            "With the weights that a backend has trained, its layers against torch's: the probabilities of "
+            "all test images, and all gradients of the last batch. Nothing amplifies rounding here."
+        )
+        for (title, table), said in zip(drift_tables(run.drift).items(), (note, trained), strict=True):
+            parts += [text(f"What the verdict rests on: {title}", "h3"), part("table", *table, said)]
     return parts
 
 
@@ -204,7 +210,11 @@ def _time(run: Run) -> list[Markup]:
     )
     rows = [(phase, *(f"{each[phase]:.2f}" for each in means.values())) for phase in PHASES]
     words = f"Of an epoch's training the harness takes {shares}: it is all that is neither forward pass, "
-    words += "backward pass nor optimiser, such as loading and augmenting images, and recording."
+    words += "backward pass nor optimiser, such as loading and augmenting images, and recording. Tests and "
+    words += "checkpoints come after it, and are not part of it."
+    if run.settings.processes > 1:
+        words += " Waiting for others is part of the backward pass, in which gradients are added up, "
+        words += "and of the harness, in which losses are."
     parts = [text(words), part("table", ["seconds an epoch", *means], rows)]
     layers = {name: outcome.layer_times for name, outcome in run.outcomes.items() if outcome.layer_times}
     if layers:
@@ -252,7 +262,9 @@ def _filters(run: Run) -> list[Markup]:
 
 def _feature_maps(run: Run) -> list[Markup]:
     index, image = run.image
-    networks = {name: _trained(run, name) for name in run.outcomes}
+    networks = {
+        name: trained_network(name, outcome, run.settings, run.data) for name, outcome in run.outcomes.items()
+    }
     words = f"One test image ({run.data.classes[run.data.test[1][index]]}) in every stage of the trained "
     words += f"network, of each the first {images.MOST_MAPS} channels, from dark to light."
     if len(networks) > 1:
@@ -262,15 +274,6 @@ def _feature_maps(run: Run) -> list[Markup]:
     for title, shown in images.feature_maps(networks, image).items():
         parts += [text(title, "h3"), part("images", shown, "medium")]
     return parts
-
-
-def _trained(run: Run, name: str) -> nn.Module:
-    """Return the trained network of a backend, of torch's layers or of ours."""
-    network = initial_network(run.settings, run.data).to(run.outcomes[name].predictions.dtype)
-    network.load_state_dict(run.outcomes[name].weights)
-    if name != "torch":
-        swap(network)
-    return network
 
 
 def _architecture(run: Run) -> list[Markup]:
