@@ -185,6 +185,7 @@ def assert_report(out: Path) -> None:
         ("compare --data-dir unequal", "different classes, see: c"),
         ("compare --data-dir other --dataset shapes", "--dataset shapes is drawn, not read"),
         ("compare --dataset mnist", "mnist cannot be downloaded"),
+        ("compare --dataset cifar10", "cifar10 cannot be downloaded"),
         ("compare --dataset shapes --out file", "--out file: file is a file, not a folder"),
         ("compare --dataset shapes --out file/run", "--out file/run: "),
         ("compare --dataset shapes --out taken", "taken/checkpoints is a file, not a folder"),

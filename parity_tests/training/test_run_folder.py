@@ -43,15 +43,22 @@ def test_a_folder_with_a_run_is_refused_and_left_as_it_is(tmp_path: Path, name: 
 
 
 def test_an_overwritten_run_is_kept_until_the_new_one_has_finished_a_backend(tmp_path: Path) -> None:
-    old = write(tmp_path / "torch/epoch=4.ckpt", "old")
-    aside = tmp_path / "previous/torch/epoch=4.ckpt"
-    begin(tmp_path, SETTINGS, "digest", resume=False)
+    folder = tmp_path / "checkpoints"
+    old = write(folder / "torch/epoch=4.ckpt", "old")
+    page, notes = write(tmp_path / "report.html"), write(tmp_path / "notes.txt")
+    aside = folder / "previous/torch/epoch=4.ckpt"
+    begin(folder, SETTINGS, "digest", resume=False)
     assert not old.exists()
     assert aside.read_text() == "old"
-    begin(tmp_path, SETTINGS, "digest", resume=False)  # killed before its first checkpoint, and started again
+    begin(folder, SETTINGS, "digest", resume=False)  # killed before its first checkpoint, and started again
     assert aside.read_text() == "old"
-    forget_previous(tmp_path)
-    assert not (tmp_path / "previous").exists()
+    assert page.exists()
+    forget_previous(folder)
+    assert not (folder / "previous").exists()
+    assert (page.exists(), notes.exists()) == (False, True)
+    write(tmp_path / "report.html")  # the new run's
+    forget_previous(folder)
+    assert page.exists()
 
 
 def test_checkpoints_without_settings_are_neither_resumed_nor_deleted(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ DataSet = Annotated[
     str | None,
     typer.Option(
         help="cifar10, cifar100, mnist, fashion-mnist, folder, or shapes or lines (built in).",
-        show_default="cifar10, or the folders in --data-dir",
+        show_default="cifar10, or what --data-dir holds",
     ),
 ]
 DataDir = Annotated[

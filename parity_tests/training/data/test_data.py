@@ -148,6 +148,15 @@ def test_a_folder_of_classes_is_opened_unless_another_data_set_was_named(folder:
     assert open_images("folder", folder, None, 0).dataset == "folder"
 
 
+def test_a_folder_in_torchvisions_layout_is_opened_by_what_lies_in_it(tmp_path: Path) -> None:
+    (tmp_path / "MNIST").mkdir()
+    assert resolve_dataset(None, tmp_path) == resolve_dataset("mnist", tmp_path) == "mnist"
+    (tmp_path / "cifar-100-python").mkdir()
+    with pytest.raises(InputError, match="holds mnist, cifar100; name one with --dataset"):
+        resolve_dataset(None, tmp_path)
+    assert resolve_dataset("cifar100", tmp_path) == "cifar100"
+
+
 def test_a_limit_keeps_classes_balanced_and_the_other_images_as_they_are() -> None:
     labels = np.repeat(np.arange(4), (400, 300, 200, 100))
     images = np.arange(1000, dtype=np.uint8).reshape(-1, 1, 1, 1)

@@ -19,7 +19,9 @@ def trained_network(backend: str, outcome: Outcome, settings: Settings, data: Im
     """Return the network of an outcome, of torch's layers or of ours."""
     network = initial_network(settings, data).to(outcome.predictions.dtype)
     network.load_state_dict(outcome.weights)
-    return network if backend == "torch" else swap(network)
+    if backend != "torch":
+        swap(network)
+    return network
 
 
 def predicted(network: nn.Module, batches: Batches, dtype: torch.dtype | str) -> Tensor:

@@ -27,7 +27,7 @@ PUBLISHED = {
 
 
 def resolve_dataset(dataset: str | None, data_dir: Path | None) -> str:
-    """Return the name of the data set: where none is given, "folder" for folders of images, else CIFAR-10's.
+    """Return the name of the data set: where none is given, of what the folder holds, or else CIFAR-10's.
 
     Raises:
         InputError: the two do not go together, or there is no data.
@@ -54,7 +54,10 @@ def resolve_dataset(dataset: str | None, data_dir: Path | None) -> str:
             f"--data-dir {data_dir}: holds images in folders, not {PUBLISHED[dataset].title} in torchvision's"
             " layout"
         )
-    return dataset or ("folder" if folders else "cifar10")
+    there = [name for name, each in PUBLISHED.items() if (data_dir / each.folder).is_dir()]
+    if dataset is None and not folders and len(there) > 1:
+        raise InputError(f"--data-dir {data_dir}: holds {', '.join(there)}; name one with --dataset")
+    return dataset or ("folder" if folders else there[0] if there else "cifar10")
 
 
 def open_images(
