@@ -262,8 +262,8 @@ def measured(folder: Path, page: str, width: int = 390) -> tuple[dict[str, Any],
         "small: [...document.querySelectorAll('svg text')].filter("
         "text => text.getBoundingClientRect().height < 8).length, "
         "unmarked: [...document.querySelectorAll('*')].filter(each => "
-        "each.scrollWidth > each.clientWidth + 1 && getComputedStyle(each).overflowX == 'auto' && getComputedStyle(each).backgroundImage == 'none')"
-        ".length}, '*'))</script>"
+        "each.scrollWidth > each.clientWidth + 1 && getComputedStyle(each).overflowX == 'auto' "
+        "&& getComputedStyle(each).backgroundImage == 'none').length}, '*'))</script>"
     )
     (folder / "inside.html").write_text(page.replace("</body>", f"{ask}</body>"), encoding="utf-8")
     (folder / "around.html").write_text(
