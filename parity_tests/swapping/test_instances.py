@@ -175,7 +175,7 @@ def test_a_subclass_with_slots_is_swapped() -> None:
 
 @pytest.fixture(params=OWN_FORWARDS)
 def own_forward(request: pytest.FixtureRequest) -> nn.Module:
-    """A layer with a forward pass of its own."""
+    """Return a layer with a forward pass of its own."""
     torch.manual_seed(0)
     return OWN_FORWARDS[request.param]().double()
 

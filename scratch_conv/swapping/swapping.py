@@ -33,11 +33,12 @@ def swap(model: nn.Module, only: Selector | None = None, exclude: Selector | Non
     Only the `forward` of the layer changes, and that on the instance: its class, parameters, buffers, hooks,
     flags and state dict keys stay the same objects. `is_swapped` tells. A subclass of a torch layer is
     swapped too: where it has a forward pass of its own, NumPy computes those of torch's functions in it that
-    `override` reaches, and the report says so. The report lists every layer that stays torch's, and why. Not listed are functions that the model's own code calls (see `override`), nor what
-    torch computes without calling its layers: `torch.nn.TransformerEncoderLayer` in evaluation, where
-    nothing requires a gradient. A tool that watches the dispatcher and knows ATen's operators alone counts
-    nothing for these. What a tool has made of a model before stays: a compiled, exported or traced
-    graph is made anew, and a fused or quantized layer is the tool's.
+    `override` reaches, and the report says so. The report lists every layer that stays torch's, and why. Not
+    listed are functions that the model's own code calls (see `override`), nor what torch computes without
+    calling its layers: `torch.nn.TransformerEncoderLayer` in evaluation, where nothing requires a gradient.
+    A tool that watches the dispatcher and knows ATen's operators alone counts nothing for these. What a tool
+    has made of a model before stays: a compiled, exported or traced graph is made anew, and a fused or
+    quantized layer is the tool's.
 
     Args:
         model: any module tree, or a single layer.
