@@ -207,10 +207,8 @@ def test_no_operator_of_torchs_computes_a_layer_with_a_forward_pass_of_its_own()
     x = torch.randn(3, 2, 8, 7, requires_grad=True)
     with torch.profiler.profile() as profile:
         layer(x).sum().backward()
-    names = {event.key for event in profile.key_averages()}
-    assert {name for name in names if "conv" in name or "batch_norm" in name} == {
-        name for name in names if name.startswith(("scratch_conv::", "Conv", "BatchNorm"))
-    }
+    names = {event.key for event in profile.key_averages() if event.key.startswith("aten::")}
+    assert not [name for name in names if "conv" in name or "batch_norm" in name]
 
 
 def test_a_layer_with_a_forward_pass_of_its_own_is_verified(own_forward: nn.Module) -> None:
@@ -218,9 +216,10 @@ def test_a_layer_with_a_forward_pass_of_its_own_is_verified(own_forward: nn.Modu
     assert found
     assert found.rows[0].layer == type(own_forward).__name__
     assert not found.rows[0].values.judged
-    assert 0 < found.rows[0].values.ours < 1e-13
+    assert found.rows[0].values.ours < 1e-13
 
 
+@pytest.mark.parametrize("own_forward", ["standardized", "same-padded"], indirect=True)  # torch traces these
 def test_the_forward_pass_of_ones_own_is_traced_with_numpys_calls_in_it(own_forward: nn.Module) -> None:
     x = torch.randn(3, 2, 8, 7, dtype=torch.float64)
     expected = own_forward.eval()(x)

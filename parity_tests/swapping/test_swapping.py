@@ -145,7 +145,7 @@ def test_a_selector_that_fits_no_layer_is_warned_of(argument: str, selector: Any
         ({"only": "1.*"}, ("1.0", "1.1")),
         ({"only": [nn.MaxPool2d, "0"]}, ("0", "2")),
         ({"exclude": nn.Conv2d}, ("1.1", "2")),
-        ({"only": nn.Conv2d, "exclude": "1*"}, ("0",)),
+        ({"only": nn.Conv2d, "exclude": "1*"}, ("0", "3")),
     ],
 )
 def test_only_and_exclude_select(arguments: dict[str, Any], swapped: tuple[str, ...]) -> None:
