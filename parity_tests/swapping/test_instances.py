@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 import torch
+import torch.fx
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import scratch_conv as sc
@@ -23,6 +25,41 @@ class Slotted(nn.Conv2d):
     """A user's layer with slots beside the instance's dictionary."""
 
     __slots__ = ("extra",)
+
+
+class Standardized(nn.Conv2d):
+    """A convolution by a standardized weight (Qiao et al., Weight standardization, 2019)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        rows = self.weight.reshape(1, self.out_channels, -1)
+        rows = F.batch_norm(rows, None, None, training=True)
+        return F.conv2d(input, rows.reshape_as(self.weight), self.bias, self.stride)
+
+
+class SamePadded(nn.Conv2d):
+    """A convolution that pads by its stride, at the right and below."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        padded = F.pad(input, (0, self.stride[1], 0, self.stride[0]))
+        return super()._conv_forward(padded, weight, bias)
+
+
+class Activated(nn.BatchNorm2d):
+    """Batch normalization and an activation behind it, with a layer inside."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.act = nn.ReLU()
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.act(super().forward(input))
+
+
+OWN_FORWARDS = {
+    "standardized": lambda: Standardized(2, 4, 3, 2),
+    "same-padded": lambda: SamePadded(2, 4, 3, 2),
+    "activated": lambda: Activated(2),
+}
 
 
 def swapped(layer: nn.Module) -> Any:
@@ -134,6 +171,74 @@ def test_a_subclass_with_slots_is_swapped() -> None:
     assert computes(layer, torch.ones(1, 1, 2, 2))
     sc.restore(layer)
     assert (type(layer), layer.extra) == (Slotted, 3)
+
+
+@pytest.fixture(params=OWN_FORWARDS)
+def own_forward(request: pytest.FixtureRequest) -> nn.Module:
+    """Return a layer with a forward pass of its own."""
+    torch.manual_seed(0)
+    return OWN_FORWARDS[request.param]().double()
+
+
+def differentiated(layer: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
+    y = layer(x)
+    return (y, *torch.autograd.grad(y.pow(2).sum(), [x, *layer.parameters()]))
+
+
+def test_a_layer_with_a_forward_pass_of_its_own_is_computed_within_it(own_forward: nn.Module) -> None:
+    x = torch.randn(3, 2, 8, 7, dtype=torch.float64, requires_grad=True)
+    before, keys = differentiated(own_forward, x), own_forward.state_dict().keys()
+    report = sc.swap(own_forward)
+    assert report.left == ()
+    assert [row.own_forward for row in report.rows] == [True, *[False] * (len(report.rows) - 1)]
+    assert own_forward.state_dict().keys() == keys
+    assert computes(own_forward, x)
+    torch.testing.assert_close(differentiated(own_forward, x), before, rtol=1e-11, atol=1e-13)
+    for other in [copied(own_forward) for copied in COPIES]:
+        assert sc.is_swapped(other)
+        assert computes(other, x)
+    sc.restore(own_forward)
+    assert not computes(own_forward, x)
+    assert type(own_forward).__name__ in str(report)
+
+
+def test_no_operator_of_torchs_computes_a_layer_with_a_forward_pass_of_its_own() -> None:
+    layer = swapped(Standardized(2, 4, 3))
+    x = torch.randn(3, 2, 8, 7, requires_grad=True)
+    with torch.profiler.profile() as profile:
+        layer(x).sum().backward()
+    names = {event.key for event in profile.key_averages() if event.key.startswith("aten::")}
+    assert not [name for name in names if "conv" in name or "batch_norm" in name]
+
+
+def test_a_layer_with_a_forward_pass_of_its_own_is_verified(own_forward: nn.Module) -> None:
+    found = sc.verify(own_forward, torch.randn(3, 2, 8, 7, dtype=torch.float64))
+    assert found
+    assert found.rows[0].layer == type(own_forward).__name__
+    assert not found.rows[0].values.judged
+    assert found.rows[0].values.ours < 1e-13
+
+
+@pytest.mark.parametrize("own_forward", ["standardized", "same-padded"], indirect=True)  # torch traces these
+def test_the_forward_pass_of_ones_own_is_traced_with_numpys_calls_in_it(own_forward: nn.Module) -> None:
+    x = torch.randn(3, 2, 8, 7, dtype=torch.float64)
+    expected = own_forward.eval()(x)
+    traced = torch.fx.symbolic_trace(nn.Sequential(swapped_within(own_forward)))
+    torch.testing.assert_close(traced(x), expected, rtol=1e-11, atol=1e-13)
+    assert computes(traced, x)
+
+
+def swapped_within(layer: nn.Module) -> nn.Module:
+    sc.swap(layer)
+    return layer
+
+
+@pytest.mark.parametrize("name", ["__call__", "_call_impl"])
+def test_a_class_that_is_called_in_a_way_of_its_own_is_left_to_torch(name: str) -> None:
+    layer = type("Called", (nn.ReLU,), {name: lambda self, x: self.forward(x)})()
+    report = sc.swap(layer)
+    assert "Called has a forward of its own" in report.rows[0].reason
+    assert not sc.is_swapped(layer)
 
 
 def wrapped(layer: nn.Module, calls: list[str]) -> None:

@@ -65,7 +65,7 @@ def test_swap_keeps_everything_but_the_forward_pass() -> None:
     expected = model(x)
 
     report = sc.swap(model)
-    assert report.swapped == ("0", "1.0", "1.1", "2")
+    assert report.swapped == ("0", "1.0", "1.1", "2", "3")
     assert repr(model) == text
     assert list(model.state_dict()) == keys
     assert {name: id(parameter) for name, parameter in model.named_parameters()} == parameters
@@ -90,13 +90,15 @@ def test_a_swapped_model_has_torchs_gradients() -> None:
 
 def test_the_report_says_what_was_swapped_and_why_not() -> None:
     model = network()
-    text = str(sc.swap(model, exclude="0"))
-    assert "3 of 5 layers swapped" in text
+    report = sc.swap(model, exclude="0")
+    text = str(report)
+    assert "4 of 5 layers swapped" in text
     assert "no: excluded" in text
-    assert "OwnForward has a forward of its own" in text
+    assert [row.own_forward for row in report.rows] == [False, False, False, False, True]
+    assert "yes, in its own forward pass" in text.splitlines()[-3]
     with pytest.warns(UserWarning, match=r"no layer matches no\.such\.\*"):
         again = str(sc.swap(model, only="0", exclude="no.such.*"))
-    assert "1 of 5 layers swapped, 3 were already" in again
+    assert "1 of 5 layers swapped, 4 were already" in again
     assert "no layer matches no.such.*" in again
 
 
@@ -143,7 +145,7 @@ def test_a_selector_that_fits_no_layer_is_warned_of(argument: str, selector: Any
         ({"only": "1.*"}, ("1.0", "1.1")),
         ({"only": [nn.MaxPool2d, "0"]}, ("0", "2")),
         ({"exclude": nn.Conv2d}, ("1.1", "2")),
-        ({"only": nn.Conv2d, "exclude": "1*"}, ("0",)),
+        ({"only": nn.Conv2d, "exclude": "1*"}, ("0", "3")),
     ],
 )
 def test_only_and_exclude_select(arguments: dict[str, Any], swapped: tuple[str, ...]) -> None:

@@ -23,8 +23,9 @@ SWAPPABLE: Any = tuple(
 )
 """The layers of torch.nn that NumPy can compute, and those that become one at their first input."""
 
-_COMPUTING = ("__call__", "_call_impl", "forward", "_conv_forward")
-"""The methods that compute a layer: one with methods of its own among these is left to itself."""
+_CALLED = ("__call__", "_call_impl")
+_COMPUTING = ("forward", "_conv_forward")
+"""The methods by which a layer is called, and by which it computes."""
 
 
 def is_swapped(module: nn.Module) -> bool:
@@ -32,18 +33,27 @@ def is_swapped(module: nn.Module) -> bool:
     return _is_ours(module, SWAPPED) or isinstance(module, tuple(_TORCHS))
 
 
+def is_out_of_reach(module: nn.Module) -> bool:
+    """Return whether a layer does not come to its class' forward pass as torch's do.
+
+    Something else stands for it on the instance, or the class is called in a way of its own.
+    """
+    entries = [name for name in (*_CALLED, *_COMPUTING) if name in vars(module)]
+    return any(not _is_ours(module, name) for name in entries) or _differs(module, _CALLED)
+
+
 def computes_by_itself(module: nn.Module) -> bool:
     """Return whether a layer has a forward pass other than that of the torch.nn layer it derives from."""
+    return _differs(module, _COMPUTING)
+
+
+def _differs(module: nn.Module, methods: tuple[str, ...]) -> bool:
     cls, base = type(module), next(base for base in type(module).__mro__ if base in SWAPPABLE)
-    return any(
-        (name in vars(module) and not _is_ours(module, name))
-        or getattr(cls, name, None) is not getattr(base, name, None)
-        for name in _COMPUTING
-    )
+    return any(getattr(cls, name, None) is not getattr(base, name, None) for name in methods)
 
 
 def become_ours(module: nn.Module) -> None:
-    """Let NumPy compute a layer: one of `SWAPPABLE`, or of a subclass that does not compute by itself.
+    """Let NumPy compute a layer: one of `SWAPPABLE`, or of a subclass, whose own forward pass is kept.
 
     A shallow copy and a pickle take the entries of the layer along, and these would still compute the layer
     itself. So the layer has its own way to be copied: `copy` and `pickle` ask the instance for it.

@@ -11,12 +11,22 @@ NEVER_CALLED = "torch.nn.MultiheadAttention takes its weights, and never calls i
 
 @dataclass(frozen=True)
 class Row:
-    """What `swap` did with one layer: `reason` is empty where it was swapped, else says why it was not."""
+    """What `swap` did with one layer.
+
+    Attributes:
+        name: where it stands in the model.
+        layer: its class.
+        parameters: how many numbers it has learned.
+        reason: why it was not swapped; empty where it was.
+        own_forward: whether its class has a forward pass of its own, of which NumPy computes what `override`
+            reaches.
+    """
 
     name: str
     layer: str
     parameters: int
     reason: str
+    own_forward: bool = False
 
     @property
     def swapped(self) -> bool:
@@ -62,7 +72,8 @@ class SwapReport:
         """Yield a line for each layer that was swapped; those left for one reason share one, at the end."""
         for row in self.rows:
             if row.swapped:
-                yield row.name, row.layer, f"{row.parameters:,}", "yes"
+                swapped = "yes, in its own forward pass" if row.own_forward else "yes"
+                yield row.name, row.layer, f"{row.parameters:,}", swapped
         others = [row for row in self.rows if not row.swapped]
         kinds = list(dict.fromkeys((row.layer, row.reason) for row in others))
         others.sort(key=lambda row: kinds.index((row.layer, row.reason)))

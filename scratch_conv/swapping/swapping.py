@@ -9,7 +9,14 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import ParametrizationList
 
-from scratch_conv.swapping.layers import SWAPPABLE, become_ours, become_torchs, computes_by_itself, is_swapped
+from scratch_conv.swapping.layers import (
+    SWAPPABLE,
+    become_ours,
+    become_torchs,
+    computes_by_itself,
+    is_out_of_reach,
+    is_swapped,
+)
 from scratch_conv.swapping.report import ABSENT, ALREADY, NEVER_CALLED, Row, SwapReport
 
 _COMPUTING_NOTHING = (
@@ -25,12 +32,13 @@ def swap(model: nn.Module, only: Selector | None = None, exclude: Selector | Non
 
     Only the `forward` of the layer changes, and that on the instance: its class, parameters, buffers, hooks,
     flags and state dict keys stay the same objects. `is_swapped` tells. A subclass of a torch layer is
-    swapped too; with a forward pass of its own it is left alone. The report lists every layer that stays
-    torch's, and why. Not listed are functions that the model's own code calls (see `override`), nor what
-    torch computes without calling its layers: `torch.nn.TransformerEncoderLayer` in evaluation, where
-    nothing requires a gradient. A tool that watches the dispatcher and knows ATen's operators alone counts
-    nothing for these. What a tool has made of a model before stays: a compiled, exported or traced
-    graph is made anew, and a fused or quantized layer is the tool's.
+    swapped too: where it has a forward pass of its own, NumPy computes those of torch's functions in it that
+    `override` reaches, and the report says so. The report lists every layer that stays torch's, and why. Not
+    listed are functions that the model's own code calls (see `override`), nor what torch computes without
+    calling its layers: `torch.nn.TransformerEncoderLayer` in evaluation, where nothing requires a gradient.
+    A tool that watches the dispatcher and knows ATen's operators alone counts nothing for these. What a tool
+    has made of a model before stays: a compiled, exported or traced graph is made anew, and a fused or
+    quantized layer is the tool's.
 
     Args:
         model: any module tree, or a single layer.
@@ -59,7 +67,7 @@ def swap(model: nn.Module, only: Selector | None = None, exclude: Selector | Non
         warnings.warn(f"swap(): no layer matches {selector}", stacklevel=2)
     return SwapReport(
         tuple(
-            Row(name, type(module).__name__, _count_parameters(module), reason)
+            Row(name, type(module).__name__, _count_parameters(module), reason, _is_own(module))
             for (name, module), reason in zip(layers, reasons, strict=True)
         ),
         unmatched,
@@ -125,11 +133,15 @@ def _why_not(name: str, module: nn.Module, wanted: list[Any], unwanted: list[Any
         return ALREADY
     if not isinstance(module, SWAPPABLE) and _is_torchs(module):
         return ABSENT
-    if not isinstance(module, SWAPPABLE) or computes_by_itself(module):
+    if not isinstance(module, SWAPPABLE) or is_out_of_reach(module):
         return f"{type(module).__module__}.{type(module).__qualname__} has a forward of its own"
     if any(_fits(selector, name, module) for selector in unwanted):
         return "excluded"
     return "" if any(_fits(selector, name, module) for selector in wanted) else "not selected"
+
+
+def _is_own(module: nn.Module) -> bool:
+    return isinstance(module, SWAPPABLE) and computes_by_itself(module)
 
 
 def _unmatched(selectors: list[Any], layers: list[tuple[str, nn.Module]]) -> tuple[str, ...]:
