@@ -18,8 +18,8 @@ class BatchNorm2D(Layer):
         y = weight · (x - μ) / √(σ² + eps) + bias
 
     In training μ and σ² are those of the batch, and the running statistics are updated; in evaluation the
-    running statistics are used (Ioffe and Szegedy, Batch normalization, 2015). With x̂ = (x - μ) / √(σ² + eps),
-    sums over a channel's pixels in all images, and means of as many:
+    running statistics are used (Ioffe and Szegedy, Batch normalization, 2015). The derivatives, with
+    x̂ = (x - μ) / √(σ² + eps), sums over a channel's pixels in all images, and means of as many:
 
         dbias   = Σ dy
         dweight = Σ dy · x̂

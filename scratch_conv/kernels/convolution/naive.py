@@ -60,7 +60,7 @@ def conv_grad_input(grad_output: Array, w: Array, input_size: Place, window: Win
 def products(
     y: Place, w: Place, x: Place, window: Window, groups: int
 ) -> Iterator[tuple[Place, Place, Place]]:
-    """Yield where a weight meets a pixel: the place in y that their product is added to, and theirs in w and x.
+    """Yield where a weight meets a pixel: the place in y of their product, and theirs in w and x.
 
     Args:
         y: the shape of y.
