@@ -19,7 +19,16 @@ class Conv2D(Layer):
 
         y[n, o, p, q] = Σ_{c, i, j} weight[o, c, i, j] · x[n, c, p·stride + i, q·stride + j] + bias[o]
 
-    `scratch_conv/kernels/convolution/im2col.py` shows how that and its derivatives are computed.
+    for x with its padding. Each product is one term of a sum, so its derivatives are sums of the same terms:
+
+        dweight[o, c, i, j] = Σ_{n, p, q} dy[n, o, p, q] · x[n, c, p·stride + i, q·stride + j]
+        dbias[o]            = Σ_{n, p, q} dy[n, o, p, q]
+        dx[n, c, h, w]      = Σ_{o, i, j} dy[n, o, p, q] · weight[o, c, i, j]
+
+    the last over all p and q with p·stride + i = h and q·stride + j = w: a convolution of dy, spread out by
+    the stride, with the weight turned by 180 degrees. With dilation, i and j count multiples of it.
+    `scratch_conv/kernels/convolution/naive.py` computes these sums as they stand here, `im2col.py` next to it
+    as products of matrices.
 
     Shapes: x (N, C, H, W), y (N, O, OH, OW), weight (O, C / groups, KH, KW), bias (O,).
 

@@ -18,8 +18,15 @@ class BatchNorm2D(Layer):
         y = weight · (x - μ) / √(σ² + eps) + bias
 
     In training μ and σ² are those of the batch, and the running statistics are updated; in evaluation the
-    running statistics are used. The derivatives are in `scratch_conv/kernels/normalization.py` (Ioffe
-    and Szegedy, Batch normalization, 2015).
+    running statistics are used (Ioffe and Szegedy, Batch normalization, 2015). The derivatives, with
+    x̂ = (x - μ) / √(σ² + eps), sums over a channel's pixels in all images, and means of as many:
+
+        dbias   = Σ dy
+        dweight = Σ dy · x̂
+        dx      = weight / √(σ² + eps) · (dy - mean of dy - x̂ · mean of (dy · x̂))
+
+    The two means are the way of x through μ and through σ²; in evaluation, where these are given, they are
+    left out. `scratch_conv/kernels/normalization.py` computes them.
 
     Shapes: x and y (N, C, H, W), the parameters and the statistics (C,).
 

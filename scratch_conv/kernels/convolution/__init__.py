@@ -1,4 +1,4 @@
-"""Convolution: one file an algorithm, `im2col` the plain one, and `choosing` that takes the fastest."""
+"""Convolution: one file an algorithm, `naive` its definition, and `choosing` that takes the fastest."""
 
 from scratch_conv.kernels.convolution.choosing import *
 from scratch_conv.kernels.convolution.im2col import conv as conv

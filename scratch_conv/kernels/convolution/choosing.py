@@ -10,7 +10,7 @@ from math import prod
 
 import numpy as np
 
-from scratch_conv.kernels.convolution import banded, im2col, mec, winograd
+from scratch_conv.kernels.convolution import banded, im2col, mec, naive, winograd
 from scratch_conv.kernels.convolution.shapes import Algorithm, Shapes
 from scratch_conv.kernels.windows import Array, Pair, Window
 
@@ -29,6 +29,7 @@ ALGORITHMS: dict[str, Algorithm] = {
     "mec": mec,
     "banded": banded,
     "winograd": winograd,
+    "naive": naive,
 }
 
 _ENOUGH_FOR_WINOGRAD = 32
