@@ -1,0 +1,7 @@
+"""Functions of each element by itself: the rectified linear unit, and a family of others."""
+
+from scratch_conv.kernels.activation.channelwise import *
+from scratch_conv.kernels.activation.family import *
+from scratch_conv.kernels.activation.rectified import *
+
+__all__ = sorted(name for name, value in globals().items() if callable(value) and not name.startswith("_"))
