@@ -23,8 +23,8 @@ from scratch_conv.kernels.windows import Array
 
 __all__ = ["activation", "activation_slope", "keeps_output"]
 
-_BLOCK_BYTES = 2**15
-"""So much of each array, and some temporary ones of the size, stay in the core's nearest cache."""
+_BLOCK_BYTES = 2**18
+"""So much of each array, and a few temporary ones of that size, stay in the core's own cache."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,12 @@ def chosen(condition: Array, yes: Array | float, no: Array | float, dtype: Any) 
     result = np.bitwise_and(-condition.view(np.int8), one ^ other, dtype=bits)
     result ^= other
     return result.view(dtype)
+
+
+def kept(values: Array, condition: Array, out: Array) -> None:
+    """Write the values where a condition holds, else 0, to `out`: of infinities and NaN, too."""
+    bits = np.dtype(f"i{values.dtype.itemsize}")
+    np.bitwise_and(values.view(bits), -condition.view(np.int8), out=out.view(bits))
 
 
 def _smooth(
@@ -225,12 +231,11 @@ def _softsign_slope(values: Array, x: Array, order: int, *, out: Array) -> None:
 # Linear or quadratic by piece. Where a piece is constant, the gradient is zero, whatever comes in.
 
 
-def _kept(values: Array, condition: Array) -> Array:
-    return chosen(condition, values, 0.0, values.dtype)
-
-
 def _leaky_relu(x: Array, negative_slope: float, *, out: Array) -> None:
-    out[...] = chosen(x > 0, x, x * negative_slope, x.dtype)
+    if 0 < negative_slope <= 1:  # in a third of the time
+        np.maximum(x, x * negative_slope, out=out)
+    else:
+        out[...] = chosen(x > 0, x, x * negative_slope, x.dtype)
 
 
 def _leaky_relu_slope(values: Array, x: Array, order: int, negative_slope: float, *, out: Array) -> None:
@@ -248,7 +253,7 @@ def _hardtanh_slope(values: Array, x: Array, order: int, low: float, high: float
     if order > 1:
         out.fill(0)
     else:
-        out[...] = _kept(values, (x > low) & (x < high))
+        kept(values, (x > low) & (x < high), out)
 
 
 def _hardsigmoid(x: Array, *, out: Array) -> None:
@@ -268,9 +273,11 @@ def _hardswish(x: Array, *, out: Array) -> None:
 
 def _hardswish_slope(values: Array, x: Array, order: int, *, out: Array) -> None:
     if order == 1:
-        np.multiply(_kept(values, ~(x <= -3)), chosen(x >= 3, 1.0, x / 3 + 0.5, x.dtype), out=out)
+        kept(values, ~(x <= -3), out)
+        out *= chosen(x >= 3, 1.0, x * (1 / 3) + 0.5, x.dtype)
     elif order == 2:
-        np.divide(_kept(values, np.abs(x) < 3), 3, out=out)
+        kept(values, np.abs(x) < 3, out)
+        out /= 3
     else:
         out.fill(0)
 
@@ -306,7 +313,5 @@ _TABLE = {
     "silu": _weighted(lambda x: x, {0: 1.0}),
     "softplus": _Activation(_softplus, _softplus_slope),
     "softsign": _Activation(_softsign, _softsign_slope),
-    "tanh": _Activation(
-        np.tanh, _smooth(lambda y: (), {(0, 0, 0): 1.0, (2, 0, 0): -1.0}), keeps_output=True
-    ),
+    "tanh": _Activation(np.tanh, _smooth(lambda y: (), {(0, 0, 0): 1.0, (2, 0, 0): -1.0}), keeps_output=True),
 }
