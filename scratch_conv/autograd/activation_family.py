@@ -133,7 +133,7 @@ class _OfChannels(Function):
 
 
 class PReLU(_OfChannels):
-    """y = k · x, with k = 1 where x > 0, else the weight: dx = k · dy, dw = Σ dy · x where x is not positive."""
+    """y = k · x, with k = 1 where x > 0, else the weight: dx = k · dy, dw = Σ dy · x where x is not > 0."""
 
     forward = staticmethod(torch.ops.scratch_conv.prelu.default)
 
@@ -172,7 +172,8 @@ class PReLUSlope(_OfChannels):
 
     @staticmethod
     def jvp(ctx: Any, values_t: Tensor | None, _: Any, weight_t: Tensor | None) -> Any:
-        return _tangent(*ctx.saved_tensors, values_t, weight_t)
+        values, input, weight = ctx.saved_tensors
+        return _tangent(values, input, weight, values_t, weight_t)
 
 
 def _below(a: Tensor, b: Tensor, input: Tensor, shape: Any) -> Tensor:

@@ -74,11 +74,12 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
         inplace: whether to write the result over the input, and to return that same tensor.
 
     Returns:
-        input where it is positive, else negative_slope · input, of the shape, the dtype and the strides of the input.
+        input where it is positive, else negative_slope · input,
+        of the shape, the dtype and the strides of the input.
 
     Raises:
         TypeError: an argument has a type that torch does not take.
-        RuntimeError: the input is not on the CPU; or it is a leaf that requires a gradient, and `inplace`.
+        RuntimeError: it is not on the CPU, or is a leaf that requires a gradient, and `inplace`.
         NotImplementedError: it is of whole numbers, bool or complex.
     """
     negative_slope = arguments.number("leaky_relu", "negative_slope", negative_slope)
@@ -101,11 +102,12 @@ def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
         inplace: whether to write the result over the input, and to return that same tensor.
 
     Returns:
-        input where it is positive, else alpha · (exp(input) - 1), of the shape, the dtype and the strides of the input.
+        input where it is positive, else alpha · (exp(input) - 1),
+        of the shape, the dtype and the strides of the input.
 
     Raises:
         TypeError: an argument has a type that torch does not take.
-        RuntimeError: the input is not on the CPU; or it is a leaf that requires a gradient, and `inplace`.
+        RuntimeError: it is not on the CPU, or is a leaf that requires a gradient, and `inplace`.
         NotImplementedError: it is of whole numbers, bool or complex.
     """
     alpha = arguments.number("elu", "alpha", alpha)
@@ -127,11 +129,12 @@ def selu(input: Tensor, inplace: bool = False) -> Tensor:
         inplace: whether to write the result over the input, and to return that same tensor.
 
     Returns:
-        scale · elu(input, alpha) with alpha = 1.6733 and scale = 1.0507, of the shape, the dtype and the strides of the input.
+        scale · elu(input, alpha) with alpha = 1.6733 and scale = 1.0507,
+        of the shape, the dtype and the strides of the input.
 
     Raises:
         TypeError: an argument has a type that torch does not take.
-        RuntimeError: the input is not on the CPU; or it is a leaf that requires a gradient, and `inplace`.
+        RuntimeError: it is not on the CPU, or is a leaf that requires a gradient, and `inplace`.
         NotImplementedError: it is of whole numbers, bool or complex.
     """
     return _computed("selu", "elu", input, (*_SELU, 1.0), inplace)
@@ -145,7 +148,7 @@ def _selu_(input: Any) -> Any:
 @replaces(F.celu, torch.celu)
 @overridable
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
-    """Bend every negative element towards -alpha, with a slope of 1 at zero, as `torch.nn.functional.celu` does.
+    """Apply elu to input / alpha, times alpha, as `torch.nn.functional.celu` does.
 
     Args:
         input: of any shape, of floating point.
@@ -153,11 +156,13 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
         inplace: whether to write the result over the input, and to return that same tensor.
 
     Returns:
-        input where it is positive, else alpha · (exp(input / alpha) - 1), of the shape, the dtype and the strides of the input.
+        input where it is positive, else alpha · (exp(input / alpha) - 1),
+        of the shape, the dtype and the strides of the input.
 
     Raises:
         TypeError: an argument has a type that torch does not take.
-        RuntimeError: the input is not on the CPU; or it is a leaf that requires a gradient, and `inplace`; or alpha is 0.
+        RuntimeError: the input is not on the CPU; or it is a leaf that requires a gradient, and `inplace`;
+            or alpha is 0.
         NotImplementedError: it is of whole numbers, bool or complex.
     """
     alpha = arguments.number("celu", "alpha", alpha)
@@ -174,14 +179,15 @@ def _celu_(input: Any, alpha: Any = 1.0) -> Any:
 @replaces(F.gelu)
 @overridable
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
-    """Weight every element by the share of the normal distribution below it, as `torch.nn.functional.gelu` does.
+    """Weight every element by the normal distribution, as `torch.nn.functional.gelu` does.
 
     Args:
         input: of any shape, of floating point.
         approximate: 'none', or 'tanh' for input · (1 + tanh(√(2/π) (input + 0.044715 input³))) / 2.
 
     Returns:
-        input · Φ(input); or the other form, of the shape, the dtype and the strides of the input.
+        input · Φ(input); or the other form,
+        of the shape, the dtype and the strides of the input.
 
     Raises:
         TypeError: an argument has a type that torch does not take.
@@ -206,11 +212,12 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
         inplace: whether to write the result over the input, and to return that same tensor.
 
     Returns:
-        input / (1 + exp(-input)), of the shape, the dtype and the strides of the input.
+        input / (1 + exp(-input)),
+        of the shape, the dtype and the strides of the input.
 
     Raises:
         TypeError: an argument has a type that torch does not take.
-        RuntimeError: the input is not on the CPU; or it is a leaf that requires a gradient, and `inplace`.
+        RuntimeError: it is not on the CPU, or is a leaf that requires a gradient, and `inplace`.
         NotImplementedError: it is of whole numbers, bool or complex.
     """
     return _computed("silu", "silu", input, (), inplace)
@@ -226,11 +233,12 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
         inplace: whether to write the result over the input, and to return that same tensor.
 
     Returns:
-        input · tanh(log(1 + exp(input))), of the shape, the dtype and the strides of the input.
+        input · tanh(log(1 + exp(input))),
+        of the shape, the dtype and the strides of the input.
 
     Raises:
         TypeError: an argument has a type that torch does not take.
-        RuntimeError: the input is not on the CPU; or it is a leaf that requires a gradient, and `inplace`.
+        RuntimeError: it is not on the CPU, or is a leaf that requires a gradient, and `inplace`.
         NotImplementedError: it is of whole numbers, bool or complex.
     """
     return _computed("mish", "mish", input, (), inplace)
@@ -246,11 +254,12 @@ def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
         inplace: whether to write the result over the input, and to return that same tensor.
 
     Returns:
-        min(max(input + 3, 0), 6) / 6, of the shape, the dtype and the strides of the input.
+        min(max(input + 3, 0), 6) / 6,
+        of the shape, the dtype and the strides of the input.
 
     Raises:
         TypeError: an argument has a type that torch does not take.
-        RuntimeError: the input is not on the CPU; or it is a leaf that requires a gradient, and `inplace`.
+        RuntimeError: it is not on the CPU, or is a leaf that requires a gradient, and `inplace`.
         NotImplementedError: it is of whole numbers, bool or complex.
     """
     return _computed("hardsigmoid", "hardsigmoid", input, (), inplace)
@@ -266,11 +275,12 @@ def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
         inplace: whether to write the result over the input, and to return that same tensor.
 
     Returns:
-        input · min(max(input + 3, 0), 6) / 6, of the shape, the dtype and the strides of the input.
+        input · min(max(input + 3, 0), 6) / 6,
+        of the shape, the dtype and the strides of the input.
 
     Raises:
         TypeError: an argument has a type that torch does not take.
-        RuntimeError: the input is not on the CPU; or it is a leaf that requires a gradient, and `inplace`.
+        RuntimeError: it is not on the CPU, or is a leaf that requires a gradient, and `inplace`.
         NotImplementedError: it is of whole numbers, bool or complex.
     """
     return _computed("hardswish", "hardswish", input, (), inplace)
@@ -287,7 +297,8 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
         threshold: the value of beta · input beyond which the input itself is returned.
 
     Returns:
-        log(1 + exp(beta · input)) / beta, or the input itself beyond the threshold, of the shape, the dtype and the strides of the input.
+        log(1 + exp(beta · input)) / beta, or the input itself beyond the threshold,
+        of the shape, the dtype and the strides of the input.
 
     Raises:
         TypeError: an argument has a type that torch does not take.
@@ -411,7 +422,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     arguments.tensors("prelu", input=input, weight=weight)
     if input.dtype != weight.dtype:
         raise RuntimeError(
-            f"prelu: Type promoting not supported. Got {input.dtype} for the input and {weight.dtype} for weight"
+            f"prelu: Type promoting not supported. Got {input.dtype} and {weight.dtype} for the weight"
         )
     if weight.dim() > 1:
         raise RuntimeError(

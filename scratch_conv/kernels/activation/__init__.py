@@ -3,5 +3,3 @@
 from scratch_conv.kernels.activation.channelwise import *
 from scratch_conv.kernels.activation.family import *
 from scratch_conv.kernels.activation.rectified import *
-
-__all__ = sorted(name for name, value in globals().items() if callable(value) and not name.startswith("_"))

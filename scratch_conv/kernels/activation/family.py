@@ -68,7 +68,7 @@ def chosen(condition: Array, yes: Array | float, no: Array | float, dtype: Any) 
     return result.view(dtype)
 
 
-def kept(values: Array, condition: Array, out: Array) -> None:
+def gated(values: Array, condition: Array, out: Array) -> None:
     """Write the values where a condition holds, else 0, to `out`: of infinities and NaN, too."""
     bits = np.dtype(f"i{values.dtype.itemsize}")
     np.bitwise_and(values.view(bits), -condition.view(np.int8), out=out.view(bits))
@@ -121,7 +121,9 @@ def _cubic(x: Array) -> Array:
 
 def _weighted(exponent: Callable[[Array], Array], v: dict[int, float]) -> _Activation:
     """Return x σ(v), for v' with these coefficients."""
-    rule = {(power, j, 0): c * sign for power, c in v.items() for j, sign in ((1, 1.0), (2, -1.0))}
+    rule: Polynomial = {
+        (power, j, 0): c * sign for power, c in v.items() for j, sign in ((1, 1.0), (2, -1.0))
+    }
 
     def value(x: Array, *, out: Array) -> None:
         y = np.negative(exponent(x))
@@ -253,7 +255,7 @@ def _hardtanh_slope(values: Array, x: Array, order: int, low: float, high: float
     if order > 1:
         out.fill(0)
     else:
-        kept(values, (x > low) & (x < high), out)
+        gated(values, (x > low) & (x < high), out)
 
 
 def _hardsigmoid(x: Array, *, out: Array) -> None:
@@ -273,10 +275,10 @@ def _hardswish(x: Array, *, out: Array) -> None:
 
 def _hardswish_slope(values: Array, x: Array, order: int, *, out: Array) -> None:
     if order == 1:
-        kept(values, ~(x <= -3), out)
+        gated(values, ~(x <= -3), out)
         out *= chosen(x >= 3, 1.0, x * (1 / 3) + 0.5, x.dtype)
     elif order == 2:
-        kept(values, np.abs(x) < 3, out)
+        gated(values, np.abs(x) < 3, out)
         out /= 3
     else:
         out.fill(0)
