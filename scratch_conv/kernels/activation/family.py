@@ -61,6 +61,8 @@ def keeps_output(name: str) -> bool:
 
 def chosen(condition: Array, yes: Array | float, no: Array | float, dtype: Any) -> Array:
     """Return `yes` where a condition holds, else `no`: by their bits, in a third of the time of np.where."""
+    if np.dtype(dtype).itemsize > 8:  # as no integers are
+        return np.where(condition, yes, no)
     bits = np.dtype(f"i{np.dtype(dtype).itemsize}")
     one, other = (np.asarray(each, dtype).view(bits) for each in (yes, no))
     result = np.bitwise_and(-condition.view(np.int8), one ^ other, dtype=bits)

@@ -102,7 +102,7 @@ class Activation(Operator):
         for name, bound in bounds.items():
             if name.startswith(("grad_", "second_")):
                 factors = (1 + g) * (1 + along) * (1 + x.abs()) ** 3
-                bound.overflow |= factors.nan_to_num(torch.inf) > largest
+                bound.overflow |= factors.nan_to_num(torch.inf, torch.inf) > largest
         return bounds
 
     def _operands(self, values: Values) -> tuple[Tensor, Tensor, Tensor]:
@@ -166,7 +166,7 @@ class Sigmoid(Activation):
     arguments = ()
 
     def invalid_changes(self, draw: Drawing, case: Case) -> list[Case]:
-        return [case.retyped("input", "float8_e5m2")]  # whole numbers are taken
+        return [case.changed(alpha=1.0)]  # there is no argument, and all dtypes are taken
 
     def magnitudes(self, x: Tensor, u: float, **_: Any) -> Magnitudes:
         slope = logistic_slope(x, u)
@@ -209,8 +209,8 @@ class SiLU(Activation):
 class Softplus(Activation):
     """torch.nn.functional.softplus: log(1 + exp(z)) / beta, σ(z), beta σ (1 - σ), z = beta x.
 
-    Beyond the threshold it is x, exactly. With powers of two for beta, z is exact, too: where it is rounded, so
-    is what is compared with the threshold, at which the function jumps.
+    Beyond the threshold it is x, exactly. With powers of two for beta, z is exact, too: where it is rounded,
+    so is what is compared with the threshold, at which the function jumps.
     """
 
     name = "softplus"
@@ -285,8 +285,8 @@ class SELU(ELU):
 class CELU(ELU):
     """torch.nn.functional.celu: `ELU` with 1 / alpha for input_scale.
 
-    In float64 torch rounds 1 / alpha to float32: that is seen where it is not a power of two, which is why only
-    those are drawn.
+    In float64 torch rounds 1 / alpha to float32: that is seen where it is not a power of two, which is why
+    only those are drawn.
     """
 
     name = "celu"
@@ -357,8 +357,8 @@ class Mish(Activation):
 class Hardsigmoid(Activation):
     """torch.nn.functional.hardsigmoid: min(max(x + 3, 0), 6) / 6, which is 0 or 1 outside of -3 to 3.
 
-    Torch knows no second derivative: it is asked for in float32 and float64 alone, of finite numbers, where the
-    definition says it. Torch's gradient in float64 is that of float32, off by 1e-8: float64 is not drawn.
+    Torch knows no second derivative: it is asked for in float32 alone, of finite numbers, where the definition
+    says it. Torch's gradient in float64 is that of float32, off by 1e-8: float64 is not drawn.
     """
 
     name = "hardsigmoid"
