@@ -108,7 +108,8 @@ def _logistic(x: Array) -> Array:
 
 
 # x σ(v(x)), with v = x (silu) or the cubic that makes σ(v) nearly the normal distribution (gelu's tanh form:
-# (1 + tanh u) / 2 = σ(2u)). In x and a = σ(v): a' = (a - a²) v'.
+# (1 + tanh u) / 2 = σ(2u)). In x, a = σ(v) and b = a (1 - a): a' = b v' and b' = b (1 - 2a) v'. That b is
+# exactly zero where a rounds to 1, and so are the derivatives of higher order, whatever the power of x.
 
 _CUBIC = 2 * sqrt(2 / pi), 2 * sqrt(2 / pi) * 0.044715
 
@@ -123,9 +124,10 @@ def _cubic(x: Array) -> Array:
 
 def _weighted(exponent: Callable[[Array], Array], v: dict[int, float]) -> _Activation:
     """Return x σ(v), for v' with these coefficients."""
-    rule: Polynomial = {
-        (power, j, 0): c * sign for power, c in v.items() for j, sign in ((1, 1.0), (2, -1.0))
-    }
+    rules: tuple[Polynomial, ...] = (
+        {(power, 0, 1): c for power, c in v.items()},
+        {(power, j, 1): c * factor for power, c in v.items() for j, factor in ((0, 1.0), (1, -2.0))},
+    )
 
     def value(x: Array, *, out: Array) -> None:
         y = np.negative(exponent(x))
@@ -133,31 +135,38 @@ def _weighted(exponent: Callable[[Array], Array], v: dict[int, float]) -> _Activ
         y += 1
         np.divide(x, y, out=out)
 
-    of_x = derivative({(1, 1, 0): 1.0}, (rule,))
-    return _Activation(value, _smooth(lambda x: (_logistic(exponent(x)), x), of_x, (rule,)))
+    def functions(x: Array) -> tuple[Array, Array]:
+        a = _logistic(exponent(x))
+        return a, a * (1 - a)
+
+    return _Activation(value, _smooth(functions, derivative({(1, 1, 0): 1.0}, rules), rules))
 
 
 def _gelu(x: Array, *, out: Array) -> None:
     np.multiply(x, probability(x), out=out)
 
 
-# x a, with a = tanh(log(1 + eˣ)) = n / (n + 2), n = eˣ (eˣ + 2), and b = σ(x). Beyond 20, a is 1 to the last
-# digit, and b does not matter.
+# x a, with a = tanh(log(1 + eˣ)) = n / (n + 2), n = eˣ (eˣ + 2), b = σ(x) and c = 1 - a²: a' = bc,
+# b' = b - b² and c' = -2abc. Beyond 20, a is 1 to the last digit and c is 0: b does not matter.
 
 
-def _mish_functions(x: Array) -> tuple[Array, Array]:
+def _mish_functions(x: Array) -> tuple[Array, Array, Array]:
     exponential = np.exp(np.minimum(x, 20))
     n = exponential * (exponential + 2)
-    return n / (n + 2), exponential / (exponential + 1)
+    a = n / (n + 2)
+    return a, exponential / (exponential + 1), 1 - a * a
 
 
 def _mish(x: Array, *, out: Array) -> None:
-    np.multiply(x, _mish_functions(x)[0], out=out)
+    n = np.exp(np.minimum(x, 20))
+    n *= n + 2
+    np.multiply(x, n / (n + 2), out=out)
 
 
 _MISH_RULES: tuple[Polynomial, ...] = (
-    {(0, 0, 1): 1.0, (0, 2, 1): -1.0},
-    {(0, 0, 1): 1.0, (0, 0, 2): -1.0},
+    {(0, 0, 1, 1): 1.0},
+    {(0, 0, 1, 0): 1.0, (0, 0, 2, 0): -1.0},
+    {(0, 1, 1, 1): -2.0},
 )
 
 
@@ -182,9 +191,9 @@ def _softplus_slope(
 @lru_cache
 def _logistic_of_order(order: int) -> Polynomial:
     """Return the derivative of order n - 1 of a = σ(z), as a polynomial in a."""
-    polynomial: Polynomial = {(0, 1, 0): 1.0}
+    polynomial: Polynomial = {(0, 1): 1.0}
     for _ in range(order - 1):
-        polynomial = derivative(polynomial, ({(0, 1, 0): 1.0, (0, 2, 0): -1.0},))
+        polynomial = derivative(polynomial, ({(0, 1): 1.0, (0, 2): -1.0},))
     return {exponents[1:2]: c for exponents, c in polynomial.items()}
 
 
@@ -309,13 +318,11 @@ _TABLE = {
     "hardtanh": _Activation(_hardtanh, _hardtanh_slope),
     "leaky_relu": _Activation(_leaky_relu, _leaky_relu_slope),
     "mish": _Activation(
-        _mish, _smooth(_mish_functions, derivative({(1, 1, 0): 1.0}, _MISH_RULES), _MISH_RULES)
+        _mish, _smooth(_mish_functions, derivative({(1, 1, 0, 0): 1.0}, _MISH_RULES), _MISH_RULES)
     ),
-    "sigmoid": _Activation(
-        _sigmoid, _smooth(lambda y: (), {(1, 0, 0): 1.0, (2, 0, 0): -1.0}), keeps_output=True
-    ),
+    "sigmoid": _Activation(_sigmoid, _smooth(lambda y: (), {(1,): 1.0, (2,): -1.0}), keeps_output=True),
     "silu": _weighted(lambda x: x, {0: 1.0}),
     "softplus": _Activation(_softplus, _softplus_slope),
     "softsign": _Activation(_softsign, _softsign_slope),
-    "tanh": _Activation(np.tanh, _smooth(lambda y: (), {(0, 0, 0): 1.0, (2, 0, 0): -1.0}), keeps_output=True),
+    "tanh": _Activation(np.tanh, _smooth(lambda y: (), {(0,): 1.0, (2,): -1.0}), keeps_output=True),
 }

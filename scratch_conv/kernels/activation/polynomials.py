@@ -1,7 +1,7 @@
-"""Polynomials in x and up to two functions a(x) and b(x) whose derivatives are such polynomials again.
+"""Polynomials in x and some functions a(x), b(x), ... whose derivatives are such polynomials again.
 
-A polynomial is {(i, j, k): c}, the sum of c · xⁱ aʲ bᵏ. By the product rule its derivative is a polynomial,
-too, so that a function that has one derivative of this form has one of every order.
+A polynomial is {(i, j, k, ...): c}, the sum of c · xⁱ aʲ bᵏ ... By the product rule its derivative is a
+polynomial, too, so that a function that has one derivative of this form has one of every order.
 """
 
 from collections import defaultdict
@@ -12,14 +12,13 @@ from scratch_conv.kernels.windows import Array
 Exponents = tuple[int, ...]
 Polynomial = Mapping[Exponents, float]
 
-ONE: Polynomial = {(0, 0, 0): 1.0}
-
 
 def derivative(polynomial: Polynomial, rules: Sequence[Polynomial]) -> Polynomial:
     """Return the derivative of a polynomial, given those of a and b, and so on."""
+    one = {(0,) * (len(rules) + 1): 1.0}
     total: dict[Exponents, float] = defaultdict(float)
     for exponents, c in polynomial.items():
-        for variable, rule in enumerate((ONE, *rules)):
+        for variable, rule in enumerate((one, *rules)):
             if power := exponents[variable]:
                 lowered = [each - (place == variable) for place, each in enumerate(exponents)]
                 for others, d in rule.items():

@@ -84,7 +84,7 @@ def _tanh_gradient_at_the_input(b: Backward) -> Gradients:
 @SILU.sound("by-sigmoid", FINITE)
 def silu_by_sigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """Multiply by the sigmoid."""
-    return in_place(input * input.sigmoid(), input, inplace)
+    return in_place(lambda x: x * x.sigmoid(), input, inplace)
 
 
 @SILU.fault("gradient-of-the-weight-missing", "takes the sigmoid to be a constant weight")
@@ -95,7 +95,7 @@ def _gradient_of_the_weight_missing(b: Backward) -> Gradients:
 
 @SILU.fault("scaled-as-for-gelu", "takes the sigmoid of 1.702 x")
 def _scaled_as_for_gelu(input: Tensor, **arguments: Any) -> Tensor:
-    return in_place(input * (1.702 * input).sigmoid(), input, arguments.get("inplace", False))
+    return in_place(lambda x: x * (1.702 * x).sigmoid(), input, arguments.get("inplace", False))
 
 
 @GELU.sound("by-erf", FINITE)
@@ -113,7 +113,7 @@ def _form_ignored(input: Tensor, **arguments: Any) -> Tensor:
     return F.gelu(input)
 
 
-@GELU.fault("by-the-logistic", "computes x σ(1.702 x), an approximation that torch does not have")
+@GELU.fault("by-the-logistic", "computes x sigmoid(1.702 x), an approximation that torch does not have")
 def _by_the_logistic(input: Tensor, **arguments: Any) -> Tensor:
     F.gelu(input, **arguments)
     return input * (1.702 * input).sigmoid()
@@ -122,13 +122,16 @@ def _by_the_logistic(input: Tensor, **arguments: Any) -> Tensor:
 @MISH.sound("by-softplus", FINITE)
 def mish_by_softplus(input: Tensor, inplace: bool = False) -> Tensor:
     """Compose the formula."""
-    return in_place(input * F.softplus(input).tanh(), input, inplace)
+    return in_place(lambda x: x * F.softplus(x).tanh(), input, inplace)
 
 
 @MISH.fault("exponential-overflows", "divides n by n + 2 for n = exp(x) (exp(x) + 2), which overflows")
 def _mish_overflows(input: Tensor, **arguments: Any) -> Tensor:
-    n = input.exp() * (input.exp() + 2)
-    return in_place(input * (n / (n + 2)), input, arguments.get("inplace", False))
+    def formula(x: Tensor) -> Tensor:
+        n = x.exp() * (x.exp() + 2)
+        return x * (n / (n + 2))
+
+    return in_place(formula, input, arguments.get("inplace", False))
 
 
 @SOFTPLUS.fault("threshold-of-the-input", "compares the input with the threshold, not beta times the input")
@@ -156,14 +159,12 @@ def _gradient_not_squared(b: Backward) -> Gradients:
 @ELU.sound("by-where", ONCE)
 def elu_by_where(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """Choose between two formulas."""
-    below = alpha * input.clamp(max=0).expm1()
-    return in_place(torch.where(input > 0, input, below), input, inplace)
+    return in_place(lambda x: torch.where(x > 0, x, alpha * x.clamp(max=0).expm1()), input, inplace)
 
 
 @ELU.fault("one-subtracted", "computes exp(x) - 1, which loses the digits of a small x")
 def _one_subtracted(input: Tensor, alpha: Any = 1.0, inplace: bool = False) -> Tensor:
-    below = alpha * (input.clamp(max=0).exp() - 1)
-    return in_place(torch.where(input > 0, input, below), input, inplace)
+    return in_place(lambda x: torch.where(x > 0, x, alpha * (x.clamp(max=0).exp() - 1)), input, inplace)
 
 
 @ELU.fault("alpha-ignored", "takes alpha to be 1")
@@ -174,8 +175,7 @@ def _alpha_ignored(input: Tensor, alpha: Any = 1.0, inplace: bool = False) -> Te
 
 @SELU.fault("scaled-above-zero-only", "does not scale the negative part")
 def _scaled_above_zero_only(input: Tensor, inplace: bool = False) -> Tensor:
-    scaled = torch.where(input > 0, F.selu(input), F.elu(input, 1.6732632423543772))
-    return in_place(scaled, input, inplace)
+    return in_place(lambda x: torch.where(x > 0, F.selu(x), F.elu(x, 1.6732632423543772)), input, inplace)
 
 
 @CELU.fault("not-divided-by-alpha", "computes alpha (exp(x) - 1), as elu does")
@@ -187,7 +187,7 @@ def _not_divided_by_alpha(input: Tensor, alpha: Any = 1.0, inplace: bool = False
 @LEAKY_RELU.sound("by-where", FINITE)
 def leaky_relu_by_where(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """Choose between the input and its multiple."""
-    return in_place(torch.where(input > 0, input, input * negative_slope), input, inplace)
+    return in_place(lambda x: torch.where(x > 0, x, x * negative_slope), input, inplace)
 
 
 @LEAKY_RELU.fault("gradient-at-zero", "the derivative at zero is 1")
@@ -255,18 +255,18 @@ def _gradient_at_the_limits(
 @HARDSIGMOID.sound("by-relu6", FINITE)
 def hardsigmoid_by_relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """Divide relu6 by six."""
-    return in_place(F.relu6(input + 3) / 6, input, inplace)
+    return in_place(lambda x: F.relu6(x + 3) / 6, input, inplace)
 
 
 @HARDSIGMOID.fault("slope-of-a-fifth", "computes min(max(x / 5 + 1 / 2, 0), 1), as Keras 2 does")
 def _slope_of_a_fifth(input: Tensor, inplace: bool = False) -> Tensor:
-    return in_place((input * 0.2 + 0.5).clamp(0, 1), input, inplace)
+    return in_place(lambda x: (x * 0.2 + 0.5).clamp(0, 1), input, inplace)
 
 
 @HARDSWISH.sound("by-relu6", FINITE)
 def hardswish_by_relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """Multiply by relu6, divided by six."""
-    return in_place(input * F.relu6(input + 3) / 6, input, inplace)
+    return in_place(lambda x: x * F.relu6(x + 3) / 6, input, inplace)
 
 
 @HARDSWISH.fault("gradient-of-the-weight-missing", "takes the hardsigmoid to be a constant weight")

@@ -63,6 +63,7 @@ class Activation(Operator):
     signature = ("input",)
     dtypes = FLOATS
     roundings: ClassVar[int] = 12
+    multiplied: ClassVar[float] = 1.0  # by how much the input is on the way to the output, at most
 
     def draw_case(self, draw: Drawing) -> Case:
         shape = draw.lengthen(draw.shape(2, 4, 5), {-1: VALUES, -2: CHANNELS})
@@ -100,7 +101,9 @@ class Activation(Operator):
         largest = torch.finfo(case.torch_dtype).max
         x, g, along = self._operands(values)
         for name, bound in bounds.items():
-            if name.startswith(("grad_", "second_")):
+            if name in ("output", "input"):
+                bound.overflow |= x.isfinite() & (x.abs() * self.multiplied > largest)
+            else:
                 factors = (1 + g) * (1 + along) * (1 + x.abs()) ** 3
                 bound.overflow |= factors.nan_to_num(torch.inf, torch.inf) > largest
         return bounds
@@ -142,9 +145,10 @@ class Activation(Operator):
         return {name: found[name].nan_to_num(torch.inf, torch.inf) for name in results}
 
 
-def in_place(output: Tensor, input: Tensor, inplace: bool) -> Tensor:
-    """Return the output, written over the input if it is to be."""
-    return input.copy_(output) if inplace else output
+def in_place(formula: Call, input: Tensor, inplace: bool) -> Tensor:
+    """Return a formula of the input, written over it if it is to be: then the formula is of a copy."""
+    output: Tensor = input.copy_(formula(input.clone())) if inplace else formula(input)
+    return output
 
 
 def nearly(x: Tensor, u: float) -> Tensor:
@@ -344,7 +348,7 @@ class Mish(Activation):
     @property
     def definition(self) -> Call:
         """The composed formula; torch's softplus is the input itself from 20 on, where its tanh is 1."""
-        return lambda x, inplace=False: in_place(x * F.softplus(x).tanh(), x, inplace)
+        return lambda x, inplace=False: in_place(lambda x: x * F.softplus(x).tanh(), x, inplace)
 
     def magnitudes(self, x: Tensor, u: float, **_: Any) -> Magnitudes:
         s, size, sigma = F.softplus(x), x.abs(), x.sigmoid()
@@ -357,8 +361,8 @@ class Mish(Activation):
 class Hardsigmoid(Activation):
     """torch.nn.functional.hardsigmoid: min(max(x + 3, 0), 6) / 6, which is 0 or 1 outside of -3 to 3.
 
-    Torch knows no second derivative: it is asked for in float32 alone, of finite numbers, where the definition
-    says it. Torch's gradient in float64 is that of float32, off by 1e-8: float64 is not drawn.
+    Torch knows no second derivative: it is asked for in float32 alone, of finite numbers, where the
+    definition says it. Torch's gradient in float64 is that of float32, off by 1e-8: float64 is not drawn.
     """
 
     name = "hardsigmoid"
@@ -372,7 +376,7 @@ class Hardsigmoid(Activation):
     @property
     def definition(self) -> Call:
         """Return what has every derivative, and does not round 1 / 6."""
-        return lambda x, inplace=False: in_place(F.hardtanh(x + 3, 0, 6) / 6, x, inplace)
+        return lambda x, inplace=False: in_place(lambda x: F.hardtanh(x + 3, 0, 6) / 6, x, inplace)
 
     def draw_case(self, draw: Drawing) -> Case:
         case = super().draw_case(draw)
@@ -393,6 +397,7 @@ class Hardswish(Activation):
     arguments = ("inplace",)
     defaults: ClassVar[dict[str, Any]] = {"inplace": False}
     roundings = 6
+    multiplied = 6.0
 
     def magnitudes(self, x: Tensor, u: float, **_: Any) -> Magnitudes:
         size, above = x.abs().nan_to_num(), (x >= 3) * torch.ones_like(x)
@@ -403,7 +408,11 @@ class Hardswish(Activation):
     @property
     def other_ways(self) -> tuple[Call, ...]:
         """Torch's gradient of NaN is NaN or the incoming gradient, as its vectors end."""
-        return (lambda x, inplace=False: in_place(torch.where(x.isnan(), x, F.hardswish(x)), x, inplace),)
+
+        def passing_nan(x: Tensor) -> Tensor:
+            return torch.where(x.isnan(), x, F.hardswish(x))
+
+        return (lambda x, inplace=False: in_place(passing_nan, x, inplace),)
 
 
 class LeakyReLU(Activation):
@@ -423,19 +432,17 @@ class LeakyReLU(Activation):
         return product(below, x.abs()), below, torch.zeros_like(x)
 
 
-class Hardtanh(Picking):
+class Hardtanh(Picking, Activation):
     """torch.nn.functional.hardtanh: every result is picked, hence exact."""
 
     name = "hardtanh"
     module: ClassVar[type[torch.nn.Module]] = torch.nn.Hardtanh
-    batched_axes = 2
-    signature = ("input",)
     arguments: ClassVar[tuple[str, ...]] = ("min_val", "max_val", "inplace")
     defaults: ClassVar[dict[str, Any]] = {"min_val": -1.0, "max_val": 1.0, "inplace": False}
     dtypes = (*FLOATS, *(each for each in INTEGERS if each != "uint8"))
     choices: ClassVar[dict[str, tuple[Any, ...]]] = {
         "min_val": (-1.0, -2.0, 0.5, -1),
-        "max_val": (1.0, 2.0, 0.5, 6),
+        "max_val": (1.0, 2.0, 6),
     }
     invalid_arguments: ClassVar[tuple[dict[str, Any], ...]] = (
         {"min_val": 2.0, "max_val": 1.0},
@@ -444,10 +451,6 @@ class Hardtanh(Picking):
     )
     piecewise_linear = True
     limits: ClassVar[tuple[float, float] | None] = None
-
-    draw_case = Activation.draw_case
-    draw_arguments = Activation.draw_arguments
-    draw_invalid_case = Activation.draw_invalid_case
 
     def invalid_changes(self, draw: Drawing, case: Case) -> list[Case]:
         """Return calls of complex numbers, of truth values, and of elements that share memory."""
@@ -461,19 +464,20 @@ class Hardtanh(Picking):
     def other_ways(self) -> tuple[Call, ...]:
         """Torch's gradient of NaN is zero or the incoming gradient, as its vectors end."""
 
-        def limited(x: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
-            low, high = self.limits or (min_val, max_val)
-            picked = torch.where((x > low) & (x < high), x, x.detach().clamp(low, high))
-            return in_place(picked, x, inplace)
+        def limits(arguments: dict[str, Any]) -> tuple[float, float]:
+            return self.limits or (arguments.get("min_val", -1.0), arguments.get("max_val", 1.0))
 
-        def passing_nan(
-            x: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
-        ) -> Tensor:
-            low, high = self.limits or (min_val, max_val)
-            picked = torch.where((x <= low) | (x >= high), x.detach().clamp(low, high), x)
-            return in_place(picked, x, inplace)
+        def without_nan(x: Tensor, inplace: bool = False, **arguments: Any) -> Tensor:
+            low, high = limits(arguments)
+            inside = (x > low) & (x < high)
+            return in_place(lambda x: torch.where(inside, x, x.detach().clamp(low, high)), x, inplace)
 
-        return limited, passing_nan
+        def passing_nan(x: Tensor, inplace: bool = False, **arguments: Any) -> Tensor:
+            low, high = limits(arguments)
+            outside = (x <= low) | (x >= high)
+            return in_place(lambda x: torch.where(outside, x.detach().clamp(low, high), x), x, inplace)
+
+        return without_nan, passing_nan
 
 
 class ReLU6(Hardtanh):
