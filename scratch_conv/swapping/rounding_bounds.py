@@ -222,11 +222,11 @@ def _batch_norm(wide: LayerCall, right: Results, dtype: torch.dtype) -> Bounds:
 
 
 def _activation(wide: LayerCall, right: Results, dtype: torch.dtype, stored: torch.dtype) -> Bounds:
-    """Bound an activation: f errs by gamma_16 (|f| + |x|), and f' by gamma_24 (1 + |x|)² times its parameters.
+    """Bound an activation: f errs by gamma_16 (|f| + |x|), f' by gamma_24 (1 + |x|)², times its parameters.
 
     So does every formula of a few functions and products, of arguments that are rounded themselves; 1 - a for
-    an a near 1, times a power of x, is that large at most before it is zero. The gradient may be computed from
-    the output as it is stored. Torch computes 1 / alpha of CELU and 1 / 6 of Hardsigmoid in float32, always.
+    an a near 1, times a power of x, is that large at most before it is zero. The gradient may be computed
+    from the output as it is stored. Torch computes 1 / alpha of CELU and 1 / 6 of Hardsigmoid in float32, always.
     """
     layer, x = wide.layer, wide.tensors[0]
     inside = torch.float32 if isinstance(layer, (nn.CELU, nn.Hardsigmoid)) else dtype

@@ -306,7 +306,8 @@ class GELU(Activation):
     """torch.nn.functional.gelu: x Φ(x), Φ + x φ, (2 - x²) φ; or x σ(v) with a cubic v, and its derivatives.
 
     Φ is computed as (1 + erf(x / √2)) / 2, and σ(v) as (1 + tanh(v / 2)) / 2: for a negative x they err as 1
-    does, or are rounded to zero.
+    does, or are rounded to zero. Torch's own exponential in float32 is zero already where it is less than u,
+    as its sum with 1 hides: the error of Φ + x φ is taken to be u as long as φ is more than u².
     """
 
     name = "gelu"
@@ -319,9 +320,8 @@ class GELU(Activation):
     def magnitudes(self, x: Tensor, u: float, *, approximate: str, **_: Any) -> Magnitudes:
         size = x.abs()
         if approximate == "none":
-            rest = torch.special.erfc(size / math.sqrt(2)) / 2
-            share = torch.special.ndtr(x) + (rest / u).clamp(max=1)
             density = (-x.square() / 2).exp() / math.sqrt(2 * math.pi)
+            share = torch.special.ndtr(x) + (density / u**2).clamp(max=1)
             weighted = product(density, 1 + x.square() / 2)
             return product(size, share), share + product(size, weighted), product(2 + x.square(), weighted)
         c = 2 * math.sqrt(2 / math.pi)
