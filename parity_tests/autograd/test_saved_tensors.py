@@ -44,7 +44,7 @@ IN_PLACE = (
     "selu",
     "silu",
 )
-ACTIVATIONS = (*IN_PLACE, "gelu", "sigmoid", "softplus", "softsign", "tanh")
+ACTIVATIONS = (*IN_PLACE, "gelu", "sigmoid", "softplus", "tanh")  # of softsign torch keeps 1 + |x|, too
 
 # A function of one of the two libraries and of tensors, and the tensors by name.
 Call = tuple[Callable[..., Any], dict[str, Tensor]]

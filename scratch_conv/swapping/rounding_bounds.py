@@ -226,7 +226,7 @@ def _activation(wide: LayerCall, right: Results, dtype: torch.dtype, stored: tor
 
     So does every formula of a few functions and products, of arguments that are rounded themselves; 1 - a for
     an a near 1, times a power of x, is that large at most before it is zero. The gradient may be computed
-    from the output as it is stored. Torch computes 1 / alpha of CELU and 1 / 6 of Hardsigmoid in float32, always.
+    from the output as it is stored. Torch computes 1 / alpha of CELU and 1 / 6 of Hardsigmoid in float32.
     """
     layer, x = wide.layer, wide.tensors[0]
     inside = torch.float32 if isinstance(layer, (nn.CELU, nn.Hardsigmoid)) else dtype
