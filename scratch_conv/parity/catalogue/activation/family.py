@@ -208,7 +208,7 @@ def prelu_by_two_parts(input: Tensor, weight: Tensor) -> Tensor:
     """Add the weighted negative part to the positive one."""
     positive = input > 0
     shape = [-1 if axis == 1 else 1 for axis in range(input.dim())]
-    slope = weight.reshape(shape if weight.numel() > 1 else [])
+    slope = weight.reshape(shape if weight.numel() != 1 else [])
     return torch.where(positive, input, 0.0) + slope * torch.where(positive, 0.0, input)
 
 

@@ -63,6 +63,7 @@ class Activation(Operator):
     signature = ("input",)
     dtypes = FLOATS
     roundings: ClassVar[int] = 12
+    smooth: ClassVar[bool] = True  # whether what is small may underflow, and nothing is known to be exact
     multiplied: ClassVar[float] = 1.0  # by how much the input is on the way to the output, at most
 
     def draw_case(self, draw: Drawing) -> Case:
@@ -124,7 +125,8 @@ class Activation(Operator):
         sizes = self.magnitudes(x, u, **arguments)
         tiny = torch.finfo(dtype).smallest_normal * (1 + x.abs().nan_to_num(0).clamp(max=_SATURATED)) ** 3
         errors = [
-            product(size, torch.tensor(relative(self.roundings + 2 * order, u))) + tiny * (size > 0)
+            product(size, torch.tensor(relative(self.roundings + 2 * order, u)))
+            + tiny * ((size > 0) | self.smooth)
             for order, size in enumerate(sizes)
         ]
         kept = self.kept(x, **arguments)
@@ -138,9 +140,9 @@ class Activation(Operator):
         found = {
             "output": errors[0],
             "input": errors[0],
-            "grad_input": product(g, first) + underflow * (first > 0),
-            "second_grad_output": product(along, first) + underflow * (first > 0),
-            "second_input": product(product(along, g), second) + underflow * (second > 0),
+            "grad_input": product(g, first) + underflow * ((first > 0) | self.smooth),
+            "second_grad_output": product(along, first) + underflow * ((first > 0) | self.smooth),
+            "second_input": product(product(along, g), second) + underflow * ((second > 0) | self.smooth),
         }
         return {name: found[name].nan_to_num(torch.inf, torch.inf) for name in results}
 
@@ -371,6 +373,7 @@ class Hardsigmoid(Activation):
     defaults: ClassVar[dict[str, Any]] = {"inplace": False}
     dtypes: ClassVar[tuple[str, ...]] = ("float32", "float16", "bfloat16")
     accurate_twice = False
+    smooth = False
     roundings = 4
 
     @property
@@ -396,6 +399,7 @@ class Hardswish(Activation):
     module = torch.nn.Hardswish
     arguments = ("inplace",)
     defaults: ClassVar[dict[str, Any]] = {"inplace": False}
+    smooth = False
     roundings = 6
     multiplied = 6.0
 
@@ -425,6 +429,7 @@ class LeakyReLU(Activation):
     choices: ClassVar[dict[str, tuple[Any, ...]]] = {"negative_slope": (0.01, 0.2, 0.0, 1, 2.5)}
     invalid_arguments = ({"negative_slope": "steep"}, {"negative_slope": None})
     piecewise_linear = True
+    smooth = False
     roundings = 2
 
     def magnitudes(self, x: Tensor, u: float, *, negative_slope: float, **_: Any) -> Magnitudes:

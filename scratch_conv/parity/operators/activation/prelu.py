@@ -46,7 +46,7 @@ class PReLU(Operator):
 
         def define(input: Tensor, weight: Tensor) -> Tensor:
             shape = [-1 if axis == 1 else 1 for axis in range(input.dim())]
-            slope = weight.reshape(shape if weight.numel() > 1 else ())
+            slope = weight.reshape(shape if weight.numel() != 1 else ())
             return torch.where(input > 0, input, input * slope)
 
         return define
@@ -73,7 +73,7 @@ class PReLU(Operator):
 
     def bounds(self, case: Case, values: Values, results: dict[str, Tensor]) -> dict[str, Bound]:
         x, weight = values.tensors["input"], values.tensors["weight"]
-        shape = [-1 if axis == 1 and weight.numel() > 1 else 1 for axis in range(x.dim())]
+        shape = [-1 if axis == 1 and weight.numel() != 1 else 1 for axis in range(x.dim())]
 
         def sized(tensor: Tensor | None, like: Tensor) -> Tensor:
             return torch.zeros_like(like) if tensor is None else tensor.abs().nan_to_num(0.0, 0.0)
@@ -108,7 +108,7 @@ class PReLU(Operator):
 
 def shape_of(weight: Tensor, x: Tensor) -> list[int]:
     """Return the shape in which a weight broadcasts to the input."""
-    return [weight.numel() if axis == 1 and weight.numel() > 1 else 1 for axis in range(x.dim())]
+    return [weight.numel() if axis == 1 and weight.numel() != 1 else 1 for axis in range(x.dim())]
 
 
 OPERATORS = (PReLU(),)
