@@ -11,6 +11,8 @@ FUNCTIONS = [
     *("adaptive_avg_pool2d", "avg_pool2d", "batch_norm", "conv1d", "conv2d", "conv_transpose2d"),
     *("cross_entropy", "dropout", "dropout2d", "flatten", "linear", "log_softmax", "max_pool2d"),
     *("relu", "softmax"),
+    *("celu", "elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "mish", "prelu", "relu6"),
+    *("selu", "sigmoid", "silu", "softplus", "softsign", "tanh"),
 ]
 NAMES = {
     "scratch_conv": [
@@ -22,6 +24,7 @@ NAMES = {
     "layers": [
         *("Adam", "AvgPool2D", "BatchNorm2D", "Conv2D", "Dense", "Dropout", "Flatten", "GradientCheck"),
         *("Layer", "MaxPool2D", "ReLU", "ResidualBlock", "SGD", "Sequential", "Softmax"),
+        *("LeakyReLU", "Sigmoid", "Tanh"),
         *("SoftmaxCrossEntropy", "glorot_normal", "glorot_uniform", "gradient_check", "he_normal"),
         "he_uniform",
     ],
@@ -29,6 +32,8 @@ NAMES = {
         *("AdaptiveAvgPool2d", "AvgPool2d", "BatchNorm1d", "BatchNorm2d", "Conv1d", "Conv2d"),
         *("ConvTranspose2d", "CrossEntropyLoss", "Dropout", "Dropout2d", "Flatten", "LazyConv1d"),
         *("LazyConv2d", "LazyConvTranspose2d", "Linear", "LogSoftmax", "MaxPool2d", "ReLU", "Softmax"),
+        *("CELU", "ELU", "GELU", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyReLU", "Mish", "PReLU"),
+        *("ReLU6", "SELU", "SiLU", "Sigmoid", "Softplus", "Softsign", "Tanh"),
     ],
     "parity": ["Case", "Report", "Supports", "assert_parity", "cases", "check", "probe"],
 }

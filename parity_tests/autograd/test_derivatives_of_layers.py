@@ -31,6 +31,23 @@ def seeded(function: Any, *args: Any) -> Any:
 CLASSES = torch.tensor([[0, 2], [1, 3], [2, 2]])
 STATISTICS = drawn(2), drawn(2).square()
 
+ACTIVATIONS = (
+    *(
+        "celu",
+        "elu",
+        "gelu",
+        "hardswish",
+        "hardtanh",
+        "leaky_relu",
+        "mish",
+        "relu6",
+        "selu",
+        "sigmoid",
+        "silu",
+    ),
+    *("softplus", "softsign", "tanh"),
+)
+
 # A function of one of the two libraries and of tensors, and the tensors.
 Call = tuple[Callable[..., Any], tuple[Tensor, ...]]
 CALLS: dict[str, Call] = {
@@ -42,6 +59,12 @@ CALLS: dict[str, Call] = {
     ),
     "relu": (lambda f, x: f.relu(x), (drawn(2, 3),)),
     "relu in place": (lambda f, x: f.relu(x * 1, inplace=True), (drawn(2, 3),)),
+    **{name: (lambda f, x, name=name: getattr(f, name)(x), (drawn(2, 3),)) for name in ACTIVATIONS},
+    "celu in place": (lambda f, x: f.celu(x * 1, 1.5, inplace=True), (drawn(2, 3),)),
+    "silu in place": (lambda f, x: f.silu(x * 1, inplace=True), (drawn(2, 3),)),
+    "gelu, tanh": (lambda f, x: f.gelu(x, approximate="tanh"), (drawn(2, 3),)),
+    "prelu": (lambda f, x, w: f.prelu(x, w), (drawn(2, 3, 2), drawn(3))),
+    "prelu of one weight": (lambda f, x, w: f.prelu(x, w), (drawn(4), drawn(1))),
     "batch_norm in training": (
         lambda f, x, w, b: f.batch_norm(x, None, None, w, b, True),
         (drawn(3, 2, 2), drawn(2), drawn(2) + 1),
@@ -225,6 +248,13 @@ OPERATORS: list[tuple[str, tuple[Any, ...]]] = [
     ("summed_product", (A, drawn(1, 3, 1).requires_grad_(), [1, 3, 1], 0.5)),
     ("relu", (A,)),
     ("relu_gate", (A, drawn(2, 3, 4))),
+    ("activation", (A, "silu", [])),
+    ("activation", (A, "tanh", [])),
+    ("activation", (A, "elu", [1.5, 1.0, 0.5])),
+    ("activation_slope", (A, drawn(2, 3, 4).requires_grad_(), "mish", 2, [])),
+    ("prelu", (A, drawn(1, 3, 1).requires_grad_())),
+    ("prelu_slope", (A, drawn(2, 3, 4), drawn(1, 3, 1).requires_grad_())),
+    ("negative_gate", (A, drawn(2, 3, 4))),
     ("drop", (A, drawn(2, 3, 4).sign().clamp(0), 0.25)),
     ("softmax", (A, 1)),
     ("softmax_grad", (A.detach(), drawn(2, 3, 4), 1)),

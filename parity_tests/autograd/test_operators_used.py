@@ -12,7 +12,7 @@ import scratch_conv as sc
 
 TORCHS_OWN = re.compile(
     r"conv|pool|unfold|im2col|col2im|mm$|bmm|matmul|mv$|dot$|einsum|linear|mkldnn|onednn|"
-    r"relu|clamp|threshold|batch_norm|dropout|softmax|exp$|log$|rsqrt|sqrt|mean|var",
+    r"elu|sigmoid|tanh|mish|silu|swish|softplus|erf|clamp|threshold|batch_norm|dropout|softmax|exp$|log$|rsqrt|sqrt|mean|var",
     re.IGNORECASE,
 )
 
@@ -22,6 +22,9 @@ def network() -> nn.Sequential:
         nn.Conv2d(2, 4, 3, padding="same", bias=False),
         nn.ReLU(),
         nn.MaxPool2d(2),
+        nn.PReLU(4),
+        nn.GELU(),
+        nn.Tanh(),
         nn.Conv2d(4, 6, (3, 2), stride=2, padding=1, dilation=2, groups=2),
         nn.BatchNorm2d(6),
         nn.MaxPool2d(3, stride=1, padding=1, ceil_mode=True),

@@ -17,12 +17,15 @@ from scratch_conv.layers import (
     Dropout,
     Flatten,
     Layer,
+    LeakyReLU,
     MaxPool2D,
     ReLU,
     ResidualBlock,
     Sequential,
+    Sigmoid,
     Softmax,
     SoftmaxCrossEntropy,
+    Tanh,
 )
 
 EVERY_LAYER = [
@@ -32,11 +35,14 @@ EVERY_LAYER = [
     Dense(6, 4),
     Dropout(0.5),
     Flatten(),
+    LeakyReLU(),
     MaxPool2D(2),
     ReLU(),
     ResidualBlock(2, 3),
     Sequential(Conv2D(2, 3, 3), ReLU()),
+    Sigmoid(),
     Softmax(),
+    Tanh(),
 ]
 
 

@@ -57,7 +57,10 @@ def test_torch_refuses_what_torch_refuses(like: str) -> None:
     )
 
 
-@pytest.mark.parametrize("like", OPERATORS)
+UNREFUSED = ("sigmoid", "tanh")  # they have no argument, and take every dtype that can be drawn
+
+
+@pytest.mark.parametrize("like", [like for like in OPERATORS if like not in UNREFUSED])
 def test_some_invalid_case_is_refused(like: str) -> None:
     refused = []
 

@@ -150,6 +150,33 @@ def _(input: Tensor) -> Any:
     return aten.relu(input)
 
 
+_ACTIVATIONS: dict[str, Callable[..., Any]] = {
+    "elu": aten.elu,
+    "gelu": aten.gelu,
+    "gelu_tanh": lambda x: aten.gelu(x, approximate="tanh"),
+    "hardsigmoid": aten.hardsigmoid,
+    "hardswish": aten.hardswish,
+    "hardtanh": aten.hardtanh,
+    "leaky_relu": aten.leaky_relu,
+    "mish": aten.mish,
+    "sigmoid": aten.sigmoid,
+    "silu": aten.silu,
+    "softplus": aten.softplus,
+    "softsign": lambda x: x / (x.abs() + 1),
+    "tanh": aten.tanh,
+}
+
+
+@_decomposes(ours.activation.default)
+def _(input: Tensor, name: str, parameters: Sequence[float]) -> Any:
+    return _ACTIVATIONS[name](input, *parameters)
+
+
+@_decomposes(ours.prelu.default)
+def _(input: Tensor, weight: Tensor) -> Any:
+    return torch.where(input > 0, input, input * weight)
+
+
 @_decomposes(ours.drop.default)
 def _(input: Tensor, mask: Tensor, p: float) -> Any:
     return input * mask * (1 / (1 - p))

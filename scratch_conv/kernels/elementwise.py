@@ -14,17 +14,19 @@ _CHUNK_BYTES = 2**20
 """The size of a chunk, which stays in the core's own cache."""
 
 
-def over_elements(work: Callable[..., object], result: Array, *operands: Array) -> None:
+def over_elements(
+    work: Callable[..., object], result: Array, *operands: Array, chunk_bytes: int = _CHUNK_BYTES
+) -> None:
     """Call `work(result, *operands)` on chunks of the flattened arrays that fit into the core's own cache.
 
     All have one shape. The result is dense, in whatever order of its axes; the chunks of an operand whose
-    order in memory is another one are copied first.
+    order in memory is another one are copied first. Of work that makes many passes, the chunks are smaller.
     """
     if any(operand.strides != result.strides for operand in operands):
-        _over_blocks(work, result, operands)
+        _over_blocks(work, result, operands, chunk_bytes)
         return
     flat = [array.ravel(order="K") for array in (result, *operands)]
-    step = _CHUNK_BYTES // result.itemsize
+    step = chunk_bytes // result.itemsize
 
     def on_chunk(start: int) -> None:
         work(*(array[start : start + step] for array in flat))
@@ -32,7 +34,9 @@ def over_elements(work: Callable[..., object], result: Array, *operands: Array) 
     parallel(on_chunk, range(0, result.size, step))
 
 
-def _over_blocks(work: Callable[..., object], result: Array, operands: Sequence[Array]) -> None:
+def _over_blocks(
+    work: Callable[..., object], result: Array, operands: Sequence[Array], chunk_bytes: int
+) -> None:
     """Do the work of `over_elements` where operands have other strides than the result."""
     order = sorted(range(result.ndim), key=lambda axis: -result.strides[axis])
     result, *operands = (array.transpose(order) for array in (result, *operands))
@@ -48,4 +52,4 @@ def _over_blocks(work: Callable[..., object], result: Array, operands: Sequence[
             chunks.append(chunk.ravel())
         work(*chunks)
 
-    parallel(on_chunk, plane_blocks(result.shape, result.nbytes, _CHUNK_BYTES))
+    parallel(on_chunk, plane_blocks(result.shape, result.nbytes, chunk_bytes))

@@ -21,8 +21,12 @@ from scratch_conv.swapping.layer_calls import WRITTEN, LayerCall, Results, is_fl
 Bounds = dict[str, Tensor]
 
 _SUMS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
-_PICKS = (nn.ReLU, nn.Flatten, nn.MaxPool2d)
+_PICKS = (nn.ReLU, nn.Hardtanh, nn.Flatten, nn.MaxPool2d)
 _DRAWS = (nn.Dropout, nn.Dropout2d)
+_SMOOTH = (
+    *(nn.CELU, nn.ELU, nn.GELU, nn.Hardsigmoid, nn.Hardswish, nn.Mish, nn.SELU, nn.SiLU, nn.Sigmoid),
+    *(nn.LeakyReLU, nn.PReLU, nn.Softplus, nn.Softsign, nn.Tanh),
+)
 _COMPUTING = ("forward", "_conv_forward")
 
 
@@ -51,6 +55,8 @@ def reference_and_bounds(call: LayerCall, torchs: Results) -> tuple[Results, Bou
         bounds = _batch_norm(wide, right, narrow)
     elif isinstance(layer, (nn.Softmax, nn.LogSoftmax)):
         bounds = _softmax(wide, narrow, torchs.values["output"].dtype)
+    elif isinstance(layer, _SMOOTH):
+        bounds = _activation(wide, right, narrow, torchs.values["output"].dtype)
     elif isinstance(layer, nn.CrossEntropyLoss):
         bounds = _cross_entropy(wide, narrow)
     else:
@@ -213,6 +219,36 @@ def _batch_norm(wide: LayerCall, right: Results, dtype: torch.dtype) -> Bounds:
         for name, bound in bounds.items()
         if name in named(right)
     }
+
+
+def _activation(wide: LayerCall, right: Results, dtype: torch.dtype, stored: torch.dtype) -> Bounds:
+    """Bound an activation: f errs by gamma_16 (|f| + |x|), f' by gamma_24 (1 + |x|)², times its parameters.
+
+    So does every formula of a few functions and products, of arguments that are rounded themselves; 1 - a for
+    an a near 1, times a power of x, is that large at most before it is zero. The gradient may be computed
+    from the output as it is stored. Torch computes 1 / alpha of CELU and 1 / 6 of Hardsigmoid in float32.
+    """
+    layer, x = wide.layer, wide.tensors[0]
+    inside = torch.float32 if isinstance(layer, (nn.CELU, nn.Hardsigmoid)) else dtype
+    given = (getattr(layer, name, 1.0) for name in ("alpha", "beta", "negative_slope"))
+    size = max([1.6732632423543772, *(abs(float(each)) for each in given)])
+    size = size * max(1.0, 1 / abs(float(getattr(layer, "alpha", 1.0))))
+    y = right.values["output"].abs()
+    bounds = {"output": _gamma(16, inside) * (y + size * x.abs())}
+    if wide.gradient is not None:
+        g = wide.gradient.abs()
+        moved = _rounding(y, bounds["output"], stored) if stored != dtype else torch.zeros(())
+        slope = _gamma(24, inside) * (1 + x.abs()) ** 2 + 2 * moved
+        if isinstance(layer, nn.PReLU):
+            w = layer.weight.detach().abs()
+            shape = [-1 if axis == 1 and w.numel() > 1 else 1 for axis in range(x.dim())]
+            summed = (g * x.abs()).sum_to_size([w.numel() if n == -1 else 1 for n in shape])
+            terms = x.numel() // max(1, w.numel())
+            bounds["output"] = _gamma(2, dtype) * y
+            bounds["grad weight"] = _gamma(terms + 2, dtype) * summed.reshape(w.shape)
+            slope = _gamma(2, dtype) * w.reshape(shape)
+        bounds["grad input"] = g * slope * size
+    return {name: bound + 16 * _tiny(dtype) * (1 + x.abs().amax()) for name, bound in bounds.items()}
 
 
 def _log_probabilities(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:

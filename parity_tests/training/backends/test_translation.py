@@ -25,6 +25,7 @@ NETWORKS: dict[str, Any] = {
         nn.BatchNorm2d(4, momentum=None),
         nn.Sequential(nn.Conv2d(4, 6, 3, padding="same", groups=2), nn.MaxPool2d(3, 2, 1, ceil_mode=True)),
         nn.AvgPool2d(2, padding=1, count_include_pad=False),
+        nn.Sequential(nn.LeakyReLU(0.2), nn.Sigmoid(), nn.Tanh()),
         nn.Flatten(),
         nn.Dropout(0.0),
         nn.LazyLinear(5, bias=False),

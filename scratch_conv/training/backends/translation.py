@@ -19,11 +19,14 @@ from scratch_conv.layers import (
     Dropout,
     Flatten,
     Layer,
+    LeakyReLU,
     MaxPool2D,
     ReLU,
     ResidualBlock,
     Sequential,
+    Sigmoid,
     Softmax,
+    Tanh,
 )
 
 
@@ -42,10 +45,13 @@ _PAIRS: dict[type[nn.Module], type[Layer]] = {
     nn.Conv2d: Conv2D,
     nn.Dropout: Dropout,
     nn.Flatten: Flatten,
+    nn.LeakyReLU: LeakyReLU,
     nn.Linear: Dense,
     nn.MaxPool2d: MaxPool2D,
     nn.ReLU: ReLU,
+    nn.Sigmoid: Sigmoid,
     nn.Softmax: Softmax,
+    nn.Tanh: Tanh,
 }
 
 # The layers of a residual block, which both name alike; the ReLUs come on top.
