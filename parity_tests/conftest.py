@@ -1,8 +1,8 @@
 """Hypothesis profiles of the suite: quick (the default), thorough, nightly and mutation.
 
 Choose one with `--hypothesis-profile thorough` or the environment variable SCRATCH_CONV_PROFILE. The quick
-one draws the same cases each time, so that a red test is red for everyone. Mutation testing draws a third as
-many, the same each time too, and saves the search for a smallest one: it asks only that a mutant fails.
+one draws the same cases each time, so that a red test is red for everyone. Mutation testing draws the same
+each time too, and saves the search for a smallest one: it asks only that a mutant fails.
 """
 
 import multiprocessing
@@ -22,7 +22,7 @@ from scratch_conv.parity.searching import same_draws
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 settings.register_profile(
-    "quick", max_examples=150, derandomize=True, database=None, deadline=None, suppress_health_check=_SLOW
+    "quick", max_examples=80, derandomize=True, database=None, deadline=None, suppress_health_check=_SLOW
 )
 settings.register_profile("thorough", max_examples=2_000, deadline=None, suppress_health_check=_SLOW)
 settings.register_profile("nightly", max_examples=100_000, deadline=None, suppress_health_check=_SLOW)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 import scratch_conv as sc
 from scratch_conv import kernels
@@ -88,5 +88,5 @@ def test_every_algorithm_gives_torch_values_and_derivatives(
 
     with kernels.convolution_algorithm(accepted.algorithm):
         compare()
-    assert len(computed) >= 100
+    assert len(computed) >= settings().max_examples * 2 // 3  # of the others, nothing is computed
     assert all(each is forced for each in computed)

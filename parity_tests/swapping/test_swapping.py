@@ -221,6 +221,14 @@ def test_swapping_tells_no_class_of_the_users_about_classes_of_its_own() -> None
     assert type(model[1]) is Tagged
 
 
+@pytest.mark.parametrize("function", [F.silu, F.softsign, torch.sigmoid, torch.tanh, Tensor.sigmoid_])
+def test_complex_numbers_of_activations_stay_torchs(function: Any) -> None:
+    x = torch.randn(5, dtype=torch.complex64)
+    expected = function(x.clone())
+    with sc.override():
+        assert torch.equal(function(x), expected)
+
+
 def test_a_swapped_subclass_can_be_pickled() -> None:
     layer = Padded(4)
     sc.swap(layer)

@@ -202,7 +202,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     return _computed("gelu", "gelu" if approximate == "none" else "gelu_tanh", input, (), False)
 
 
-@replaces(F.silu)
+@replaces(F.silu, real=True)
 @overridable
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """Weight every element by its sigmoid (swish), as `torch.nn.functional.silu` does.
@@ -353,7 +353,7 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     return _limited("relu6", input, 0.0, 6.0, inplace)
 
 
-@replaces(torch.sigmoid, Tensor.sigmoid, torch.special.expit, F.sigmoid)
+@replaces(torch.sigmoid, Tensor.sigmoid, torch.special.expit, F.sigmoid, real=True)
 @overridable
 def sigmoid(input: Tensor) -> Tensor:
     """Return 1 / (1 + exp(-input)) of every element, as `torch.nn.functional.sigmoid` does.
@@ -372,12 +372,12 @@ def sigmoid(input: Tensor) -> Tensor:
     return _computed("sigmoid", "sigmoid", input, (), False, whole=True)
 
 
-@replaces(torch.sigmoid_, Tensor.sigmoid_)
+@replaces(torch.sigmoid_, Tensor.sigmoid_, real=True)
 def _sigmoid_(input: Any) -> Any:
     return _computed("sigmoid_", "sigmoid", input, (), True, whole=True)
 
 
-@replaces(torch.tanh, Tensor.tanh, F.tanh)
+@replaces(torch.tanh, Tensor.tanh, F.tanh, real=True)
 @overridable
 def tanh(input: Tensor) -> Tensor:
     """Return the hyperbolic tangent of every element, as `torch.nn.functional.tanh` does.
@@ -387,12 +387,12 @@ def tanh(input: Tensor) -> Tensor:
     return _computed("tanh", "tanh", input, (), False, whole=True)
 
 
-@replaces(torch.tanh_, Tensor.tanh_)
+@replaces(torch.tanh_, Tensor.tanh_, real=True)
 def _tanh_(input: Any) -> Any:
     return _computed("tanh_", "tanh", input, (), True, whole=True)
 
 
-@replaces(F.softsign)
+@replaces(F.softsign, real=True)
 @overridable
 def softsign(input: Tensor) -> Tensor:
     """Return input / (1 + |input|), as `torch.nn.functional.softsign` does.

@@ -14,6 +14,9 @@ from scratch_conv.autograd import _torch_internals as internals
 REPLACEMENTS: dict[Any, Any] = {}
 """What computes a call of torch's within `Override`: by torch's function or method."""
 
+REAL: set[Any] = set()
+"""The functions of torch's whose calls with complex numbers stay torch's."""
+
 PLACES: dict[str, Any] = {}
 """What computes the functions of torch.nn.functional: by their names there."""
 
@@ -46,6 +49,8 @@ class Override(TorchFunctionMode):
         tensors = [each for each in (*args, *given.values()) if isinstance(each, Tensor)]
         # Into `out` torch writes itself.
         if given.get("out") is not None or not all(map(_is_plain, tensors)):
+            own = func
+        if func in REAL and any(map(torch.is_complex, tensors)):
             own = func
         return own(*args, **given)
 
