@@ -89,7 +89,7 @@ def test_each_slope_is_the_derivative_of_the_one_before(name: str) -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_far_away_an_activation_is_a_line(name: str, dtype: type) -> None:
     """No power of x, and no exponential, overflows on the way."""
-    far = np.array([60, 1e6, np.finfo(dtype).max], dtype)
+    far: Array = np.array([60, 1e6, np.finfo(dtype).max], dtype)
     parameters = {"softplus": (1.0, 20.0)}.get(name, ())
     for x, slope in ((far, 1.0), (-far, 0.0)):
         ones = np.ones_like(x)
@@ -103,7 +103,7 @@ def test_far_away_an_activation_is_a_line(name: str, dtype: type) -> None:
 
 @pytest.mark.parametrize(("dtype", "most"), [(np.float32, 4), (np.float64, 8)])
 def test_the_normal_distribution_errs_by_a_few_units(dtype: type, most: float) -> None:
-    x = np.linspace(-9, 9, 20_001).astype(dtype)
+    x: Array = np.linspace(-9, 9, 20_001).astype(dtype)
     exact = np.array([math.erfc(-float(each) / math.sqrt(2)) / 2 for each in x])
     error = np.abs(probability(x) - exact)
     assert error.max() <= most * np.finfo(dtype).eps / 2

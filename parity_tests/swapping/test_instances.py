@@ -55,7 +55,7 @@ class Activated(nn.BatchNorm2d):
         return self.act(super().forward(input))
 
 
-OWN_FORWARDS = {
+OWN_FORWARDS: dict[str, Any] = {
     "standardized": lambda: Standardized(2, 4, 3, 2),
     "same-padded": lambda: SamePadded(2, 4, 3, 2),
     "activated": lambda: Activated(2),
@@ -74,7 +74,7 @@ def computes(layer: nn.Module, x: Tensor) -> bool:
     return any(event.key.startswith("scratch_conv::") for event in profile.key_averages())
 
 
-COPIES = [copy.copy, copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))]
+COPIES: list[Any] = [copy.copy, copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))]
 
 
 @pytest.mark.parametrize("copied", COPIES)
@@ -177,7 +177,8 @@ def test_a_subclass_with_slots_is_swapped() -> None:
 def own_forward(request: pytest.FixtureRequest) -> nn.Module:
     """Return a layer with a forward pass of its own."""
     torch.manual_seed(0)
-    return OWN_FORWARDS[request.param]().double()
+    layer: nn.Module = OWN_FORWARDS[request.param]().double()
+    return layer
 
 
 def differentiated(layer: nn.Module, x: Tensor) -> tuple[Tensor, ...]:

@@ -20,8 +20,23 @@ from scratch_conv.functional.calling import overridable, replaces
 from scratch_conv.kernels import keeps_output
 
 __all__ = [
-    *("celu", "elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "mish", "prelu", "relu"),
-    *("relu6", "selu", "sigmoid", "silu", "softplus", "softsign", "tanh"),
+    "celu",
+    "elu",
+    "gelu",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
+    "leaky_relu",
+    "mish",
+    "prelu",
+    "relu",
+    "relu6",
+    "selu",
+    "sigmoid",
+    "silu",
+    "softplus",
+    "softsign",
+    "tanh",
 ]
 
 _SELU = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946

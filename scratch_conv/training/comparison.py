@@ -229,7 +229,7 @@ def _when_trained(
     backend: str, outcome: Outcome, batches: Batches, *, onednn: bool = True
 ) -> dict[str, Differences]:
     """Return how far a backend's trained network is from torch's layers with the same weights."""
-    with torch.backends.mkldnn.flags(enabled=onednn):  # type: ignore[no-untyped-call]
+    with torch.backends.mkldnn.flags(enabled=onednn):
         network = trained_network("torch", outcome, batches.settings, batches.data)
         predictions = predicted(network, batches, outcome.predictions.dtype)
         expected = gradients("torch", outcome, batches)

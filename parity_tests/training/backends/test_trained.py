@@ -10,6 +10,7 @@ from torch import nn
 from scratch_conv.training.backends import numpy_training, torch_training
 from scratch_conv.training.backends.batches import Batches
 from scratch_conv.training.backends.job import Job, Outcome
+from scratch_conv.training.backends.models import initial_network
 from scratch_conv.training.backends.trained import draws_random_numbers, gradients, predicted, trained_network
 from scratch_conv.training.data.datasets import open_images
 from scratch_conv.training.settings import BACKENDS, Settings
@@ -96,5 +97,5 @@ def test_the_batch_of_a_step_is_that_of_the_loader(step: int) -> None:
 @pytest.mark.parametrize(("model", "draws"), [(MODEL, True), ("small-cnn", False)])
 def test_networks_that_draw_random_numbers_are_known(model: str, draws: bool) -> None:
     settings = replace(SETTINGS, model=model)
-    network = torch_training.initial_network(settings, DATA)
+    network = initial_network(settings, DATA)
     assert draws_random_numbers(network, Batches(DATA, settings)) is draws

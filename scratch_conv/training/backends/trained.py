@@ -51,7 +51,7 @@ def gradients(backend: str, outcome: Outcome, batches: Batches) -> Tensor:
         layers.backward(loss.backward())
         found = layers.gradients
         return torch.from_numpy(np.concatenate([found[name].ravel() for name in sorted(found)]))
-    F.cross_entropy(network(images), labels).backward()
+    F.cross_entropy(network(images), labels).backward()  # type: ignore[no-untyped-call]
     named = sorted(network.named_parameters())
     return torch.cat([each.grad.flatten() for _, each in named if each.grad is not None])
 

@@ -61,7 +61,7 @@ class Activation(Operator):
 
     batched_axes = 2
     signature = ("input",)
-    dtypes = FLOATS
+    dtypes: ClassVar[tuple[str, ...]] = FLOATS
     roundings: ClassVar[int] = 12
     smooth: ClassVar[bool] = True  # whether what is small may underflow, and nothing is known to be exact
     multiplied: ClassVar[float] = 1.0  # by how much the input is on the way to the output, at most
@@ -233,7 +233,9 @@ class Softplus(Activation):
         {"beta": (1.0,)},
     )
 
-    def magnitudes(self, x: Tensor, u: float, *, beta: float, threshold: float, **_: Any) -> Magnitudes:
+    def magnitudes(
+        self, x: Tensor, u: float, *, beta: float = 1.0, threshold: float = 20.0, **_: Any
+    ) -> Magnitudes:
         z = x * beta
         curved = ~(z > threshold)
         sizes = F.softplus(z) / beta, z.sigmoid(), beta * logistic_slope(z, u)
@@ -257,7 +259,7 @@ class ELU(Activation):
         """Return alpha, scale and input_scale."""
         return float(alpha), 1.0, 1.0
 
-    def magnitudes(self, x: Tensor, u: float, *, inplace: bool, **arguments: Any) -> Magnitudes:
+    def magnitudes(self, x: Tensor, u: float, *, inplace: bool = False, **arguments: Any) -> Magnitudes:
         alpha, scale, input_scale = self.factors(**arguments)
         z = (x * input_scale).clamp(max=0)
         whole = alpha * scale * input_scale
@@ -267,7 +269,7 @@ class ELU(Activation):
         value = torch.where(x > 0, above * x, alpha * scale * z.expm1().abs())
         return value, torch.where(x > 0, above, slope), second
 
-    def kept(self, x: Tensor, *, inplace: bool, **arguments: Any) -> Magnitudes | None:
+    def kept(self, x: Tensor, *, inplace: bool = False, **arguments: Any) -> Magnitudes | None:
         alpha, scale, input_scale = self.factors(**arguments)
         below = torch.where(x > 0, 0.0, input_scale) * inplace
         value = torch.where(x > 0, scale * x, alpha * scale * (x * input_scale).clamp(max=0).expm1())
@@ -319,7 +321,7 @@ class GELU(Activation):
     choices: ClassVar[dict[str, tuple[Any, ...]]] = {"approximate": ("none", "tanh")}
     invalid_arguments = ({"approximate": "sigmoid"}, {"approximate": None}, {"approximate": 1})
 
-    def magnitudes(self, x: Tensor, u: float, *, approximate: str, **_: Any) -> Magnitudes:
+    def magnitudes(self, x: Tensor, u: float, *, approximate: str = "none", **_: Any) -> Magnitudes:
         size = x.abs()
         if approximate == "none":
             density = (-x.square() / 2).exp() / math.sqrt(2 * math.pi)
@@ -432,7 +434,7 @@ class LeakyReLU(Activation):
     smooth = False
     roundings = 2
 
-    def magnitudes(self, x: Tensor, u: float, *, negative_slope: float, **_: Any) -> Magnitudes:
+    def magnitudes(self, x: Tensor, u: float, *, negative_slope: float = 0.01, **_: Any) -> Magnitudes:
         below = torch.where(x > 0, 0.0, float(negative_slope))
         return product(below, x.abs()), below, torch.zeros_like(x)
 
