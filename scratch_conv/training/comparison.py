@@ -229,10 +229,14 @@ def _when_trained(
     backend: str, outcome: Outcome, batches: Batches, *, onednn: bool = True
 ) -> dict[str, Differences]:
     """Return how far a backend's trained network is from torch's layers with the same weights."""
-    with torch.backends.mkldnn.flags(enabled=onednn):
+    # Not its `flags`, which warns of hardware that is not there.
+    before, *_ = torch.backends.mkldnn.set_flags(onednn)  # type: ignore[no-untyped-call]
+    try:
         network = trained_network("torch", outcome, batches.settings, batches.data)
         predictions = predicted(network, batches, outcome.predictions.dtype)
         expected = gradients("torch", outcome, batches)
+    finally:
+        torch.backends.mkldnn.set_flags(before)  # type: ignore[no-untyped-call]
     apart = relative_difference(predictions, outcome.predictions)
     return {
         "predictions": {1: apart},
