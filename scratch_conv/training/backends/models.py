@@ -8,6 +8,7 @@ import inspect
 import math
 import random
 import sys
+import warnings
 from collections.abc import Callable
 from operator import attrgetter
 from pathlib import Path
@@ -206,7 +207,9 @@ def build_fitting(model: str, channels: int, size: int, classes: int, batch: int
     Raises:
         InputError: it does not take such images or so few of them, or does not return a score for each class.
     """
-    network = build(model, channels, size, classes)
+    with warnings.catch_warnings():  # of layers without weights, where images are too small: refused below
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+        network = build(model, channels, size, classes)
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise InputError(f"--model {model}: has no parameters to train")
     images = torch.zeros(batch, channels, size, size)
