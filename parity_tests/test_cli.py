@@ -165,7 +165,10 @@ def assert_report(out: Path) -> None:
             "compare --dataset shapes --model resnet20 --numpy --limit 20",
             "--model resnet20 in NumPy alone: there is no layer in NumPy for Shortcut",
         ),
-        ("train --dataset lines --model mnist-cnn", "--model mnist-cnn: cannot be trained on batches of 80 images"),
+        (
+            "train --dataset lines --model mnist-cnn",
+            "--model mnist-cnn: cannot be trained on batches of 80 images",
+        ),
         ("compare --resume", "--resume: needs --out, the folder of the run to continue"),
         (
             "compare --data-dir half --dataset mnist",

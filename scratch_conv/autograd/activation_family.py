@@ -165,10 +165,11 @@ class PReLUSlope(_OfChannels):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         values, input, weight = ctx.saved_tensors
-        wants_values, _, wants_weight = wanted(ctx)
+        wants_values, wants_input, wants_weight = wanted(ctx)
         to_values = call(PReLUSlope, grad, input, weight) if wants_values else None
+        to_input = torch.zeros_like(input) if wants_input else None  # k is constant but for its corner
         to_weight = _below(grad, values, input, weight.shape) if wants_weight else None
-        return to_values, None, to_weight
+        return to_values, to_input, to_weight
 
     @staticmethod
     def jvp(ctx: Any, values_t: Tensor | None, _: Any, weight_t: Tensor | None) -> Any:
