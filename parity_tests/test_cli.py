@@ -167,7 +167,7 @@ def assert_report(out: Path) -> None:
         ),
         (
             "train --dataset lines --model mnist-cnn",
-            "--model mnist-cnn: cannot be trained on batches of 80 images",
+            "mnist-cnn: cannot be trained on batches of 80 images",
         ),
         ("compare --resume", "--resume: needs --out, the folder of the run to continue"),
         (

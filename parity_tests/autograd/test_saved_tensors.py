@@ -276,7 +276,7 @@ def check(name: str, trained: set[str], *rest: Any) -> None:
 
 
 # Torch computes their derivatives from the result, ours from a copy of the input, which nobody can write to.
-FROM_A_COPY = [f"{name} in place" for name in ("celu", "elu", "hardtanh", "relu6", "selu")]
+FROM_A_COPY = [f"{name} in place" for name in ("celu", "elu", "selu")]
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -319,6 +319,8 @@ ONCE = ("hardsigmoid",)  # of which torch has no second derivative
 @pytest.mark.parametrize("name", [name for name in CALLS if "place" not in name and name not in ONCE])
 def test_gradients_require_a_gradient_where_torchs_do(name: str) -> None:
     for trained in trainings(name):
+        if name.startswith("prelu") and trained == {"weight"}:
+            continue  # torch's gradient of the weight depends on it by zeros, ours does not
         ours, torchs = (gradients(library, CALLS[name], trained) for library in (sc.functional, F))
         torch.testing.assert_close(ours, torchs)
 

@@ -127,9 +127,9 @@ def test_a_failed_caller_waits_for_the_blocks_that_are_at_work() -> None:
 
 
 def blas_threads() -> list[int]:
-    """Return the threads of every BLAS but SciPy's own: other tests load that one, and it computes nothing here."""
+    """Return the threads of every BLAS but SciPy's own, which other tests load: it computes nothing here."""
     libraries = [library for library in threadpool_info() if library["user_api"] == "blas"]
-    return [library["num_threads"] for library in libraries if "scipy" not in library["filepath"]]
+    return [library["num_threads"] for library in libraries if "scipy.libs" not in library["filepath"]]
 
 
 def test_the_blas_is_held_to_one_thread_within_a_block_only() -> None:

@@ -513,7 +513,7 @@ def _computed(
     return input
 
 
-_FROM_THE_RESULT = ("elu", "hardtanh", "leaky_relu", "sigmoid", "tanh")
+_FROM_THE_RESULT = ("elu", "leaky_relu", "sigmoid", "tanh")
 """Those of which torch, in place, keeps the result for the backward pass."""
 
 
