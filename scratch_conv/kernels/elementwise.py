@@ -15,13 +15,14 @@ _CHUNK_BYTES = 2**20
 
 
 def over_elements(
-    work: Callable[..., object], result: Array, *operands: Array, chunk_bytes: int = _CHUNK_BYTES
+    work: Callable[..., object], result: Array, *operands: Array, chunk_bytes: int | None = None
 ) -> None:
     """Call `work(result, *operands)` on chunks of the flattened arrays that fit into the core's own cache.
 
     All have one shape. The result is dense, in whatever order of its axes; the chunks of an operand whose
     order in memory is another one are copied first. Of work that makes many passes, the chunks are smaller.
     """
+    chunk_bytes = chunk_bytes or _CHUNK_BYTES
     if any(operand.strides != result.strides for operand in operands):
         _over_blocks(work, result, operands, chunk_bytes)
         return
