@@ -38,6 +38,7 @@ __all__ = [
     "Flatten",
     "GradientCheck",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
     "MaxPool2D",
     "ReLU",
