@@ -242,14 +242,11 @@ def _gradient_at_the_limits_of_relu6(b: Backward) -> Gradients:
     return [torch.where(inside, b.grad_output, 0.0)]
 
 
-@HARDTANH.fault("gradient-at-the-limits", "the derivative at the limits is 1, as that of clamp")
-def _gradient_at_the_limits(
-    input: Tensor, min_val: Any = -1.0, max_val: Any = 1.0, inplace: bool = False
-) -> Tensor:
-    if inplace or not input.is_floating_point():
-        return F.hardtanh(input, min_val, max_val, inplace)
-    F.hardtanh(input.detach(), min_val, max_val)
-    return input.clamp(min_val, max_val)
+@HARDTANH.fault("gradient-at-the-limits", "the derivative at the limits is 1")
+@partial(with_gradients, F.hardtanh)
+def _gradient_at_the_limits(b: Backward) -> Gradients:
+    x, low, high = b.tensors[0], b.arguments.get("min_val", -1.0), b.arguments.get("max_val", 1.0)
+    return [torch.where((x >= low) & (x <= high), b.grad_output, 0.0)]
 
 
 @HARDSIGMOID.sound("by-relu6", FINITE)
