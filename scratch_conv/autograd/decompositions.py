@@ -145,6 +145,31 @@ def _(
     return output.to(input.dtype), mean, variance
 
 
+@_decomposes(ours.layer_norm.default)
+def _(input: Tensor, weight: Tensor | None, bias: Tensor | None, axes: int, eps: float) -> Any:
+    output = aten.layer_norm(input, input.shape[input.dim() - axes :], weight, bias, eps)
+    return output, *_mean_and_variance(input, list(range(-axes, 0)), keepdim=True)
+
+
+@_decomposes(ours.group_norm.default)
+def _(input: Tensor, weight: Tensor | None, bias: Tensor | None, groups: int, eps: float) -> Any:
+    output = aten.group_norm(input, groups, weight, bias, eps)
+    rows = input.reshape(input.shape[0], groups, -1)
+    return output, *_mean_and_variance(rows, [2])
+
+
+@_decomposes(ours.instance_norm.default)
+def _(input: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Any:
+    output = aten.instance_norm(input, weight, bias, None, None, True, 0.0, eps, False)
+    return output, *_mean_and_variance(input, list(range(2, input.dim())))
+
+
+def _mean_and_variance(input: Tensor, axes: list[int], keepdim: bool = False) -> tuple[Tensor, Tensor]:
+    wide = input.to(torch.promote_types(input.dtype, torch.float32))
+    variance, mean = aten.var_mean.correction(wide, axes, correction=0, keepdim=keepdim)
+    return mean, variance
+
+
 @_decomposes(ours.relu.default)
 def _(input: Tensor) -> Any:
     return aten.relu(input)

@@ -16,7 +16,7 @@ import numpy as np
 from scratch_conv.kernels.threads import single_threaded_blas
 from scratch_conv.kernels.windows import Array
 
-__all__ = ["column_sums", "summed", "sums_of_products"]
+__all__ = ["column_sums", "inner_products", "summed", "sums_of_products"]
 
 _MOST = 2**10
 """The most terms that are added one after the other: parts take more time where they are so few."""
@@ -75,3 +75,15 @@ def sums_of_products(a: Array, b: Array) -> Array:
     parts = [rows[:whole].reshape(-1, _PART, rows.shape[1]) for rows in (a, b)]
     rest = np.einsum("mk,mk->k", a[whole:], b[whole:])
     return column_sums(np.einsum("pmk,pmk->pk", *parts)) + rest
+
+
+def inner_products(matrices: Array, vectors: Array) -> Array:
+    """Multiply matrices (..., M, K) by vectors (..., K), to (..., M): of ones, these are the sums of rows."""
+    count = matrices.shape[-1]
+    if count <= _MOST:
+        return np.matmul(matrices, vectors[..., None])[..., 0]
+    whole = count // _PART * _PART
+    parts = matrices[..., :whole].reshape(*matrices.shape[:-1], -1, _PART).swapaxes(-2, -3)
+    of_vectors = vectors[..., :whole].reshape(*vectors.shape[:-1], -1, _PART)
+    rest = np.matmul(matrices[..., whole:], vectors[..., whole:, None])[..., 0]
+    return column_sums(np.matmul(parts, of_vectors[..., None])[..., 0]) + rest
