@@ -59,6 +59,15 @@ LAYERS: list[tuple[str, dict[str, Any]]] = [
     ("BatchNorm2d", {"num_features": 3}),
     ("BatchNorm2d", {"num_features": 3, "momentum": None, "affine": False}),
     ("BatchNorm2d", {"num_features": 3, "track_running_stats": False, "dtype": torch.float64}),
+    ("BatchNorm3d", {"num_features": 3}),
+    ("LayerNorm", {"normalized_shape": 6}),
+    ("LayerNorm", {"normalized_shape": [7, 6], "bias": False, "eps": 0.1}),
+    ("LayerNorm", {"normalized_shape": (6,), "elementwise_affine": False}),
+    ("GroupNorm", {"num_groups": 3, "num_channels": 3}),
+    ("GroupNorm", {"num_groups": 1, "num_channels": 3, "affine": False, "dtype": torch.float64}),
+    ("InstanceNorm1d", {"num_features": 7, "affine": True}),
+    ("InstanceNorm2d", {"num_features": 3, "track_running_stats": True, "momentum": None}),
+    ("InstanceNorm3d", {"num_features": 3}),
     ("CrossEntropyLoss", {"weight": torch.ones(3), "reduction": "sum", "label_smoothing": 0.5}),
     ("Dropout", {"p": 0.3, "inplace": True}),
     ("Dropout2d", {"p": 0.3}),
@@ -132,6 +141,10 @@ LAZY: list[tuple[str, dict[str, Any]]] = [
     ("LazyConv1d", {"out_channels": 2, "kernel_size": 3, "bias": False}),
     ("LazyConv2d", {"out_channels": 2, "kernel_size": 3, "padding": 1}),
     ("LazyConvTranspose2d", {"out_channels": 2, "kernel_size": 3, "stride": 2}),
+    ("LazyBatchNorm1d", {}),
+    ("LazyBatchNorm2d", {"affine": False}),
+    ("LazyInstanceNorm1d", {"track_running_stats": True}),
+    ("LazyInstanceNorm2d", {"affine": True}),
 ]
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from scratch_conv import kernels
-from scratch_conv.autograd._torch_internals import suggested_memory_format
+from scratch_conv.autograd._torch_internals import in_transform, suggested_memory_format
 from scratch_conv.autograd.batching import fold, unfold
 from scratch_conv.autograd.operators import (
     call,
@@ -147,8 +147,8 @@ def _(grad_output: Any, input: Any, mean: Any, variance: Any, weight: Any, shape
 class _ByGroup(Function):
     """y = γ · x̂ + β by each group's own statistics; these are results too, without derivatives.
 
-    A context has the shape (N, C, L) of `channels`, the number of `groups`, `eps`, the shape of the `affine`
-    parameters, and whether torch's gradients are of `one_node`.
+    A context has the shape (N, C, L) of `channels`, the number of `groups`, `eps`, and the shape of the
+    `affine` parameters. Torch's gradients of group norm are not of one node, but depend on `bias`.
     """
 
     @staticmethod
@@ -165,7 +165,9 @@ class _ByGroup(Function):
             for gradient, shape, needs in zip(gradients, shapes, ctx.needs_input_grad, strict=False)
         )
         gradients = tuple(shaped)
-        if ctx.one_node:
+        if isinstance(getattr(ctx, "bias", None), Tensor):
+            gradients = *(_beside_zero(each, ctx.bias) for each in gradients[:2]), gradients[2]
+        elif not hasattr(ctx, "bias"):
             gradients = of_one_node(gradients, grad_output, input, weight)
         return *gradients, *[None] * (len(ctx.needs_input_grad) - 3)
 
@@ -202,6 +204,27 @@ def _gradients(ctx: Any, grad_output: Tensor, input: Tensor, weight: Tensor | No
     return grad_input, grad_weight, channel_sum(grad_output) if needs_bias else None
 
 
+def _beside_zero(gradient: Tensor | None, bias: Tensor) -> Tensor | None:
+    """Let a gradient have a derivative with respect to the bias, of zeros: torch's takes statistics along."""
+    graph = torch.is_grad_enabled() and bias.requires_grad
+    if gradient is None or not graph or torch.compiler.is_compiling() or in_transform():
+        return gradient
+    return _BesideZero.apply(gradient, bias)
+
+
+class _BesideZero(Function):
+    """The first tensor, whose derivative with respect to the other is zero."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, other: Tensor) -> Tensor:
+        ctx.shape = other.shape
+        return value.detach()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return grad, grad.new_zeros(ctx.shape)
+
+
 class LayerNorm(_ByGroup):
     """y = γ · x̂ + β over the last axes."""
 
@@ -210,7 +233,7 @@ class LayerNorm(_ByGroup):
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         input, weight, bias, axes, ctx.eps = inputs
-        ctx.channels, ctx.groups, ctx.one_node = _of_layers(input, axes), 1, True
+        ctx.channels, ctx.groups = _of_layers(input, axes), 1
         ctx.affine = input.shape[input.dim() - axes :]
         _save(ctx, input, output, weight, bias)  # the bias because torch saves it
 
@@ -240,8 +263,8 @@ class GroupNorm(_ByGroup):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        input, weight, _, ctx.groups, ctx.eps = inputs
-        ctx.channels, ctx.affine, ctx.one_node = _of_channels(input), input.shape[1:2], False
+        input, weight, ctx.bias, ctx.groups, ctx.eps = inputs  # the bias is not saved, as torch does not
+        ctx.channels, ctx.affine = _of_channels(input), input.shape[1:2]
         _save(ctx, input, output, weight)
 
     @staticmethod
@@ -260,8 +283,7 @@ class InstanceNorm(_ByGroup):
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         input, weight, _, ctx.eps = inputs
-        ctx.channels, ctx.affine, ctx.one_node = _of_channels(input), input.shape[1:2], True
-        ctx.groups = input.shape[1]
+        ctx.channels, ctx.affine, ctx.groups = _of_channels(input), input.shape[1:2], input.shape[1]
         _save(ctx, input, output, weight)
 
     @staticmethod

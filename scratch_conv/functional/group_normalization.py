@@ -15,6 +15,7 @@ from scratch_conv.autograd import (
     call,
     call_constant,
     mean_of_samples,
+    reshaped,
     update_running,
 )
 from scratch_conv.functional import arguments
@@ -72,6 +73,10 @@ def layer_norm(
         )
     check_dtypes("layer_norm", input, present)
     check_floating("layer_norm", input)
+    if input.dim() > arguments.MOST_DIMENSIONS:
+        rows = input.reshape(math.prod(input.shape[: -len(sizes)]), math.prod(sizes))
+        affine = (each if each is None else each.reshape(-1) for each in (weight, bias))
+        return reshaped(call(LayerNorm, rows, *affine, 1, eps)[0], input.shape)
     output: Tensor = call(LayerNorm, input, weight, bias, len(sizes), eps)[0]
     return output
 
@@ -129,6 +134,9 @@ def group_norm(
             )
     check_dtypes("group_norm", input, present)
     check_floating("group_norm", input)
+    if input.dim() > arguments.MOST_DIMENSIONS:
+        flat = input.reshape(*input.shape[:2], math.prod(input.shape[2:]))
+        return reshaped(call(GroupNorm, flat, weight, bias, groups, eps)[0], input.shape)
     output: Tensor = call(GroupNorm, input, weight, bias, groups, eps)[0]
     return output
 
