@@ -49,9 +49,9 @@ NUMBERS: dict[str, Callable[[Any, Any], Any]] = {
         IMAGE, torch.zeros(2), torch.ones(2), training=True, momentum=value
     ),
     "batch_norm, eps": lambda lib, value: lib.batch_norm(IMAGE, torch.zeros(2), torch.ones(2), eps=value),
-    "layer_norm, eps": lambda lib, value: lib.layer_norm(RAMP, (6,), eps=value),
-    "group_norm, eps": lambda lib, value: lib.group_norm(RAMP, 2, eps=value),
-    "instance_norm, eps": lambda lib, value: lib.instance_norm(RAMP, eps=value),
+    "layer_norm, eps": lambda lib, value: lib.layer_norm(RAMP, (6,), eps=value).nan_to_num(),
+    "group_norm, eps": lambda lib, value: lib.group_norm(RAMP, 2, eps=value).nan_to_num(),
+    "instance_norm, eps": lambda lib, value: lib.instance_norm(RAMP, eps=value).nan_to_num(),
     "instance_norm, momentum": lambda lib, value: lib.instance_norm(RAMP, momentum=value),
     "cross_entropy, label_smoothing": lambda lib, value: lib.cross_entropy(
         LOGITS, TARGETS, label_smoothing=value
