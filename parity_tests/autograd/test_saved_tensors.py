@@ -101,10 +101,6 @@ CALLS: dict[str, Call] = {
         lambda f, **t: f.layer_norm(normalized_shape=(5, 5), **t),
         {"input": IMAGES, "weight": drawn(5, 5), "bias": drawn(5, 5)},
     ),
-    "layer_norm, a bias alone": (
-        lambda f, **t: f.layer_norm(normalized_shape=(4,), **t),
-        {"input": ROWS, "bias": drawn(4)},
-    ),
     "layer_norm of gaps": (lambda f, x: f.layer_norm(x, (3,)), {"x": IMAGES[..., ::2]}),
     "group_norm": (
         lambda f, **t: f.group_norm(num_groups=1, **t),

@@ -153,7 +153,9 @@ def test_a_lazy_layer_becomes_this_packages_layer(name: str, arguments: dict[str
     torchs, ours = pair(name, arguments)
     assert isinstance(ours, type(torchs))
     assert repr(ours) == repr(torchs)
-    ours = pickle.loads(pickle.dumps(copy.deepcopy(ours)))
+    if "Norm" not in name:  # torch cannot copy the statistics that are not there yet
+        ours = copy.deepcopy(ours)
+    ours = pickle.loads(pickle.dumps(ours))
     x = torch.randn(2, 3, *((7,) if name.endswith("1d") else (7, 6)))
     outputs = []
     for layer in (torchs, ours):

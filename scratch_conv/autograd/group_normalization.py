@@ -1,8 +1,9 @@
 """Layer, group and instance normalization as Functions.
 
 All are one kernel on (N, C, L) with groups of channels: a layer is one group, of as many channels as it has
-elements, and an instance is a group of one channel. The backward pass is a kernel too. Where its result may be differentiated again, it is composed of
-products with the results of `Normalize`, to which every group of every sample is a channel.
+elements, and an instance is a group of one channel. The backward pass is a kernel too. Where its result may
+be differentiated again, it is composed of products with the results of `Normalize`, to which every group of
+every sample is a channel.
 
 Tensors: input (N, C, *) or (*, normalized shape), as the caller has it: so autograd sees writes to what is
 saved. The parameters have C elements, or the normalized shape. Means and variances are (N, G), or have the
@@ -148,12 +149,12 @@ class _ByGroup(Function):
     """y = γ · x̂ + β by each group's own statistics; these are results too, without derivatives.
 
     A context has the shape (N, C, L) of `channels`, the number of `groups`, `eps`, and the shape of the
-    `affine` parameters. Torch's gradients of group norm are not of one node, but depend on `bias`.
+    `affine` parameters; that of group norm, whose gradients are not of one node with torch, has the `bias`.
     """
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor, *_: Any) -> Any:
-        input, mean, variance, weight, *_ = ctx.saved_tensors
+        input, mean, variance, weight, *others, _ = ctx.saved_tensors
         if may_be_differentiated():
             gradients = _gradients(ctx, widened(grad_output), input, weight)
         else:
@@ -165,10 +166,10 @@ class _ByGroup(Function):
             for gradient, shape, needs in zip(gradients, shapes, ctx.needs_input_grad, strict=False)
         )
         gradients = tuple(shaped)
-        if isinstance(getattr(ctx, "bias", None), Tensor):
-            gradients = *(_beside_zero(each, ctx.bias) for each in gradients[:2]), gradients[2]
-        elif not hasattr(ctx, "bias"):
-            gradients = of_one_node(gradients, grad_output, input, weight)
+        if hasattr(ctx, "bias"):
+            gradients = *(_beside_zeros(each, weight, ctx.bias) for each in gradients[:2]), gradients[2]
+        else:
+            gradients = of_one_node(gradients, grad_output, input, weight, *others)
         return *gradients, *[None] * (len(ctx.needs_input_grad) - 3)
 
     @staticmethod
@@ -204,25 +205,28 @@ def _gradients(ctx: Any, grad_output: Tensor, input: Tensor, weight: Tensor | No
     return grad_input, grad_weight, channel_sum(grad_output) if needs_bias else None
 
 
-def _beside_zero(gradient: Tensor | None, bias: Tensor) -> Tensor | None:
-    """Let a gradient have a derivative with respect to the bias, of zeros: torch's takes statistics along."""
-    graph = torch.is_grad_enabled() and bias.requires_grad
-    if gradient is None or not graph or torch.compiler.is_compiling() or in_transform():
+def _beside_zeros(gradient: Tensor | None, *parameters: Tensor | None) -> Tensor | None:
+    """Let a gradient have derivatives of zero with respect to parameters.
+
+    Torch's own has them: it depends on the statistics, which are results of the same node.
+    """
+    if not torch.is_grad_enabled() or torch.compiler.is_compiling() or in_transform():
         return gradient
-    return _BesideZero.apply(gradient, bias)
+    trained = [each for each in parameters if each is not None and each.requires_grad]
+    return _BesideZeros.apply(gradient, *trained) if gradient is not None and trained else gradient
 
 
-class _BesideZero(Function):
-    """The first tensor, whose derivative with respect to the other is zero."""
+class _BesideZeros(Function):
+    """The first tensor, whose derivatives with respect to the others are zero."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, other: Tensor) -> Tensor:
-        ctx.shape = other.shape
+    def forward(ctx: Any, value: Tensor, *others: Tensor) -> Tensor:
+        ctx.shapes = [other.shape for other in others]
         return value.detach()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        return grad, grad.new_zeros(ctx.shape)
+        return grad, *map(grad.new_zeros, ctx.shapes)
 
 
 class LayerNorm(_ByGroup):

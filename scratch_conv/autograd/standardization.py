@@ -1,8 +1,8 @@
 """What a batch's own statistics make of it, differentiable any number of times.
 
-With n elements a channel, the mean μ, the variance σ² and s = 1 / √(σ² + ε), `Normalize` returns x̂ = (x - μ) · s
-and s. The derivatives of every normalization by such statistics are products with both of them, summed over
-channels, and the map
+With n elements a channel, the mean μ, the variance σ² and s = 1 / √(σ² + ε), `Normalize` returns
+x̂ = (x - μ) · s and s. The derivatives of every normalization by such statistics are products with both of
+them, summed over channels, and the map
 
     B(g) = s · (g - Σ g / n - x̂ · Σ g x̂ / n).
 

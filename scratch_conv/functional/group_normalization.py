@@ -43,14 +43,15 @@ def layer_norm(
         bias: of the normalized shape, or None for 0.
         eps: what is added to the variance.
 
-    The parameters have the input's dtype; beside float16 or bfloat16, both may have float32.
+    The parameters have the input's dtype; beside float16 or bfloat16, a weight and its bias may have float32.
 
     Returns:
         (input - mean) / √(variance + eps) · weight + bias, of the input's shape, contiguous.
 
     Raises:
         TypeError: an argument has a type that torch does not take.
-        RuntimeError: shapes or dtypes do not fit; the normalized shape is empty; or a tensor is not on the CPU.
+        RuntimeError: shapes or dtypes do not fit; the normalized shape is empty; or a tensor is not on the
+            CPU.
         NotImplementedError: the input is of whole numbers, bool or complex.
     """
     present = _present(weight=weight, bias=bias)
@@ -71,8 +72,7 @@ def layer_norm(
             f"Given normalized_shape={list(sizes)}, expected input with shape [{expected}], "
             f"but got input of size{size_of(input)}"
         )
-    check_dtypes("layer_norm", input, present)
-    check_floating("layer_norm", input)
+    _check_parameters("layer_norm", input, present)
     if input.dim() > arguments.MOST_DIMENSIONS:
         rows = input.reshape(math.prod(input.shape[: -len(sizes)]), math.prod(sizes))
         affine = (each if each is None else each.reshape(-1) for each in (weight, bias))
@@ -106,7 +106,7 @@ def group_norm(
         bias: (C,), or None for 0.
         eps: what is added to the variance.
 
-    The parameters have the input's dtype; beside float16 or bfloat16, both may have float32.
+    The parameters have the input's dtype; beside float16 or bfloat16, a weight and its bias may have float32.
 
     Returns:
         (input - mean) / √(variance + eps) · weight + bias, of the input's shape and memory format.
@@ -115,8 +115,8 @@ def group_norm(
         TypeError: an argument has a type that torch does not take.
         ValueError: there is one value a group, of one sample.
         ZeroDivisionError: there are no groups.
-        RuntimeError: shapes or dtypes do not fit; the groups do not divide the channels; a sample is empty; or
-            a tensor is not on the CPU.
+        RuntimeError: shapes or dtypes do not fit; the groups do not divide the channels; a sample is empty;
+            or a tensor is not on the CPU.
         NotImplementedError: the input is of whole numbers, bool or complex.
     """
     present = _present(weight=weight, bias=bias)
@@ -132,8 +132,7 @@ def group_norm(
                 f"Expected {name} to be a vector of size equal to the number of channels in input, "
                 f"but got {name} of shape {size_of(tensor)} and input of shape {size_of(input)}"
             )
-    check_dtypes("group_norm", input, present)
-    check_floating("group_norm", input)
+    _check_parameters("group_norm", input, present)
     if input.dim() > arguments.MOST_DIMENSIONS:
         flat = input.reshape(*input.shape[:2], math.prod(input.shape[2:]))
         return reshaped(call(GroupNorm, flat, weight, bias, groups, eps)[0], input.shape)
@@ -146,6 +145,14 @@ def _group_norm(input: Any, num_groups: Any, *rest: Any, **named: Any) -> Any:
     """Take the arguments of `torch.group_norm`, which end with whether to use cuDNN."""
     named.pop("cudnn_enabled", None)
     return group_norm(input, num_groups, *rest[:3], **named)
+
+
+def _check_parameters(function: str, input: Tensor, present: dict[str, Tensor]) -> None:
+    """Refuse parameters of a dtype that does not fit; a bias alone has the input's."""
+    check_dtypes(function, input, present)
+    if "weight" not in present and any(each.dtype != input.dtype for each in present.values()):
+        raise RuntimeError(f"{function}: expected a bias without a weight to have dtype {input.dtype}")
+    check_floating(function, input)
 
 
 def _check_groups(input: Tensor, groups: int) -> None:
@@ -196,7 +203,8 @@ def instance_norm(
 
     Raises:
         TypeError: an argument has a type that torch does not take.
-        ValueError: there is one value a channel, by its own statistics; or one of the running ones is missing.
+        ValueError: there is one value a channel, by its own statistics; or one of the running ones is
+            missing.
         RuntimeError: shapes or dtypes do not fit; the running statistics are missing where they are used, or
             require a gradient; or a tensor is not on the CPU.
         IndexError: the input has no channels.

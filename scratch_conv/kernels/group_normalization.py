@@ -10,8 +10,8 @@ channel is instance normalization (Ulyanov, Vedaldi and Lempitsky, 2016). With n
 
 The sums are products of matrices with vectors: the BLAS takes a third of the time of a pass.
 
-Shapes: x and y (N, C, L), with the pixels in L; γ and β (C,); statistics (N, G) of G groups. Inside, arrays are
-(N, G, K, L) with K channels a group, and each group is a row of K · L.
+Shapes: x and y (N, C, L), with the pixels in L; γ and β (C,); statistics (N, G) of G groups. Inside, arrays
+are (N, G, K, L) with K channels a group, and each group is a row of K · L.
 """
 
 from typing import Any

@@ -116,7 +116,7 @@ class Operator(ABC):
             return function
 
         def call(*tensors: Tensor | None, **arguments: Any) -> Any:
-            named = {name: tensor for name, tensor in zip(self.signature, tensors, strict=False)}
+            named = dict(zip(self.signature, tensors, strict=False))
             return function(named.pop("input"), **named, **arguments)
 
         return call
