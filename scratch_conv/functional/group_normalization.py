@@ -43,7 +43,7 @@ def layer_norm(
         bias: of the normalized shape, or None for 0.
         eps: what is added to the variance.
 
-    The parameters have the input's dtype; beside float16 or bfloat16, a weight and its bias may have float32.
+    The parameters have the input's dtype; beside float16 or bfloat16, both may have float32.
 
     Returns:
         (input - mean) / √(variance + eps) · weight + bias, of the input's shape, contiguous.
@@ -72,7 +72,8 @@ def layer_norm(
             f"Given normalized_shape={list(sizes)}, expected input with shape [{expected}], "
             f"but got input of size{size_of(input)}"
         )
-    _check_parameters("layer_norm", input, present)
+    check_dtypes("layer_norm", input, present)
+    check_floating("layer_norm", input)
     if input.dim() > arguments.MOST_DIMENSIONS:
         rows = input.reshape(math.prod(input.shape[: -len(sizes)]), math.prod(sizes))
         affine = (each if each is None else each.reshape(-1) for each in (weight, bias))
@@ -106,7 +107,7 @@ def group_norm(
         bias: (C,), or None for 0.
         eps: what is added to the variance.
 
-    The parameters have the input's dtype; beside float16 or bfloat16, a weight and its bias may have float32.
+    The parameters have the input's dtype; beside float16 or bfloat16, both may have float32.
 
     Returns:
         (input - mean) / √(variance + eps) · weight + bias, of the input's shape and memory format.
@@ -132,7 +133,8 @@ def group_norm(
                 f"Expected {name} to be a vector of size equal to the number of channels in input, "
                 f"but got {name} of shape {size_of(tensor)} and input of shape {size_of(input)}"
             )
-    _check_parameters("group_norm", input, present)
+    check_dtypes("group_norm", input, present)
+    check_floating("group_norm", input)
     if input.dim() > arguments.MOST_DIMENSIONS:
         flat = input.reshape(*input.shape[:2], math.prod(input.shape[2:]))
         return reshaped(call(GroupNorm, flat, weight, bias, groups, eps)[0], input.shape)
@@ -145,14 +147,6 @@ def _group_norm(input: Any, num_groups: Any, *rest: Any, **named: Any) -> Any:
     """Take the arguments of `torch.group_norm`, which end with whether to use cuDNN."""
     named.pop("cudnn_enabled", None)
     return group_norm(input, num_groups, *rest[:3], **named)
-
-
-def _check_parameters(function: str, input: Tensor, present: dict[str, Tensor]) -> None:
-    """Refuse parameters of a dtype that does not fit; a bias alone has the input's."""
-    check_dtypes(function, input, present)
-    if "weight" not in present and any(each.dtype != input.dtype for each in present.values()):
-        raise RuntimeError(f"{function}: expected a bias without a weight to have dtype {input.dtype}")
-    check_floating(function, input)
 
 
 def _check_groups(input: Tensor, groups: int) -> None:

@@ -48,7 +48,9 @@ class _OfSamples(Normalization):
         # Torch 2.14 fails on its own second derivative there, or leaves out the bias's part.
         order = 1 if "bias" in case.wanted and "weight" not in shapes else case.order
         tensors = parameters(draw, case.tensors)
-        if self.parted and "bias" in tensors and "weight" not in tensors:  # a bias alone is never wider
+        if (
+            self.parted and "bias" in tensors and "weight" not in tensors
+        ):  # torch's own gradient fails on a wider bias alone
             tensors["bias"] = replace(tensors["bias"], dtype=None)
         return replace(case, arrays=tuple(tensors.items()), order=order)
 
