@@ -24,7 +24,7 @@ NAMES = {
         *("Adam", "AvgPool2D", "BatchNorm2D", "Conv2D", "Dense", "Dropout", "Flatten", "GradientCheck"),
         *("Layer", "MaxPool2D", "ReLU", "ResidualBlock", "SGD", "Sequential", "Softmax"),
         *("SoftmaxCrossEntropy", "glorot_normal", "glorot_uniform", "gradient_check", "he_normal"),
-        "he_uniform",
+        *("he_uniform", "LayerNorm"),
     ],
     "nn": [
         *("AdaptiveAvgPool2d", "AvgPool2d", "BatchNorm1d", "BatchNorm2d", "Conv1d", "Conv2d"),

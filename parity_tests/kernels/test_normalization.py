@@ -93,3 +93,47 @@ def test_a_mean_of_numbers_near_overflow_is_finite() -> None:
     np.testing.assert_allclose(mean, [1e37, 1e37, np.inf], rtol=FEW_ROUNDINGS)
     assert not y[:, :2].any()
     assert np.isnan(y[:, 2]).all()
+
+
+GROUPED = st.tuples(*[st.integers(1, 3)] * 3, st.sampled_from([1, 2, 150]))
+
+
+@given(GROUPED, SEEDS, st.booleans(), st.booleans(), LAYOUTS)
+def test_group_norm_and_its_derivatives_are_their_definitions(
+    sizes: tuple[int, int, int, int], seed: int, affine: bool, far: bool, axes: Any
+) -> None:
+    """Far from zero, a variance by mean(x²) - μ² would cancel."""
+    samples, groups, channels, pixels = sizes
+    n, eps, shape = channels * pixels, 0.01, (samples, groups * channels, pixels)
+    x = laid_out((drawn(seed, *shape) + 1000 * far).astype(np.float32), axes)
+    grads, weight, bias = drawn(seed + 1, *shape), drawn(seed + 2, shape[1]), drawn(seed + 3, shape[1])
+    y, mean, variance = kernels.group_norm(x, groups, *((weight, bias) if affine else (None, None)), eps)
+    got = kernels.group_norm_grad(grads, x, mean, variance, weight if affine else None, eps)
+    gain, shift = (weight, bias) if affine else (np.ones_like(weight), np.zeros_like(bias))
+    grad_weight, grad_bias = np.zeros(shape[1]), np.zeros(shape[1])
+    wide, dy = x.astype(float), grads.astype(float)
+    for i in range(samples):
+        for group in range(groups):
+            some = slice(group * channels, (group + 1) * channels)
+            rows, incoming = wide[i, some], dy[i, some] * gain[some, None].astype(float)
+            mu, inverse = rows.mean(), 1 / math.sqrt(rows.var() + eps)
+            normal = (rows - mu) * inverse
+            np.testing.assert_allclose(mean[i, group], mu, rtol=1e-6, atol=1e-6)
+            np.testing.assert_allclose(variance[i, group], rows.var(), rtol=1e-4, atol=1e-6)
+            slack = {"rtol": 1e-4, "atol": 5e-3 if far else 1e-4}
+            expected = normal * gain[some, None] + shift[some, None]
+            np.testing.assert_allclose(y[i, some], expected, **slack)
+            centred = incoming - incoming.sum() / n - normal * (incoming * normal).sum() / n
+            np.testing.assert_allclose(got[0][i, some], inverse * centred, rtol=1e-3, atol=10 * slack["atol"])
+            grad_weight[some] += (dy[i, some] * normal).sum(axis=1)
+            grad_bias[some] += dy[i, some].sum(axis=1)
+    many = {"rtol": 1e-4, "atol": (5e-3 if far else 1e-4) * samples * pixels}
+    np.testing.assert_allclose(got[1], grad_weight, **many)
+    np.testing.assert_allclose(got[2], grad_bias, **many)
+
+
+def test_a_group_of_numbers_near_overflow_has_a_finite_mean() -> None:
+    x = np.full((1, 4, 1), 3e38, np.float32)
+    y, mean, _ = kernels.group_norm(x, 1, None, None, 1e-5)
+    np.testing.assert_array_equal(mean, x[:, :1, 0])
+    np.testing.assert_array_equal(y, np.zeros_like(x))

@@ -122,6 +122,14 @@ SMOOTHED = Classes(np.zeros((1, 2), np.int64), ROWS, None, -100)
             )[2]
             / np.float32(ROWS)
         ),
+        "a layer's mean": lambda: kernels.group_norm(_ones(2, ROWS, 1), 1, None, None, 1e-5)[1],
+        "an instance's mean": lambda: kernels.group_norm(_ones(1, 2, ROWS), 2, None, None, 1e-5)[1],
+        "layer norm's bias": lambda: (
+            kernels.group_norm_grad(
+                _ones(ROWS, 2, 1), _ones(ROWS, 2, 1), _ones(ROWS, 1), _ones(ROWS, 1), None, 1e-5
+            )[2]
+            / np.float32(ROWS)
+        ),
         "smoothed labels": lambda: kernels.nll(-_ones(1, ROWS, 2), SMOOTHED, 1.0),
         "softmax over an outer axis": lambda: VALUE * kernels.softmax(_ones(1, ROWS, 2))[0, 0] * ROWS,
         "a softmax's logarithm": lambda: VALUE * np.exp(

@@ -33,7 +33,10 @@ _LONG = 2**7
 """Channels of fewer pixels have their numbers repeated for each: NumPy's passes over so few are slow."""
 
 _STRIPS = 2**4
-"""So many sums of a channel's gradients are taken apart, whatever the number of threads."""
+"""So many sums of the channels' gradients are taken apart, whatever the number of threads."""
+
+_SUMS_BYTES = 2**22
+"""Fewer are, where the sums together would take more than this."""
 
 
 def group_norm(
@@ -69,11 +72,12 @@ def group_norm_grad(
     grad_input, (_, _, channels, pixels) = np.empty_like(x), x.shape
     gain, count = _of_channels(weight, x), channels * pixels
     weights = np.ones((groups, channels), x.dtype) if weight is None else weight.reshape(groups, channels)
-    grads = np.zeros((2, _STRIPS, groups, channels), x.dtype)
-    blocks = _blocks(x, 5)
+    blocks, sums_bytes = _blocks(x, 5), 2 * weights.nbytes
+    strips = max(1, min(_STRIPS, len(blocks), _SUMS_BYTES // max(1, sums_bytes)))
+    grads = np.zeros((2, strips, groups, channels), x.dtype)
 
     def work(strip: int) -> None:
-        for block in blocks[strip::_STRIPS]:
+        for block in blocks[strip::strips]:
             incoming, result, some = grad_output[block], grad_input[block], block[1]
             inverse = inverse_deviation(variance[block], eps)
             distances = _scratch("distances", incoming)
@@ -91,7 +95,7 @@ def group_norm_grad(
             np.subtract(scaled, distances, out=result)
             result *= _beside(inverse)
 
-    parallel(work, range(min(_STRIPS, len(blocks))))
+    parallel(work, range(strips))
     grad_weight, grad_bias = grads.sum(axis=1).reshape(2, -1)
     return grad_input.reshape(shape), grad_weight, grad_bias
 

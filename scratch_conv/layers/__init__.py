@@ -38,6 +38,7 @@ __all__ = [
     "Flatten",
     "GradientCheck",
     "Layer",
+    "LayerNorm",
     "MaxPool2D",
     "ReLU",
     "ResidualBlock",

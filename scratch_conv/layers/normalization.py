@@ -1,15 +1,17 @@
-"""Batch normalization."""
+"""Batch and layer normalization."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from scratch_conv import kernels
 from scratch_conv.kernels.windows import Array
-from scratch_conv.layers.expecting import expect_counts, expect_gradient, expect_input
+from scratch_conv.layers.expecting import expect_array, expect_counts, expect_gradient, expect_input
 from scratch_conv.layers.layer import Layer, in_one_precision
 
-__all__ = ["BatchNorm2D"]
+__all__ = ["BatchNorm2D", "LayerNorm"]
 
 
 class BatchNorm2D(Layer):
@@ -92,3 +94,77 @@ class BatchNorm2D(Layer):
             self.grad_bias = kernels.summed(pixels, (0, 2))[0, :, 0]
             dx = pixels * (weight[:, None] * scale)
         return dx.reshape(dy.shape)
+
+
+class LayerNorm(Layer):
+    """Normalizes every sample to mean 0 and variance 1 over its last axes, then applies a scale and shift.
+
+        y = weight · (x - μ) / √(σ² + eps) + bias
+
+    Unlike batch normalization it treats each sample alone, so it is the same in training and evaluation. The
+    derivatives are in `scratch_conv/kernels/group_normalization.py` (Ba, Kiros and Hinton, Layer
+    normalization, 2016).
+
+    Shapes: x and y (*, *normalized_shape), the parameters normalized_shape.
+
+    Args:
+        normalized_shape: the sizes of the axes that are normalized over; one number for the last axis.
+        eps: added to the variance.
+        bias: whether a shift is learned.
+        dtype: of the parameters.
+
+    Raises:
+        ValueError: a size is negative, or there is none; on a call, x has the wrong shape.
+    """
+
+    parameter_names = ("weight", "bias")
+    bias: Array | None
+    grad_weight: Array
+    grad_bias: Array
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float = 1e-5,
+        bias: bool = True,
+        *,
+        dtype: Any = np.float32,
+    ) -> None:
+        alone = isinstance(normalized_shape, (int, np.integer))
+        sizes = (normalized_shape,) if alone else tuple(normalized_shape)  # type: ignore[arg-type]
+        for size in sizes or (-1,):
+            expect_counts(normalized_shape=size)  # type: ignore[arg-type]
+        self.normalized_shape, self.eps = sizes, eps
+        self.weight: Array = np.ones(sizes, dtype)
+        self.bias = np.zeros(sizes, dtype) if bias else None
+
+    def forward(self, x: Array) -> Array:
+        """Return x (*, *normalized_shape) normalized."""
+        expect_array(self, "x", x)
+        if x.shape[-len(self.normalized_shape) :] != self.normalized_shape:
+            expected = ", ".join(["*", *map(str, self.normalized_shape)])
+            raise ValueError(f"{self!r}: expected x of shape ({expected}), got {x.shape}")
+        given, weight, bias = in_one_precision(x, self.weight, self.bias)
+        self.x = given.reshape(self._rows(x))
+        y, self.mean, self.variance = kernels.group_norm(self.x, 1, _flat(weight), _flat(bias), self.eps)
+        self.output_shape = x.shape
+        return y.reshape(x.shape)
+
+    def backward(self, dy: Array) -> Array:
+        """Return the gradient with respect to x, also through the statistics; store the others."""
+        expect_gradient(self, dy)
+        x, rows, weight = in_one_precision(self.x, dy.reshape(self.x.shape), self.weight)
+        dx, dw, db = kernels.group_norm_grad(rows, x, self.mean, self.variance, _flat(weight), self.eps)
+        self.grad_weight = dw.reshape(self.normalized_shape)
+        if self.bias is not None:
+            self.grad_bias = db.reshape(self.normalized_shape)
+        return dx.reshape(dy.shape)
+
+    def _rows(self, x: Array) -> tuple[int, int, int]:
+        """Return the shape in which every sample is a row, of one pixel a channel."""
+        outer = x.shape[: x.ndim - len(self.normalized_shape)]
+        return math.prod(outer), math.prod(self.normalized_shape), 1
+
+
+def _flat(parameter: Array | None) -> Array | None:
+    return None if parameter is None else parameter.reshape(-1)
