@@ -11,7 +11,7 @@ FUNCTIONS = [
     *("adaptive_avg_pool2d", "avg_pool2d", "batch_norm", "conv1d", "conv2d", "conv_transpose2d"),
     *("cross_entropy", "dropout", "dropout2d", "flatten", "linear", "log_softmax", "max_pool2d"),
     *("relu", "softmax"),
-    *("group_norm", "instance_norm", "layer_norm"),
+    *("group_norm", "instance_norm", "layer_norm", "local_response_norm"),
 ]
 NAMES = {
     "scratch_conv": [
@@ -31,7 +31,7 @@ NAMES = {
         *("ConvTranspose2d", "CrossEntropyLoss", "Dropout", "Dropout2d", "Flatten", "LazyConv1d"),
         *("LazyConv2d", "LazyConvTranspose2d", "Linear", "LogSoftmax", "MaxPool2d", "ReLU", "Softmax"),
         *("BatchNorm3d", "GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "LayerNorm"),
-        *("LazyBatchNorm1d", "LazyBatchNorm2d", "LazyBatchNorm3d"),
+        *("LocalResponseNorm", "LazyBatchNorm1d", "LazyBatchNorm2d", "LazyBatchNorm3d"),
         *("LazyInstanceNorm1d", "LazyInstanceNorm2d", "LazyInstanceNorm3d"),
     ],
     "parity": ["Case", "Report", "Supports", "assert_parity", "cases", "check", "probe"],

@@ -12,7 +12,7 @@ import scratch_conv as sc
 
 TORCHS_OWN = re.compile(
     r"conv|pool|unfold|im2col|col2im|mm$|bmm|matmul|mv$|dot$|einsum|linear|mkldnn|onednn|"
-    r"relu|clamp|threshold|batch_norm|dropout|softmax|exp$|log$|rsqrt|sqrt|mean|var|layer_norm|group_norm|instance_norm|std",
+    r"relu|clamp|threshold|batch_norm|dropout|softmax|exp$|log$|rsqrt|sqrt|mean|var|layer_norm|group_norm|instance_norm|std|pow$",
     re.IGNORECASE,
 )
 
@@ -25,6 +25,7 @@ def network() -> nn.Sequential:
         nn.Conv2d(4, 6, (3, 2), stride=2, padding=1, dilation=2, groups=2),
         nn.BatchNorm2d(6),
         nn.GroupNorm(3, 6),
+        nn.LocalResponseNorm(3, 0.5),
         nn.InstanceNorm2d(6, track_running_stats=True),
         nn.MaxPool2d(3, stride=1, padding=1, ceil_mode=True),
         nn.Dropout2d(0.1),

@@ -130,6 +130,7 @@ CALLS: dict[str, Call] = {
             "running_var": CHANNELS[1],
         },
     ),
+    "local_response_norm": (lambda f, x: f.local_response_norm(x, 2, 0.7), {"x": IMAGES}),
     "linear": (lambda f, **t: f.linear(**t), {"input": ROWS, "weight": drawn(5, 4), "bias": drawn(5)}),
     "linear without a bias": (lambda f, **t: f.linear(**t), {"input": ROWS, "weight": drawn(5, 4)}),
     "linear of three dimensions": (

@@ -158,6 +158,7 @@ COMPUTED: dict[str, Callable[[Any], Tensor]] = {
     "instance_norm of channels alone, by given statistics": lambda lib: lib.instance_norm(
         torch.ones(2, 3), torch.zeros(3), torch.ones(3), use_input_stats=False, eps=0.0
     ),
+    "local_response_norm of nothing": lambda lib: lib.local_response_norm(RAMP[:0], -1),
     "softmax of nothing into whole numbers": lambda lib: lib.softmax(LOGITS[:0], 1, dtype=int),
     "log_softmax of no complex numbers": lambda lib: lib.log_softmax(torch.ones(0, 3) * 1j, 1),
     "softmax of many rows without classes": lambda lib: lib.softmax(torch.empty(2**31, 0), 1),
@@ -278,6 +279,14 @@ REFUSED: dict[str, Callable[[Any], Tensor]] = {
         IMAGE, None, None, None, torch.ones(2).double()
     ),
     "instance_norm of whole numbers": lambda lib: lib.instance_norm(IMAGE.long()),
+    "local_response_norm of two dimensions": lambda lib: lib.local_response_norm(LOGITS, 2),
+    "local_response_norm of no channels": lambda lib: lib.local_response_norm(RAMP, 0),
+    "local_response_norm of fewer than none": lambda lib: lib.local_response_norm(RAMP, -3),
+    "local_response_norm of half a channel": lambda lib: lib.local_response_norm(RAMP, 2.5),
+    "local_response_norm without a power": lambda lib: lib.local_response_norm(RAMP, 2, beta=None),
+    "local_response_norm of half precision": lambda lib: lib.local_response_norm(RAMP.half(), 2),
+    "local_response_norm of bools": lambda lib: lib.local_response_norm(RAMP[0].bool(), 2),
+    "local_response_norm of complex numbers": lambda lib: lib.local_response_norm(RAMP * 1j, 2),
     "softmax into float8": lambda lib: lib.softmax(LOGITS, 1, dtype=torch.float8_e4m3fn),
 }
 

@@ -68,6 +68,7 @@ LAYERS: list[tuple[str, dict[str, Any]]] = [
     ("InstanceNorm1d", {"num_features": 7, "affine": True}),
     ("InstanceNorm2d", {"num_features": 3, "track_running_stats": True, "momentum": None}),
     ("InstanceNorm3d", {"num_features": 3}),
+    ("LocalResponseNorm", {"size": 3, "alpha": 0.5}),
     ("CrossEntropyLoss", {"weight": torch.ones(3), "reduction": "sum", "label_smoothing": 0.5}),
     ("Dropout", {"p": 0.3, "inplace": True}),
     ("Dropout2d", {"p": 0.3}),

@@ -11,6 +11,7 @@ from scratch_conv.autograd.normalization import *
 from scratch_conv.autograd.operators import *
 from scratch_conv.autograd.pooling import *
 from scratch_conv.autograd.products import *
+from scratch_conv.autograd.response_normalization import *
 from scratch_conv.autograd.softmax import *
 from scratch_conv.autograd.tensors import *
 

@@ -164,6 +164,14 @@ def _(input: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> 
     return output, *_mean_and_variance(input, list(range(2, input.dim())))
 
 
+@_decomposes(ours.local_response_norm.default)
+def _(input: Tensor, size: int, alpha: float, beta: float, k: float) -> Any:
+    squares = (input * input).reshape(input.shape[0], 1, input.shape[1], -1)
+    padded = aten.constant_pad_nd(squares, [0, 0, size // 2, (size - 1) // 2])
+    means = aten.avg_pool2d(padded, [size, 1], [1, 1]).reshape(input.shape)
+    return input / (means * alpha + k) ** beta
+
+
 def _mean_and_variance(input: Tensor, axes: list[int], keepdim: bool = False) -> tuple[Tensor, Tensor]:
     wide = input.to(torch.promote_types(input.dtype, torch.float32))
     variance, mean = aten.var_mean.correction(wide, axes, correction=0, keepdim=keepdim)

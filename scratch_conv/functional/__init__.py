@@ -9,6 +9,7 @@ from scratch_conv.functional.group_normalization import *
 from scratch_conv.functional.linear import *
 from scratch_conv.functional.normalization import *
 from scratch_conv.functional.pooling import *
+from scratch_conv.functional.response_normalization import *
 from scratch_conv.functional.softmax import *
 
 __all__ = sorted(name for name, value in globals().items() if callable(value) and not name.startswith("_"))
