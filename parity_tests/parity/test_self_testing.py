@@ -35,6 +35,7 @@ COUNTS = {
     "dropout2d": (3, 2),
     "flatten": (4, 3),
     "linear": (3, 3),
+    "local_response_norm": (6, 3),
     "log_softmax": (3, 3),
     "max_pool2d": (19, 3),
     "relu": (6, 3),

@@ -28,10 +28,10 @@ def local_response_norm(
 
     Returns:
         input / (k + alpha · mean square)^beta, of the input's shape and memory format; the input itself where
-        it is empty. Under `torch.autocast` float32 for an input of half precision, of four or more dimensions.
+        it is empty. Under `torch.autocast` float32 for half precision, of four or more dimensions.
 
     Raises:
-        TypeError: an argument has a type that torch does not take, or a number is a tensor of several elements.
+        TypeError: an argument has a type that torch does not take, or a number is a tensor of several.
         ValueError: the input has fewer than three dimensions.
         RuntimeError: the size is not positive, or the input is not on the CPU.
         NotImplementedError: the input is of whole numbers, bool or complex, or of half precision and of more

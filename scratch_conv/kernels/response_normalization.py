@@ -1,4 +1,4 @@
-"""Local response normalization and its derivative: each channel is divided by a power of its neighbours' mean.
+"""Local response normalization and its derivative: division by a power of the neighbours' mean square.
 
     y = x · D^(-β),   D = k + (α / n) · Σ x²   over n neighbouring channels, n // 2 of them before
 
