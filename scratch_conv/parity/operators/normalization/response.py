@@ -157,8 +157,9 @@ def _errors(operator: Operator, case: Case, values: Values, dtype: torch.dtype) 
         tuple(each.error for each in powers),
         relative(2 * n + 32, u),
     )
-    factors = (1 + greatest(x)) ** 2 * (1 + greatest(g)) * (1 + greatest(along))
-    if n * factors * (1 + greatest(x)) ** 2 * (1 + s) * (1 + t) > torch.finfo(dtype).max:
+    square = (1 + greatest(x)) * (1 + greatest(x))
+    factors = square * (1 + greatest(g)) * (1 + greatest(along))
+    if not n * factors * square * (1 + s) * (1 + t) <= torch.finfo(dtype).max:
         unbound_derivatives(errors)
     tiny = 16 * n * smallest_subnormal(dtype) * factors
     return {name: (error + tiny).nan_to_num(torch.inf, torch.inf) for name, error in errors.items()}

@@ -136,6 +136,7 @@ class GroupNorm(_OfSamples):
         shape = (_samples(draw), channels, *sizes)
         ranges = {-axis: LENGTHS for axis in range(2, axes + 1)} | ({-1: VALUES} if axes else {})
         shape = draw.lengthen(shape, ranges | {-axes - 2: BATCHES})
+        shape = (shape[0], channels, *shape[2:])
         if torch.Size(shape).numel() == groups:  # torch refuses one sample of one value a group
             assume(draw.supports.batches)
             shape = (2, *shape[1:])
