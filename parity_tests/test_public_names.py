@@ -13,6 +13,7 @@ FUNCTIONS = [
     *("relu", "softmax"),
     *("celu", "elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "mish", "prelu", "relu6"),
     *("selu", "sigmoid", "silu", "softplus", "softsign", "tanh"),
+    *("group_norm", "instance_norm", "layer_norm", "local_response_norm"),
 ]
 NAMES = {
     "scratch_conv": [
@@ -34,6 +35,9 @@ NAMES = {
         *("LazyConv2d", "LazyConvTranspose2d", "Linear", "LogSoftmax", "MaxPool2d", "ReLU", "Softmax"),
         *("CELU", "ELU", "GELU", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyReLU", "Mish", "PReLU"),
         *("ReLU6", "SELU", "SiLU", "Sigmoid", "Softplus", "Softsign", "Tanh"),
+        *("BatchNorm3d", "GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "LayerNorm"),
+        *("LocalResponseNorm", "LazyBatchNorm1d", "LazyBatchNorm2d", "LazyBatchNorm3d"),
+        *("LazyInstanceNorm1d", "LazyInstanceNorm2d", "LazyInstanceNorm3d"),
     ],
     "parity": ["Case", "Report", "Supports", "assert_parity", "cases", "check", "probe"],
 }

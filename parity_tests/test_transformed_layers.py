@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -31,6 +30,8 @@ A_FEW = settings(max_examples=max(4, settings().max_examples // 25))
 SOME = settings(max_examples=max(4, settings().max_examples // 5))
 
 Function = Callable[..., Any]
+
+FUNCTIONS = {like: each.tensors_first(getattr(sc.functional, like)) for like, each in OPERATORS.items()}
 
 
 def without_effects(like: str) -> dict[str, Any]:
@@ -54,7 +55,7 @@ def test_compiled_functions_give_torch_results(like: str) -> None:
     @A_FEW
     @given(cases(like, CLAIMS), st.sampled_from(["eager", "aot_eager"]), st.booleans())
     def compare(case: Case, backend: str, dynamic: bool) -> None:
-        assert_parity(compiled(getattr(sc.functional, like), backend, dynamic), case, CLAIMS)
+        assert_parity(compiled(FUNCTIONS[like], backend, dynamic), case, CLAIMS)
 
     compare()
 
@@ -77,7 +78,7 @@ def test_exported_functions_give_torch_results(like: str) -> None:
     @A_FEW
     @given(cases(like, CLAIMS))
     def compare(case: Case) -> None:
-        assert_parity(exported(getattr(sc.functional, like)), case, CLAIMS)
+        assert_parity(exported(FUNCTIONS[like]), case, CLAIMS)
 
     compare()
 
@@ -107,7 +108,7 @@ def test_decomposed_functions_give_torch_results(like: str) -> None:
     @given(cases(like, claims))
     def compare(case: Case) -> None:
         values_alone = replace(case, wanted=(), order=1)  # runtimes that are exported to know no gradients
-        assert_parity(decomposed(getattr(sc.functional, like)), values_alone, claims)
+        assert_parity(decomposed(FUNCTIONS[like]), values_alone, claims)
 
     compare()
 
@@ -126,7 +127,7 @@ def test_checkpointed_functions_give_torch_results(like: str) -> None:
     @SOME
     @given(cases(like, claims))
     def compare(case: Case) -> None:
-        assert_parity(checkpointed(getattr(sc.functional, like)), case, claims)
+        assert_parity(checkpointed(FUNCTIONS[like]), case, claims)
 
     compare()
 
@@ -156,7 +157,7 @@ def test_vmapped_functions_give_torch_results(like: str) -> None:
     @SOME
     @given(cases(like, claims), st.tuples(*[st.booleans()] * 5), st.tuples(*[st.integers(0, 4)] * 5))
     def compare(case: Case, chosen: tuple[bool, ...], axes: tuple[int, ...]) -> None:
-        assert_parity(batched(getattr(sc.functional, like), chosen, axes), case, claims)
+        assert_parity(batched(FUNCTIONS[like], chosen, axes), case, claims)
 
     compare()
 
@@ -195,7 +196,7 @@ def test_jacobians_give_torch_gradients(like: str, jacobian: Function) -> None:
     @SOME
     @given(cases(like, claims))
     def compare(case: Case) -> None:
-        assert_parity(linearised(getattr(sc.functional, like), jacobian), case, claims)
+        assert_parity(linearised(FUNCTIONS[like], jacobian), case, claims)
 
     compare()
 
@@ -206,7 +207,7 @@ def test_results_are_views_only_where_torchs_are(like: str) -> None:
     claims = {"layouts": True, **without_effects(like)}
 
     def call(*tensors: Tensor | None, **arguments: Any) -> Any:
-        outputs = [getattr(library, like)(*tensors, **arguments) for library in (sc.functional, F)]
+        outputs = [each(*tensors, **arguments) for each in (FUNCTIONS[like], OPERATORS[like].reference)]
         for ours, torchs in zip(*map(listed, outputs), strict=True):
             assert torchs._is_view() or not ours._is_view()
         return outputs[0]
@@ -222,7 +223,7 @@ def test_results_are_views_only_where_torchs_are(like: str) -> None:
 @pytest.mark.parametrize("like", OPERATORS)
 def test_shapes_dtypes_and_strides_are_known_without_data(like: str) -> None:
     def call(*tensors: Tensor | None, **arguments: Any) -> Any:
-        function = getattr(sc.functional, like)
+        function = FUNCTIONS[like]
         with FakeTensorMode(allow_non_fake_inputs=True) as mode:
             fakes = [None if tensor is None else mode.from_tensor(tensor) for tensor in tensors]
             foreseen = function(*fakes, **arguments)

@@ -77,6 +77,29 @@ CALLS: dict[str, Call] = {
         lambda f, x, w, b: f.batch_norm(x, *STATISTICS, w, b),
         (drawn(3, 2, 2), drawn(2), drawn(2) + 1),
     ),
+    "layer_norm": (
+        lambda f, x, w, b: f.layer_norm(x, (2, 3), w, b),
+        (drawn(2, 2, 3), drawn(2, 3), drawn(2, 3) + 1),
+    ),
+    "layer_norm, not affine": (lambda f, x: f.layer_norm(x, (3,)), (drawn(2, 3),)),
+    "layer_norm, a bias alone": (lambda f, x, b: f.layer_norm(x, (3,), None, b), (drawn(2, 3), drawn(3))),
+    "group_norm": (
+        lambda f, x, w, b: f.group_norm(x, 2, w, b),
+        (drawn(2, 4, 2), drawn(4), drawn(4) + 1),
+    ),
+    "group_norm, not affine": (lambda f, x: f.group_norm(x, 1), (drawn(2, 2, 2),)),
+    "instance_norm": (
+        lambda f, x, w, b: f.instance_norm(x, None, None, w, b),
+        (drawn(2, 2, 3), drawn(2), drawn(2) + 1),
+    ),
+    "instance_norm in evaluation": (
+        lambda f, x, w, b: f.instance_norm(x, *STATISTICS, w, b, False),
+        (drawn(2, 2, 3), drawn(2), drawn(2) + 1),
+    ),
+    "local_response_norm": (
+        lambda f, x: f.local_response_norm(x, 2, 0.7, 0.6, 1.3),
+        (drawn(2, 3, 2),),
+    ),
     "softmax": (lambda f, x: f.softmax(x, 1), (drawn(2, 3, 2),)),
     "log_softmax": (lambda f, x: f.log_softmax(x, -1), (drawn(2, 3),)),
     "cross_entropy": (lambda f, x: f.cross_entropy(x, CLASSES), (drawn(3, 4, 2),)),
@@ -273,6 +296,14 @@ OPERATORS: list[tuple[str, tuple[Any, ...]]] = [
     ("batch_norm_grad", (A.detach(), drawn(2, 3, 4), CHANNELS, CHANNELS.square(), CHANNELS, 0.1)),
     ("batch_norm_inference", (A, CHANNELS.clone().requires_grad_(), None, CHANNELS, CHANNELS.square(), 0.1)),
     ("normalize", (A, 0.1)),
+    ("local_response_norm", (A, 2, 0.1, 0.5, 1.0)),
+    ("local_response_norm_grad", (A.detach(), drawn(2, 3, 4), 2, 0.1, 0.5, 1.0)),
+    ("box_sum", (A, 1, 0)),
+    ("power", (drawn(2, 3).abs().requires_grad_(), -0.5)),
+    ("layer_norm", (A, drawn(3, 4).requires_grad_(), None, 2, 0.1)),
+    ("group_norm", (A, CHANNELS.clone().requires_grad_(), CHANNELS.clone().requires_grad_(), 3, 0.1)),
+    ("group_norm_grad", (A.detach(), drawn(2, 3, 4), *STATISTICS, None, [2, 3, 4], 1, 0.1)),
+    ("instance_norm", (A, None, CHANNELS.clone().requires_grad_(), 0.1)),
     ("update_running", (CHANNELS.clone(), CHANNELS, 0.1, 3)),
 ]
 

@@ -12,7 +12,8 @@ import scratch_conv as sc
 
 TORCHS_OWN = re.compile(
     r"conv|pool|unfold|im2col|col2im|mm$|bmm|matmul|mv$|dot$|einsum|linear|mkldnn|onednn|"
-    r"elu|sigmoid|tanh|mish|silu|swish|softplus|erf|clamp|threshold|batch_norm|dropout|softmax|exp$|log$|rsqrt|sqrt|mean|var",
+    r"elu|sigmoid|tanh|mish|silu|swish|softplus|erf|clamp|threshold|dropout|softmax|exp$|log$|rsqrt|sqrt|mean|"
+    r"var|std|pow$|batch_norm|layer_norm|group_norm|instance_norm",
     re.IGNORECASE,
 )
 
@@ -27,6 +28,9 @@ def network() -> nn.Sequential:
         nn.Tanh(),
         nn.Conv2d(4, 6, (3, 2), stride=2, padding=1, dilation=2, groups=2),
         nn.BatchNorm2d(6),
+        nn.GroupNorm(3, 6),
+        nn.LocalResponseNorm(3, 0.5),
+        nn.InstanceNorm2d(6, track_running_stats=True),
         nn.MaxPool2d(3, stride=1, padding=1, ceil_mode=True),
         nn.Dropout2d(0.1),
         nn.ConvTranspose2d(6, 2, 3, stride=2, output_padding=1),
@@ -36,6 +40,7 @@ def network() -> nn.Sequential:
         nn.Conv1d(2, 3, 3, padding=1),
         nn.Dropout(0.1),
         nn.Flatten(),
+        nn.LayerNorm(15),
         nn.Linear(15, 5),
         nn.Softmax(dim=1),
         nn.LogSoftmax(dim=1),

@@ -111,6 +111,40 @@ CALLS: dict[str, Call] = {
         lambda f, **t: f.batch_norm(**t),
         {"input": drawn(3, 2), "running_mean": CHANNELS[0], "running_var": CHANNELS[1]},
     ),
+    "layer_norm": (
+        lambda f, **t: f.layer_norm(normalized_shape=(5, 5), **t),
+        {"input": IMAGES, "weight": drawn(5, 5), "bias": drawn(5, 5)},
+    ),
+    "layer_norm of gaps": (lambda f, x: f.layer_norm(x, (3,)), {"x": IMAGES[..., ::2]}),
+    "group_norm": (
+        lambda f, **t: f.group_norm(num_groups=1, **t),
+        {"input": IMAGES, "weight": CHANNELS[1], "bias": CHANNELS[0]},
+    ),
+    "group_norm of gaps": (lambda f, x: f.group_norm(x, 2), {"x": IMAGES[..., ::2]}),
+    "group_norm, channels_last": (
+        lambda f, **t: f.group_norm(num_groups=2, **t),
+        {"input": IMAGES.to(memory_format=torch.channels_last), "weight": CHANNELS[1], "bias": CHANNELS[0]},
+    ),
+    "instance_norm": (
+        lambda f, **t: f.instance_norm(**t),
+        {"input": IMAGES, "weight": CHANNELS[1], "bias": CHANNELS[0]},
+    ),
+    "instance_norm of gaps": (lambda f, x: f.instance_norm(x), {"x": IMAGES[..., ::2]}),
+    "instance_norm with running statistics": (
+        lambda f, **t: f.instance_norm(**t),
+        {"input": IMAGES, "running_mean": CHANNELS[0], "running_var": CHANNELS[1]},
+    ),
+    "instance_norm in evaluation": (
+        lambda f, **t: f.instance_norm(**t, use_input_stats=False),
+        {
+            "input": IMAGES,
+            "weight": CHANNELS[1],
+            "bias": CHANNELS[0],
+            "running_mean": CHANNELS[0],
+            "running_var": CHANNELS[1],
+        },
+    ),
+    "local_response_norm": (lambda f, x: f.local_response_norm(x, 2, 0.7), {"x": IMAGES}),
     "linear": (lambda f, **t: f.linear(**t), {"input": ROWS, "weight": drawn(5, 4), "bias": drawn(5)}),
     "linear without a bias": (lambda f, **t: f.linear(**t), {"input": ROWS, "weight": drawn(5, 4)}),
     "linear of three dimensions": (

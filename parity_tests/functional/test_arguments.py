@@ -23,6 +23,7 @@ class Index:
 
 
 IMAGE, KERNEL = torch.ones(1, 2, 6, 6), torch.ones(2, 2, 1, 1)
+RAMP = torch.arange(72.0).reshape(IMAGE.shape)
 LOGITS, TARGETS = torch.ones(2, 3), torch.tensor([0, 1])
 
 INTEGERS: dict[str, Callable[[Any, Any], Any]] = {
@@ -38,6 +39,7 @@ INTEGERS: dict[str, Callable[[Any, Any], Any]] = {
     "avg_pool2d, divisor_override": lambda lib, value: lib.avg_pool2d(IMAGE, 2, divisor_override=value),
     "adaptive_avg_pool2d": lambda lib, value: lib.adaptive_avg_pool2d(IMAGE, value),
     "softmax, dim": lambda lib, value: lib.softmax(IMAGE, value),
+    "group_norm, num_groups": lambda lib, value: lib.group_norm(IMAGE, value),
     "cross_entropy, ignore_index": lambda lib, value: lib.cross_entropy(LOGITS, TARGETS, ignore_index=value),
 }
 NUMBERS: dict[str, Callable[[Any, Any], Any]] = {
@@ -47,6 +49,10 @@ NUMBERS: dict[str, Callable[[Any, Any], Any]] = {
         IMAGE, torch.zeros(2), torch.ones(2), training=True, momentum=value
     ),
     "batch_norm, eps": lambda lib, value: lib.batch_norm(IMAGE, torch.zeros(2), torch.ones(2), eps=value),
+    "layer_norm, eps": lambda lib, value: lib.layer_norm(RAMP, (6,), eps=value).nan_to_num(),
+    "group_norm, eps": lambda lib, value: lib.group_norm(RAMP, 2, eps=value).nan_to_num(),
+    "instance_norm, eps": lambda lib, value: lib.instance_norm(RAMP, eps=value).nan_to_num(),
+    "instance_norm, momentum": lambda lib, value: lib.instance_norm(RAMP, momentum=value),
     "cross_entropy, label_smoothing": lambda lib, value: lib.cross_entropy(
         LOGITS, TARGETS, label_smoothing=value
     ),
@@ -54,6 +60,9 @@ NUMBERS: dict[str, Callable[[Any, Any], Any]] = {
 BOOLEANS: dict[str, Callable[[Any, Any], Any]] = {
     "max_pool2d, ceil_mode": lambda lib, value: lib.max_pool2d(IMAGE, 2, ceil_mode=value),
     "avg_pool2d, count_include_pad": lambda lib, value: lib.avg_pool2d(IMAGE, 2, count_include_pad=value),
+    "instance_norm, use_input_stats": lambda lib, value: lib.instance_norm(
+        IMAGE, torch.zeros(2), torch.ones(2), use_input_stats=value
+    ),
     "dropout, training": lambda lib, value: lib.dropout(IMAGE, training=value),
 }
 
@@ -147,6 +156,26 @@ COMPUTED: dict[str, Callable[[Any], Tensor]] = {
     "log_softmax of 65 dimensions": lambda lib: lib.log_softmax(
         torch.arange(9.0).reshape([9] + [1] * 64), 64
     ),
+    "layer_norm of 65 dimensions": lambda lib: lib.layer_norm(
+        torch.tensor([0.0, 2.0]).reshape([1] * 64 + [2]), [1] * 30 + [2]
+    ),
+    "group_norm of 65 dimensions": lambda lib: lib.group_norm(
+        torch.tensor([0.0, 2.0]).reshape([1, 2] + [1] * 63), 1
+    ),
+    "layer_norm of no rows": lambda lib: lib.layer_norm(torch.ones(0, 3), [3]),
+    "layer_norm of rows of nothing": lambda lib: lib.layer_norm(torch.ones(3, 0), [0]),
+    "layer_norm, sizes as numbers of NumPy and tensors": lambda lib: lib.layer_norm(
+        torch.tensor([[0.0, 2.0]]), [np.int64(1), torch.tensor(2)]
+    ),
+    "group_norm of no samples": lambda lib: lib.group_norm(torch.ones(0, 4, 2), 2),
+    "group_norm of one value a group in two samples": lambda lib: lib.group_norm(torch.ones(2, 3), 3),
+    "instance_norm of no samples": lambda lib: lib.instance_norm(torch.ones(0, 4, 2)),
+    "instance_norm of no channels": lambda lib: lib.instance_norm(torch.ones(2, 0, 2)),
+    "instance_norm of no pixels": lambda lib: lib.instance_norm(torch.ones(2, 3, 0)),
+    "instance_norm of channels alone, by given statistics": lambda lib: lib.instance_norm(
+        torch.ones(2, 3), torch.zeros(3), torch.ones(3), use_input_stats=False, eps=0.0
+    ),
+    "local_response_norm of nothing": lambda lib: lib.local_response_norm(RAMP[:0], -1),
     "softmax of nothing into whole numbers": lambda lib: lib.softmax(LOGITS[:0], 1, dtype=int),
     "log_softmax of no complex numbers": lambda lib: lib.log_softmax(torch.ones(0, 3) * 1j, 1),
     "softmax of many rows without classes": lambda lib: lib.softmax(torch.empty(2**31, 0), 1),
@@ -238,6 +267,61 @@ REFUSED: dict[str, Callable[[Any], Tensor]] = {
     "conv_transpose2d, a complex bias": lambda lib: lib.conv_transpose2d(
         IMAGE, KERNEL, torch.ones(2, dtype=torch.complex64)
     ),
+    "layer_norm over one size": lambda lib: lib.layer_norm(IMAGE, 6),
+    "layer_norm over nothing": lambda lib: lib.layer_norm(IMAGE, []),
+    "layer_norm over a truth": lambda lib: lib.layer_norm(torch.ones(2, 1), [True]),
+    "layer_norm over half a size": lambda lib: lib.layer_norm(IMAGE, (6.0,)),
+    "layer_norm over another size": lambda lib: lib.layer_norm(IMAGE, (5,)),
+    "layer_norm over more sizes than there are": lambda lib: lib.layer_norm(LOGITS, (1, 2, 3)),
+    "layer_norm, a flat weight": lambda lib: lib.layer_norm(IMAGE, (6, 6), torch.ones(36)),
+    "layer_norm, a flat bias": lambda lib: lib.layer_norm(IMAGE, (6, 6), None, torch.ones(36)),
+    "layer_norm, a wider weight": lambda lib: lib.layer_norm(IMAGE, (6,), torch.ones(6).double()),
+    "layer_norm of whole numbers": lambda lib: lib.layer_norm(TARGETS, (2,)),
+    "layer_norm of whole numbers, weighted": lambda lib: lib.layer_norm(TARGETS, (2,), torch.ones(2)),
+    "layer_norm of half precision, a bias of another": lambda lib: lib.layer_norm(
+        LOGITS.half(), (3,), torch.ones(3).half(), torch.ones(3)
+    ),
+    "group_norm of a vector": lambda lib: lib.group_norm(torch.ones(3), 1),
+    "group_norm of no groups": lambda lib: lib.group_norm(IMAGE, 0),
+    "group_norm of fewer than no groups": lambda lib: lib.group_norm(IMAGE, -1),
+    "group_norm of more groups than channels": lambda lib: lib.group_norm(IMAGE, 4),
+    "group_norm of one value a group": lambda lib: lib.group_norm(IMAGE[..., 0, 0], 2),
+    "group_norm of no channels": lambda lib: lib.group_norm(IMAGE[:, :0], 1),
+    "group_norm of no pixels": lambda lib: lib.group_norm(IMAGE[..., :0], 1),
+    "group_norm, a weight of two dimensions": lambda lib: lib.group_norm(IMAGE, 1, torch.ones(2, 1)),
+    "group_norm, a bias too long": lambda lib: lib.group_norm(IMAGE, 1, None, torch.ones(3)),
+    "group_norm, a narrower weight": lambda lib: lib.group_norm(IMAGE, 1, torch.ones(2).half()),
+    "group_norm of whole numbers": lambda lib: lib.group_norm(IMAGE.long(), 1),
+    "instance_norm of one pixel": lambda lib: lib.instance_norm(IMAGE[..., :1, :1]),
+    "instance_norm of a number": lambda lib: lib.instance_norm(torch.ones(())),
+    "instance_norm of a vector by given statistics": lambda lib: lib.instance_norm(
+        torch.ones(2), torch.zeros(2), torch.ones(2), use_input_stats=False
+    ),
+    "instance_norm without the statistics to use": lambda lib: lib.instance_norm(
+        IMAGE, use_input_stats=False
+    ),
+    "instance_norm, a mean without a variance": lambda lib: lib.instance_norm(IMAGE, torch.zeros(2)),
+    "instance_norm, a trained mean": lambda lib: lib.instance_norm(
+        IMAGE, torch.zeros(2, requires_grad=True), torch.ones(2)
+    ),
+    "instance_norm, a mean of one number in memory": lambda lib: lib.instance_norm(
+        IMAGE, torch.zeros(1).expand(2), torch.ones(2)
+    ),
+    "instance_norm, a weight of two dimensions": lambda lib: lib.instance_norm(
+        IMAGE, None, None, torch.ones(2, 1)
+    ),
+    "instance_norm, a bias of another dtype": lambda lib: lib.instance_norm(
+        IMAGE, None, None, None, torch.ones(2).double()
+    ),
+    "instance_norm of whole numbers": lambda lib: lib.instance_norm(IMAGE.long()),
+    "local_response_norm of two dimensions": lambda lib: lib.local_response_norm(LOGITS, 2),
+    "local_response_norm of no channels": lambda lib: lib.local_response_norm(RAMP, 0),
+    "local_response_norm of fewer than none": lambda lib: lib.local_response_norm(RAMP, -3),
+    "local_response_norm of half a channel": lambda lib: lib.local_response_norm(RAMP, 2.5),
+    "local_response_norm without a power": lambda lib: lib.local_response_norm(RAMP, 2, beta=None),
+    "local_response_norm of half precision": lambda lib: lib.local_response_norm(RAMP.half(), 2),
+    "local_response_norm of bools": lambda lib: lib.local_response_norm(RAMP[0].bool(), 2),
+    "local_response_norm of complex numbers": lambda lib: lib.local_response_norm(RAMP * 1j, 2),
     "softmax into float8": lambda lib: lib.softmax(LOGITS, 1, dtype=torch.float8_e4m3fn),
 }
 

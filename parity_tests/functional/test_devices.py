@@ -41,6 +41,21 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Tensor]]] = {
             **{name: torch.ones(3) for name in ("running_mean", "running_var", "weight", "bias")},
         },
     ),
+    "layer_norm": (
+        lambda **tensors: sc.functional.layer_norm(normalized_shape=(3,), **tensors),
+        {"input": torch.ones(2, 3), "weight": torch.ones(3), "bias": torch.ones(3)},
+    ),
+    "group_norm": (
+        lambda **tensors: sc.functional.group_norm(num_groups=1, **tensors),
+        {"input": torch.ones(2, 3), "weight": torch.ones(3), "bias": torch.ones(3)},
+    ),
+    "instance_norm": (
+        sc.functional.instance_norm,
+        {
+            "input": torch.ones(2, 3, 4),
+            **{name: torch.ones(3) for name in ("running_mean", "running_var", "weight", "bias")},
+        },
+    ),
     "cross_entropy": (
         sc.functional.cross_entropy,
         {"input": torch.ones(2, 3), "target": torch.tensor([0, 1]), "weight": torch.ones(3)},
@@ -75,6 +90,9 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "Linear": (lambda: nn.Linear(3, 2), (2, 3)),
     "Linear without a bias": (lambda: nn.Linear(3, 2, bias=False), (2, 3)),
     "BatchNorm2d": (lambda: nn.BatchNorm2d(3), (2, 3, 2, 2)),
+    "LayerNorm": (lambda: nn.LayerNorm((2, 2)), (2, 3, 2, 2)),
+    "GroupNorm": (lambda: nn.GroupNorm(3, 3), (2, 3, 2, 2)),
+    "InstanceNorm2d": (lambda: nn.InstanceNorm2d(3, 0.1, 0.1, True, True), (2, 3, 2, 2)),
     "CrossEntropyLoss": (lambda: nn.CrossEntropyLoss(torch.ones(3)), (2, 3)),
 }
 

@@ -30,6 +30,9 @@ class Model(nn.Module):
         self.images = nn.Sequential(
             weight_norm(nn.Conv2d(2, 4, 3, padding=1, padding_mode="reflect")),
             nn.BatchNorm2d(4, momentum=None),
+            nn.GroupNorm(2, 4),
+            nn.InstanceNorm2d(4, affine=True, track_running_stats=True),
+            nn.LayerNorm((6, 7)),
             nn.ReLU(inplace=True),
             nn.MaxPool2d(2, 1),
             nn.Dropout2d(0.3),

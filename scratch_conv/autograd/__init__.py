@@ -6,11 +6,13 @@ from scratch_conv.autograd.activation_family import *
 from scratch_conv.autograd.convolution import *
 from scratch_conv.autograd.cross_entropy import *
 from scratch_conv.autograd.dropout import *
+from scratch_conv.autograd.group_normalization import *
 from scratch_conv.autograd.linear import *
 from scratch_conv.autograd.normalization import *
 from scratch_conv.autograd.operators import *
 from scratch_conv.autograd.pooling import *
 from scratch_conv.autograd.products import *
+from scratch_conv.autograd.response_normalization import *
 from scratch_conv.autograd.softmax import *
 from scratch_conv.autograd.tensors import *
 

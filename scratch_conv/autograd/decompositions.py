@@ -145,6 +145,39 @@ def _(
     return output.to(input.dtype), mean, variance
 
 
+@_decomposes(ours.layer_norm.default)
+def _(input: Tensor, weight: Tensor | None, bias: Tensor | None, axes: int, eps: float) -> Any:
+    output = aten.layer_norm(input, input.shape[input.dim() - axes :], weight, bias, eps)
+    return output, *_mean_and_variance(input, list(range(-axes, 0)), keepdim=True)
+
+
+@_decomposes(ours.group_norm.default)
+def _(input: Tensor, weight: Tensor | None, bias: Tensor | None, groups: int, eps: float) -> Any:
+    output = aten.group_norm(input, groups, weight, bias, eps)
+    rows = input.reshape(input.shape[0], groups, -1)
+    return output, *_mean_and_variance(rows, [2])
+
+
+@_decomposes(ours.instance_norm.default)
+def _(input: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Any:
+    output = aten.instance_norm(input, weight, bias, None, None, True, 0.0, eps, False)
+    return output, *_mean_and_variance(input, list(range(2, input.dim())))
+
+
+@_decomposes(ours.local_response_norm.default)
+def _(input: Tensor, size: int, alpha: float, beta: float, k: float) -> Any:
+    squares = (input * input).reshape(input.shape[0], 1, input.shape[1], -1)
+    padded = aten.constant_pad_nd(squares, [0, 0, size // 2, (size - 1) // 2])
+    means = aten.avg_pool2d(padded, [size, 1], [1, 1]).reshape(input.shape)
+    return input / (means * alpha + k) ** beta
+
+
+def _mean_and_variance(input: Tensor, axes: list[int], keepdim: bool = False) -> tuple[Tensor, Tensor]:
+    wide = input.to(torch.promote_types(input.dtype, torch.float32))
+    variance, mean = aten.var_mean.correction(wide, axes, correction=0, keepdim=keepdim)
+    return mean, variance
+
+
 @_decomposes(ours.relu.default)
 def _(input: Tensor) -> Any:
     return aten.relu(input)

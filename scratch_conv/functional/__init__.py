@@ -5,9 +5,11 @@ from scratch_conv.functional.convolution import *
 from scratch_conv.functional.cross_entropy import *
 from scratch_conv.functional.dropout import *
 from scratch_conv.functional.flatten import *
+from scratch_conv.functional.group_normalization import *
 from scratch_conv.functional.linear import *
 from scratch_conv.functional.normalization import *
 from scratch_conv.functional.pooling import *
+from scratch_conv.functional.response_normalization import *
 from scratch_conv.functional.softmax import *
 
 __all__ = sorted(name for name, value in globals().items() if callable(value) and not name.startswith("_"))

@@ -51,6 +51,17 @@ def integers(function: str, name: str, value: Any, count: int) -> tuple[int, ...
     return given if len(given) == count else given * count
 
 
+def shape(function: str, name: str, value: Any) -> tuple[int, ...]:
+    """Return a tuple or a list of ints, of any number, as a tuple.
+
+    Raises:
+        TypeError: for anything else, ints included, and for ints beyond 64 bits.
+    """
+    if not isinstance(value, (tuple, list)) or (value and isinstance(value[0], bool)):
+        raise TypeError(f"{function}(): argument '{name}' must be tuple of ints, not {type(value).__name__}")
+    return tuple([_item(function, name, item) for item in value])
+
+
 def integer(function: str, name: str, value: Any, *, strict: bool = False) -> int:
     """Return an integer as one: Python's, NumPy's, a symbolic one, or a tensor of one element.
 

@@ -73,7 +73,7 @@ def batch_norm(
     eps = arguments.number("batch_norm", "eps", eps)
     if nothing:
         return _scale_nothing(input, weight, bias)
-    _check_statistics(running_mean, running_var, training)
+    check_statistics(running_mean, running_var, training)
     _check_batch_norm(input, present, training)
     weight, bias = (None if each is None else each.reshape(input.shape[1]) for each in (weight, bias))
     if training:
@@ -131,7 +131,8 @@ def _check_batch_norm_numbers(input: Tensor, training: bool, eps: float) -> None
         raise ValueError(f"batch_norm eps must be non-negative, but got {eps}")
 
 
-def _check_statistics(running_mean: Tensor | None, running_var: Tensor | None, training: bool) -> None:
+def check_statistics(running_mean: Tensor | None, running_var: Tensor | None, training: bool) -> None:
+    """Refuse running statistics of which one is missing, or both where they are used; and trained ones."""
     if not training:
         for name, tensor in (("running_mean", running_mean), ("running_var", running_var)):
             if tensor is None:
@@ -155,13 +156,22 @@ def _check_batch_norm(input: Tensor, present: dict[str, Tensor], training: bool)
                 f"{name} should contain {input.shape[1]} elements in one dimension, "
                 f"but got size {size_of(tensor)}"
             )
+    check_floating("batch_norm", input)
+    check_dtypes("batch_norm", input, present)
+
+
+def check_floating(function: str, input: Tensor) -> None:
     if not input.dtype.is_floating_point:
-        raise NotImplementedError(f"batch_norm is not implemented for {input.dtype}")
+        raise NotImplementedError(f"{function} is not implemented for {input.dtype}")
+
+
+def check_dtypes(function: str, input: Tensor, present: dict[str, Tensor]) -> None:
+    """Refuse parameters and statistics, those that are present by name, of a dtype that does not fit."""
     dtypes = {tensor.dtype for tensor in present.values()}
     narrow = input.dtype in (torch.float16, torch.bfloat16)
     if dtypes - {input.dtype} and not (narrow and dtypes == {torch.float32}):
         raise RuntimeError(
-            f"batch_norm: expected all tensors to have the input's dtype {input.dtype}"
+            f"{function}: expected all tensors to have the input's dtype {input.dtype}"
             f"{', or all but the input torch.float32' if narrow else ''}, "
             f"but got {', '.join(f'{name} of {tensor.dtype}' for name, tensor in present.items())}"
         )

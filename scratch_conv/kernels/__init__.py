@@ -9,6 +9,7 @@ from scratch_conv.kernels.linear import *
 from scratch_conv.kernels.normalization import *
 from scratch_conv.kernels.pooling import *
 from scratch_conv.kernels.products import *
+from scratch_conv.kernels.response_normalization import *
 from scratch_conv.kernels.scratch_memory import *
 from scratch_conv.kernels.softmax import *
 from scratch_conv.kernels.sums import *

@@ -10,9 +10,11 @@ from scratch_conv.nn.convolution import *
 from scratch_conv.nn.cross_entropy import *
 from scratch_conv.nn.dropout import *
 from scratch_conv.nn.flatten import *
+from scratch_conv.nn.group_normalization import *
 from scratch_conv.nn.linear import *
 from scratch_conv.nn.normalization import *
 from scratch_conv.nn.pooling import *
+from scratch_conv.nn.response_normalization import *
 from scratch_conv.nn.softmax import *
 from scratch_conv.nn.tracing import stand_in
 

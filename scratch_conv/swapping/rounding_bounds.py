@@ -10,6 +10,7 @@ bounds follow their computations step by step. What is stored in half precision 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,9 @@ _SMOOTH = (
     *(nn.CELU, nn.ELU, nn.GELU, nn.Hardsigmoid, nn.Hardswish, nn.Mish, nn.SELU, nn.SiLU, nn.Sigmoid),
     *(nn.LeakyReLU, nn.PReLU, nn.Softplus, nn.Softsign, nn.Tanh),
 )
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+_NORMS = (*_BATCH_NORMS, *_INSTANCE_NORMS, nn.LayerNorm, nn.GroupNorm)
 _COMPUTING = ("forward", "_conv_forward")
 
 
@@ -51,8 +55,8 @@ def reference_and_bounds(call: LayerCall, torchs: Results) -> tuple[Results, Bou
         bounds = _sums(call, right, narrow)
     elif isinstance(layer, _PICKS):
         bounds = _picks(wide, right, narrow)
-    elif isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
-        bounds = _batch_norm(wide, right, narrow)
+    elif isinstance(layer, _NORMS):
+        bounds = _normalized(wide, right, narrow)
     elif isinstance(layer, (nn.Softmax, nn.LogSoftmax)):
         bounds = _softmax(wide, narrow, torchs.values["output"].dtype)
     elif isinstance(layer, _SMOOTH):
@@ -171,25 +175,41 @@ def _propagated(
     return {name: moved[name] - exact[name] + rounding * moved[name] for name in exact}
 
 
-def _batch_norm(wide: LayerCall, right: Results, dtype: torch.dtype) -> Bounds:
-    """Bound batch norm: the variance in two passes, then y = γ x̂ + β or x (γ s) + (β - μ γ s)."""
-    layer, x, u = wide.layer, wide.tensors[0], torch.finfo(dtype).eps / 2
-    axes, n = (0, *range(2, x.dim())), x.numel() // max(1, x.shape[1])
-    by_batch = layer.training or layer.running_mean is None
+def _view(layer: Any, input: Tensor) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
+    """Return the shape (N, G, K, L) as which an input is normalized, and the axes of mean and variance."""
+    sample = (2, 3)
+    if isinstance(layer, nn.LayerNorm):
+        elements = math.prod(layer.normalized_shape)
+        return (input.numel() // max(1, elements), 1, elements, 1), sample
+    alone = isinstance(layer, _INSTANCE_NORMS) and input.dim() == layer._get_no_batch_dim()
+    samples, channels, *sizes = (1, *input.shape) if alone else input.shape
+    groups = layer.num_groups if isinstance(layer, nn.GroupNorm) else channels
+    shape = samples, groups, channels // groups, math.prod(sizes)
+    return shape, (0, 3) if isinstance(layer, _BATCH_NORMS) else sample
 
-    def beside(tensor: Any, missing: float = 0.0) -> Tensor:
-        values = torch.full(x.shape[1:2], missing, dtype=x.dtype) if tensor is None else tensor.detach()
-        return values.reshape(1, -1, *(1,) * (x.dim() - 2))
+
+def _normalized(wide: LayerCall, right: Results, dtype: torch.dtype) -> Bounds:
+    """Bound normalization: the variance in two passes, then y = γ x̂ + β or x (γ s) + (β - μ γ s)."""
+    layer, u = wide.layer, torch.finfo(dtype).eps / 2
+    shape, axes = _view(layer, wide.tensors[0])
+    x, n, of_parameters = wide.tensors[0].reshape(shape), shape[axes[0]] * shape[axes[1]], (0, 3)
+    most, running = max(n, shape[0] * shape[3]), getattr(layer, "running_mean", None) is not None
+    by_own = layer.training or not running
+
+    def beside(name: str, missing: float = 0.0) -> Tensor:
+        tensor = getattr(layer, name, None)
+        values = torch.full(shape[1:3], missing, dtype=x.dtype) if tensor is None else tensor.detach()
+        return values.reshape(1, shape[1], shape[2], 1)
 
     def mean(tensor: Tensor) -> Tensor:
-        return tensor.mean(axes, keepdim=True) if by_batch else torch.zeros_like(tensor)
+        return tensor.mean(axes, keepdim=True) if by_own else torch.zeros(1, 1, 1, 1, dtype=x.dtype)
 
-    mu, gain, shift = mean(x), beside(layer.weight, 1.0).abs(), beside(layer.bias).abs()
+    mu, gain, shift = mean(x), beside("weight", 1.0).abs(), beside("bias").abs()
     variance, mu_error = mean((x - mu).square()), _gamma(n + 1, dtype) * mean(x.abs())
-    if not by_batch:
-        mu, variance = beside(layer.running_mean), beside(layer.running_var)
+    if not by_own:
+        mu, variance = beside("running_mean"), beside("running_var")
     distance = (x - mu).abs()
-    variance_error = _gamma(n + 3, dtype) * variance * by_batch + 2 * mean(distance) * mu_error + mu_error**2
+    variance_error = _gamma(n + 3, dtype) * variance * by_own + 2 * mean(distance) * mu_error + mu_error**2
     total = variance + layer.eps
     least = (total - variance_error - u * total).clamp(min=layer.eps * (1 - 2 * u))
     scale, scale_error = total.rsqrt(), (total / least).sqrt() - 1 + 3 * u
@@ -197,27 +217,33 @@ def _batch_norm(wide: LayerCall, right: Results, dtype: torch.dtype) -> Bounds:
     normal_error = scale * (1 + scale_error) * (mu_error + u * distance) + normal * (scale_error + u)
     bounds = {"output": gain * normal_error + 4 * u * (gain * scale * (x.abs() + mu.abs()) + shift)}
     if "running_mean" in right.values:
+        learns = layer.training
+
+        def learnt(statistic: Tensor) -> Any:
+            return statistic.mean(0).flatten() if learns else 0  # of the samples, where each has its own
+
         kept = {name: getattr(layer, name).abs() for name in WRITTEN[:2]}
-        moved = (mu.abs().flatten(), variance.flatten() * n / max(1, n - 1)) if layer.training else (0, 0)
-        errors = (mu_error.flatten(), 2 * variance_error.flatten()) if layer.training else (0, 0)
+        moved = learnt(mu.abs()), learnt(variance * n / max(1, n - 1))
+        errors = learnt(mu_error), learnt(2 * variance_error)
         for name, size, error in zip(WRITTEN, moved, errors, strict=False):
-            bounds[name] = error + _gamma(6 * layer.training, dtype) * (kept[name] + size)
+            bounds[name] = error + _gamma((5 + mu.shape[0]) * learns, dtype) * (kept[name] + size)
         bounds["num_batches_tracked"] = torch.zeros_like(right.values["num_batches_tracked"])
     if wide.gradient is not None:
-        g = wide.gradient.abs()
+        g = wide.gradient.abs().reshape(shape)
 
         def gradients(normal: Any, scale: Any) -> Bounds:
-            projected = g + mean(g) + normal * mean(g * normal)
-            sums = {"grad weight": (g * normal).sum(axes), "grad bias": g.sum(axes)}
-            return {"grad input": gain * scale * projected, **sums}
+            projected = gain * g + mean(gain * g) + normal * mean(gain * g * normal)
+            sums = {"grad weight": (g * normal).sum(of_parameters), "grad bias": g.sum(of_parameters)}
+            return {"grad input": scale * projected, **sums}
 
         errors_of_scale = scale * ((1 + scale_error) ** 3 - 1)
-        rounding = _gamma(n + 24, dtype)
+        rounding = _gamma(most + 24, dtype)
         bounds |= _propagated(gradients, (normal, scale), (normal_error, errors_of_scale), rounding)
+    results = named(right)
     return {
-        name: bound + 16 * n * _tiny(dtype) * (bound > 0)
+        name: (bound + 16 * most * _tiny(dtype) * (bound > 0)).reshape(results[name].shape)
         for name, bound in bounds.items()
-        if name in named(right)
+        if name in results
     }
 
 

@@ -23,7 +23,7 @@ from scratch_conv.parity.operators.calling import UPDATED, InterfaceError
 from scratch_conv.parity.operators.operator import Operator
 
 # Arguments that only say which parameters there are: a layer that has them always need not take these.
-_FLAGS = {"bias": True, "affine": True, "track_running_stats": True}
+_FLAGS = {"bias": True, "affine": True, "elementwise_affine": True, "track_running_stats": True}
 
 ABSENT = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
 """What a parameter holds to be as good as absent."""
@@ -121,9 +121,9 @@ def _neutral(
         count = weight.shape[0] if len(weight.shape) > 1 else 1
     dtype = getattr(input, "dtype", None)
     dtype = dtype if isinstance(dtype, torch.dtype) else torch.float32
-    return torch.full(
-        (count,), ABSENT[name], dtype=dtype
-    ), f"torch.full(({count},), {ABSENT[name]}, dtype={dtype})"
+    shape = arguments.get("normalized_shape", (count,))
+    code = f"torch.full({shape}, {ABSENT[name]}, dtype={dtype})"
+    return torch.full(shape, ABSENT[name], dtype=dtype), code
 
 
 def _image(operator: Operator, tensors: Mapping[str, Any], adapter: Adapter) -> dict[str, Any]:
@@ -184,6 +184,8 @@ def in_torchs_order(taken: Mapping[str, inspect.Parameter], sources: Sources, op
     if not names or any(each.kind is each.VAR_POSITIONAL for each in taken.values()):
         return True
     shown = [sources[name] for name in names[: len(operator.signature)] if name in sources]
+    if operator.parted:
+        return False
     tensors = [each.name for each in shown if isinstance(each, Source) and each.name in operator.signature]
     return tensors == list(operator.signature[: len(tensors)]) or operator.inputs[0] not in tensors
 

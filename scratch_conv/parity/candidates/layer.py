@@ -30,7 +30,7 @@ class LayerClass(Candidate[W]):
         if taken is None or sources is None or takes_any_keyword(taken):
             return set()
         others = set(self.operator.arguments) - set(self.operator.signature)
-        return (others | self.operator.constructed) - taken_of(sources) - {"training"}
+        return (others | self.operator.constructed) - taken_of(sources) - {"training", "use_input_stats"}
 
     def remarks(self) -> list[str]:
         return differing_defaults(self.given, self.operator, self.adapter, constructs=True)

@@ -17,6 +17,8 @@ def write_call(case: Case, operator: Operator, renamed: dict[str, str]) -> str:
     last = max(signature.index(name) for name in case.tensors)
     last = max([last, *map(signature.index, operator.updates)])  # torch has no default for these
     names = [renamed.get(name, name) if name in case.tensors else "None" for name in signature[: last + 1]]
+    if operator.parted:
+        names[1:] = [f"{name}={each}" for name, each in zip(signature[1:], names[1:], strict=False)]
     return ", ".join([*names, *_words(case.keywords)])
 
 

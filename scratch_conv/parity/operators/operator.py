@@ -41,6 +41,7 @@ class Operator(ABC):
         name: its name in torch.nn.functional.
         module: its module in torch.nn.
         signature: the names of its tensors, in torch's order.
+        parted: whether other arguments stand between its tensors: those after the input go by name.
         arguments: the names of its other arguments.
         defaults: the values of the arguments that torch's function has defaults for; a stride of None is the
             kernel_size.
@@ -65,6 +66,7 @@ class Operator(ABC):
     name: ClassVar[str]
     module: ClassVar[type[torch.nn.Module]]
     signature: ClassVar[tuple[str, ...]]
+    parted: ClassVar[bool] = False
     arguments: ClassVar[tuple[str, ...]]
     defaults: ClassVar[dict[str, Any]] = {}
     implied: ClassVar[frozenset[str]] = frozenset()
@@ -106,8 +108,18 @@ class Operator(ABC):
     @property
     def reference(self) -> Call:
         """Torch's own implementation."""
-        function: Call = getattr(torch.nn.functional, self.name)
-        return function
+        return self.tensors_first(getattr(torch.nn.functional, self.name))
+
+    def tensors_first(self, function: Call) -> Call:
+        """Return a function with torch's signature as one that takes all its tensors by position."""
+        if not self.parted:
+            return function
+
+        def call(*tensors: Tensor | None, **arguments: Any) -> Any:
+            named = dict(zip(self.signature, tensors, strict=False))
+            return function(named.pop("input"), **named, **arguments)
+
+        return call
 
     @property
     def definition(self) -> Call:

@@ -1,0 +1,1 @@
+"""Normalization by mean and variance: one bound for all."""
