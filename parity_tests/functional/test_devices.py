@@ -42,7 +42,7 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Tensor]]] = {
         },
     ),
     "layer_norm": (
-        lambda **tensors: sc.functional.layer_norm(normalized_shape=(3,), **tensors),
+        lambda **tensors: sc.functional.layer_norm(normalized_shape=[3], **tensors),
         {"input": torch.ones(2, 3), "weight": torch.ones(3), "bias": torch.ones(3)},
     ),
     "group_norm": (

@@ -92,8 +92,8 @@ def group_norm_grad(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of each of them, viewed as (N, C, L); of the parameters, as vectors."""
     dy, x = (to_array(each).reshape(*shape) for each in (grad_output, input))
-    statistics = (to_array(each).reshape(-1, groups) for each in (mean, variance))
-    grad_input, *grads = kernels.group_norm_grad(dy, x, *statistics, _flat(weight), eps)
+    mu, sigma2 = (to_array(each).reshape(-1, groups) for each in (mean, variance))
+    grad_input, *grads = kernels.group_norm_grad(dy, x, mu, sigma2, _flat(weight), eps)
     like = mean if weight is None else weight
     grad_weight, grad_bias = (to_tensor(each, like) for each in grads)
     return to_tensor(grad_input.reshape(input.shape), input), grad_weight, grad_bias
@@ -251,6 +251,7 @@ class LayerNorm(_ByGroup):
             _in_front(operand, dim, size)
             for operand, dim in zip((input, weight, bias), in_dims, strict=False)
         )
+        assert input is not None
         layers, elements, _ = _of_layers(input[0], axes)
         rows = input.reshape(size, layers, elements).transpose(0, 1).reshape(layers, size * elements)
         affine = (each if each is None else each.reshape(size * elements) for each in (weight, bias))

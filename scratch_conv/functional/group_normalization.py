@@ -231,7 +231,7 @@ def instance_norm(
     if statistics and elements:
         for running, statistic, count in zip(statistics.values(), own, (0, elements), strict=True):
             _learn(running, mean_of_samples(statistic), momentum, count)
-    return output  # type: ignore[no-any-return]
+    return output
 
 
 def _learn(running: Tensor, mean: Tensor, momentum: float, count: int) -> None:

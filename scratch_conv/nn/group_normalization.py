@@ -49,19 +49,19 @@ class InstanceNorm3d(torch.nn.InstanceNorm3d):
     """
 
 
-class LazyInstanceNorm1d(torch.nn.LazyInstanceNorm1d, InstanceNorm1d):  # type: ignore[misc]  # torch's own mixin
+class LazyInstanceNorm1d(torch.nn.LazyInstanceNorm1d, InstanceNorm1d):
     """`torch.nn.LazyInstanceNorm1d`: an `InstanceNorm1d` of this package from its first input on."""
 
     cls_to_become = InstanceNorm1d
 
 
-class LazyInstanceNorm2d(torch.nn.LazyInstanceNorm2d, InstanceNorm2d):  # type: ignore[misc]  # torch's own mixin
+class LazyInstanceNorm2d(torch.nn.LazyInstanceNorm2d, InstanceNorm2d):
     """`torch.nn.LazyInstanceNorm2d`: an `InstanceNorm2d` of this package from its first input on."""
 
     cls_to_become = InstanceNorm2d
 
 
-class LazyInstanceNorm3d(torch.nn.LazyInstanceNorm3d, InstanceNorm3d):  # type: ignore[misc]  # torch's own mixin
+class LazyInstanceNorm3d(torch.nn.LazyInstanceNorm3d, InstanceNorm3d):
     """`torch.nn.LazyInstanceNorm3d`: an `InstanceNorm3d` of this package from its first input on."""
 
     cls_to_become = InstanceNorm3d

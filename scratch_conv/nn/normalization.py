@@ -33,19 +33,19 @@ class BatchNorm3d(torch.nn.BatchNorm3d):
     """
 
 
-class LazyBatchNorm1d(torch.nn.LazyBatchNorm1d, BatchNorm1d):  # type: ignore[misc]  # torch's own mixin
+class LazyBatchNorm1d(torch.nn.LazyBatchNorm1d, BatchNorm1d):
     """`torch.nn.LazyBatchNorm1d`: a `BatchNorm1d` of this package from its first input on, which sets C."""
 
     cls_to_become = BatchNorm1d
 
 
-class LazyBatchNorm2d(torch.nn.LazyBatchNorm2d, BatchNorm2d):  # type: ignore[misc]  # torch's own mixin
+class LazyBatchNorm2d(torch.nn.LazyBatchNorm2d, BatchNorm2d):
     """`torch.nn.LazyBatchNorm2d`: a `BatchNorm2d` of this package from its first input on, which sets C."""
 
     cls_to_become = BatchNorm2d
 
 
-class LazyBatchNorm3d(torch.nn.LazyBatchNorm3d, BatchNorm3d):  # type: ignore[misc]  # torch's own mixin
+class LazyBatchNorm3d(torch.nn.LazyBatchNorm3d, BatchNorm3d):
     """`torch.nn.LazyBatchNorm3d`: a `BatchNorm3d` of this package from its first input on, which sets C."""
 
     cls_to_become = BatchNorm3d

@@ -100,7 +100,8 @@ def layer_norm_by_group_norm(input: Tensor, *affine: Tensor | None, **arguments:
     flat = (None if each is None else each.reshape(size) for each in affine)
     if rows.numel() == 1:  # which group norm refuses
         return _layer_norm(input, *affine, **arguments)
-    output: Tensor = F.group_norm(rows, 1, *flat, eps=arguments.get("eps", 1e-5))
+    weight, bias = [*flat, None, None][:2]
+    output: Tensor = F.group_norm(rows, 1, weight, bias, arguments.get("eps", 1e-5))
     return output.reshape(input.shape)
 
 
@@ -276,7 +277,8 @@ def _statistics_of_the_batch(
 ) -> Tensor:
     if running_mean is not None or not input.numel():
         return _instance_norm(input, running_mean, running_var, *affine, **arguments)
-    return F.batch_norm(input, None, None, *affine, training=True, eps=arguments.get("eps", 1e-5))
+    weight, bias = [*affine, None, None][:2]
+    return F.batch_norm(input, None, None, weight, bias, True, eps=arguments.get("eps", 1e-5))
 
 
 @INSTANCES.fault("running-statistics-ignored", "normalises by the samples' own statistics in evaluation too")
