@@ -316,7 +316,9 @@ FROM_A_COPY = [f"{name} in place" for name in ("celu", "elu", "selu")]
 @pytest.mark.parametrize("name", CALLS)
 def test_writing_between_the_passes_ends_as_with_torch(name: str) -> None:
     for trained, write, written in product(trainings(name), WRITES, (*CALLS[name][1], "output")):
-        if (write, written) != (to_the_data, "output") or name not in FROM_A_COPY:
+        # Of local response normalization torch keeps its parts: those of x are out of reach past autograd.
+        apart = {"output": FROM_A_COPY, "x": ["local_response_norm"]}.get(written, [])
+        if write is not to_the_data or name not in apart:
             check(name, trained, write, written)
 
 

@@ -18,6 +18,7 @@ UNNAMED = {
     "large-padding-refused-in-backward",  # likewise
     "winograd-tiles-too-close",  # its rounding is found first: see test_aspects
     "weight-gradient-never-reset",  # its values depend on the calls before
+    "instance_norm-variance-in-one-pass",  # its rounding is found first, of small variances already
 }
 # How many faults and sound variants there are of each operator, so that one that gets lost is missed.
 COUNTS = {
@@ -65,7 +66,7 @@ QUICK = settings.get_current_profile_name() == "quick"
 def test_every_fault_is_found_and_named(fault: Fault, seed: int) -> None:
     report = check(fault.candidate, fault.like, examples=500, seed=seed, further=False)
     assert not report.passed
-    if fault.name not in UNNAMED:
+    if not UNNAMED & {fault.name, f"{fault.like}-{fault.name}"}:
         assert any(f", {fault.name}: " in line for line in report.diagnosis), report.diagnosis
 
 
