@@ -159,9 +159,7 @@ def _gradient_not_squared(b: Backward) -> Gradients:
 @ELU.sound("by-where", ONCE)
 def elu_by_where(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """Choose between two formulas, of which the lower is that of another operator."""
-    return in_place(
-        lambda x: torch.where(x > 0, x, alpha * torch.where(x > 0, 0.0, x).expm1()), input, inplace
-    )
+    return in_place(lambda x: torch.where(x > 0, x, alpha * F.celu(x)), input, inplace)
 
 
 @ELU.fault("one-subtracted", "computes exp(x) - 1, which loses the digits of a small x")
