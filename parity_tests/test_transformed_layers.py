@@ -27,7 +27,7 @@ COMPUTED = [like for like, operator in OPERATORS.items() if not (operator.views 
 LINEAR = [like for like in COMPUTED if OPERATORS[like].linear or OPERATORS[like].piecewise_linear]
 
 CLAIMS = Supports(memory_format=True)
-A_FEW = settings(max_examples=max(6, settings().max_examples // 25))
+A_FEW = settings(max_examples=max(4, settings().max_examples // 25))
 SOME = settings(max_examples=max(30, settings().max_examples // 5))
 
 Function = Callable[..., Any]
