@@ -201,8 +201,8 @@ def _drift(outcomes: Mapping[str, Outcome], torchs: Job, data: ImageSet) -> Drif
         replace(torchs, title=title, threads=threads, folder=folder / "threads"),
         replace(torchs, title=WITHOUT_ONEDNN, onednn=False, folder=folder / "without-onednn"),
     ]
-    settings = torchs.settings
-    if not draws_random_numbers(initial_network(settings, data), Batches(data, settings)):
+    settings, batches = torchs.settings, Batches(data, torchs.settings)
+    if not draws_random_numbers(initial_network(settings, data), batches):
         # With dropout, each image of a reversed batch would have another one's mask.
         variations += [replace(torchs, title=REVERSED, reverse=True, folder=folder / "reversed")]
     yardsticks = {job.title: _finish(replace(job, steps=DRIFT_STEPS), data) for job in variations}
@@ -212,10 +212,10 @@ def _drift(outcomes: Mapping[str, Outcome], torchs: Job, data: ImageSet) -> Drif
         return {measure: measuring(expected, actual) for measure, measuring in MEASURES.items()}
 
     own = {name: measured(outcome) for name, outcome in yardsticks.items()}
-    own[WITHOUT_ONEDNN] |= _when_trained("torch", expected, Batches(data, settings), onednn=False)
+    own[WITHOUT_ONEDNN] |= _when_trained("torch", expected, batches, onednn=False)
     return Drift(
         backends={
-            name: measured(outcome) | _when_trained(name, outcome, Batches(data, settings))
+            name: measured(outcome) | _when_trained(name, outcome, batches)
             for name, outcome in outcomes.items()
             if outcome is not expected
         },
