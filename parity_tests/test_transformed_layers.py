@@ -27,7 +27,7 @@ LINEAR = [like for like in COMPUTED if OPERATORS[like].linear or OPERATORS[like]
 
 CLAIMS = Supports(memory_format=True)
 A_FEW = settings(max_examples=max(4, settings().max_examples // 25))
-SOME = settings(max_examples=max(4, settings().max_examples // 5))
+SOME = settings(max_examples=max(30, settings().max_examples // 5))
 
 Function = Callable[..., Any]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import test_pooling
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scratch_bounds import BYTES, assert_as_many_as_fit, assert_planes_or_blocks_fit, scratch_taken
 from test_pooling import windows
@@ -89,6 +89,7 @@ def test_pooling_takes_as_many_planes_at_a_time_as_fit(drawn: tuple[Array, Windo
         assert_planes_or_blocks_fit(memory, taken_each[name], count, size, bytes_each, block_bytes)
 
 
+@settings(max_examples=max(150, settings().max_examples))
 @given(planes(), st.booleans(), BYTES)
 def test_average_pooling_takes_as_many_planes_at_a_time_as_fit(
     drawn: tuple[Array, Window], whole: bool, block_bytes: int

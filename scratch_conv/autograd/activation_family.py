@@ -124,12 +124,8 @@ class _OfChannels(Function):
     """A function of tensors of one shape, and of a weight of a shape that broadcasts to it."""
 
     @classmethod
-    def vmap(cls, info: Any, in_dims: Any, *operands: Tensor) -> Any:
-        *others, weight = (
-            operand.expand(info.batch_size, *operand.shape) if dim is None else operand.movedim(dim, 0)
-            for operand, dim in zip(operands, in_dims, strict=True)
-        )
-        return call(cls, *others, weight), 0
+    def vmap(cls, info: Any, in_dims: Any, *operands: Any) -> Any:
+        return vmap_elementwise(cls, info, in_dims, *operands)
 
 
 class PReLU(_OfChannels):

@@ -11,7 +11,7 @@ __all__ = ["fold", "unfold", "vmap_elementwise"]
 
 
 def vmap_elementwise(function: type[Function], info: Any, in_dims: Any, *operands: Any) -> Any:
-    """Batch a function of operands of one shape, elementwise: the vmapped dimension is one more in front.
+    """Batch a function of operands of one rank, elementwise: the vmapped dimension is one more in front.
 
     Operands without one are repeated; what is not a tensor is passed on.
     """

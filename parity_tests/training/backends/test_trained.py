@@ -78,7 +78,7 @@ def test_predictions_are_those_of_torchs_layers_with_the_same_weights(
 def test_gradients_of_the_last_batch_are_those_of_torchs_layers(
     outcomes: dict[str, Outcome], backend: str
 ) -> None:
-    expected, found = (gradients(name, outcomes[backend], BATCHES) for name in ("torch", backend))
+    expected, found = (gradients(name, outcomes[backend], BATCHES, 1) for name in ("torch", backend))
     assert expected.norm() > 0
     assert len(found) == outcomes[backend].parameters
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)

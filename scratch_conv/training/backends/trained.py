@@ -33,8 +33,8 @@ def predicted(network: nn.Module, batches: Batches, dtype: torch.dtype | str) ->
     return torch.cat(scores).softmax(1)
 
 
-def gradients(backend: str, outcome: Outcome, batches: Batches) -> Tensor:
-    """Return the gradients of the last batch that a network was trained on, with the trained weights.
+def gradients(backend: str, outcome: Outcome, batches: Batches, epoch: int) -> Tensor:
+    """Return the gradients of the last batch of an epoch, with the trained weights.
 
     That batch has fewer images than the others, unless they share out evenly.
 
@@ -43,7 +43,7 @@ def gradients(backend: str, outcome: Outcome, batches: Batches) -> Tensor:
     """
     settings, data = batches.settings, batches.data
     network = trained_network("torch" if backend == "numpy" else backend, outcome, settings, data).train()
-    images, labels = batches.of_step(settings.epochs * batches.steps - 1)
+    images, labels = batches.of_step((epoch + 1) * batches.steps - 1)
     images = batches.normalise(images, outcome.predictions.dtype)
     if backend == "numpy":
         layers, loss = with_torchs_masks(from_torch(network)), SoftmaxCrossEntropy()
