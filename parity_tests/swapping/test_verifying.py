@@ -43,7 +43,9 @@ class Model(nn.Module):
             nn.AdaptiveAvgPool2d((2, 3)),
             nn.Flatten(2),
         )
-        self.rows = nn.Sequential(nn.Conv1d(4, 3, 2), nn.BatchNorm1d(3), sc.nn.ReLU(), nn.Flatten())
+        self.rows = nn.Sequential(
+            nn.Conv1d(4, 3, 2), nn.LocalResponseNorm(2, 0.5), nn.BatchNorm1d(3), sc.nn.ReLU(), nn.Flatten()
+        )
         self.classes = nn.Sequential(nn.Linear(15, 5), nn.Dropout(), nn.LogSoftmax(1))
         self.weights, self.loss = nn.Softmax(dim=-1), nn.CrossEntropyLoss(label_smoothing=0.1)
         self.unused = nn.Linear(2, 2)

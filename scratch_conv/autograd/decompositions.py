@@ -7,6 +7,7 @@ All operators are registered before.
 """
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -154,7 +155,8 @@ def _(input: Tensor, weight: Tensor | None, bias: Tensor | None, axes: int, eps:
 @_decomposes(ours.group_norm.default)
 def _(input: Tensor, weight: Tensor | None, bias: Tensor | None, groups: int, eps: float) -> Any:
     output = aten.group_norm(input, groups, weight, bias, eps)
-    rows = input.reshape(input.shape[0], groups, -1)
+    samples, channels, *sizes = input.shape
+    rows = input.reshape(samples, groups, channels // groups * prod(sizes))
     return output, *_mean_and_variance(rows, [2])
 
 

@@ -57,6 +57,8 @@ def reference_and_bounds(call: LayerCall, torchs: Results) -> tuple[Results, Bou
         bounds = _picks(wide, right, narrow)
     elif isinstance(layer, _NORMS):
         bounds = _normalized(wide, right, narrow)
+    elif isinstance(layer, nn.LocalResponseNorm):
+        bounds = _response(wide, narrow)
     elif isinstance(layer, (nn.Softmax, nn.LogSoftmax)):
         bounds = _softmax(wide, narrow, torchs.values["output"].dtype)
     elif isinstance(layer, _SMOOTH):
@@ -245,6 +247,38 @@ def _normalized(wide: LayerCall, right: Results, dtype: torch.dtype) -> Bounds:
         for name, bound in bounds.items()
         if name in results
     }
+
+
+def _response(wide: LayerCall, dtype: torch.dtype) -> Bounds:
+    """Bound y = x D^-β and its gradient, where D = k + (α / n) Σ x² and its powers err by what D does.
+
+    With the slope D^(-β-1), which may be computed as D^(β-1) / D^2β.
+    """
+    layer, x, u = wide.layer, wide.tensors[0], torch.finfo(dtype).eps / 2
+    n, beta = layer.size, abs(layer.beta)
+
+    def neighbours(each: Tensor, before: int, after: int) -> Tensor:
+        padded = nn.functional.pad(each.flatten(2), (0, 0, before, after))
+        return padded.unfold(1, n, 1).sum(-1).reshape(x.shape)
+
+    mean = neighbours(x.square(), n // 2, (n - 1) // 2) / n
+    divisor = layer.k + layer.alpha * mean
+    relative = _gamma(n + 4, dtype) * (abs(layer.k) + abs(layer.alpha) * mean) / divisor.abs()
+    powers = (divisor**-layer.beta).abs(), (divisor ** (-layer.beta - 1)).abs()
+    errors = tuple(
+        power * ((1 - relative).clamp(min=0) ** -often * (1 + 4 * u) ** 3 - 1)
+        for power, often in zip(powers, (beta, 3 * beta + 1), strict=True)
+    )
+    g = torch.zeros_like(x) if wide.gradient is None else wide.gradient.abs()
+
+    def results(scale: Tensor, slope: Tensor) -> Bounds:
+        through = neighbours(g * x.abs() * slope, (n - 1) // 2, n // 2)
+        by_divisor = abs(2 * layer.alpha * layer.beta / n) * x.abs() * through
+        return {"output": x.abs() * scale, "grad input": g * scale + by_divisor}
+
+    bounds = _propagated(results, powers, errors, _gamma(n + 16, dtype))
+    tiny = 16 * n * _tiny(dtype) * (1 + x.abs().amax()) ** 2
+    return {name: bound + tiny for name, bound in bounds.items()}
 
 
 def _activation(wide: LayerCall, right: Results, dtype: torch.dtype, stored: torch.dtype) -> Bounds:
