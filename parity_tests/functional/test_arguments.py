@@ -313,6 +313,9 @@ REFUSED: dict[str, Callable[[Any], Tensor]] = {
     "instance_norm, a bias of another dtype": lambda lib: lib.instance_norm(
         IMAGE, None, None, None, torch.ones(2).double()
     ),
+    "instance_norm, a wider bias alone beside statistics": lambda lib: lib.instance_norm(
+        IMAGE.half(), torch.zeros(2), torch.ones(2), None, torch.ones(2)
+    ),
     "instance_norm of whole numbers": lambda lib: lib.instance_norm(IMAGE.long()),
     "local_response_norm of two dimensions": lambda lib: lib.local_response_norm(LOGITS, 2),
     "local_response_norm of no channels": lambda lib: lib.local_response_norm(RAMP, 0),

@@ -215,12 +215,14 @@ def instance_norm(
     check_statistics(running_mean, running_var, use_input_stats)
     _check_instances(input, {**statistics, **affine})
     check_floating("instance_norm", input)
-    check_dtypes("instance_norm", input, affine)
+    # Torch converts the statistics to this dtype, and then refuses a bias of another.
+    converted = dict.fromkeys(statistics, input if weight is None else weight)
+    check_dtypes("instance_norm", input, {**converted, **affine})
     input = input.contiguous()
     # Torch repeats the parameters for the samples: it does not see later writes to them.
     weight, bias = (None if each is None else each.clone() for each in (weight, bias))
     if not use_input_stats:
-        dtype = next(iter(affine.values()), input).dtype
+        dtype = torch.promote_types(input.dtype, torch.float32)
         mean, variance = (each.to(dtype, copy=True) for each in statistics.values())
         result: Tensor = call(BatchNormInference, input, weight, bias, mean, variance, eps)
         return result
