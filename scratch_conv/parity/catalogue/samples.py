@@ -43,6 +43,11 @@ def _per_channel(parameter: Tensor | None, input: Tensor) -> Tensor | None:
     return None if parameter is None else parameter.view(1, -1, *(1,) * (input.ndim - 2))
 
 
+def _rows(input: Tensor, groups: int) -> Tensor:
+    """View groups of channels (N, C, *) as rows, of which an empty batch has none."""
+    return input.reshape(input.shape[0] * groups, input[:1].numel() // groups if len(input) else 0)
+
+
 def _layers(scale: Scale = _right) -> Call:
     """Return a layer norm by a formula."""
 
@@ -58,7 +63,7 @@ def _groups(scale: Scale = _right) -> Call:
     """Return a group norm by a formula."""
 
     def candidate(input: Tensor, *affine: Tensor | None, **arguments: Any) -> Tensor:
-        rows = input.reshape(input.shape[0] * arguments["num_groups"], -1)
+        rows = _rows(input, arguments["num_groups"])
         normal = _standardized(rows, arguments.get("eps", 1e-5), scale).reshape(input.shape)
         return _affine(normal, *(_per_channel(each, input) for each in affine))
 
@@ -77,18 +82,18 @@ def _instances(scale: Scale = _right) -> Call:
     ) -> Tensor:
         if running_mean is not None:
             return _instance_norm(input, running_mean, running_var, *affine, **arguments)
-        rows = input.reshape(input.shape[0] * input.shape[1], -1)
+        rows = _rows(input, input.shape[1])
         normal = _standardized(rows, arguments.get("eps", 1e-5), scale).reshape(input.shape)
         return _affine(normal, *(_per_channel(each, input) for each in affine))
 
     return candidate
 
 
-_FINITE = {"second_derivatives": True, "empty": False}
-LAYERS.sound("by-formula", _FINITE)(_layers())
-GROUPS.sound("by-formula", _FINITE)(_groups())
-INSTANCES.sound("by-formula", _FINITE)(_instances())
-LAYERS.sound("torch.nn.LayerNorm twice", {"second_derivatives": True})(torch.nn.LayerNorm)
+_TWICE = {"second_derivatives": True}
+LAYERS.sound("by-formula", _TWICE)(_layers())
+GROUPS.sound("by-formula", _TWICE)(_groups())
+INSTANCES.sound("by-formula", _TWICE)(_instances())
+LAYERS.sound("torch.nn.LayerNorm twice", _TWICE)(torch.nn.LayerNorm)
 
 
 @LAYERS.sound("by-group-norm", {"empty": False, "special_values": False})

@@ -209,8 +209,9 @@ class InstanceNorm(_OfSamples):
             shape = (*shape[:-1], 2)
         shapes = {"input": shape, **dict.fromkeys(names, shape[1:2])}
         case = self.finish(draw, shapes, {"use_input_stats": own})
-        # Torch 2.14 takes some incoming gradients in channels_last for contiguous ones.
-        if case.grad_output.layout == "channels_last":
+        # Torch 2.14's gradient of the input of one sample is wrong where the incoming one is channels_last:
+        # it reads its memory as if it were contiguous.
+        if shape[0] == 1 and case.grad_output.layout == "channels_last":
             case = replace(case, grad_output=replace(case.grad_output, layout="contiguous"))
         return case
 
