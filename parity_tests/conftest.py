@@ -77,6 +77,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 def _answer(test: Callable[..., None], arguments: dict[str, Any], pipe: Connection) -> None:
     """Run a test and send how it ended."""
+    torch.set_num_threads(1)  # makes anew a pool that autograd's threads, at their start, would race to make
     try:
         test(**arguments)
     except pytest.skip.Exception as skipped:

@@ -162,8 +162,10 @@ LAZY: list[tuple[str, dict[str, Any]]] = [
     ("LazyConvTranspose2d", {"out_channels": 2, "kernel_size": 3, "stride": 2}),
     ("LazyBatchNorm1d", {}),
     ("LazyBatchNorm2d", {"affine": False}),
+    ("LazyBatchNorm3d", {"track_running_stats": False}),
     ("LazyInstanceNorm1d", {"track_running_stats": True}),
     ("LazyInstanceNorm2d", {"affine": True}),
+    ("LazyInstanceNorm3d", {}),
 ]
 
 
@@ -172,10 +174,10 @@ def test_a_lazy_layer_becomes_this_packages_layer(name: str, arguments: dict[str
     torchs, ours = pair(name, arguments)
     assert isinstance(ours, type(torchs))
     assert repr(ours) == repr(torchs)
-    if "Norm" not in name:  # torch cannot copy the statistics that are not there yet
+    if "Norm" not in name:  # torch cannot copy statistics that are not there yet
         ours = copy.deepcopy(ours)
     ours = pickle.loads(pickle.dumps(ours))
-    x = torch.randn(2, 3, *((7,) if name.endswith("1d") else (7, 6)))
+    x = torch.randn(2, 3, *(7, 6, 5)[: int(name[-2])])
     outputs = []
     for layer in (torchs, ours):
         torch.manual_seed(1)  # the parameters are drawn at the first input

@@ -144,6 +144,8 @@ def test_a_swapped_model_is_freed() -> None:
         (lambda: nn.LazyLinear(2), nn.Linear, (4, 3)),
         (lambda: nn.LazyBatchNorm1d(), nn.BatchNorm1d, (4, 3)),
         (lambda: nn.LazyBatchNorm2d(), nn.BatchNorm2d, (4, 3, 2, 2)),
+        (lambda: nn.LazyBatchNorm3d(), nn.BatchNorm3d, (4, 3, 1, 2, 2)),
+        (lambda: nn.LazyInstanceNorm1d(), nn.InstanceNorm1d, (4, 3, 2)),
         (lambda: nn.LazyConv1d(2, 1), nn.Conv1d, (4, 3, 2)),
         (lambda: nn.LazyConv2d(2, 1), nn.Conv2d, (4, 3, 2, 2)),
         (lambda: nn.LazyConvTranspose2d(2, 1), nn.ConvTranspose2d, (4, 3, 2, 2)),
