@@ -14,10 +14,12 @@ Shapes: x and y (N, C, L), with the pixels in L; γ and β (C,); statistics (N, 
 are (N, G, K, L) with K channels a group, and each group is a row of K · L.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from scratch_conv.kernels.elementwise import row_by_row
 from scratch_conv.kernels.normalization import inverse_deviation
 from scratch_conv.kernels.scratch_memory import scratch
 from scratch_conv.kernels.sums import inner_products
@@ -59,7 +61,7 @@ def group_norm(
         affine = (None if each is None else each[block[1]] for each in (gain, shift))
         _scale_and_shift(y[block], inverse_deviation(variance[block], eps), *affine)
 
-    parallel(work, _blocks(x, 2))
+    parallel(_row_by_row(work, x), _blocks(x, 2))
     return y.reshape(shape), mean, variance
 
 
@@ -95,9 +97,20 @@ def group_norm_grad(
             np.subtract(scaled, distances, out=result)
             result *= _beside(inverse)
 
-    parallel(work, range(strips))
+    parallel(_row_by_row(work, x), range(strips))
     grad_weight, grad_bias = grads.sum(axis=1).reshape(2, -1)
     return grad_input.reshape(shape), grad_weight, grad_bias
+
+
+def _row_by_row(work: Callable[[Any], None], x: Array) -> Callable[[Any], None]:
+    """Let work on x (N, G, K, L) pass over it row by row, or channel by channel where these are long."""
+    channels, pixels = x.shape[2:]
+
+    def on_rows(item: Any) -> None:
+        with row_by_row(pixels if pixels >= _LONG else channels * pixels):
+            work(item)
+
+    return on_rows
 
 
 def _by_group(x: Array, groups: int) -> Array:
