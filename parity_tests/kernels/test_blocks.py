@@ -21,7 +21,7 @@ from scratch_bounds import (
 )
 
 from scratch_conv import kernels
-from scratch_conv.kernels import Window, elementwise, group_normalization, normalization
+from scratch_conv.kernels import Window, elementwise, group_normalization, normalization, response_normalization
 from scratch_conv.kernels.pooling import average as average_pooling
 from scratch_conv.kernels.pooling import maximum as max_pooling
 from scratch_conv.kernels.windows import Array, Pair
@@ -42,6 +42,7 @@ linear, softmax = (import_module(f"scratch_conv.kernels.{name}") for name in ("l
         test_normalization.test_batch_norm_and_its_derivatives_are_their_definitions,
         test_normalization.test_a_mean_of_numbers_near_overflow_is_finite,
         test_normalization.test_group_norm_and_its_derivatives_are_their_definitions,
+        test_normalization.test_local_response_norm_and_its_derivative_are_their_definitions,
     ],
 )
 def test_results_do_not_depend_on_the_blocks(
@@ -49,7 +50,7 @@ def test_results_do_not_depend_on_the_blocks(
 ) -> None:
     """Of which the drawn arrays, small as they are, have several."""
     monkeypatch.setattr(elementwise, "_CHUNK_BYTES", 16)
-    for module in (softmax, normalization, group_normalization):
+    for module in (softmax, normalization, group_normalization, response_normalization):
         monkeypatch.setattr(module, "_BLOCK_BYTES", 16)
     monkeypatch.setattr(group_normalization, "_SUMS_BYTES", 64)
     monkeypatch.setattr(normalization, "_MOST_BYTES", 32)

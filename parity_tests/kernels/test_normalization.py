@@ -1,4 +1,4 @@
-"""Batch normalization in float32 against plain loops in float64, up to a few roundings of float32."""
+"""Normalization in float32 against plain loops in float64, up to a few roundings of float32."""
 
 import math
 from typing import Any
@@ -138,3 +138,23 @@ def test_a_group_of_numbers_near_overflow_has_a_finite_mean() -> None:
     y, mean, _ = kernels.group_norm(x, 1, None, None, 1e-5)
     np.testing.assert_array_equal(mean, x[:, :1, 0])
     np.testing.assert_array_equal(y, np.zeros_like(x))
+
+
+@given(st.tuples(*[st.integers(1, 5)] * 3), st.integers(1, 6), SEEDS, LAYOUTS)
+def test_local_response_norm_and_its_derivative_are_their_definitions(
+    sizes: tuple[int, int, int], size: int, seed: int, axes: Any
+) -> None:
+    x, grads = laid_out(drawn(seed, *sizes), axes), drawn(seed + 1, *sizes)
+    alpha, beta, k = 0.7, 0.6, 1.3
+    y = kernels.local_response_norm(x, size, alpha, beta, k)
+    dx = kernels.local_response_norm_grad(grads, x, size, alpha, beta, k)
+    distance = np.arange(sizes[1]) - np.arange(sizes[1])[:, None]
+    neighbours = ((-(size // 2) <= distance) & (distance <= (size - 1) // 2)).astype(float)
+    wide, dy = x.astype(float), grads.astype(float)
+    divisors = k + alpha / size * (neighbours @ wide**2)
+    through = neighbours.T @ (dy * wide * divisors ** (-beta - 1))
+    np.testing.assert_allclose(y, wide * divisors**-beta, rtol=FEW_ROUNDINGS)
+    expected = dy * divisors**-beta - 2 * alpha * beta / size * wide * through
+    largest = 1 + np.abs(wide).max() * np.abs(through).max() + np.abs(dy).max()
+    np.testing.assert_allclose(dx, expected, rtol=0, atol=FEW_ROUNDINGS * largest)
+    assert {y.dtype, dx.dtype} == {x.dtype}
