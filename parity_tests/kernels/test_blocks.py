@@ -21,7 +21,13 @@ from scratch_bounds import (
 )
 
 from scratch_conv import kernels
-from scratch_conv.kernels import Window, elementwise, group_normalization, normalization, response_normalization
+from scratch_conv.kernels import (
+    Window,
+    elementwise,
+    group_normalization,
+    normalization,
+    response_normalization,
+)
 from scratch_conv.kernels.pooling import average as average_pooling
 from scratch_conv.kernels.pooling import maximum as max_pooling
 from scratch_conv.kernels.windows import Array, Pair
