@@ -25,7 +25,7 @@ NAMES = {
     "layers": [
         *("Adam", "AvgPool2D", "BatchNorm2D", "Conv2D", "Dense", "Dropout", "Flatten", "GradientCheck"),
         *("Layer", "MaxPool2D", "ReLU", "ResidualBlock", "SGD", "Sequential", "Softmax"),
-        *("LayerNorm", "LeakyReLU", "Sigmoid", "Tanh"),
+        *("LayerNorm", "LeakyReLU", "Sigmoid", "Tanh", "accuracy", "fit", "predict"),
         *("SoftmaxCrossEntropy", "glorot_normal", "glorot_uniform", "gradient_check", "he_normal"),
         "he_uniform",
     ],

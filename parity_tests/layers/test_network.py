@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import scratch_conv.layers
 from scratch_conv.layers import (
+    AvgPool2D,
     BatchNorm2D,
     Conv2D,
     Dense,
@@ -253,10 +254,42 @@ def test_the_summary_counts(capsys: pytest.CaptureFixture[str]) -> None:
         "32x26x26",
         "320",
         f"{(28 * 28 + 1) * 32 * 26 * 26:,}",
+        f"{26 * 26 * 320 - 26 * 26 * 32:,}",
+        "3x3",
     ]
-    assert cells[5] == ["MaxPool2D(kernel_size=2, stride=2)", "32x13x13", "0"]
-    assert cells[-1] == ["all", "225,034"]
+    assert cells[5] == ["MaxPool2D(kernel_size=2, stride=2)", "32x13x13", "0", "4x4"]
+    products = 26 * 26 * 9 * 32 + 11 * 11 * 9 * 32 * 64 + 1600 * 128 + 128 * 10
+    assert cells[-1] == ["all", "225,034", f"{products:,}"]
     assert not any(hasattr(layer, "x") for layer in summed)  # it was a copy that computed
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [
+            Conv2D(1, 2, 3, padding=1),
+            AvgPool2D(2),
+            Conv2D(2, 2, (5, 3), (2, 1), padding=2),
+            AvgPool2D((1, 2)),
+        ],
+        [Conv2D(1, 2, 3, stride=2, padding=1), Sequential(ReLU(), ResidualBlock(2, 3, stride=2))],
+        [Conv2D(1, 2, (2, 3), dilation=(1, 3)), ResidualBlock(2, 2)],
+    ],
+)
+def test_the_receptive_field_is_where_an_output_has_a_gradient(
+    layers: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = Sequential(*layers).astype(np.float64).eval()
+    for name, weight in network.parameters.items():
+        weight[...] = 1.0 if "weight" in name else 0.1  # no ReLU is closed, and no terms cancel
+    network.summary((1, 64, 64))
+    field = capsys.readouterr().out.splitlines()[-3].split()[-1]
+    y = network(np.random.default_rng(0).random((1, 1, 64, 64)) + 1)
+    dy = np.zeros_like(y)
+    dy[0, 0, y.shape[2] // 2, y.shape[3] // 2] = 1
+    (dx,) = network.backward(dy)[0]
+    seen = [np.ptp(indices) + 1 for indices in np.nonzero(dx)]
+    assert [int(each) for each in field.split("x")] == seen
 
 
 def test_the_summary_needs_no_batch(capsys: pytest.CaptureFixture[str]) -> None:

@@ -113,3 +113,16 @@ def test_statistics_keep_their_precision() -> None:
     mean, variance = layer.running_mean.astype(np.float64), layer.running_var.astype(np.float64)
     expected = (x - mean[:, None, None]) / np.sqrt(variance[:, None, None] + 1e-5)
     np.testing.assert_allclose(layer.eval().forward(x), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("make", [SGD, Adam])
+def test_what_is_no_network_or_no_number_is_refused(make: Any) -> None:
+    network = Sequential(Dense(3, 4))
+    with pytest.raises(
+        TypeError, match=rf"the network itself, as in {make.__name__}\(network, lr=0\.01\); got dict"
+    ):
+        make(network.parameters)
+    with pytest.raises(TypeError, match=r"lr must be a number; got '0\.1'"):
+        make(network, lr="0.1")
+    with pytest.raises(ValueError, match="lr must be a number of at least 0; got nan"):
+        make(network, lr=float("nan"))

@@ -9,11 +9,10 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
-from scratch_conv.demos.fitting import accuracy, fit
 from scratch_conv.demos.images import normalised, read_image
 from scratch_conv.demos.showing import save_figure, show_image, show_signed, show_table
 from scratch_conv.kernels.windows import Array
-from scratch_conv.layers import Adam, Conv2D, Flatten, MaxPool2D, ReLU, Sequential
+from scratch_conv.layers import Conv2D, Flatten, MaxPool2D, ReLU, Sequential, accuracy, fit
 from scratch_conv.training.backends.job import epochs, read_saved
 from scratch_conv.training.backends.models import MODELS
 from scratch_conv.training.backends.numpy_checkpoints import read_checkpoint
@@ -154,15 +153,7 @@ def _trained_on_shapes(seed: int) -> tuple[Sequential, str]:
     network = from_torch(MODELS["mnist-cnn"](3, SHAPE_SIZE, len(SHAPES)))
     assert isinstance(network, Sequential)
     (images, labels), (tests, test_labels) = draw_shapes(TRAIN_COUNT, seed), draw_shapes(500, seed, test=True)
-    fit(
-        network,
-        Adam(network),
-        normalised(images, "shapes"),
-        labels,
-        EPOCHS,
-        np.random.default_rng(seed),
-        "learning shapes",
-    )
+    fit(network, normalised(images, "shapes"), labels, EPOCHS, rng=seed)
     right = accuracy(network, normalised(tests, "shapes"), test_labels)
     print(f"Trained on {TRAIN_COUNT:,} drawn shapes; {right:.1%} of 500 others are recognised")
     return network, "shapes"

@@ -6,10 +6,20 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from scratch_conv.demos.fitting import accuracy, fit, scores
 from scratch_conv.demos.showing import save_figure, show_image, show_signed, show_table
 from scratch_conv.kernels.windows import Array
-from scratch_conv.layers import Adam, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential
+from scratch_conv.layers import (
+    Adam,
+    Conv2D,
+    Dense,
+    Flatten,
+    MaxPool2D,
+    ReLU,
+    Sequential,
+    accuracy,
+    fit,
+    predict,
+)
 from scratch_conv.training.data.lines import BACKGROUND, CLASSES, SIZE, TEST_COUNT, TRAIN_COUNT, draw_lines
 
 EPOCHS = 10
@@ -22,7 +32,7 @@ def run(seed: int, out: Path) -> None:
     network = build(rng)
     network.summary((1, SIZE, SIZE))
     before, first = _accuracies(network, tests, test_labels), _filters(network)
-    fit(network, Adam(network, lr=0.02), images, labels, EPOCHS, rng, "learning lines")
+    fit(network, images, labels, EPOCHS, optimizer=Adam(network, lr=0.02), rng=rng)
     after, last = _accuracies(network, tests, test_labels), _filters(network)
     show_table(
         f"Accuracy on {TEST_COUNT:,} test images",
@@ -60,7 +70,7 @@ def _draw(network: Sequential, images: Array, labels: Array, before: Array, afte
     parts: Any = figure.subfigures(2, 1, height_ratios=(1, 1.9))
     samples, learned = parts
     samples.suptitle("test images with the network's predictions")
-    guesses = scores(network, images[:8]).argmax(axis=1)
+    guesses = predict(network, images[:8]).argmax(axis=1)
     for axes, image, guess, label in zip(
         samples.subplots(1, 8), images[:8, 0], guesses, labels, strict=False
     ):

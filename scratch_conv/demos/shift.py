@@ -7,11 +7,21 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from scratch_conv.demos.fitting import accuracy, fit, scores
 from scratch_conv.demos.images import normalised
 from scratch_conv.demos.showing import BLUE, GREY, RED, save_figure, show_image, show_table
 from scratch_conv.kernels.windows import Array
-from scratch_conv.layers import Adam, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential, Softmax
+from scratch_conv.layers import (
+    Conv2D,
+    Dense,
+    Flatten,
+    MaxPool2D,
+    ReLU,
+    Sequential,
+    Softmax,
+    accuracy,
+    fit,
+    predict,
+)
 from scratch_conv.training.data.datasets import open_images, resolve_dataset
 
 TRAIN_COUNT, TEST_COUNT, EPOCHS = 8_000, 500, 3
@@ -33,7 +43,8 @@ def run(data_dir: Path | None, seed: int, out: Path) -> None:
     tests, test_labels = data.test[0][:TEST_COUNT], data.test[1][:TEST_COUNT]
     networks = {"CNN": build_cnn(rng), "dense": build_dense(rng)}
     for name, network in networks.items():
-        fit(network, Adam(network), images, labels, EPOCHS, rng, f"training, {name}")
+        print(f"Training the {name} network" if name == "dense" else f"Training the {name}")
+        fit(network, images, labels, EPOCHS, rng=rng)
     curves = {
         name: [_accuracy_shifted(network, tests, test_labels, pixels) for pixels in SHIFTS]
         for name, network in networks.items()
@@ -118,5 +129,5 @@ def _draw_digits(networks: Mapping[str, Sequential], images: Array, labels: Arra
 
 def _guess(network: Sequential, image: Array, label: int) -> str:
     """Return a network's prediction for an image (1, C, H, W), with its probability."""
-    p = Softmax().forward(scores(network, image))[0]
+    p = Softmax().forward(predict(network, image))[0]
     return f"{p.argmax()}, {p.max():.0%}{'' if p.argmax() == label else ' (wrong)'}"

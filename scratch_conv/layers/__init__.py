@@ -9,6 +9,8 @@ A training step:
     network.backward(loss.backward())
     optimizer.step()
 
+or, for all of it, `fit(network, images, labels, epochs=3)`.
+
 Where to start: `layer.py` defines what a layer is, `linear.py` is the simplest one with all its derivatives.
 """
 
@@ -16,6 +18,7 @@ from scratch_conv.layers.activation import *
 from scratch_conv.layers.convolution import *
 from scratch_conv.layers.cross_entropy import *
 from scratch_conv.layers.dropout import *
+from scratch_conv.layers.fitting import *
 from scratch_conv.layers.flatten import *
 from scratch_conv.layers.gradient_checking import *
 from scratch_conv.layers.initialization import *
@@ -48,9 +51,12 @@ __all__ = [
     "Softmax",
     "SoftmaxCrossEntropy",
     "Tanh",
+    "accuracy",
+    "fit",
     "glorot_normal",
     "glorot_uniform",
     "gradient_check",
     "he_normal",
     "he_uniform",
+    "predict",
 ]

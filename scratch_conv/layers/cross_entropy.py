@@ -42,6 +42,10 @@ class SoftmaxCrossEntropy:
         with np.errstate(invalid="ignore"):  # the mean of no losses is NaN
             return -self.log_p[self.right].sum() / scores.dtype.type(len(scores))
 
+    def __call__(self, scores: Array, labels: Array) -> Array:
+        """Return the mean loss of a batch: the same as `forward`."""
+        return self.forward(scores, labels)
+
     def backward(self, dy: float | Array = 1.0) -> Array:
         """Return the gradient with respect to the scores (N, K).
 

@@ -71,12 +71,14 @@ def expect_counts(**counts: int) -> None:
 
 
 def axis_of(layer: Layer, name: str, x: Array) -> int:
-    """Return the axis of x that an argument of a layer names, counted from the front.
+    """Return the axis of x that an argument of a layer names, from the front; for None torch's choice.
 
     Raises:
         ValueError: x has no such axis.
     """
-    axis: int = getattr(layer, name)
+    axis: int | None = getattr(layer, name)
+    if axis is None:
+        axis = 0 if x.ndim in (0, 1, 3) else 1
     if not -x.ndim <= axis < x.ndim:
         raise ValueError(f"{layer!r}: x of shape {x.shape} has no axis {name}={axis}")
     return axis % x.ndim

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from scratch_conv.kernels.windows import Array
+from scratch_conv.kernels.windows import Array, Window
 
 __all__ = ["Layer"]
 
@@ -45,6 +45,10 @@ class Layer(ABC):
     @abstractmethod
     def backward(self, dy: Array) -> Array:
         """Return the gradient with respect to x, and store those of the parameters."""
+
+    def __call__(self, x: Array) -> Array:
+        """Compute the output y: the same as `forward`."""
+        return self.forward(x)
 
     @property
     def children(self) -> dict[str, Layer]:
@@ -86,6 +90,11 @@ class Layer(ABC):
     def branches(self) -> list[Array]:
         """Return which side of its kinks, where there is no derivative, the last forward pass was on."""
         return [branch for layer in self.children.values() for branch in layer.branches()]
+
+    def windows(self) -> list[Window]:
+        """Return the windows through which an output sees the input, one behind the other."""
+        own: Window | None = getattr(self, "window", None)
+        return [own] if own else [each for layer in self.children.values() for each in layer.windows()]
 
     def train(self: _L, training: bool = True) -> _L:
         """Set the layer, and all inside it, to training mode; return it."""

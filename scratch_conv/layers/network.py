@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from scratch_conv.kernels.windows import Array
+from scratch_conv.kernels.windows import Array, Window
 from scratch_conv.layers.activation import ReLU
 from scratch_conv.layers.convolution import Conv2D
 from scratch_conv.layers.initialization import Initialization, he_normal
@@ -73,8 +73,8 @@ class Sequential(Layer):
     def summary(self, input_shape: tuple[int, ...]) -> None:
         """Print a table of the layers for inputs of a shape (C, H, W) or (I,), without the batch.
 
-        It shows each layer's output shape, its number of parameters, and how many a dense layer would need
-        instead of a convolution.
+        It shows each layer's output shape, its number of parameters, how many a dense layer would need
+        instead of a convolution, the multiplications for one image, and how many pixels an output depends on.
         """
         print(summary_table(self, input_shape))
 
@@ -155,6 +155,10 @@ class ResidualBlock(Layer):
         dinner = self.conv2.backward(self.bn2.backward(dsum))
         dx = self.conv1.backward(self.bn1.backward(self.relu1.backward(dinner)))
         return dx + (dsum if self.downsample is None else self.downsample.backward(dsum))
+
+    def windows(self) -> list[Window]:
+        """Return the windows of F, which see at least as much as the shortcut."""
+        return [self.conv1.window, self.conv2.window]
 
     @property
     def children(self) -> dict[str, Layer]:

@@ -22,6 +22,7 @@ class SGD:
         weight_decay: how strongly weights are pulled towards zero.
 
     Raises:
+        TypeError: network is not a layer, or one of the others not a number.
         ValueError: one of these is negative, or NaN.
 
     Attributes:
@@ -31,6 +32,7 @@ class SGD:
     def __init__(
         self, network: Layer, lr: float = 0.01, momentum: float = 0.0, weight_decay: float = 0.0
     ) -> None:
+        _expect_network(self, network)
         _expect_not_negative(lr=lr, momentum=momentum, weight_decay=weight_decay)
         self.network, self.lr, self.momentum, self.weight_decay = network, lr, momentum, weight_decay
         self.velocities = {name: np.zeros_like(weight) for name, weight in network.parameters.items()}
@@ -70,6 +72,7 @@ class Adam:
         weight_decay: how strongly weights are pulled towards zero.
 
     Raises:
+        TypeError: network is not a layer, or one of the others not a number.
         ValueError: one of these is negative or NaN, or a β is not below 1.
 
     Attributes:
@@ -86,6 +89,7 @@ class Adam:
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
+        _expect_network(self, network)
         _expect_not_negative(lr=lr, beta1=betas[0], beta2=betas[1], eps=eps, weight_decay=weight_decay)
         if max(betas) >= 1:
             raise ValueError(f"betas must be below 1; got {betas}")
@@ -119,7 +123,15 @@ class Adam:
         return {"steps": self.steps, **means, **squares}
 
 
+def _expect_network(optimizer: object, network: object) -> None:
+    if not isinstance(network, Layer):
+        name, given = type(optimizer).__name__, type(network).__name__
+        raise TypeError(f"expected the network itself, as in {name}(network, lr=0.01); got {given}")
+
+
 def _expect_not_negative(**numbers: float) -> None:
     for name, number in numbers.items():
+        if not isinstance(number, (int, float, np.integer, np.floating)):
+            raise TypeError(f"{name} must be a number; got {number!r}")
         if not number >= 0:  # NaN is not either
             raise ValueError(f"{name} must be a number of at least 0; got {number}")

@@ -20,13 +20,13 @@ class Softmax(Layer):
     Shapes: x and y of any one shape.
 
     Args:
-        dim: the axis of the classes.
+        dim: the axis of the classes; None as in torch, 0 for x of one or three axes, else 1.
 
     Raises:
         ValueError: on a call, x has no such axis.
     """
 
-    def __init__(self, dim: int = 1) -> None:
+    def __init__(self, dim: int | None = 1) -> None:
         self.dim = dim
 
     def forward(self, x: Array) -> Array:

@@ -1,5 +1,6 @@
 """Networks translated from torch to NumPy and back: the same values, gradients and weights."""
 
+from collections import OrderedDict
 from functools import partial
 from typing import Any
 
@@ -193,3 +194,27 @@ def test_precision_and_mode_are_kept() -> None:
     assert layer.state["weight"].dtype == np.float16
     assert not layer.training
     assert to_torch(ResidualBlock(2, 2, dtype=np.float64)).conv1.weight.dtype == torch.float64  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 3), (2, 3, 4), (2, 3, 4, 5)])
+@pytest.mark.filterwarnings("ignore:Implicit dimension choice:UserWarning")
+def test_softmax_without_an_axis_takes_torchs(shape: tuple[int, ...]) -> None:
+    module, x = nn.Softmax(dim=None), torch.randn(shape, dtype=torch.float64)
+    np.testing.assert_allclose(from_torch(module)(x.numpy()), module(x).numpy(), rtol=1e-12)
+
+
+def test_weights_in_bfloat16_come_in_float32() -> None:
+    module = nn.Linear(3, 4, dtype=torch.bfloat16)
+    layer = from_torch(module)
+    np.testing.assert_array_equal(layer.state["weight"], module.weight.detach().float().numpy(), strict=True)
+
+
+def test_a_sequence_of_named_layers_becomes_one_of_indices() -> None:
+    inner = nn.Sequential(OrderedDict(norm=nn.BatchNorm2d(4)))
+    module = nn.Sequential(OrderedDict(conv=nn.Conv2d(1, 4, 3), inner=inner)).double()
+    layer, x = from_torch(module), torch.randn(2, 1, 5, 5, dtype=torch.float64)
+    assert list(layer.parameters) == ["0.weight", "0.bias", "1.0.weight", "1.0.bias"]
+    close(layer(x.numpy()), module(x))
+    copy_to_torch(layer, module)
+    assert set(module.state_dict()) >= {"conv.weight", "inner.norm.running_mean"}
+    close(layer.eval()(x.numpy()), module.eval()(x))

@@ -35,7 +35,7 @@ def as_candidate(given: Any, operator: Operator, adapter: Adapter | None = None)
     if constructed is not None and issubclass(constructed, torch.autograd.Function):
         wrapped = f"a function with torch's signature that calls {constructed.__name__}.apply"
         raise TypeError(f"candidate {constructed.__name__} is a torch.autograd.Function; give {wrapped}")
-    if isinstance(given, torch.nn.Module) or (NumpyLayerClass.accepts(type(given)) and not callable(given)):
+    if isinstance(given, torch.nn.Module) or _is_layer(given):
         raise TypeError(f"candidate must be {_FORMS}; this is an instance of {kind}: give the class itself")
     arrays = adapter.backward is not None or adapter.arrays not in ("", "torch")
     if arrays and constructed is None and callable(given):
@@ -50,3 +50,9 @@ def as_candidate(given: Any, operator: Operator, adapter: Adapter | None = None)
     if constructed is not None:
         raise TypeError(f"candidate must be {_FORMS}; class {constructed.__name__} has no forward")
     raise TypeError(f"candidate must be {_FORMS}, got {kind}")
+
+
+def _is_layer(given: Any) -> bool:
+    """Return whether something is a layer in NumPy, which may be called, rather than its class."""
+    has_passes = hasattr(type(given), "backward") or not callable(given)
+    return NumpyLayerClass.accepts(type(given)) and has_passes

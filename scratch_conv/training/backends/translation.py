@@ -75,7 +75,8 @@ def from_torch(module: nn.Module) -> Layer:
             torchvision's ResNets; or an nn.Sequential of these.
 
     Returns:
-        A Sequential for an nn.Sequential, otherwise a layer.
+        A Sequential for an nn.Sequential, with indices for its layers' names, otherwise a layer. Weights in
+        bfloat16, which NumPy lacks, are in float32.
 
     Raises:
         ValueError: a layer has no counterpart, or does more than it; or two layers share a weight.
@@ -85,7 +86,7 @@ def from_torch(module: nn.Module) -> Layer:
     layer = _from_torch(module)
     first = next(module.parameters(), None)
     if first is not None:
-        layer.astype(first.detach().numpy().dtype)
+        layer.astype(_array(first.detach()).dtype)
     copy_from_torch(layer, module)
     return layer
 
@@ -122,7 +123,7 @@ def copy_from_torch(layer: Layer, module: nn.Module) -> None:
     ours, theirs = layer.state, _state(module)
     _expect_equal(ours, theirs)
     for name, tensor in theirs.items():
-        ours[name][...] = tensor.numpy()
+        ours[name][...] = _array(tensor)
 
 
 def copy_to_torch(layer: Layer, module: nn.Module) -> None:
@@ -196,8 +197,18 @@ def _arguments(ours: type[Layer], module: nn.Module) -> dict[str, Any]:
 
 
 def _state(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Return the weights and statistics of a module."""
-    return {name: tensor.detach() for name, tensor in module.state_dict().items()}
+    """Return the weights and statistics of a module, as those of a network whose sequences name no layers."""
+    children = enumerate(module) if isinstance(module, nn.Sequential) else module.named_children()
+    own = {name: tensor.detach() for name, tensor in module.state_dict().items() if "." not in name}
+    return own | {
+        f"{name}.{key}": tensor for name, child in children for key, tensor in _state(child).items()
+    }
+
+
+def _array(tensor: torch.Tensor) -> Array:
+    """Return a tensor's numbers, those of bfloat16 in float32."""
+    array: Array = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    return array
 
 
 def _expect_equal(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
