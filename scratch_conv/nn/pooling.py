@@ -2,7 +2,16 @@
 
 import torch
 
-__all__ = ["AdaptiveAvgPool2d", "AvgPool2d", "MaxPool2d"]
+__all__ = [
+    "AdaptiveAvgPool2d",
+    "AdaptiveAvgPool3d",
+    "AdaptiveMaxPool2d",
+    "AdaptiveMaxPool3d",
+    "AvgPool2d",
+    "AvgPool3d",
+    "MaxPool2d",
+    "MaxPool3d",
+]
 
 
 class AdaptiveAvgPool2d(torch.nn.AdaptiveAvgPool2d):
@@ -23,4 +32,39 @@ class MaxPool2d(torch.nn.MaxPool2d):
     """`torch.nn.MaxPool2d` in every respect but who computes it: NumPy, by hand-written derivatives.
 
     Shapes: input (N, C, H, W) or (C, H, W), output (N, C, OH, OW) or (C, OH, OW).
+    """
+
+
+class AdaptiveAvgPool3d(torch.nn.AdaptiveAvgPool3d):
+    """`torch.nn.AdaptiveAvgPool3d` in every respect but who computes it: NumPy, by hand-written derivatives.
+
+    Shapes: input (N, C, D, H, W) or (C, D, H, W), output (N, C, OD, OH, OW) or (C, OD, OH, OW).
+    """
+
+
+class AdaptiveMaxPool2d(torch.nn.AdaptiveMaxPool2d):
+    """`torch.nn.AdaptiveMaxPool2d` in every respect but who computes it: NumPy, by hand-written derivatives.
+
+    Shapes: input (N, C, H, W) or (C, H, W), output (N, C, OH, OW) or (C, OH, OW).
+    """
+
+
+class AdaptiveMaxPool3d(torch.nn.AdaptiveMaxPool3d):
+    """`torch.nn.AdaptiveMaxPool3d` in every respect but who computes it: NumPy, by hand-written derivatives.
+
+    Shapes: input (N, C, D, H, W) or (C, D, H, W), output (N, C, OD, OH, OW) or (C, OD, OH, OW).
+    """
+
+
+class AvgPool3d(torch.nn.AvgPool3d):
+    """`torch.nn.AvgPool3d` in every respect but who computes it: NumPy, by hand-written derivatives.
+
+    Shapes: input (N, C, D, H, W) or (C, D, H, W), output (N, C, OD, OH, OW) or (C, OD, OH, OW).
+    """
+
+
+class MaxPool3d(torch.nn.MaxPool3d):
+    """`torch.nn.MaxPool3d` in every respect but who computes it: NumPy, by hand-written derivatives.
+
+    Shapes: input (N, C, D, H, W) or (C, D, H, W), output (N, C, OD, OH, OW) or (C, OD, OH, OW).
     """
