@@ -10,6 +10,7 @@ from scratch_conv.functional.group_normalization import *
 from scratch_conv.functional.linear import *
 from scratch_conv.functional.normalization import *
 from scratch_conv.functional.pooling import *
+from scratch_conv.functional.pooling_of_signals import *
 from scratch_conv.functional.pooling_of_volumes import *
 from scratch_conv.functional.response_normalization import *
 from scratch_conv.functional.softmax import *

@@ -48,7 +48,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     arguments.tensors("adaptive_avg_pool2d", input=input)
     size = check.adaptive_size("adaptive_avg_pool2d", input, output_size, 2)
     _check_adaptive_avg_pool2d("adaptive_avg_pool2d", input, size)
-    if input.dtype == torch.bool:  # accepted for an empty output only; NumPy has no sums of them
+    if input.dtype in (torch.bool, torch.uint8):  # accepted for an empty output only
         return input.new_empty((*input.shape[:-2], *size))
     batched = input
     if input.dim() != 4:

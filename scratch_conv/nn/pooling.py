@@ -3,12 +3,16 @@
 import torch
 
 __all__ = [
+    "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
+    "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
     "AdaptiveMaxPool3d",
+    "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
+    "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
 ]
@@ -67,4 +71,32 @@ class MaxPool3d(torch.nn.MaxPool3d):
     """`torch.nn.MaxPool3d` in every respect but who computes it: NumPy, by hand-written derivatives.
 
     Shapes: input (N, C, D, H, W) or (C, D, H, W), output (N, C, OD, OH, OW) or (C, OD, OH, OW).
+    """
+
+
+class AdaptiveAvgPool1d(torch.nn.AdaptiveAvgPool1d):
+    """`torch.nn.AdaptiveAvgPool1d` in every respect but who computes it: NumPy, by hand-written derivatives.
+
+    Shapes: input (N, C, L) or (C, L), output (N, C, OL) or (C, OL).
+    """
+
+
+class AdaptiveMaxPool1d(torch.nn.AdaptiveMaxPool1d):
+    """`torch.nn.AdaptiveMaxPool1d` in every respect but who computes it: NumPy, by hand-written derivatives.
+
+    Shapes: input (N, C, L) or (C, L), output (N, C, OL) or (C, OL).
+    """
+
+
+class AvgPool1d(torch.nn.AvgPool1d):
+    """`torch.nn.AvgPool1d` in every respect but who computes it: NumPy, by hand-written derivatives.
+
+    Shapes: input (N, C, L) or (C, L), output (N, C, OL) or (C, OL).
+    """
+
+
+class MaxPool1d(torch.nn.MaxPool1d):
+    """`torch.nn.MaxPool1d` in every respect but who computes it: NumPy, by hand-written derivatives.
+
+    Shapes: input (N, C, L) or (C, L), output (N, C, OL) or (C, OL).
     """

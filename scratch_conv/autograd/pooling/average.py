@@ -5,8 +5,8 @@ does not depend on it, so that its derivative is zeros rather than missing.
 
 Every operator takes the values, the size (H, W) of its result and whether that is channels_last; for windows
 of one size also what they are: count_include_pad, divisor_override, kernel_size (2), stride (2), padding (4:
-top, bottom, left, right). Tensors are batched: input (N, C, H, W), output (N, C, OH, OW). Those of volumes have
-a depth before the height.
+top, bottom, left, right). Tensors are batched: input (N, C, H, W), output (N, C, OH, OW). Those of volumes
+have a depth before the height.
 """
 
 from collections.abc import Sequence

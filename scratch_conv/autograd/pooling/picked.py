@@ -2,8 +2,8 @@
 
 Each of these two is the other's derivative. They know indices alone, and so serve any number of axes.
 
-Tensors are batched: input (N, C, H, W) or (N, C, D, H, W), output and indices (N, C, OH, OW) or (N, C, OD, OH,
-OW). An index is that into the flattened image or volume, in int32; see `kernels.scatter_picked`.
+Tensors are batched: input (N, C, H, W) or (N, C, D, H, W), output and indices (N, C, OH, OW) or (N, C, OD,
+OH, OW). An index is that into the flattened image or volume, in int32; see `kernels.scatter_picked`.
 """
 
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ def max_pool3d(
 def adaptive_max_pool(
     input: Tensor, output_size: Sequence[int], channels_last: bool
 ) -> tuple[Tensor, Tensor]:
-    pool = kernels.adaptive_max_pool2d if input.dim() == 4 else kernels.adaptive_max_pool3d
+    pool: Any = kernels.adaptive_max_pool2d if input.dim() == 4 else kernels.adaptive_max_pool3d
     output, indices = pool(to_array(input), tuple(output_size))
     format = memory_format(channels_last, input.dim())
     return to_tensor(output, input, format), to_tensor(indices, None, format)

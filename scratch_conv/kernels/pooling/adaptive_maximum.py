@@ -45,7 +45,9 @@ def adaptive_max_pool2d(x: Array, output_size: Pair) -> tuple[Array, Array]:
         index_planes[some] += in_row
 
     if all(output_size):
-        parallel(work, axis_blocks(len(x_planes), max(x_planes[:1].nbytes, y_planes[:1].nbytes), _BLOCK_BYTES))
+        parallel(
+            work, axis_blocks(len(x_planes), max(x_planes[:1].nbytes, y_planes[:1].nbytes), _BLOCK_BYTES)
+        )
     return y, indices
 
 

@@ -471,9 +471,7 @@ class _VolumeAxes(NamedTuple):
         return _VolumeAxes(_Axes(rows, columns), _Axes(depth, each))
 
 
-def _volume_axes(
-    window: Window, input_size: Size, output_size: Size, count_include_pad: bool
-) -> _VolumeAxes:
+def _volume_axes(window: Window, input_size: Size, output_size: Size, count_include_pad: bool) -> _VolumeAxes:
     find = _kept_volume_axes if prod(output_size) <= _FEW_WINDOWS else _kept_volume_axes.__wrapped__
     return find(window, input_size, output_size, count_include_pad)
 

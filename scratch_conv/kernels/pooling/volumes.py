@@ -5,7 +5,8 @@
 An index is that of the slice, and of the pixel in that slice: among equal maxima the first in reading order,
 among NaN the last, as in each of the steps.
 
-Shapes: x (N, C, D, H, W), y and indices (N, C, OD, OH, OW); an index is (slice · H + row) · W + column, int32.
+Shapes: x (N, C, D, H, W), y and indices (N, C, OD, OH, OW); an index is (slice · H + row) · W + column,
+int32.
 """
 
 import math
@@ -31,10 +32,9 @@ def max_pool3d(x: Array, window: Window, ceil_mode: bool) -> tuple[Array, Array]
     Raises:
         ValueError: A volume has more pixels than int32 has indices for.
     """
-    in_plane, in_depth = Window(*(each[1:] for each in window)), Window(*(each[:1] for each in window))
-    over_depth = Window(
-        (*in_depth.kernel_size, 1), (*in_depth.stride, 1), (*in_depth.padding, (0, 0)), (*in_depth.dilation, 1)
-    )
+    kernel_size, stride, padding, dilation = window
+    in_plane = Window(kernel_size[1:], stride[1:], padding[1:], dilation[1:])
+    over_depth = Window((kernel_size[0], 1), (stride[0], 1), (padding[0], (0, 0)), (dilation[0], 1))
     y, indices = _maxima(
         x,
         lambda slices: max_pool2d(slices, in_plane, ceil_mode),
@@ -42,7 +42,7 @@ def max_pool3d(x: Array, window: Window, ceil_mode: bool) -> tuple[Array, Array]
         window.output_size(x.shape[2:], ceil_mode),
     )
     met = _met(window, x.shape[2:], y.shape[2:])
-    if not met.all():
+    if met is not None:
         indices[..., ~met] = ~indices[..., ~met]
     return y, indices
 
@@ -92,12 +92,15 @@ def _maxima(x: Array, in_slices: _Pooling, over_slices: _Pooling, output_size: S
     return y.reshape(n, c, *output_size), indices.reshape(n, c, *output_size)
 
 
-def _met(window: Window, input_size: Size, output_size: Size) -> Array:
-    """Return which windows (OD, OH, OW) meet the volume: a dilated one may have no tap in it."""
+def _met(window: Window, input_size: Size, output_size: Size) -> Array | None:
+    """Return which windows (OD, OH, OW) meet the volume, None for all. Dilated, one may step over it."""
     if window.dilation == (1, 1, 1):
-        return np.True_  # as the padding is at most half a window
+        return None  # as the padding is at most half a window
     met = []
     for axis, (size, count) in enumerate(zip(input_size, output_size, strict=True)):
-        taps = [window.under(axis, position, size)[0] for position in range(count)]
-        met.append(np.array([each.start or each.stop for each in taps], dtype=np.bool_))
-    return np.logical_and.outer(np.logical_and.outer(met[0], met[1]), met[2])
+        under = [window.under(axis, position, size)[1] for position in range(count)]
+        met.append(np.array([pixels.start is not None for pixels in under], np.bool_))
+    depth, height, width = met
+    if depth.all() and height.all() and width.all():
+        return None
+    return np.multiply.outer(np.multiply.outer(depth, height), width)
