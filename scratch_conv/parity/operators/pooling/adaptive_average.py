@@ -45,10 +45,10 @@ class AdaptiveAvgPool2d(Pooling):
         return [*same, empty.changed(output_size=2), case.retyped("input", "int64")]
 
     def roundings(self, result: str, count: Tensor, case: Case) -> Tensor:
-        """Return the number of terms, less one for the additions, and three, for the divisions by height and
-        width or their reciprocals.
+        """Return the number of terms, less one for the additions, and one more than there are axes, for the
+        divisions by height and width or their reciprocals.
         """
-        return (count > 0) * (self._greatest_sum(result, case) + 2.0)
+        return (count > 0) * (self._greatest_sum(result, case) + float(self.axes))
 
     def greatest_divisor(self, result: str, case: Case) -> float:
         """Return the pixels of the greatest window."""
@@ -61,9 +61,9 @@ class AdaptiveAvgPool2d(Pooling):
     def _greatest_sum(self, result: str, case: Case) -> int:
         """Return the pixels of the greatest window, or the windows of a pixel in the input's gradient."""
         size = case.keywords["output_size"]
-        outputs = size if isinstance(size, tuple) else (size, size)
+        outputs = size if isinstance(size, tuple) else (size,) * self.axes
         most = 1
-        for length, output in zip(case.tensors["input"].shape[-2:], outputs, strict=True):
+        for length, output in zip(case.tensors["input"].shape[-self.axes :], outputs, strict=True):
             n = length if output is None else output
             windows, pixels = -(-n // length) + 1, -(-length // max(1, n)) + 1
             most *= windows if result in ("grad_input", "second_input") else pixels

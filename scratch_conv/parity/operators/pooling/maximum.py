@@ -58,7 +58,7 @@ class MaxPool2d(Pooling):
 
     def remainders(self, case: Case) -> tuple[int, ...]:
         given = {**self.defaults, **case.keywords}
-        lengths = case.shapes["input"][-2:]
+        lengths = case.shapes["input"][-self.axes :]
         words = (given[name] for name in ("kernel_size", "stride", "padding", "dilation"))
         return remainders(lengths, *words)
 
