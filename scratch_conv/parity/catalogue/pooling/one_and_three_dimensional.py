@@ -148,7 +148,7 @@ def _gradient_undivided(b: Backward) -> Gradients:
 
 
 def _ending_early(pool: Call, axes: int) -> Call:
-    """Return an adaptive average pooling along some axes; bins of the last one end where the next one starts."""
+    """Return an adaptive average pooling along some axes; bins of the last end where the next ones start."""
 
     def candidate(input: Tensor, output_size: Any) -> Tensor:
         right: Tensor = pool(input, output_size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -22,11 +22,13 @@ class AdaptiveAvgPool2d(Pooling):
     """
 
     name = "adaptive_avg_pool2d"
-    module = torch.nn.AdaptiveAvgPool2d
-    arguments = ()
-    dtypes = FLOATS
+    module: ClassVar[type[torch.nn.Module]] = torch.nn.AdaptiveAvgPool2d
+    arguments: ClassVar[tuple[str, ...]] = ()
+    dtypes: ClassVar[tuple[str, ...]] = FLOATS
     linear = frozenset({"input"})
-    invalid_arguments = tuple({"output_size": bad} for bad in (-1, (1, -2), (1, 2, 3), (2,), 2.5, "small"))
+    invalid_arguments: ClassVar[tuple[dict[str, Any], ...]] = tuple(
+        {"output_size": bad} for bad in (-1, (1, -2), (1, 2, 3), (2,), 2.5, "small")
+    )
 
     def draw_case(self, draw: Drawing) -> Case:
         shape = (*draw.batch(), draw.integer(1, 3), draw.integer(1, 8), draw.integer(1, 8))

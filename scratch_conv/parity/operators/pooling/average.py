@@ -86,12 +86,12 @@ class AvgPool2d(Pooling):
     """torch.nn.functional.avg_pool2d: a sum divided once, or of terms times the reciprocal."""
 
     name = "avg_pool2d"
-    module = torch.nn.AvgPool2d
-    arguments = tuple(_DEFAULTS)
+    module: ClassVar[type[torch.nn.Module]] = torch.nn.AvgPool2d
+    arguments: ClassVar[tuple[str, ...]] = tuple(_DEFAULTS)
     defaults = _DEFAULTS
-    dtypes = (*FLOATS, "int64")
+    dtypes: ClassVar[tuple[str, ...]] = (*FLOATS, "int64")
     linear = frozenset({"input"})
-    configurations = (
+    configurations: ClassVar[tuple[dict[str, Any], ...]] = (
         {"kernel_size": 2, "stride": 2},
         {"kernel_size": 7},
         {"kernel_size": 3, "stride": 2, "padding": 1},
@@ -99,7 +99,7 @@ class AvgPool2d(Pooling):
         {"kernel_size": 3, "stride": 2},
     )
     choices = _CHOICES
-    invalid_arguments = (
+    invalid_arguments: ClassVar[tuple[dict[str, Any], ...]] = (
         {"kernel_size": 0},
         {"kernel_size": (2, 2, 2)},
         {"kernel_size": 2, "padding": 2},

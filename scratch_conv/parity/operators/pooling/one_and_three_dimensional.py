@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -82,17 +82,17 @@ class MaxPool3d(_OfAxes, MaxPool2d):
     """torch.nn.functional.max_pool3d."""
 
     name = "max_pool3d"
-    module = torch.nn.MaxPool3d
+    module: ClassVar[type[torch.nn.Module]] = torch.nn.MaxPool3d
     axes = 3
     batched_axes = 5
-    configurations = (
+    configurations: ClassVar[tuple[dict[str, Any], ...]] = (
         {"kernel_size": 2, "stride": 2},
         {"kernel_size": (1, 2, 2), "stride": (1, 2, 2)},
         {"kernel_size": (1, 3, 3), "stride": (1, 2, 2), "padding": (0, 1, 1)},
         {"kernel_size": 3, "stride": 2, "padding": 1},
         {"kernel_size": 3, "stride": 1, "padding": 1},
     )
-    invalid_arguments = (
+    invalid_arguments: ClassVar[tuple[dict[str, Any], ...]] = (
         {"kernel_size": 0},
         {"kernel_size": (2, 2)},
         {"kernel_size": 2, "padding": 2},
@@ -143,17 +143,17 @@ class AvgPool3d(_OfAxes, AvgPool2d):
     """torch.nn.functional.avg_pool3d; it refuses kernels that are larger than the input."""
 
     name = "avg_pool3d"
-    module = torch.nn.AvgPool3d
+    module: ClassVar[type[torch.nn.Module]] = torch.nn.AvgPool3d
     axes = 3
     batched_axes = 5
-    dtypes = ("float32", "float64", "int64")
-    configurations = (
+    dtypes: ClassVar[tuple[str, ...]] = ("float32", "float64", "int64")
+    configurations: ClassVar[tuple[dict[str, Any], ...]] = (
         {"kernel_size": 2},
         {"kernel_size": (1, 2, 2), "stride": (1, 2, 2)},
         {"kernel_size": 3, "stride": 2, "padding": 1},
         {"kernel_size": (2, 7, 7), "stride": 1},
     )
-    invalid_arguments = (
+    invalid_arguments: ClassVar[tuple[dict[str, Any], ...]] = (
         {"kernel_size": 0},
         {"kernel_size": (2, 2)},
         {"kernel_size": 2, "padding": 2},
@@ -208,10 +208,12 @@ class AdaptiveAvgPool3d(AdaptiveAvgPool2d):
     """torch.nn.functional.adaptive_avg_pool3d."""
 
     name = "adaptive_avg_pool3d"
-    module = torch.nn.AdaptiveAvgPool3d
+    module: ClassVar[type[torch.nn.Module]] = torch.nn.AdaptiveAvgPool3d
     axes = 3
     batched_axes = 5
-    invalid_arguments = tuple({"output_size": bad} for bad in (-1, (1, 1, -2), (1, 2), (2,), 2.5, "small"))
+    invalid_arguments: ClassVar[tuple[dict[str, Any], ...]] = tuple(
+        {"output_size": bad} for bad in (-1, (1, 1, -2), (1, 2), (2,), 2.5, "small")
+    )
 
     def draw_case(self, draw: Drawing) -> Case:
         case = draw_bins(self, draw)
@@ -236,13 +238,15 @@ class AdaptiveMaxPool2d(Pooling):
     """torch.nn.functional.adaptive_max_pool2d: its output is picked, hence exact; its gradient is a sum."""
 
     name = "adaptive_max_pool2d"
-    module = torch.nn.AdaptiveMaxPool2d
-    arguments = ("return_indices",)
+    module: ClassVar[type[torch.nn.Module]] = torch.nn.AdaptiveMaxPool2d
+    arguments: ClassVar[tuple[str, ...]] = ("return_indices",)
     defaults = {"return_indices": False}  # noqa: RUF012
     choices = {"return_indices": (False, True)}  # noqa: RUF012
-    dtypes = FLOATS
+    dtypes: ClassVar[tuple[str, ...]] = FLOATS
     piecewise_linear = True
-    invalid_arguments = tuple({"output_size": bad} for bad in (-1, (1, -2), (1, 2, 3), (2,), 2.5, "small"))
+    invalid_arguments: ClassVar[tuple[dict[str, Any], ...]] = tuple(
+        {"output_size": bad} for bad in (-1, (1, -2), (1, 2, 3), (2,), 2.5, "small")
+    )
 
     def draw_case(self, draw: Drawing) -> Case:
         case = draw_bins(self, draw)
