@@ -305,7 +305,7 @@ def _average(x: Array, axes: _Axes, divisor: int | None) -> Array:
         pixels, averages = x_planes[planes][part.pixels], y_planes[planes][part.windows]
         if axes.have_one_window:
             _sum_planes(pixels, averages[:, 0, 0])
-        elif part.columns.is_identity:
+        elif axes.columns.is_identity:
             _sum_windows(pixels, averages, part.rows)
         else:
             sums = scratch("sums", (len(pixels), averages.shape[1], pixels.shape[2]), x.dtype)
@@ -329,7 +329,7 @@ def _distribute(grad_output: Array, axes: _Axes, divisor: int | None) -> Array:
         if axes.have_one_window:
             pixels[...] = quotients
             return
-        if part.columns.is_identity:
+        if axes.columns.is_identity:
             _add_to_pixels(quotients, pixels, part.rows)
             return
         in_columns = scratch("in columns", (*grads.shape[:2], pixels.shape[2]), grads.dtype)
