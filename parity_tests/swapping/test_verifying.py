@@ -40,8 +40,19 @@ class Model(nn.Module):
             nn.LogSigmoid(),
             nn.ConvTranspose2d(4, 4, 3, stride=2).requires_grad_(False),
             Doubled(4, 4, 1),
+            nn.AdaptiveMaxPool2d((4, 5)),
+            nn.Unflatten(2, (2, 2)),
+            nn.MaxPool3d((1, 2, 2), 1),
+            nn.AvgPool3d((2, 1, 2), 1, (1, 0, 1)),
+            nn.AdaptiveMaxPool3d((2, None, 4)),
+            nn.AdaptiveAvgPool3d((2, None, 5)),
+            nn.Flatten(2, 3),
             nn.AdaptiveAvgPool2d((2, 3)),
             nn.Flatten(2),
+            nn.MaxPool1d(3, 1, 1),
+            nn.AvgPool1d(3, 1, 1),
+            nn.AdaptiveMaxPool1d(5),
+            nn.AdaptiveAvgPool1d(6),
         )
         self.rows = nn.Sequential(nn.Conv1d(4, 3, 2), nn.BatchNorm1d(3), sc.nn.ReLU(), nn.Flatten())
         self.classes = nn.Sequential(nn.Linear(15, 5), nn.Dropout(), nn.LogSoftmax(1))
