@@ -14,6 +14,8 @@ FUNCTIONS = [
     *("celu", "elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "mish", "prelu", "relu6"),
     *("selu", "sigmoid", "silu", "softplus", "softsign", "tanh"),
     *("group_norm", "instance_norm", "layer_norm", "local_response_norm"),
+    *("adaptive_avg_pool1d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d"),
+    *("adaptive_max_pool3d", "avg_pool1d", "avg_pool3d", "max_pool1d", "max_pool3d"),
 ]
 NAMES = {
     "scratch_conv": [
@@ -38,6 +40,8 @@ NAMES = {
         *("BatchNorm3d", "GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "LayerNorm"),
         *("LocalResponseNorm", "LazyBatchNorm1d", "LazyBatchNorm2d", "LazyBatchNorm3d"),
         *("LazyInstanceNorm1d", "LazyInstanceNorm2d", "LazyInstanceNorm3d"),
+        *("AdaptiveAvgPool1d", "AdaptiveAvgPool3d", "AdaptiveMaxPool1d", "AdaptiveMaxPool2d"),
+        *("AdaptiveMaxPool3d", "AvgPool1d", "AvgPool3d", "MaxPool1d", "MaxPool3d"),
     ],
     "parity": ["Case", "Report", "Supports", "assert_parity", "cases", "check", "probe"],
 }

@@ -77,6 +77,17 @@ CALLS: dict[str, Call] = {
         {"x": IMAGES[0]},
     ),
     "adaptive_avg_pool2d to one": (lambda f, x: f.adaptive_avg_pool2d(x, 1), {"x": IMAGES}),
+    "max_pool3d": (lambda f, x: f.max_pool3d(x, 2), {"x": IMAGES[None]}),
+    "max_pool3d without a batch": (lambda f, x: f.max_pool3d(x, 2), {"x": IMAGES}),
+    "avg_pool3d": (lambda f, x: f.avg_pool3d(x, 2), {"x": IMAGES[None]}),
+    "adaptive_avg_pool3d": (lambda f, x: f.adaptive_avg_pool3d(x, 2), {"x": IMAGES[None]}),
+    "adaptive_avg_pool3d to one": (lambda f, x: f.adaptive_avg_pool3d(x, 1), {"x": IMAGES[None]}),
+    "adaptive_max_pool2d": (lambda f, x: f.adaptive_max_pool2d(x, 2), {"x": IMAGES}),
+    "adaptive_max_pool3d": (lambda f, x: f.adaptive_max_pool3d(x, 2), {"x": IMAGES[None]}),
+    "max_pool1d": (lambda f, x: f.max_pool1d(x, 2), {"x": IMAGES[0]}),
+    "avg_pool1d": (lambda f, x: f.avg_pool1d(x, 2), {"x": IMAGES[0]}),
+    "adaptive_avg_pool1d": (lambda f, x: f.adaptive_avg_pool1d(x, 2), {"x": IMAGES[0]}),
+    "adaptive_max_pool1d": (lambda f, x: f.adaptive_max_pool1d(x, 2), {"x": IMAGES[0]}),
     "batch_norm in training": (
         lambda f, running_mean, running_var, **t: f.batch_norm(
             running_mean=running_mean, running_var=running_var, training=True, **t

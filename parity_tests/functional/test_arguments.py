@@ -38,6 +38,16 @@ INTEGERS: dict[str, Callable[[Any, Any], Any]] = {
     "avg_pool2d, padding": lambda lib, value: lib.avg_pool2d(IMAGE, 4, padding=value),
     "avg_pool2d, divisor_override": lambda lib, value: lib.avg_pool2d(IMAGE, 2, divisor_override=value),
     "adaptive_avg_pool2d": lambda lib, value: lib.adaptive_avg_pool2d(IMAGE, value),
+    "max_pool1d, kernel_size": lambda lib, value: lib.max_pool1d(IMAGE[0], value),
+    "max_pool3d, kernel_size": lambda lib, value: lib.max_pool3d(IMAGE, value),
+    "avg_pool1d, padding": lambda lib, value: lib.avg_pool1d(IMAGE[0], 4, padding=value),
+    "avg_pool3d, stride": lambda lib, value: lib.avg_pool3d(IMAGE, 1, stride=value),
+    "avg_pool3d, divisor_override": lambda lib, value: lib.avg_pool3d(IMAGE, 2, divisor_override=value),
+    "adaptive_avg_pool1d": lambda lib, value: lib.adaptive_avg_pool1d(IMAGE[0], value),
+    "adaptive_avg_pool3d": lambda lib, value: lib.adaptive_avg_pool3d(IMAGE, value),
+    "adaptive_max_pool1d": lambda lib, value: lib.adaptive_max_pool1d(IMAGE[0], value),
+    "adaptive_max_pool2d": lambda lib, value: lib.adaptive_max_pool2d(IMAGE, value),
+    "adaptive_max_pool3d": lambda lib, value: lib.adaptive_max_pool3d(IMAGE, value),
     "softmax, dim": lambda lib, value: lib.softmax(IMAGE, value),
     "group_norm, num_groups": lambda lib, value: lib.group_norm(IMAGE, value),
     "cross_entropy, ignore_index": lambda lib, value: lib.cross_entropy(LOGITS, TARGETS, ignore_index=value),
@@ -60,6 +70,8 @@ NUMBERS: dict[str, Callable[[Any, Any], Any]] = {
 BOOLEANS: dict[str, Callable[[Any, Any], Any]] = {
     "max_pool2d, ceil_mode": lambda lib, value: lib.max_pool2d(IMAGE, 2, ceil_mode=value),
     "avg_pool2d, count_include_pad": lambda lib, value: lib.avg_pool2d(IMAGE, 2, count_include_pad=value),
+    "max_pool3d, ceil_mode": lambda lib, value: lib.max_pool3d(IMAGE, 2, ceil_mode=value),
+    "avg_pool3d, count_include_pad": lambda lib, value: lib.avg_pool3d(IMAGE, 2, count_include_pad=value),
     "instance_norm, use_input_stats": lambda lib, value: lib.instance_norm(
         IMAGE, torch.zeros(2), torch.ones(2), use_input_stats=value
     ),
@@ -110,7 +122,9 @@ def test_what_stands_for_a_number_is_what_torch_takes(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in INTEGERS if "transpose2d, stride" in name or "pool" in name]
+    "name",
+    # A signal of 2**31 elements is one that memory may hold.
+    [name for name in INTEGERS if "transpose2d, stride" in name or ("pool" in name and "1d" not in name)],
 )
 def test_sizes_that_no_memory_holds_are_refused_as_torch_refuses_them(name: str) -> None:
     for value in (2**31, 2**40, 2**62, 2**63 - 1, (2**40, 2**40)):

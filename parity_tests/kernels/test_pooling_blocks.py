@@ -108,24 +108,25 @@ def test_average_pooling_takes_as_many_planes_at_a_time_as_fit(
         )
     itemsize, count, plane = x.itemsize, x.shape[0] * x.shape[1], x[0, 0].nbytes
     whole = window.kernel_size == (height, width)
+    one_axis = whole or (window.kernel_size[1] == 1 and size[1] == width)  # each column has its own windows
     sums, quotients = (size[0] * columns * itemsize for columns in (width, size[1]))
-    if whole:  # one window over all: its sums are the outputs
+    if one_axis:  # the sums are the outputs
         assert forward == 0
     if sums <= block_bytes:
-        if not whole:
+        if not one_axis:
             assert_as_many_as_fit(forward, sums, count, max(plane, sums), block_bytes)
-        taken_each = quotients if whole else quotients + sums
+        taken_each = quotients if one_axis else quotients + sums
         assert_as_many_as_fit(backward, taken_each, count, max(plane, sums), block_bytes)
         return
     rows, columns = rows_and_columns(size, sums, block_bytes)
-    met = width if columns == size[1] else (columns - 1) * window.stride[1] + window.kernel_size[1]
-    assert forward == (0 if whole else rows * met * itemsize)
+    met = (columns - 1) * window.stride[1] + window.kernel_size[1]  # from the first window's to the last's
+    assert forward == (0 if one_axis else rows * met * itemsize)
     rows, columns = rows_and_columns((height, width), sums, block_bytes)
     over = [
         max(windows_over(window, axis, first, first + step, size[axis]) for first in range(0, length, step))
         for axis, length, step in ((0, height, rows), (1, width, columns))
     ]
-    assert backward <= over[0] * (over[1] + (not whole) * columns) * itemsize
+    assert backward <= over[0] * (over[1] + (not one_axis) * columns) * itemsize
 
 
 def rows_and_columns(size: Pair, plane_bytes: int, block_bytes: int) -> Pair:

@@ -22,8 +22,15 @@ UNNAMED = {
 }
 # How many faults and sound variants there are of each operator, so that one that gets lost is missed.
 COUNTS = {
+    "adaptive_avg_pool1d": (1, 2),
     "adaptive_avg_pool2d": (4, 3),
+    "adaptive_avg_pool3d": (2, 3),
+    "adaptive_max_pool1d": (1, 3),
+    "adaptive_max_pool2d": (3, 2),
+    "adaptive_max_pool3d": (1, 2),
+    "avg_pool1d": (1, 3),
     "avg_pool2d": (6, 3),
+    "avg_pool3d": (3, 2),
     "batch_norm": (11, 4),
     "celu": (1, 2),
     "conv1d": (4, 3),
@@ -45,7 +52,9 @@ COUNTS = {
     "linear": (3, 3),
     "local_response_norm": (6, 3),
     "log_softmax": (3, 3),
+    "max_pool1d": (1, 3),
     "max_pool2d": (19, 3),
+    "max_pool3d": (4, 3),
     "mish": (1, 3),
     "prelu": (2, 3),
     "relu": (6, 3),

@@ -40,8 +40,18 @@ class Model(nn.Module):
             nn.LogSigmoid(),
             nn.ConvTranspose2d(4, 4, 3, stride=2).requires_grad_(False),
             Doubled(4, 4, 1),
+            nn.AdaptiveMaxPool2d((4, 5)),
+            nn.Unflatten(2, (2, 2)),
+            nn.MaxPool3d((1, 2, 2), 1),
+            nn.AdaptiveMaxPool3d((2, None, 4)),
+            nn.AdaptiveAvgPool3d((2, None, 5)),
+            nn.Flatten(2, 3),
             nn.AdaptiveAvgPool2d((2, 3)),
             nn.Flatten(2),
+            nn.MaxPool1d(3, 1, 1),
+            nn.AvgPool1d(3, 1, 1),
+            nn.AdaptiveMaxPool1d(5),
+            nn.AdaptiveAvgPool1d(6),
         )
         self.rows = nn.Sequential(
             nn.Conv1d(4, 3, 2), nn.LocalResponseNorm(2, 0.5), nn.BatchNorm1d(3), sc.nn.ReLU(), nn.Flatten()
@@ -114,6 +124,10 @@ def test_other_precisions_are_within_their_bounds(dtype: torch.dtype) -> None:
     inputs, named = given(dtype)
     report = sc.verify(Model().to(dtype), inputs, **named)
     assert report, str(report)
+
+
+def test_an_average_of_volumes_is_within_its_bound() -> None:  # torch has none in half precision
+    assert sc.verify(nn.Sequential(nn.AvgPool3d((2, 1, 3), 1, (1, 0, 1))), torch.randn(1, 2, 3, 4, 5))
 
 
 def test_the_report_is_printed_and_names_what_stays_torchs(capsys: pytest.CaptureFixture[str]) -> None:

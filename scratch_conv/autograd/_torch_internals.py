@@ -68,6 +68,10 @@ _shape_functions = _find("torch:_decomp.meta_table")
 
 _adaptive_avg_pool2d = _find("torch:_C._nn.adaptive_avg_pool2d")
 _max_pool2d_with_indices = _find("torch:_C._nn.max_pool2d_with_indices")
+_adaptive_avg_pool3d = _find("torch:_C._nn.adaptive_avg_pool3d")
+_max_pool3d_with_indices = _find("torch:_C._nn.max_pool3d_with_indices")
+_adaptive_max_pool2d = _find("torch:_C._nn.adaptive_max_pool2d")
+_adaptive_max_pool3d = _find("torch:_C._nn.adaptive_max_pool3d")
 
 
 def constant_while_tracing(function: _Function) -> _Function:
@@ -297,6 +301,10 @@ def builtins_of(function: Any) -> tuple[Any, ...]:
     builtins = {
         F.adaptive_avg_pool2d: _adaptive_avg_pool2d,
         F.max_pool2d_with_indices: _max_pool2d_with_indices,
+        F.adaptive_avg_pool3d: _adaptive_avg_pool3d,
+        F.max_pool3d_with_indices: _max_pool3d_with_indices,
+        F.adaptive_max_pool2d_with_indices: _adaptive_max_pool2d,
+        F.adaptive_max_pool3d_with_indices: _adaptive_max_pool3d,
     }
     return (builtins[function],) if builtins[function] is not None else ()
 

@@ -121,6 +121,59 @@ def _(input: Tensor, output_size: Sequence[int], channels_last: bool) -> Any:
     return aten.adaptive_avg_pool2d(input, output_size)
 
 
+@_decomposes(ours.max_pool3d.default)
+def _(
+    input: Tensor,
+    channels_last: bool,
+    gradient_channels_last: bool,
+    ceil_mode: bool,
+    kernel_size: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+) -> Any:
+    window = (kernel_size, stride, padding[::2], dilation)
+    output, indices = aten.max_pool3d_with_indices(input, *window, ceil_mode)
+    return output, indices.to(torch.int32)
+
+
+@_decomposes(ours.adaptive_max_pool.default)
+def _(input: Tensor, output_size: Sequence[int], channels_last: bool) -> Any:
+    pool = aten.adaptive_max_pool2d if input.dim() == 4 else aten.adaptive_max_pool3d
+    output, indices = pool(input, output_size)
+    return output, indices.to(torch.int32)
+
+
+@_decomposes(ours.picked_indices.default)
+def _(indices: Tensor, channels_last: bool) -> Any:
+    return indices.to(torch.int64)
+
+
+@_decomposes(ours.avg_pool3d.default)
+def _(
+    input: Tensor,
+    output_size: Sequence[int],
+    channels_last: bool,
+    count_include_pad: bool,
+    divisor_override: int | None,
+    kernel_size: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+) -> Any:
+    sides = padding[::2]
+    floors = [
+        (length + 2 * side - kernel) // step + 1
+        for length, side, kernel, step in zip(input.shape[2:], sides, kernel_size, stride, strict=True)
+    ]
+    ceil_mode = list(output_size) != floors
+    return aten.avg_pool3d(input, kernel_size, stride, sides, ceil_mode, count_include_pad, divisor_override)
+
+
+@_decomposes(ours.adaptive_avg_pool3d.default)
+def _(input: Tensor, output_size: Sequence[int], channels_last: bool) -> Any:
+    return aten.adaptive_avg_pool3d(input, output_size)
+
+
 @_decomposes(ours.batch_norm_inference.default)
 def _(
     input: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, variance: Tensor, eps: float

@@ -80,17 +80,19 @@ def is_channels_last(*operands: Tensor) -> bool:
 
 def _suggests_channels_last(operand: Tensor) -> bool:
     # Dynamo fails on strides that are expressions of sizes; vmap knows nothing but strides.
+    format = memory_format(True, operand.dim())
     if torch.compiler.is_compiling() and not internals.in_transform():
-        return operand.is_contiguous(memory_format=torch.channels_last) and not operand.is_contiguous()
+        return operand.is_contiguous(memory_format=format) and not operand.is_contiguous()
     channel, *_, column = operand.stride()[1:]
     if channel > column:  # most often: no need to look at all of them, which takes 5 µs
         return False
-    return internals.suggested_memory_format(operand) == torch.channels_last
+    return internals.suggested_memory_format(operand) == format
 
 
-def memory_format(channels_last: bool) -> torch.memory_format:
-    """Return the memory format of 4-dimensional tensors that are channels_last, or not."""
-    return torch.channels_last if channels_last else torch.contiguous_format
+def memory_format(channels_last: bool, dim: int = 4) -> torch.memory_format:
+    """Return the memory format of tensors of 4 or 5 dimensions that are channels_last, or not."""
+    last = torch.channels_last_3d if dim == 5 else torch.channels_last
+    return last if channels_last else torch.contiguous_format
 
 
 def to_tensor_like(array: Array, like: Tensor) -> Tensor:
@@ -105,4 +107,4 @@ def _same_layout(one: Tensor, other: Tensor) -> bool:
 
 def common_memory_format(*operands: Tensor) -> torch.memory_format:
     """Return the format of torch's outputs: channels_last if any operand's strides suggest it."""
-    return memory_format(is_channels_last(*operands))
+    return memory_format(is_channels_last(*operands), operands[0].dim())

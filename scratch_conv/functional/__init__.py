@@ -1,6 +1,7 @@
 """Functions with the signatures and the semantics of `torch.nn.functional`, computed by NumPy."""
 
 from scratch_conv.functional.activation import *
+from scratch_conv.functional.adaptive_max_pooling import *
 from scratch_conv.functional.convolution import *
 from scratch_conv.functional.cross_entropy import *
 from scratch_conv.functional.dropout import *
@@ -9,6 +10,8 @@ from scratch_conv.functional.group_normalization import *
 from scratch_conv.functional.linear import *
 from scratch_conv.functional.normalization import *
 from scratch_conv.functional.pooling import *
+from scratch_conv.functional.pooling_of_signals import *
+from scratch_conv.functional.pooling_of_volumes import *
 from scratch_conv.functional.response_normalization import *
 from scratch_conv.functional.softmax import *
 

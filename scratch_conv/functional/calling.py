@@ -80,6 +80,12 @@ def autocast(tensor: Any) -> Any:
     return tensor.to(torch.get_autocast_dtype("cpu")) if narrows else tensor
 
 
+def autocast_to_float32(tensor: Tensor) -> Tensor:
+    """Widen a tensor of half precision where `torch.autocast` is on, for operators that it has in float32."""
+    narrow = tensor.dtype in (torch.float16, torch.bfloat16)
+    return tensor.float() if narrow and torch.is_autocast_enabled("cpu") else tensor
+
+
 def warn(message: str, stacklevel: int) -> None:
     """Warn as `warnings.warn` does; not while a compiler traces, which cannot."""
     if not torch.compiler.is_compiling():

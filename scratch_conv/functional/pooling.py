@@ -1,7 +1,6 @@
 """Pooling."""
 
 import math
-from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -21,8 +20,8 @@ from scratch_conv.autograd import (
     reshaped,
 )
 from scratch_conv.functional import arguments
+from scratch_conv.functional import pooling_arguments as check
 from scratch_conv.functional.calling import IntOrPair, overridable, replaces, size_of
-from scratch_conv.kernels.windows import Pair, Window
 
 __all__ = ["adaptive_avg_pool2d", "avg_pool2d", "max_pool2d"]
 
@@ -47,9 +46,9 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
         NotImplementedError: the input is of integers or complex (which torch does average to size 1).
     """
     arguments.tensors("adaptive_avg_pool2d", input=input)
-    size = _adaptive_size(input, output_size)
-    _check_adaptive_avg_pool2d(input, size)
-    if input.dtype == torch.bool:  # accepted for an empty output only; NumPy has no sums of them
+    size = check.adaptive_size("adaptive_avg_pool2d", input, output_size, 2)
+    _check_adaptive_avg_pool2d("adaptive_avg_pool2d", input, size)
+    if input.dtype in (torch.bool, torch.uint8):  # accepted for an empty output only
         return input.new_empty((*input.shape[:-2], *size))
     batched = input
     if input.dim() != 4:
@@ -91,7 +90,7 @@ def avg_pool2d(
     """
     arguments.tensors("avg_pool2d", input=input)
     kernel_size = arguments.pair("avg_pool2d", "kernel_size", kernel_size)
-    stride = _stride("avg_pool2d", stride, kernel_size)
+    stride = check.stride("avg_pool2d", stride, kernel_size)
     padding = arguments.pair("avg_pool2d", "padding", padding)
     ceil_mode = arguments.boolean("avg_pool2d", "ceil_mode", ceil_mode)
     count_include_pad = arguments.boolean("avg_pool2d", "count_include_pad", count_include_pad)
@@ -101,11 +100,11 @@ def avg_pool2d(
         raise RuntimeError("avg_pool2d: divisor must be not zero, but got divisor_override=0")
     if input.dim() < 3:
         raise IndexError(f"avg_pool2d: expected 3D or 4D input, but got input of size: {size_of(input)}")
-    size = _pooled_size("avg_pool2d", input, kernel_size, stride, padding, (1, 1), ceil_mode)
+    size = check.pooled_size("avg_pool2d", input, kernel_size, stride, padding, (1, 1), ceil_mode)
     if not (input.dtype.is_floating_point or input.dtype == torch.int64):
         raise NotImplementedError(f"avg_pool2d is not implemented for {input.dtype}")
     batched = input if input.dim() == 4 else input.unsqueeze(0)
-    window = (kernel_size, stride, (padding[0], padding[0], padding[1], padding[1]))
+    window = (kernel_size, stride, check.sides(padding))
     counting = (count_include_pad, divisor_override)
     output = call(AvgPool2d, batched, size, is_channels_last(batched), *counting, *window)
     return output if input.dim() == 4 else reshaped(output, output.shape[1:])
@@ -144,15 +143,15 @@ def max_pool2d(
     """
     arguments.tensors("max_pool2d", input=input)
     kernel_size = arguments.pair("max_pool2d", "kernel_size", kernel_size)
-    stride = _stride("max_pool2d", stride, kernel_size)
+    stride = check.stride("max_pool2d", stride, kernel_size)
     padding = arguments.pair("max_pool2d", "padding", padding)
     dilation = arguments.pair("max_pool2d", "dilation", dilation)
     ceil_mode = arguments.boolean("max_pool2d", "ceil_mode", ceil_mode)
-    _pooled_size("max_pool2d", input, kernel_size, stride, padding, dilation, ceil_mode)
+    check.pooled_size("max_pool2d", input, kernel_size, stride, padding, dilation, ceil_mode)
     if input.dtype == torch.bool or input.dtype.is_complex:
         raise NotImplementedError(f"max_pool2d is not implemented for {input.dtype}")
     batched = input if input.dim() == 4 else input.unsqueeze(0)
-    window = (kernel_size, stride, (padding[0], padding[0], padding[1], padding[1]), dilation)
+    window = (kernel_size, stride, check.sides(padding), dilation)
     output, narrow_indices = call(MaxPool2d, batched, ceil_mode, *window)
     output = output if input.dim() == 4 else reshaped(output, output.shape[1:])
     if not return_indices:
@@ -168,104 +167,12 @@ def _max_pool2d_with_indices(*args: Any, **kwargs: Any) -> Any:
     return max_pool2d(*args, **{**kwargs, "return_indices": True})
 
 
-def _adaptive_size(input: Tensor, output_size: Any) -> tuple[Any, ...]:
-    """Return the output's size, with the input's in place of None."""
-    name = "adaptive_avg_pool2d"
-    if isinstance(output_size, (int, torch.SymInt)):
-        return arguments.pair(name, "output_size", output_size)
-    if not isinstance(output_size, Collection):  # a tuple, a set, a tensor, an array
-        raise TypeError(
-            f"{name}(): argument 'output_size' must be int or tuple of ints, not {type(output_size).__name__}"
-        )
-    sizes = list(output_size)
-    if input.dim() <= len(sizes):
-        raise ValueError(
-            f"{name}: Input dimension should be at least {len(sizes) + 1} "
-            f"for {output_size=}, but got input of size: {size_of(input)}"
-        )
-    if len(sizes) == 2:
-        sizes = [own if size is None else size for size, own in zip(sizes, input.shape[-2:], strict=True)]
-    size = arguments.integers(name, "output_size", sizes, 2)
-    if len(sizes) != 2:
-        raise RuntimeError(f"{name}: output_size must be 2 numbers, but got {output_size=}")
-    return size
-
-
-def _check_adaptive_avg_pool2d(input: Tensor, size: tuple[Any, ...]) -> None:
-    if min(size) < 0:
-        raise RuntimeError(
-            f"adaptive_avg_pool2d: elements of output_size must be greater than or equal to 0, "
-            f"but received {size}"
-        )
-    arguments.output_size("adaptive_avg_pool2d", *(each or 1 for each in input.shape[:-2]), *size)
+def _check_adaptive_avg_pool2d(function: str, input: Tensor, size: tuple[Any, ...]) -> None:
+    arguments.output_size(function, *(each or 1 for each in input.shape[:-2]), *size)
     if size == (1, 1):  # torch takes the mean of all pixels, whatever they are
-        if input.dim() < 2:
-            raise IndexError(f"adaptive_avg_pool2d: expected rows and columns, but got size {size_of(input)}")
-        if not (input.dtype.is_floating_point or input.dtype.is_complex):
-            raise RuntimeError(
-                f"adaptive_avg_pool2d: expected input of a floating point or complex dtype, "
-                f"but got {input.dtype}"
-            )
+        check.averaged(function, input, 2)
         return
-    if input.dim() not in (3, 4):
-        raise RuntimeError(
-            f"adaptive_avg_pool2d(): Expected 3D or 4D tensor, but got input of size: {size_of(input)}"
-        )
-    if 0 in input.shape[-2:]:
-        raise RuntimeError(
-            f"adaptive_avg_pool2d(): Expected input to have non-zero size for non-batch dimensions, "
-            f"but input has sizes {size_of(input)}"
-        )
+    check.binned(function, input, 2, positive=2)
     # torch does not look at the dtype where there is nothing to compute
     if not input.dtype.is_floating_point and 0 not in (*input.shape[:-2], *size):
-        raise NotImplementedError(f"adaptive_avg_pool2d is not implemented for {input.dtype}")
-
-
-def _stride(function: str, stride: Any, kernel_size: Pair) -> Pair:
-    """Return the stride, which is the kernel_size where it is left out."""
-    if stride is None or (isinstance(stride, (tuple, list)) and not stride):
-        return kernel_size
-    return arguments.pair(function, "stride", stride)
-
-
-def _pooled_size(
-    function: str,
-    input: Tensor,
-    kernel_size: Pair,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    ceil_mode: bool,
-) -> Pair:
-    """Return the output's size (OH, OW), or refuse what torch cannot pool."""
-    if input.dim() not in (3, 4):
-        raise RuntimeError(
-            f"{function}: non-empty 3D or 4D (batch mode) tensor expected for input, "
-            f"but got input of size: {size_of(input)}"
-        )
-    if 0 in input.shape[-3:]:
-        raise RuntimeError(
-            f"Expected 3D or 4D (batch mode) tensor with optional 0 dim batch size for input, "
-            f"but got:{size_of(input)}"
-        )
-    for name, numbers in (("kernel_size", kernel_size), ("stride", stride), ("dilation", dilation)):
-        if name == "stride" and 0 in numbers:
-            raise RuntimeError(f"{function}: stride should not be zero")
-        if min(numbers) <= 0:
-            raise RuntimeError(f"{function}: {name} should be greater than zero, but got {numbers}")
-        if max(numbers) >= 2**31:
-            raise RuntimeError(f"{function}: integer out of range: {name}={numbers}")
-    if min(padding) < 0:
-        raise RuntimeError(f"{function}: pad must be non-negative, but got pad: {padding}")
-    if any(padding[axis] > kernel_size[axis] // 2 for axis in (0, 1)):
-        raise RuntimeError(
-            f"{function}: pad should be at most half of the kernel size, "
-            f"but got {padding=}, {kernel_size=} and {dilation=}"
-        )
-    window = Window(kernel_size, stride, ((padding[0],) * 2, (padding[1],) * 2), dilation)
-    size = window.output_size((input.shape[-2], input.shape[-1]), ceil_mode)
-    if min(size) < 1:
-        raise RuntimeError(
-            f"Given input size: {size_of(input)}. Calculated output size: {size}. Output size is too small"
-        )
-    return size
+        raise NotImplementedError(f"{function} is not implemented for {input.dtype}")

@@ -215,6 +215,12 @@ def _padded(size: Size, padding: Padding) -> tuple[Size, tuple[slice, ...], tupl
     return tuple(padded), tuple(kept), tuple(inside)
 
 
+def bins(pixels: int, count: int) -> tuple[Array, Array]:
+    """Return the starts and the ends of `count` bins of an axis, which overlap where they come out uneven."""
+    numbers = np.arange(count, dtype=np.int64)
+    return numbers * pixels // count, -((numbers + 1) * -pixels // count)
+
+
 def axis_blocks(count: int, bytes_each: int, block_bytes: int) -> list[slice]:
     """Cut `count` things into slices of about `block_bytes`, at least one thing each."""
     step = max(1, block_bytes // max(1, bytes_each))

@@ -21,8 +21,14 @@ from scratch_conv.swapping.layer_calls import WRITTEN, LayerCall, Results, is_fl
 
 Bounds = dict[str, Tensor]
 
-_SUMS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
-_PICKS = (nn.ReLU, nn.Hardtanh, nn.Flatten, nn.MaxPool2d)
+_AVERAGES = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
+_BINS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
+_SUMS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear, *_AVERAGES, *_BINS)
+_MAXIMA = (
+    *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d),
+    *(nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),
+)
+_PICKS = (nn.ReLU, nn.Hardtanh, nn.Flatten, *_MAXIMA)
 _DRAWS = (nn.Dropout, nn.Dropout2d)
 _SMOOTH = (
     *(nn.CELU, nn.ELU, nn.GELU, nn.Hardsigmoid, nn.Hardswish, nn.Mish, nn.SELU, nn.SiLU, nn.Sigmoid),
@@ -121,10 +127,12 @@ def _sums(call: LayerCall, right: Results, dtype: torch.dtype) -> Bounds:
     absolute = call.changed(lambda tensor: tensor.abs().to(dtype))
     counting = call.changed(lambda tensor: torch.ones_like(tensor.abs(), dtype=dtype))
     more = 0.0
-    if isinstance(layer, nn.AvgPool2d):  # a sum divided once, or of terms times the reciprocal
+    if isinstance(layer, nn.AvgPool1d):  # which has no divisor_override: the count is 1 at most
+        more = 1.0 + math.prod(torch.Size(layer.kernel_size))  # type: ignore[arg-type]  # a tuple of one
+    elif isinstance(layer, _AVERAGES):  # a sum divided once, or of terms times the reciprocal
         vars(counting.layer)["divisor_override"], more = 1, 1.0
-    elif isinstance(layer, nn.AdaptiveAvgPool2d):
-        more = _most_in_a_bin(call.tensors[0], right.values["output"])
+    elif isinstance(layer, _BINS):
+        more = _most_in_a_bin(call.tensors[0], right.values["output"], int(type(layer).__name__[-2]))
     # Complex numbers by three real products (Higham, section 23.2.4): larger by 3 √2, with 4 roundings more.
     factor, more = (3 * 2**0.5, more + 4) if is_complex else (1.0, more)
     counts, bounds = named(counting.run()), {}
@@ -135,12 +143,12 @@ def _sums(call: LayerCall, right: Results, dtype: torch.dtype) -> Bounds:
     return bounds
 
 
-def _most_in_a_bin(image: Tensor, output: Tensor) -> float:
-    """Return how many pixels are averaged at most, and two for the divisions; also bins over one pixel."""
+def _most_in_a_bin(image: Tensor, output: Tensor, axes: int) -> float:
+    """Return how many pixels are averaged at most, and the divisions; also bins over one pixel."""
     most = 1
-    for length, bins in zip(image.shape[-2:], output.shape[-2:], strict=True):
+    for length, bins in zip(image.shape[-axes:], output.shape[-axes:], strict=True):
         most *= max(-(-length // max(1, bins)), -(-bins // length)) + 1
-    return most + 2.0
+    return most + float(axes)
 
 
 def _picks(wide: LayerCall, right: Results, dtype: torch.dtype) -> Bounds:
@@ -148,7 +156,7 @@ def _picks(wide: LayerCall, right: Results, dtype: torch.dtype) -> Bounds:
     bounds = {
         name: torch.zeros_like(value.abs(), dtype=torch.float64) for name, value in named(right).items()
     }
-    if isinstance(wide.layer, nn.MaxPool2d) and wide.gradient is not None:
+    if isinstance(wide.layer, _MAXIMA) and wide.gradient is not None:
         sums = []
         for incoming in (wide.gradient.abs(), torch.ones_like(wide.gradient)):
             sums.append(LayerCall(wide.layer, wide.args, wide.kwargs, incoming).run().gradients["input"])

@@ -2,3 +2,4 @@
 
 from scratch_conv.autograd.pooling.average import *
 from scratch_conv.autograd.pooling.maximum import *
+from scratch_conv.autograd.pooling.picked import *

@@ -1,4 +1,4 @@
-"""Two-dimensional average pooling, under windows of one size or adaptive, and its transpose.
+"""Average pooling of images and volumes, under windows of one size or adaptive, and its transpose.
 
     y[n, c, p, q] = (Σ_{i, j} x[n, c, i, j]) / divisor[p, q]        (i, j) under the window of (p, q)
 
@@ -6,23 +6,34 @@ Which pixels lie under a window is known axis by axis, so the sum goes over rows
 of what is left. Average pooling is linear: its derivative divides by the same divisors and adds each quotient
 to all pixels of its window, and that map's derivative is the pooling again.
 
-Shapes: x (N, C, H, W), y (N, C, OH, OW).
+A volume is summed slice by slice, then over its depth.
+
+Shapes: x (N, C, H, W), y (N, C, OH, OW); of volumes x (N, C, D, H, W), y (N, C, OD, OH, OW).
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from scratch_conv.kernels.scratch_memory import scratch
 from scratch_conv.kernels.sums import summed
 from scratch_conv.kernels.threads import parallel
-from scratch_conv.kernels.windows import Array, Pair, Window, axis_blocks, plane_blocks, planes
+from scratch_conv.kernels.windows import Array, Pair, Size, Window, axis_blocks, bins, plane_blocks, planes
 
-__all__ = ["adaptive_avg_pool2d", "adaptive_avg_pool2d_grad_input", "avg_pool2d", "avg_pool2d_grad_input"]
+__all__ = [
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool2d_grad_input",
+    "adaptive_avg_pool3d",
+    "adaptive_avg_pool3d_grad_input",
+    "avg_pool2d",
+    "avg_pool2d_grad_input",
+    "avg_pool3d",
+    "avg_pool3d_grad_input",
+]
 
 _Index = tuple[slice, slice, slice]
 """Of planes, rows and columns."""
@@ -80,6 +91,37 @@ def adaptive_avg_pool2d(x: Array, output_size: Pair) -> Array:
 def adaptive_avg_pool2d_grad_input(grad_output: Array, input_size: Pair) -> Array:
     """Return the gradient with respect to x (N, C, H, W): dy / area for all pixels of a bin, summed."""
     return _distribute(grad_output, _adaptive_axes(input_size, grad_output.shape[2:]), None)
+
+
+def avg_pool3d(
+    x: Array, output_size: Size, window: Window, count_include_pad: bool, divisor_override: int | None
+) -> Array:
+    """Return the averages y (N, C, OD, OH, OW) of x (N, C, D, H, W) under each window, as `avg_pool2d`."""
+    axes = _volume_axes(window, x.shape[2:], output_size, count_include_pad)
+    return _average_volumes(x, output_size, axes, divisor_override)
+
+
+def avg_pool3d_grad_input(
+    grad_output: Array,
+    input_size: Size,
+    window: Window,
+    count_include_pad: bool,
+    divisor_override: int | None,
+) -> Array:
+    """Return the gradient with respect to x (N, C, D, H, W), as `avg_pool2d_grad_input`."""
+    axes = _volume_axes(window, input_size, grad_output.shape[2:], count_include_pad)
+    return _distribute_volumes(grad_output, input_size, axes, divisor_override)
+
+
+def adaptive_avg_pool3d(x: Array, output_size: Size) -> Array:
+    """Return the averages y (N, C, OD, OH, OW) in each bin of x (N, C, D, H, W)."""
+    return _average_volumes(x, output_size, _volume_bins(x.shape[2:], output_size), None)
+
+
+def adaptive_avg_pool3d_grad_input(grad_output: Array, input_size: Size) -> Array:
+    """Return the gradient with respect to x (N, C, D, H, W): dy / volume for all pixels of a bin, summed."""
+    axes = _volume_bins(input_size, grad_output.shape[2:])
+    return _distribute_volumes(grad_output, input_size, axes, None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,6 +205,12 @@ class _Axis:
     def non_overlapping(self) -> bool:
         """Whether no pixel lies under two windows."""
         return bool((self.starts[1:] >= self.ends[:-1]).all())
+
+    @cached_property
+    def is_identity(self) -> bool:
+        """Whether each pixel has a window of its own."""
+        numbers = np.arange(self.pixels.start, self.pixels.stop)
+        return np.array_equal(self.starts, numbers) and np.array_equal(self.ends, numbers + 1)
 
     @cached_property
     def divisors(self) -> Array:
@@ -257,6 +305,8 @@ def _average(x: Array, axes: _Axes, divisor: int | None) -> Array:
         pixels, averages = x_planes[planes][part.pixels], y_planes[planes][part.windows]
         if axes.have_one_window:
             _sum_planes(pixels, averages[:, 0, 0])
+        elif axes.columns.is_identity:
+            _sum_windows(pixels, averages, part.rows)
         else:
             sums = scratch("sums", (len(pixels), averages.shape[1], pixels.shape[2]), x.dtype)
             _sum_windows(pixels, sums, part.rows)
@@ -279,12 +329,31 @@ def _distribute(grad_output: Array, axes: _Axes, divisor: int | None) -> Array:
         if axes.have_one_window:
             pixels[...] = quotients
             return
+        if axes.columns.is_identity:
+            _add_to_pixels(quotients, pixels, part.rows)
+            return
         in_columns = scratch("in columns", (*grads.shape[:2], pixels.shape[2]), grads.dtype)
         _add_to_pixels(quotients.swapaxes(1, 2), in_columns.swapaxes(1, 2), part.columns)
         _add_to_pixels(in_columns, pixels, part.rows)
 
     parallel(work, _blocks(pixel_planes, axes, axes.pixels, _with_pixels))
     return grad_input
+
+
+def _average_volumes(x: Array, output_size: Size, axes: "_VolumeAxes", divisor: int | None) -> Array:
+    n, c, depth, *plane = x.shape
+    sums = _average(x.reshape(n, c * depth, *plane), axes.plane, 1)
+    y = _average(sums.reshape(n, c, depth, prod(output_size[1:])), axes.depth, divisor)
+    return y.reshape(n, c, *output_size)
+
+
+def _distribute_volumes(
+    grad_output: Array, input_size: Size, axes: "_VolumeAxes", divisor: int | None
+) -> Array:
+    n, c, count, *plane = grad_output.shape
+    in_slices = _distribute(grad_output.reshape(n, c, count, prod(plane)), axes.depth, divisor)
+    pixels = _distribute(in_slices.reshape(n, c * input_size[0], *plane), axes.plane, 1)
+    return pixels.reshape(n, c, *input_size)
 
 
 def _sum_planes(pixels: Array, sums: Array) -> None:
@@ -354,7 +423,10 @@ def _is_everything(index: Any, size: int) -> bool:
 
 def _divide(sums: Array, divisors: Array, quotients: Array) -> None:
     """Divide; whole numbers are rounded towards zero, as in C."""
-    if sums.dtype.kind == "i":
+    if divisors.ndim == 0 and divisors == 1:
+        if quotients is not sums:
+            quotients[...] = sums
+    elif sums.dtype.kind == "i":
         sign = np.sign(sums) * np.sign(divisors)
         np.multiply(np.abs(sums) // np.abs(divisors), sign, out=quotients)
     else:
@@ -382,6 +454,46 @@ def _kept_bins(input_size: Pair, output_size: Pair) -> _Axes:
     return _Axes(*map(_bins, input_size, output_size))
 
 
+class _VolumeAxes(NamedTuple):
+    """The axes of volumes: of each slice, then those of the depth and of all windows on a slice.
+
+    The sums of a slice are divided once, at the end, by the volume of a window.
+    """
+
+    plane: _Axes
+    depth: _Axes
+
+    @staticmethod
+    def of(depth: _Axis, rows: _Axis, columns: _Axis) -> "_VolumeAxes":
+        areas = np.multiply.outer(rows.lengths, columns.lengths).ravel()
+        numbers = np.arange(areas.size)
+        each = _Axis(slice(areas.size), slice(0, areas.size), numbers, numbers + 1, areas)
+        return _VolumeAxes(_Axes(rows, columns), _Axes(depth, each))
+
+
+def _volume_axes(window: Window, input_size: Size, output_size: Size, count_include_pad: bool) -> _VolumeAxes:
+    find = _kept_volume_axes if prod(output_size) <= _FEW_WINDOWS else _kept_volume_axes.__wrapped__
+    return find(window, input_size, output_size, count_include_pad)
+
+
+def _volume_bins(input_size: Size, output_size: Size) -> _VolumeAxes:
+    find = _kept_volume_bins if prod(output_size) <= _FEW_WINDOWS else _kept_volume_bins.__wrapped__
+    return find(input_size, output_size)
+
+
+@lru_cache(maxsize=16)
+def _kept_volume_axes(
+    window: Window, input_size: Size, output_size: Size, count_include_pad: bool
+) -> _VolumeAxes:
+    sizes = zip(input_size, output_size, *window[:3], strict=True)
+    return _VolumeAxes.of(*(_windows(*axis, count_include_pad) for axis in sizes))
+
+
+@lru_cache(maxsize=16)
+def _kept_volume_bins(input_size: Size, output_size: Size) -> _VolumeAxes:
+    return _VolumeAxes.of(*map(_bins, input_size, output_size))
+
+
 def _windows(
     pixels: int, count: int, kernel_size: int, stride: int, padding: Pair, count_include_pad: bool
 ) -> _Axis:
@@ -394,8 +506,7 @@ def _windows(
 
 def _bins(pixels: int, count: int) -> _Axis:
     """Describe an axis cut into `count` bins, which overlap where they do not come out even."""
-    numbers = np.arange(count, dtype=np.int64)
-    starts, ends = numbers * pixels // count, -((numbers + 1) * -pixels // count)
+    starts, ends = bins(pixels, count)
     return _Axis(slice(count), slice(0, pixels), starts, ends, ends - starts)
 
 

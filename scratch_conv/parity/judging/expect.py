@@ -145,7 +145,7 @@ def _paths(operator: Operator, case: Case, values: Values) -> list[dict[str, Ten
     for onednn, memory_format in itertools.product((True, False), (None, torch.channels_last)):
         changed = Values(dict(values.tensors), values.grad_output, values.directions)
         if memory_format is not None:
-            if operator.random or values.tensors["input"].ndim != 4:
+            if operator.random or not values.tensors["input"].ndim == 4 == operator.batched_axes:
                 continue
             changed.tensors["input"] = values.tensors["input"].contiguous(memory_format=memory_format)
         with using_onednn(onednn):

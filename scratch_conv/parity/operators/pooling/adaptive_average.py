@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -22,11 +22,13 @@ class AdaptiveAvgPool2d(Pooling):
     """
 
     name = "adaptive_avg_pool2d"
-    module = torch.nn.AdaptiveAvgPool2d
-    arguments = ()
-    dtypes = FLOATS
+    module: ClassVar[type[torch.nn.Module]] = torch.nn.AdaptiveAvgPool2d
+    arguments: ClassVar[tuple[str, ...]] = ()
+    dtypes: ClassVar[tuple[str, ...]] = FLOATS
     linear = frozenset({"input"})
-    invalid_arguments = tuple({"output_size": bad} for bad in (-1, (1, -2), (1, 2, 3), (2,), 2.5, "small"))
+    invalid_arguments: ClassVar[tuple[dict[str, Any], ...]] = tuple(
+        {"output_size": bad} for bad in (-1, (1, -2), (1, 2, 3), (2,), 2.5, "small")
+    )
 
     def draw_case(self, draw: Drawing) -> Case:
         shape = (*draw.batch(), draw.integer(1, 3), draw.integer(1, 8), draw.integer(1, 8))
@@ -45,10 +47,10 @@ class AdaptiveAvgPool2d(Pooling):
         return [*same, empty.changed(output_size=2), case.retyped("input", "int64")]
 
     def roundings(self, result: str, count: Tensor, case: Case) -> Tensor:
-        """Return the number of terms, less one for the additions, and three, for the divisions by height and
-        width or their reciprocals.
+        """Return the number of terms, less one for the additions, and one more than there are axes, for the
+        divisions by height and width or their reciprocals.
         """
-        return (count > 0) * (self._greatest_sum(result, case) + 2.0)
+        return (count > 0) * (self._greatest_sum(result, case) + float(self.axes))
 
     def greatest_divisor(self, result: str, case: Case) -> float:
         """Return the pixels of the greatest window."""
@@ -61,9 +63,9 @@ class AdaptiveAvgPool2d(Pooling):
     def _greatest_sum(self, result: str, case: Case) -> int:
         """Return the pixels of the greatest window, or the windows of a pixel in the input's gradient."""
         size = case.keywords["output_size"]
-        outputs = size if isinstance(size, tuple) else (size, size)
+        outputs = size if isinstance(size, tuple) else (size,) * self.axes
         most = 1
-        for length, output in zip(case.tensors["input"].shape[-2:], outputs, strict=True):
+        for length, output in zip(case.tensors["input"].shape[-self.axes :], outputs, strict=True):
             n = length if output is None else output
             windows, pixels = -(-n // length) + 1, -(-length // max(1, n)) + 1
             most *= windows if result in ("grad_input", "second_input") else pixels

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -32,9 +32,14 @@ _ROWS, _COLUMNS = 0, 1  # of the window; the image's axes are counted from the e
 
 
 class Pooling(SumOfProducts):
-    """What the kinds of pooling have in common."""
+    """What the kinds of pooling have in common.
+
+    Attributes:
+        axes: how many axes the windows have.
+    """
 
     signature = ("input",)
+    axes: ClassVar[int] = 2
 
     def draw_windows(self, draw: Drawing) -> dict[str, Any]:
         """Draw kernel_size, stride and padding."""
@@ -81,12 +86,12 @@ class AvgPool2d(Pooling):
     """torch.nn.functional.avg_pool2d: a sum divided once, or of terms times the reciprocal."""
 
     name = "avg_pool2d"
-    module = torch.nn.AvgPool2d
-    arguments = tuple(_DEFAULTS)
+    module: ClassVar[type[torch.nn.Module]] = torch.nn.AvgPool2d
+    arguments: ClassVar[tuple[str, ...]] = tuple(_DEFAULTS)
     defaults = _DEFAULTS
-    dtypes = (*FLOATS, "int64")
+    dtypes: ClassVar[tuple[str, ...]] = (*FLOATS, "int64")
     linear = frozenset({"input"})
-    configurations = (
+    configurations: ClassVar[tuple[dict[str, Any], ...]] = (
         {"kernel_size": 2, "stride": 2},
         {"kernel_size": 7},
         {"kernel_size": 3, "stride": 2, "padding": 1},
@@ -94,7 +99,7 @@ class AvgPool2d(Pooling):
         {"kernel_size": 3, "stride": 2},
     )
     choices = _CHOICES
-    invalid_arguments = (
+    invalid_arguments: ClassVar[tuple[dict[str, Any], ...]] = (
         {"kernel_size": 0},
         {"kernel_size": (2, 2, 2)},
         {"kernel_size": 2, "padding": 2},
@@ -115,7 +120,7 @@ class AvgPool2d(Pooling):
 
     def remainders(self, case: Case) -> tuple[int, ...]:
         given = {"dilation": 1, **self.defaults, **case.keywords}
-        lengths = case.shapes["input"][-2:]
+        lengths = case.shapes["input"][-self.axes :]
         words = (given[name] for name in ("kernel_size", "stride", "padding", "dilation"))
         return remainders(lengths, *words)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -20,12 +21,12 @@ class MaxPool2d(Pooling):
     """torch.nn.functional.max_pool2d: its output is picked, hence exact; its gradient is a sum."""
 
     name = "max_pool2d"
-    module = torch.nn.MaxPool2d
-    arguments = tuple(_DEFAULTS)
+    module: ClassVar[type[torch.nn.Module]] = torch.nn.MaxPool2d
+    arguments: ClassVar[tuple[str, ...]] = tuple(_DEFAULTS)
     defaults = _DEFAULTS
-    dtypes = (*FLOATS, *INTEGERS)
+    dtypes: ClassVar[tuple[str, ...]] = (*FLOATS, *INTEGERS)
     piecewise_linear = True
-    configurations = (
+    configurations: ClassVar[tuple[dict[str, Any], ...]] = (
         {"kernel_size": 2, "stride": 2},
         {"kernel_size": 3, "stride": 2, "padding": 1},
         {"kernel_size": 3, "stride": 2},
@@ -33,7 +34,7 @@ class MaxPool2d(Pooling):
         {"kernel_size": 5, "stride": 1, "padding": 2},
     )
     choices = _CHOICES
-    invalid_arguments = (
+    invalid_arguments: ClassVar[tuple[dict[str, Any], ...]] = (
         {"kernel_size": 0},
         {"kernel_size": -2},
         {"kernel_size": (2, 2, 2)},
@@ -58,7 +59,7 @@ class MaxPool2d(Pooling):
 
     def remainders(self, case: Case) -> tuple[int, ...]:
         given = {**self.defaults, **case.keywords}
-        lengths = case.shapes["input"][-2:]
+        lengths = case.shapes["input"][-self.axes :]
         words = (given[name] for name in ("kernel_size", "stride", "padding", "dilation"))
         return remainders(lengths, *words)
 
