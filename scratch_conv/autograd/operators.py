@@ -268,14 +268,12 @@ def _one_of_zeros(tensor: Tensor, dim: int) -> Tensor:
 def window_of(
     kernel_size: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
 ) -> Window:
-    """Return the window that an operator's flat arguments describe; padding is (top, bottom, left, right)."""
-    top, bottom, left, right = padding
-    return Window(
-        (kernel_size[0], kernel_size[1]),
-        (stride[0], stride[1]),
-        ((top, bottom), (left, right)),
-        (dilation[0], dilation[1]),
-    )
+    """Return the window that an operator's flat arguments describe; padding is (top, bottom, left, right).
+
+    Of volumes it is (front, back, top, bottom, left, right).
+    """
+    sides = tuple(zip(padding[::2], padding[1::2], strict=True))
+    return Window(tuple(kernel_size), tuple(stride), sides, tuple(dilation))
 
 
 def flop_formula(operator: str) -> Callable[[Callable[..., int]], Callable[..., int]]:

@@ -80,17 +80,20 @@ def is_channels_last(*operands: Tensor) -> bool:
 
 def _suggests_channels_last(operand: Tensor) -> bool:
     # Dynamo fails on strides that are expressions of sizes; vmap knows nothing but strides.
+    wanted = memory_format(True, operand.dim() - 2)
     if torch.compiler.is_compiling() and not internals.in_transform():
-        return operand.is_contiguous(memory_format=torch.channels_last) and not operand.is_contiguous()
+        return operand.is_contiguous(memory_format=wanted) and not operand.is_contiguous()
     channel, *_, column = operand.stride()[1:]
     if channel > column:  # most often: no need to look at all of them, which takes 5 µs
         return False
-    return internals.suggested_memory_format(operand) == torch.channels_last
+    return internals.suggested_memory_format(operand) == wanted
 
 
-def memory_format(channels_last: bool) -> torch.memory_format:
-    """Return the memory format of 4-dimensional tensors that are channels_last, or not."""
-    return torch.channels_last if channels_last else torch.contiguous_format
+def memory_format(channels_last: bool, axes: int = 2) -> torch.memory_format:
+    """Return the memory format of images or volumes (by the number of axes) that are channels_last, or not."""
+    if not channels_last:
+        return torch.contiguous_format
+    return torch.channels_last_3d if axes == 3 else torch.channels_last
 
 
 def to_tensor_like(array: Array, like: Tensor) -> Tensor:
