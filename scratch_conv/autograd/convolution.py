@@ -5,7 +5,7 @@ its weight.
 
 The geometry is passed as flat arguments, as operators' schemas require: channels_last of the result, stride
 (2), padding (4: top, bottom, left, right; a negative one crops), dilation (2), groups. Tensors are batched:
-input (N, C, H, W), weight (O, C/G, KH, KW), bias (O,). Of volumes (see `convolution3d`) all have an axis more.
+input (N, C, H, W), weight (O, C/G, KH, KW), bias (O,). Of volumes all have an axis more: see `convolution3d`.
 Gradients of complex tensors follow torch's convention: of the other operand they use the conjugate.
 """
 

@@ -90,7 +90,7 @@ def _suggests_channels_last(operand: Tensor) -> bool:
 
 
 def memory_format(channels_last: bool, axes: int = 2) -> torch.memory_format:
-    """Return the memory format of images or volumes (by the number of axes) that are channels_last, or not."""
+    """Return the memory format of images, or volumes (of 3 axes), that are channels_last or not."""
     if not channels_last:
         return torch.contiguous_format
     return torch.channels_last_3d if axes == 3 else torch.channels_last

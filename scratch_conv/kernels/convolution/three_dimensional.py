@@ -2,16 +2,16 @@
 
     y[n, o, d] = Σ_i w[o, :, i] * x[n, :, d·stride + i·dilation]
 
-(x already padded; * is the convolution of planes, summed over channels). So the planes that lie under the taps
-along the depth are channels: the planes of a volume (C, D, H, W) become OD images of (C·KD, H, W), one for
-each position of the window along the depth, and the weights (O, C/G·KD, KH, KW). What such a sum rounds is
-what the convolution rounds: it has the same terms.
+(x already padded; * is the convolution of planes, summed over channels). So the planes that lie under the
+taps along the depth are channels: the planes of a volume (C, D, H, W) become OD images (C·KD, H, W), one for
+each position of the window along the depth, and the weights (O, C/G·KD, KH, KW). Each result is a sum of the
+same terms.
 
 Where the window has one tap in a plane that meets each pixel in turn, volumes are images (D, H·W) of as many
 rows as planes, and nothing is copied.
 
-Shapes, for G groups: x (N, C, D, H, W), w (O, C/G, KD, KH, KW), y (N, O, OD, OH, OW). Arrays may be strided in
-any way and are never written to; both operands have the same dtype, and the result has it too.
+Shapes, for G groups: x (N, C, D, H, W), w (O, C/G, KD, KH, KW), y (N, O, OD, OH, OW). Arrays may be strided
+in any way and are never written to; both operands have the same dtype, and the result has it too.
 """
 
 from collections.abc import Iterator
@@ -58,9 +58,9 @@ def conv3d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int
 
 
 def conv3d_grad_input(grad_output: Array, w: Array, input_size: Size, window: Window, groups: int) -> Array:
-    """Return the gradient with respect to x (N, C, D, H, W) of `input_size`, for that of y (N, O, OD, OH, OW).
+    """Return the gradient with respect to x (N, C, *input_size), for that of y (N, O, OD, OH, OW).
 
-    The images' gradients are added to the planes that the images consist of.
+    The gradients of the images are added to the planes that these consist of.
     """
     depth, height, width = input_size
     shape = (len(grad_output), groups * w.shape[1], *input_size)
@@ -78,7 +78,7 @@ def conv3d_grad_input(grad_output: Array, w: Array, input_size: Size, window: Wi
 def conv_transpose3d(
     x: Array, w: Array, bias: Array | None, output_size: Size, window: Window, groups: int
 ) -> Array:
-    """Return y (N, C, D, H, W) of `output_size` for x (N, O, OD, OH, OW) and w (O, C/G, KD, KH, KW), plus bias.
+    """Return y (N, C, *output_size) for x (N, O, OD, OH, OW) and w (O, C/G, KD, KH, KW), adding bias (C,).
 
     The letters are those of the convolution whose transpose it is: x has the shape of its output.
     """
