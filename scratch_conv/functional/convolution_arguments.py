@@ -134,7 +134,7 @@ def transposed_size(function: str, input: Tensor, output_size: Size) -> None:
             f"{function}: Given input size per channel: ({_by(input.shape[-axes:])}). "
             f"Calculated output size per channel: ({_by(output_size)}). Output size is too small"
         )
-    arguments.output_size(function, *(size or 1 for size in input.shape[: -axes - 1]), *output_size)
+    arguments.output_size(function, *(size or 1 for size in (*input.shape[: -axes - 1], *output_size)))
 
 
 def as_input(input: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:

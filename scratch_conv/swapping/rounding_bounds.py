@@ -21,7 +21,11 @@ from scratch_conv.swapping.layer_calls import WRITTEN, LayerCall, Results, is_fl
 
 Bounds = dict[str, Tensor]
 
-_SUMS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+CONVOLUTIONS = (
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+)
+_SUMS = (*CONVOLUTIONS, nn.Linear, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 _PICKS = (nn.ReLU, nn.Hardtanh, nn.Flatten, nn.MaxPool2d)
 _DRAWS = (nn.Dropout, nn.Dropout2d)
 _SMOOTH = (
