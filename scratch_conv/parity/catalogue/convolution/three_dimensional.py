@@ -24,11 +24,11 @@ _fault = CONVOLUTION_3D.fault
 
 def _padded(input: Tensor, weight: Tensor, padding: Any, dilation: Any, front: bool = False) -> Tensor:
     """Pad a volume, by the uneven zero of padding='same' at the end or at the `front`."""
-    sides = []
+    sides: list[int] = []
     for axis in (2, 1, 0):
-        total = 2 * (padding if isinstance(padding, str) else numbers(padding, 3)[axis])
-        if isinstance(padding, str):
-            total = numbers(dilation, 3)[axis] * (weight.shape[2 + axis] - 1) if padding == "same" else 0
+        total = 0 if padding == "valid" else numbers(dilation, 3)[axis] * (weight.shape[2 + axis] - 1)
+        if not isinstance(padding, str):
+            total = 2 * numbers(padding, 3)[axis]
         sides += [total - total // 2, total // 2] if front else [total // 2, total - total // 2]
     return F.pad(input, sides)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -63,7 +64,7 @@ def volumes_by_conv3d(
     for axis in reversed(axes):
         reach = numbers(dilation, 3)[axis] * (weight.shape[axis] - 1) - numbers(padding, 3)[axis]
         around += [reach, reach + numbers(output_padding, 3)[axis]]
-    kernel = weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1).flip(axes)
+    kernel = torch.unflatten(weight, 0, (groups, -1)).transpose(1, 2).flatten(0, 1).flip(axes)
     return _conv3d(F.pad(spread, around), kernel, bias, 1, 0, dilation, groups)
 
 
