@@ -205,8 +205,8 @@ COMPUTED: dict[str, Callable[[Any], Tensor]] = {
     "conv3d, a stride beyond the volume": lambda lib: lib.conv3d(
         IMAGE[None], KERNEL[:, :1, None], stride=(2, 2**63 - 1, 1)
     ),
-    "conv_transpose3d, a wider bias": lambda lib: lib.conv_transpose3d(
-        torch.ones(1, 1, 3, 3, 3).half(), torch.ones(1, 2, 2, 2, 2).half(), torch.tensor([1.0, 0.5])
+    "conv_transpose1d, a wider bias": lambda lib: lib.conv_transpose1d(
+        torch.ones(1, 1, 3).half(), torch.ones(1, 2, 2).half(), torch.tensor([1.0, 0.5])
     ),
     "conv_transpose3d of whole numbers": lambda lib: lib.conv_transpose3d(
         IMAGE[None].long(), KERNEL[:1, :, None].long(), padding=(0, 1, 2)
@@ -261,6 +261,9 @@ REFUSED: dict[str, Callable[[Any], Tensor]] = {
     "conv3d of images": lambda lib: lib.conv3d(IMAGE[0], KERNEL),
     "conv_transpose1d of bytes": lambda lib: lib.conv_transpose1d(
         IMAGE[0].byte(), torch.ones(6, 1, 1).byte()
+    ),
+    "conv_transpose3d, a wider bias": lambda lib: lib.conv_transpose3d(
+        torch.ones(1, 1, 3, 3, 3).half(), torch.ones(1, 2, 2, 2, 2).half(), torch.tensor([1.0, 0.5])
     ),
     "conv_transpose3d, dilated beyond 64 bits into nothing": lambda lib: lib.conv_transpose3d(
         torch.ones(2, 2, 2, 2, 2), torch.ones(2, 2, 2, 1, 1), padding=(0, 0, 1), dilation=2**62

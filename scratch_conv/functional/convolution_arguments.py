@@ -179,8 +179,9 @@ def _dtypes(function: str, input: Tensor, weight: Tensor, bias: Tensor | None) -
     for name, tensor in (("weight", weight), ("bias", bias)):
         if tensor is None or tensor.dtype == input.dtype:
             continue
-        # torch adds the bias of a transposed convolution as it adds any two tensors
-        added = name == "bias" and "transpose" in function and not input.dtype.is_complex
+        # torch adds the bias of a transposed convolution as it adds any two tensors, but not to volumes
+        adds = function in ("conv_transpose1d", "conv_transpose2d")
+        added = name == "bias" and adds and not input.dtype.is_complex
         if not (added and torch.can_cast(tensor.dtype, input.dtype)):
             raise RuntimeError(
                 f"{function}: Input type ({input.dtype}) and {name} type ({tensor.dtype}) should be the same"
