@@ -102,17 +102,23 @@ def test_conv_transpose2d_passes_gradcheck_in_every_mode(arguments: dict[str, An
 def test_convolutions_of_volumes_pass_gradcheck_in_every_mode(
     arguments: dict[str, Any], transposed: dict[str, Any]
 ) -> None:
+    torch.manual_seed(0)
     groups, f = arguments["groups"], sc.functional
-    x, w, b = (torch.randn(2, groups, 3, 2, 3), torch.randn(2, 1, 2, 1, 2), torch.randn(2))
-    inputs = tuple(tensor.double().requires_grad_() for tensor in (x, w, b))
-    of_volumes = {name: value if name == "groups" else (1, *value) for name, value in arguments.items()}
-    check_both_orders(lambda x, w, b: f.conv3d(x, w, b, **{**of_volumes, "padding": 1}), inputs)
-    x, w, b = (torch.randn(1, groups, 2, 1, 2), torch.randn(groups, 1, 2, 2, 1), torch.randn(groups))
-    inputs = tuple(tensor.double().requires_grad_() for tensor in (x, w, b))
-    of_volumes = {name: (*value, value[0]) for name, value in transposed.items() if name != "groups"}
-    check_both_orders(
-        lambda x, w, b: f.conv_transpose3d(x, w, b, **{**of_volumes, "groups": groups, "padding": 0}), inputs
+
+    def operands(*shapes: tuple[int, ...]) -> tuple[Tensor, ...]:
+        return tuple(torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes)
+
+    def of_volumes(drawn: dict[str, Any]) -> dict[str, Any]:
+        return {name: (1, *drawn[name]) for name in ("stride", "dilation")} | {"groups": groups}
+
+    inputs = operands((2, groups, 3, 2, 3), (2, 1, 2, 1, 2), (2,))
+    check_both_orders(lambda x, w, b: f.conv3d(x, w, b, padding=1, **of_volumes(arguments)), inputs)
+    inputs, extra = (
+        operands((1, groups, 2, 1, 2), (groups, 1, 2, 2, 1), (groups,)),
+        transposed["output_padding"],
     )
+    further = {**of_volumes(transposed), "output_padding": (0, *extra), "padding": (1, 0, 0)}
+    check_both_orders(lambda x, w, b: f.conv_transpose3d(x, w, b, **further), inputs)
 
 
 def test_complex_conv2d_passes_gradcheck() -> None:

@@ -3,9 +3,18 @@
 import torch
 
 __all__ = [
-    *("Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"),
-    *("LazyConv1d", "LazyConv2d", "LazyConv3d"),
-    *("LazyConvTranspose1d", "LazyConvTranspose2d", "LazyConvTranspose3d"),
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
+    "LazyConv1d",
+    "LazyConv2d",
+    "LazyConv3d",
+    "LazyConvTranspose1d",
+    "LazyConvTranspose2d",
+    "LazyConvTranspose3d",
 ]
 
 

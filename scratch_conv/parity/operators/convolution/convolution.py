@@ -343,8 +343,8 @@ def _windows(padded: Tensor, weight: Tensor, stride: Any, dilation: Any) -> Tens
     windows, axes = padded, weight.ndim - 2
     for axis, (each, step) in enumerate(zip(numbers(stride, axes), numbers(dilation, axes), strict=True)):
         windows = windows.unfold(2 + axis, step * (weight.shape[2 + axis] - 1) + 1, each)
-    taps: list[Any] = [slice(None, None, step) for step in numbers(dilation, axes)]
-    return windows[(..., *taps)]
+    taps: Any = (..., *[slice(None, None, step) for step in numbers(dilation, axes)])
+    return windows[taps]
 
 
 def draw_numbers(
