@@ -23,6 +23,7 @@ from benchmarks.measuring import keep
 
 OPERATORS = (
     *("nn.functional.conv1d", "nn.functional.conv2d", "nn.functional.conv_transpose2d"),
+    *("nn.functional.conv3d", "nn.functional.conv_transpose1d", "nn.functional.conv_transpose3d"),
     *("nn.functional.max_pool2d", "nn.functional.avg_pool2d", "nn.functional.adaptive_avg_pool2d"),
     *("nn.functional.batch_norm", "nn.functional.linear", "nn.functional.relu", "nn.functional.dropout"),
     *("nn.functional.dropout2d", "nn.functional.cross_entropy", "softmax", "log_softmax", "flatten"),

@@ -16,6 +16,7 @@ FUNCTIONS = [
     *("group_norm", "instance_norm", "layer_norm", "local_response_norm"),
     *("adaptive_avg_pool1d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d"),
     *("adaptive_max_pool3d", "avg_pool1d", "avg_pool3d", "max_pool1d", "max_pool3d"),
+    *("conv3d", "conv_transpose1d", "conv_transpose3d"),
 ]
 NAMES = {
     "scratch_conv": [
@@ -42,6 +43,8 @@ NAMES = {
         *("LazyInstanceNorm1d", "LazyInstanceNorm2d", "LazyInstanceNorm3d"),
         *("AdaptiveAvgPool1d", "AdaptiveAvgPool3d", "AdaptiveMaxPool1d", "AdaptiveMaxPool2d"),
         *("AdaptiveMaxPool3d", "AvgPool1d", "AvgPool3d", "MaxPool1d", "MaxPool3d"),
+        *("Conv3d", "ConvTranspose1d", "ConvTranspose3d"),
+        *("LazyConv3d", "LazyConvTranspose1d", "LazyConvTranspose3d"),
     ],
     "parity": ["Case", "Report", "Supports", "assert_parity", "cases", "check", "probe"],
 }

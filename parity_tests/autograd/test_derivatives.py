@@ -97,6 +97,30 @@ def test_conv_transpose2d_passes_gradcheck_in_every_mode(arguments: dict[str, An
     check_both_orders(lambda x, w, b=None: sc.functional.conv_transpose2d(x, w, b, **arguments), inputs)
 
 
+@settings(max_examples=2, deadline=None)
+@given(CONVOLUTIONS, TRANSPOSED)
+def test_convolutions_of_volumes_pass_gradcheck_in_every_mode(
+    arguments: dict[str, Any], transposed: dict[str, Any]
+) -> None:
+    torch.manual_seed(0)
+    groups, f = arguments["groups"], sc.functional
+
+    def operands(*shapes: tuple[int, ...]) -> tuple[Tensor, ...]:
+        return tuple(torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes)
+
+    def of_volumes(drawn: dict[str, Any]) -> dict[str, Any]:
+        return {name: (1, *drawn[name]) for name in ("stride", "dilation")} | {"groups": groups}
+
+    inputs = operands((2, groups, 3, 2, 3), (2, 1, 2, 1, 2), (2,))
+    check_both_orders(lambda x, w, b: f.conv3d(x, w, b, padding=1, **of_volumes(arguments)), inputs)
+    inputs, extra = (
+        operands((1, groups, 2, 1, 2), (groups, 1, 2, 2, 1), (groups,)),
+        transposed["output_padding"],
+    )
+    further = {**of_volumes(transposed), "output_padding": (0, *extra), "padding": (1, 0, 0)}
+    check_both_orders(lambda x, w, b: f.conv_transpose3d(x, w, b, **further), inputs)
+
+
 def test_complex_conv2d_passes_gradcheck() -> None:
     x, w, b = operands(1, torch.complex128)
     torch.testing.assert_close(sc.functional.conv2d(x, w, b), F.conv2d(x, w, b), rtol=1e-13, atol=1e-13)
@@ -235,6 +259,24 @@ def test_operators_of_convolution_pass_opcheck(name: str, channels_last: bool) -
         "conv_transpose2d": (y, w, x[0, :, 0, 0].detach().requires_grad_(), [5, 4], *geometry),
         "conv2d_grad_weight": (y, x, [3, 2], *geometry),
         "conv2d_grad_bias": (y,),
+    }[name]
+    torch.library.opcheck(getattr(torch.ops.scratch_conv, name).default, inputs)
+
+
+@pytest.mark.compiles
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")
+@pytest.mark.parametrize("name", ["conv3d", "conv_transpose3d", "conv3d_grad_weight", "conv3d_grad_bias"])
+def test_operators_of_convolution_of_volumes_pass_opcheck(name: str) -> None:
+    x, w, b = (
+        torch.randn(shape).double().requires_grad_() for shape in ((2, 2, 3, 4, 2), (4, 1, 2, 3, 1), (4,))
+    )
+    geometry = (True, [2, 1, 1], [1, 1, 0, 2, 0, 0], [1, 2, 1], 2)
+    y = torch.ops.scratch_conv.conv3d(x, w, b, *geometry).detach().requires_grad_()
+    inputs = {
+        "conv3d": (x, w, b, *geometry),
+        "conv_transpose3d": (y, w, b[:2].detach().requires_grad_(), [3, 4, 2], *geometry),
+        "conv3d_grad_weight": (y, x, [2, 3, 1], *geometry),
+        "conv3d_grad_bias": (y,),
     }[name]
     torch.library.opcheck(getattr(torch.ops.scratch_conv, name).default, inputs)
 

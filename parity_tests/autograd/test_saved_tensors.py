@@ -63,6 +63,18 @@ CALLS: dict[str, Call] = {
         lambda f, **t: f.conv2d(**t),
         {"input": IMAGES[..., ::2], "weight": KERNEL.mT, "bias": drawn(8)[::2]},
     ),
+    "conv3d": (
+        lambda f, **t: f.conv3d(**t),
+        {"input": IMAGES[None], "weight": drawn(2, 3, 1, 2, 2), "bias": drawn(2)},
+    ),
+    "conv_transpose1d without a batch": (
+        lambda f, **t: f.conv_transpose1d(**t),
+        {"input": IMAGES[0, 0, :2], "weight": KERNEL[0], "bias": drawn(2)},
+    ),
+    "conv_transpose3d": (
+        lambda f, **t: f.conv_transpose3d(**t),
+        {"input": IMAGES[None], "weight": drawn(3, 2, 2, 1, 2), "bias": drawn(2)},
+    ),
     "conv_transpose2d": (
         lambda f, **t: f.conv_transpose2d(**t),
         {"input": IMAGES, "weight": KERNEL.transpose(0, 1), "bias": drawn(4)},

@@ -32,6 +32,13 @@ INTEGERS: dict[str, Callable[[Any, Any], Any]] = {
     "conv2d, padding": lambda lib, value: lib.conv2d(IMAGE, KERNEL, padding=value),
     "conv2d, groups": lambda lib, value: lib.conv2d(IMAGE, KERNEL, groups=value),
     "conv_transpose2d, dilation": lambda lib, value: lib.conv_transpose2d(IMAGE, KERNEL, dilation=value),
+    "conv3d, padding": lambda lib, value: lib.conv3d(IMAGE[None], KERNEL[:, :1, None], padding=value),
+    "conv_transpose1d, output_padding": lambda lib, value: lib.conv_transpose1d(
+        IMAGE[0], torch.ones(6, 1, 1), output_padding=value, stride=3
+    ),
+    "conv_transpose3d, stride": lambda lib, value: lib.conv_transpose3d(
+        IMAGE[None], KERNEL[:1, :, None], stride=value
+    ),
     "conv_transpose2d, stride": lambda lib, value: lib.conv_transpose2d(IMAGE, KERNEL, stride=value),
     "max_pool2d, kernel_size": lambda lib, value: lib.max_pool2d(IMAGE, value),
     "max_pool2d, stride": lambda lib, value: lib.max_pool2d(IMAGE, 1, stride=value),
@@ -209,6 +216,18 @@ COMPUTED: dict[str, Callable[[Any], Tensor]] = {
     "conv2d of one tap, dilated beyond 32 bits": lambda lib: lib.conv2d(IMAGE, KERNEL, dilation=2**63 - 1),
     "conv1d, a stride beyond the row": lambda lib: lib.conv1d(IMAGE[:, :, 0], KERNEL[..., 0], stride=2**62),
     "conv2d, a stride beyond the image": lambda lib: lib.conv2d(IMAGE, KERNEL, stride=(2, 2**63 - 1)),
+    "conv3d, a stride beyond the volume": lambda lib: lib.conv3d(
+        IMAGE[None], KERNEL[:, :1, None], stride=(2, 2**63 - 1, 1)
+    ),
+    "conv_transpose1d, a wider bias": lambda lib: lib.conv_transpose1d(
+        torch.ones(1, 1, 3).half(), torch.ones(1, 2, 2).half(), torch.tensor([1.0, 0.5])
+    ),
+    "conv_transpose3d of whole numbers": lambda lib: lib.conv_transpose3d(
+        IMAGE[None].long(), KERNEL[:1, :, None].long(), padding=(0, 1, 2)
+    ),
+    "conv_transpose3d into nothing": lambda lib: lib.conv_transpose3d(
+        torch.ones(2, 2, 1, 1, 1), torch.ones(2, 3, 2, 2, 2), padding=(1, 0, 0)
+    ),
     "conv_transpose2d into nothing": lambda lib: lib.conv_transpose2d(
         torch.ones(2, 2, 1, 1), torch.ones(2, 3, 2, 2), padding=(1, 0)
     ),
@@ -251,6 +270,17 @@ REFUSED: dict[str, Callable[[Any], Tensor]] = {
     "conv2d, bytes for a word": lambda lib: lib.conv2d(IMAGE, KERNEL, padding=b"1"),
     "conv_transpose2d of an empty batch to a size beyond 64 bits": lambda lib: lib.conv_transpose2d(
         IMAGE[:0], KERNEL, stride=2**62
+    ),
+    "conv3d, two strides": lambda lib: lib.conv3d(IMAGE[None], KERNEL[:, :1, None], stride=(1, 2)),
+    "conv3d of images": lambda lib: lib.conv3d(IMAGE[0], KERNEL),
+    "conv_transpose1d of bytes": lambda lib: lib.conv_transpose1d(
+        IMAGE[0].byte(), torch.ones(6, 1, 1).byte()
+    ),
+    "conv_transpose3d, a wider bias": lambda lib: lib.conv_transpose3d(
+        torch.ones(1, 1, 3, 3, 3).half(), torch.ones(1, 2, 2, 2, 2).half(), torch.tensor([1.0, 0.5])
+    ),
+    "conv_transpose3d, dilated beyond 64 bits into nothing": lambda lib: lib.conv_transpose3d(
+        torch.ones(2, 2, 2, 2, 2), torch.ones(2, 2, 2, 1, 1), padding=(0, 0, 1), dilation=2**62
     ),
     "celu of an alpha of zero": lambda lib: lib.celu(IMAGE, 0),
     "celu of an alpha beyond all floats": lambda lib: lib.celu(IMAGE, HUGE),

@@ -19,6 +19,18 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Tensor]]] = {
         sc.functional.conv2d,
         {"input": torch.ones(1, 3, 2, 2), "weight": torch.ones(2, 3, 1, 1), "bias": torch.ones(2)},
     ),
+    "conv3d": (
+        sc.functional.conv3d,
+        {"input": torch.ones(1, 3, 2, 2, 2), "weight": torch.ones(2, 3, 1, 2, 1), "bias": torch.ones(2)},
+    ),
+    "conv_transpose3d": (
+        sc.functional.conv_transpose3d,
+        {"input": torch.ones(1, 3, 2, 2, 2), "weight": torch.ones(3, 2, 1, 2, 1), "bias": torch.ones(2)},
+    ),
+    "conv_transpose1d": (
+        sc.functional.conv_transpose1d,
+        {"input": torch.ones(1, 3, 4), "weight": torch.ones(3, 2, 1), "bias": torch.ones(2)},
+    ),
     "conv_transpose2d": (
         sc.functional.conv_transpose2d,
         {"input": torch.ones(1, 3, 2, 2), "weight": torch.ones(3, 2, 1, 1), "bias": torch.ones(2)},

@@ -149,6 +149,9 @@ def test_a_swapped_model_is_freed() -> None:
         (lambda: nn.LazyConv1d(2, 1), nn.Conv1d, (4, 3, 2)),
         (lambda: nn.LazyConv2d(2, 1), nn.Conv2d, (4, 3, 2, 2)),
         (lambda: nn.LazyConvTranspose2d(2, 1), nn.ConvTranspose2d, (4, 3, 2, 2)),
+        (lambda: nn.LazyConv3d(2, 1), nn.Conv3d, (4, 3, 2, 2, 2)),
+        (lambda: nn.LazyConvTranspose1d(2, 1), nn.ConvTranspose1d, (4, 3, 2)),
+        (lambda: nn.LazyConvTranspose3d(2, 1), nn.ConvTranspose3d, (4, 3, 2, 2, 2)),
     ],
 )
 def test_lazy_layers_of_every_kind_stay_swapped(make: Any, becomes: Any, shape: Any) -> None:

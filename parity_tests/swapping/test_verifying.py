@@ -56,13 +56,22 @@ class Model(nn.Module):
         self.rows = nn.Sequential(
             nn.Conv1d(4, 3, 2), nn.LocalResponseNorm(2, 0.5), nn.BatchNorm1d(3), sc.nn.ReLU(), nn.Flatten()
         )
+        self.volumes = nn.Sequential(
+            nn.Unflatten(1, (3, 5)),
+            nn.ConvTranspose1d(3, 2, 4, stride=2),
+            nn.Unflatten(2, (3, 2, 2)),
+            nn.Conv3d(2, 3, (3, 2, 1), padding=(1, 0, 0)),
+            nn.ConvTranspose3d(3, 1, (3, 2, 2), padding=(1, 0, 0)),
+            nn.Flatten(),
+            nn.Linear(18, 15),
+        )
         self.classes = nn.Sequential(nn.Linear(15, 5), nn.Dropout(), nn.LogSoftmax(1))
         self.weights, self.loss = nn.Softmax(dim=-1), nn.CrossEntropyLoss(label_smoothing=0.1)
         self.unused = nn.Linear(2, 2)
 
     def forward(self, given: dict[str, Any], *, target: Tensor) -> tuple[Tensor, list[Tensor]]:
         x, (factor, _) = given["x"], given["more"]
-        x = self.classes(self.rows(self.images(factor * x)))
+        x = self.classes(self.volumes(self.rows(self.images(factor * x))))
         return self.loss(x, target), [self.weights(F.relu(x))]
 
 

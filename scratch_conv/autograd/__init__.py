@@ -4,6 +4,7 @@ from scratch_conv.autograd._torch_internals import *
 from scratch_conv.autograd.activation import *
 from scratch_conv.autograd.activation_family import *
 from scratch_conv.autograd.convolution import *
+from scratch_conv.autograd.convolution3d import *
 from scratch_conv.autograd.cross_entropy import *
 from scratch_conv.autograd.dropout import *
 from scratch_conv.autograd.group_normalization import *

@@ -63,6 +63,9 @@ _reshape_without_view = _find("torch:ops.aten._unsafe_view")
 _preserve_version = _find("torch.autograd:_unsafe_preserve_version_counter")
 _suggest_memory_format = _find("torch._prims_common:suggest_memory_format")
 
+_bfloat16_in_onednn = _find("torch:ops.mkldnn._is_mkldnn_bf16_supported")
+_float16_in_onednn = _find("torch:ops.mkldnn._is_mkldnn_fp16_supported")
+
 _decompositions = _find("torch:_decomp.decomposition_table")
 _shape_functions = _find("torch:_decomp.meta_table")
 
@@ -294,6 +297,17 @@ def suggested_memory_format(tensor: Tensor) -> torch.memory_format:
     format = {4: torch.channels_last, 5: torch.channels_last_3d}.get(tensor.dim(), torch.contiguous_format)
     suits = tensor.is_contiguous(memory_format=format) and not tensor.is_contiguous()
     return format if suits else torch.contiguous_format
+
+
+HALVES_OF_ONEDNN = {
+    dtype
+    for dtype, is_supported in (
+        (torch.bfloat16, _bfloat16_in_onednn),
+        (torch.float16, _float16_in_onednn),
+    )
+    if is_supported is not None and is_supported()
+}
+"""The dtypes of half precision in which oneDNN computes convolutions on this processor; none if unknown."""
 
 
 def builtins_of(function: Any) -> tuple[Any, ...]:

@@ -56,8 +56,8 @@ class Bilinear(Function):
 class BilinearWithBias(Bilinear):
     """A bilinear map of input and weight that adds a bias: its result is f(input, weight, bias, *rest)."""
 
-    @staticmethod
-    def spread(bias: Tensor) -> Tensor:
+    @classmethod
+    def spread(cls, bias: Tensor) -> Tensor:
         """Shape a bias so that it expands to the result."""
         raise NotImplementedError
 

@@ -5,7 +5,7 @@ its weight.
 
 The geometry is passed as flat arguments, as operators' schemas require: channels_last of the result, stride
 (2), padding (4: top, bottom, left, right; a negative one crops), dilation (2), groups. Tensors are batched:
-input (N, C, H, W), weight (O, C/G, KH, KW), bias (O,).
+input (N, C, H, W), weight (O, C/G, KH, KW), bias (O,). Of volumes all have an axis more: see `convolution3d`.
 Gradients of complex tensors follow torch's convention: of the other operand they use the conjugate.
 """
 
@@ -93,57 +93,76 @@ def conv2d_grad_bias(grad_output: Tensor) -> Tensor:
 
 
 @register_fake(conv2d)
-def _(input: Any, weight: Any, bias: Any, channels_last: bool, *geometry: Any) -> Tensor:
+def shape_of_convolved(input: Any, weight: Any, bias: Any, channels_last: bool, *geometry: Any) -> Tensor:
     *window_geometry, _ = geometry
     window = window_of(weight.shape[2:], *window_geometry)
     size = (input.shape[0], weight.shape[0], *window.output_size(input.shape[2:]))
-    return empty(input, size, memory_format(channels_last))
+    return empty(input, size, memory_format(channels_last, input.dim()))
 
 
 @register_fake(conv_transpose2d)
-def _(input: Any, weight: Any, bias: Any, output_size: Any, channels_last: bool, *geometry: Any) -> Tensor:
+def shape_of_transposed(
+    input: Any, weight: Any, bias: Any, output_size: Any, channels_last: bool, *geometry: Any
+) -> Tensor:
     *_, groups = geometry
     size = (input.shape[0], groups * weight.shape[1], *output_size)
-    return empty(input, size, memory_format(channels_last))
+    return empty(input, size, memory_format(channels_last, input.dim()))
 
 
 @register_fake(conv2d_grad_weight)
-def _(grad_output: Any, input: Any, kernel_size: Any, channels_last: bool, *geometry: Any) -> Tensor:
+def shape_of_grad_weight(
+    grad_output: Any, input: Any, kernel_size: Any, channels_last: bool, *geometry: Any
+) -> Tensor:
     *_, groups = geometry
     size = (grad_output.shape[1], input.shape[1] // groups, *kernel_size)
-    return empty(grad_output, size, memory_format(channels_last))
+    return empty(grad_output, size, memory_format(channels_last, grad_output.dim()))
 
 
 @register_fake(conv2d_grad_bias)
-def _(grad_output: Any) -> Tensor:
+def shape_of_grad_bias(grad_output: Any) -> Tensor:
     return grad_output.new_empty(grad_output.shape[1])
 
 
-@flop_formula("conv2d")
-def _(input: Sequence[int], weight: Sequence[int], *_: Any, out_shape: Sequence[int], **__: Any) -> int:
+def flops_of_convolved(
+    input: Sequence[int], weight: Sequence[int], *_: Any, out_shape: Sequence[int], **__: Any
+) -> int:
     return 2 * prod(out_shape) * prod(weight[1:])
 
 
-@flop_formula("conv_transpose2d")
-def _(input: Sequence[int], weight: Sequence[int], *_: Any, **__: Any) -> int:
+def flops_of_transposed(input: Sequence[int], weight: Sequence[int], *_: Any, **__: Any) -> int:
     return 2 * prod(input) * prod(weight[1:])
 
 
-@flop_formula("conv2d_grad_weight")
-def _(grad_output: Sequence[int], *_: Any, out_shape: Sequence[int], **__: Any) -> int:
+def flops_of_grad_weight(grad_output: Sequence[int], *_: Any, out_shape: Sequence[int], **__: Any) -> int:
     return 2 * prod(grad_output) * prod(out_shape[1:])
 
 
+flop_formula("conv2d")(flops_of_convolved)
+flop_formula("conv_transpose2d")(flops_of_transposed)
+flop_formula("conv2d_grad_weight")(flops_of_grad_weight)
+
+
 class _Convolving(BilinearWithBias):
-    """What the convolution and its transpose have in common: all but the backward pass."""
+    """What the convolution and its transpose have in common: all but the backward pass.
+
+    Attributes:
+        axes: how many a window has.
+        other: the transpose of this map.
+        grad_weight: the gradient of the weight, of either.
+        grad_bias: the gradient of the bias, of either.
+    """
 
     group_dims = (1, 0, 1)
     joins_batch = True
     saves_both = True
+    axes = 2
+    other: type[Function]
+    grad_weight: type[Function]
+    grad_bias: type[Function]
 
-    @staticmethod
-    def spread(bias: Tensor) -> Tensor:
-        return bias[:, None, None]
+    @classmethod
+    def spread(cls, bias: Tensor) -> Tensor:
+        return bias.reshape(*bias.shape, *[1] * cls.axes)
 
     @classmethod
     def vmap(cls, info: Any, in_dims: Any, input: Tensor, weight: Tensor, *rest: Any) -> Any:
@@ -154,76 +173,74 @@ class _Convolving(BilinearWithBias):
         output, dim = super().vmap(info, in_dims, input, weight, None, *others)
         if bias_dim is not None:
             bias = bias.movedim(bias_dim, 0).unsqueeze(1)
-        return output.movedim(dim, 0) + bias[..., None, None], 0
+        return output.movedim(dim, 0) + cls.spread(bias), 0
 
 
-class Conv2d(_Convolving):
+class Convolution(_Convolving):
     """y = x * w + b: dx = dy transposed-convolved with w, dw = grad_weight(dy, x), db = grad_bias(dy)."""
 
-    forward = staticmethod(torch.ops.scratch_conv.conv2d.default)
-
-    @staticmethod
-    def backward(ctx: Any, grad_output: Tensor) -> Any:
+    @classmethod
+    def backward(cls, ctx: Any, grad_output: Tensor) -> Any:
         input, weight = ctx.saved_tensors
         _, *geometry = ctx.rest
         wants_input, wants_weight, *wants_bias = wanted(ctx)
         grad_input = grad_weight = grad_bias = None
         if wants_input:
-            grad_input = call(ConvTranspose2d, grad_output, weight.conj(), None, input.shape[2:], *geometry)
+            grad_input = call(cls.other, grad_output, weight.conj(), None, input.shape[2:], *geometry)
         if wants_weight:
-            grad_weight = call(Conv2dGradWeight, grad_output, input.conj(), weight.shape[2:], *geometry)
+            grad_weight = call(cls.grad_weight, grad_output, input.conj(), weight.shape[2:], *geometry)
         if any(wants_bias):
-            grad_bias = call(Conv2dGradBias, grad_output)
+            grad_bias = call(cls.grad_bias, grad_output)
         gradients = of_one_node((grad_input, grad_weight, grad_bias), grad_output, input, weight)
         return *gradients, None, None, None, None, None
 
 
-class ConvTranspose2d(_Convolving):
+class TransposedConvolution(_Convolving):
     """y = x transposed-convolved with w, + b: dx = dy * w, dw = grad_weight(x, dy), db = grad_bias(dy)."""
 
-    forward = staticmethod(torch.ops.scratch_conv.conv_transpose2d.default)
-
-    @staticmethod
-    def backward(ctx: Any, grad_output: Tensor) -> Any:
+    @classmethod
+    def backward(cls, ctx: Any, grad_output: Tensor) -> Any:
         input, weight = ctx.saved_tensors
         _, _, *geometry = ctx.rest
         wants_input, wants_weight, *wants_bias = wanted(ctx)
         grad_input = grad_weight = grad_bias = None
         if wants_input:
-            grad_input = call(Conv2d, grad_output, weight.conj(), None, *geometry)
+            grad_input = call(cls.other, grad_output, weight.conj(), None, *geometry)
         if wants_weight:
-            grad_weight = call(Conv2dGradWeight, input.conj(), grad_output, weight.shape[2:], *geometry)
+            grad_weight = call(cls.grad_weight, input.conj(), grad_output, weight.shape[2:], *geometry)
         if any(wants_bias):
-            grad_bias = call(Conv2dGradBias, grad_output)
+            grad_bias = call(cls.grad_bias, grad_output)
         gradients = of_one_node((grad_input, grad_weight, grad_bias), grad_output, input, weight)
         return *gradients, None, None, None, None, None, None
 
 
-class Conv2dGradWeight(Bilinear):
-    """dw = grad_weight(dy, x)."""
+class GradWeight(Bilinear):
+    """dw = grad_weight(dy, x).
 
-    forward = staticmethod(torch.ops.scratch_conv.conv2d_grad_weight.default)
+    Attributes:
+        convolution: the convolution whose gradient it is.
+    """
+
     group_dims = (1, 1, 0)
     joins_batch = False
+    convolution: type[Convolution]
 
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
+    @classmethod
+    def backward(cls, ctx: Any, grad: Tensor) -> Any:
         grad_output, input = ctx.saved_tensors
         _, *geometry = ctx.rest
         wants_grad_output, wants_input = wanted(ctx)
         to_grad_output = to_input = None
         if wants_grad_output:
-            to_grad_output = call(Conv2d, input.conj(), grad, None, *geometry)
+            to_grad_output = call(cls.convolution, input.conj(), grad, None, *geometry)
         if wants_input:
             size = ctx.shapes[1][2:]
-            to_input = call(ConvTranspose2d, grad_output.conj(), grad, None, size, *geometry)
+            to_input = call(cls.convolution.other, grad_output.conj(), grad, None, size, *geometry)
         return to_grad_output, to_input, None, None, None, None, None, None
 
 
-class Conv2dGradBias(Function):
+class GradBias(Function):
     """db = Σ dy over images and pixels; its transpose repeats db over them."""
-
-    forward = staticmethod(torch.ops.scratch_conv.conv2d_grad_bias.default)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -231,17 +248,46 @@ class Conv2dGradBias(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return grad[:, None, None].expand(ctx.output_shape)
+        return grad.reshape(-1, *[1] * (len(ctx.output_shape) - 2)).expand(ctx.output_shape)
 
-    @staticmethod
-    def jvp(ctx: Any, grad_output_t: Tensor) -> Any:
-        return call(Conv2dGradBias, grad_output_t)
+    @classmethod
+    def jvp(cls, ctx: Any, grad_output_t: Tensor) -> Any:
+        return call(cls, grad_output_t)
 
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, grad_output: Tensor) -> Any:
+    @classmethod
+    def vmap(cls, info: Any, in_dims: Any, grad_output: Tensor) -> Any:
         folded = fold(grad_output, in_dims[0], 1, info.batch_size)
-        return unfold(call(Conv2dGradBias, folded), 0, info.batch_size), 0
+        return unfold(call(cls, folded), 0, info.batch_size), 0
 
 
-for _function in (Conv2d, ConvTranspose2d, Conv2dGradWeight, Conv2dGradBias):
-    register_derivatives(_function)
+class Conv2d(Convolution):
+    forward = staticmethod(torch.ops.scratch_conv.conv2d.default)
+
+
+class ConvTranspose2d(TransposedConvolution):
+    forward = staticmethod(torch.ops.scratch_conv.conv_transpose2d.default)
+
+
+class Conv2dGradWeight(GradWeight):
+    forward = staticmethod(torch.ops.scratch_conv.conv2d_grad_weight.default)
+
+
+class Conv2dGradBias(GradBias):
+    forward = staticmethod(torch.ops.scratch_conv.conv2d_grad_bias.default)
+
+
+def register_convolution(
+    convolution: type[Convolution],
+    transposed: type[TransposedConvolution],
+    grad_weight: type[GradWeight],
+    grad_bias: type[GradBias],
+) -> None:
+    """Let the maps find each other, and register their derivatives."""
+    convolution.other, transposed.other, grad_weight.convolution = transposed, convolution, convolution
+    for each in (convolution, transposed):
+        each.grad_weight, each.grad_bias = grad_weight, grad_bias
+    for function in (convolution, transposed, grad_weight, grad_bias):
+        register_derivatives(function)
+
+
+register_convolution(Conv2d, ConvTranspose2d, Conv2dGradWeight, Conv2dGradBias)

@@ -29,6 +29,7 @@ def _decomposes(operator: Any) -> Callable[[Callable[..., Any]], Callable[..., A
 
 
 @_decomposes(ours.conv2d.default)
+@_decomposes(ours.conv3d.default)
 def _(
     input: Tensor,
     weight: Tensor,
@@ -39,15 +40,15 @@ def _(
     dilation: Sequence[int],
     groups: int,
 ) -> Any:
-    top, bottom, left, right = padding
-    even = top == bottom >= 0 and left == right >= 0
+    sides, none = list(padding[::2]), [0] * len(stride)
+    even = sides == list(padding[1::2]) and min(sides) >= 0
     if not even:
-        input = aten.constant_pad_nd(input, [left, right, top, bottom])
-    sides = [top, left] if even else [0, 0]
-    return aten.convolution(input, weight, bias, stride, sides, dilation, False, [0, 0], groups)
+        input, sides = aten.constant_pad_nd(input, _from_the_last(padding)), none
+    return aten.convolution(input, weight, bias, stride, sides, dilation, False, none, groups)
 
 
 @_decomposes(ours.conv_transpose2d.default)
+@_decomposes(ours.conv_transpose3d.default)
 def _(
     input: Tensor,
     weight: Tensor,
@@ -59,16 +60,24 @@ def _(
     dilation: Sequence[int],
     groups: int,
 ) -> Any:
-    top, left = padding[0], padding[2]
-    axes = zip(input.shape[2:], weight.shape[2:], output_size, stride, (top, left), dilation, strict=True)
+    before, none = list(padding[::2]), [0] * len(stride)
+    axes = zip(input.shape[2:], weight.shape[2:], output_size, stride, before, dilation, strict=True)
     more = [size - ((n - 1) * s - 2 * p + d * (k - 1) + 1) for n, k, size, s, p, d in axes]
     fits = [0 <= m < max(s, d) for m, s, d in zip(more, stride, dilation, strict=True)]
-    if all(fits) and min(top, left) >= 0:
-        return aten.convolution(input, weight, bias, stride, [top, left], dilation, True, more, groups)
-    whole = aten.convolution(input, weight, None, stride, [0, 0], dilation, True, [0, 0], groups)
-    below, right = (size - have for size, have in zip(output_size, whole.shape[2:], strict=True))
-    cut = aten.constant_pad_nd(whole, [-left, right + left, -top, below + top])
-    return cut if bias is None else cut + bias.reshape(-1, 1, 1)
+    if all(fits) and min(before) >= 0:
+        return aten.convolution(input, weight, bias, stride, before, dilation, True, more, groups)
+    whole = aten.convolution(input, weight, None, stride, none, dilation, True, none, groups)
+    cuts: list[int] = []
+    for first, size, have in zip(before, output_size, whole.shape[2:], strict=True):
+        cuts += [-first, size - have + first]
+    cut = aten.constant_pad_nd(whole, _from_the_last(cuts))
+    return cut if bias is None else cut + bias.reshape(-1, *[1] * len(stride))
+
+
+def _from_the_last(padding: Sequence[int]) -> list[int]:
+    """Return padding before and after each axis as torch takes it: of the last axis first."""
+    pairs = zip(padding[::2], padding[1::2], strict=True)
+    return [size for sides in reversed([*pairs]) for size in sides]
 
 
 @_decomposes(ours.linear.default)

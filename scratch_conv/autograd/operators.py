@@ -270,10 +270,10 @@ def window_of(
 ) -> Window:
     """Return the window that an operator's flat arguments describe; padding is (top, bottom, left, right).
 
-    Of volumes that of the depth comes first.
+    Of volumes it is (front, back, top, bottom, left, right).
     """
-    pairs = tuple(zip(padding[::2], padding[1::2], strict=True))
-    return Window(tuple(kernel_size), tuple(stride), pairs, tuple(dilation))
+    sides = tuple(zip(padding[::2], padding[1::2], strict=True))
+    return Window(tuple(kernel_size), tuple(stride), sides, tuple(dilation))
 
 
 def flop_formula(operator: str) -> Callable[[Callable[..., int]], Callable[..., int]]:

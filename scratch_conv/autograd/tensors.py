@@ -1,6 +1,7 @@
 """Conversion between torch's tensors and NumPy's arrays, and the memory formats of results."""
 
 from collections.abc import Sequence
+from operator import ge
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor
 from scratch_conv.autograd import _torch_internals as internals
 from scratch_conv.kernels.windows import Array
 
-__all__ = ["is_channels_last"]
+__all__ = ["computed_by_onednn", "is_channels_last"]
 
 _COMPUTED_IN_FLOAT32 = {torch.float16, torch.bfloat16}
 
@@ -80,19 +81,45 @@ def is_channels_last(*operands: Tensor) -> bool:
 
 def _suggests_channels_last(operand: Tensor) -> bool:
     # Dynamo fails on strides that are expressions of sizes; vmap knows nothing but strides.
-    format = memory_format(True, operand.dim())
+    wanted = memory_format(True, operand.dim())
     if torch.compiler.is_compiling() and not internals.in_transform():
-        return operand.is_contiguous(memory_format=format) and not operand.is_contiguous()
+        return operand.is_contiguous(memory_format=wanted) and not operand.is_contiguous()
     channel, *_, column = operand.stride()[1:]
     if channel > column:  # most often: no need to look at all of them, which takes 5 µs
         return False
-    return internals.suggested_memory_format(operand) == format
+    return internals.suggested_memory_format(operand) == wanted
+
+
+def computed_by_onednn(
+    input: Tensor,
+    weight: Tensor,
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    output_padding: Sequence[int],
+) -> bool:
+    """Return whether oneDNN computes torch's convolution of volumes, which decides about its memory format.
+
+    The conditions are those of `use_mkldnn` in ATen/native/Convolution.cpp; output_padding is zero where the
+    convolution is not transposed.
+    """
+    if any(map(ge, output_padding, stride)):
+        return False
+    if input.dtype not in (torch.float32, torch.complex64):
+        return input.dtype in internals.HALVES_OF_ONEDNN
+    images, channels, depth, height, _ = input.shape
+    one_tap = max(weight.shape[-2:]) == max(stride) == max(dilation) == 1
+    if one_tap and images < 16 and torch.get_num_threads() == 1:
+        return False
+    large = images > 1 or images * channels * depth * height > 20480
+    return groups > 1 or large or min(weight.shape[-2:]) > 3
 
 
 def memory_format(channels_last: bool, dim: int = 4) -> torch.memory_format:
     """Return the memory format of tensors of 4 or 5 dimensions that are channels_last, or not."""
-    last = torch.channels_last_3d if dim == 5 else torch.channels_last
-    return last if channels_last else torch.contiguous_format
+    if not channels_last:
+        return torch.contiguous_format
+    return torch.channels_last_3d if dim == 5 else torch.channels_last
 
 
 def to_tensor_like(array: Array, like: Tensor) -> Tensor:

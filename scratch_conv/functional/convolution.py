@@ -5,13 +5,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scratch_conv.autograd import Conv2d, ConvTranspose2d, call, is_channels_last, reshaped
+from scratch_conv.autograd import (
+    Conv2d,
+    Conv3d,
+    ConvTranspose2d,
+    ConvTranspose3d,
+    call,
+    computed_by_onednn,
+    is_channels_last,
+    reshaped,
+)
 from scratch_conv.functional import arguments
 from scratch_conv.functional import convolution_arguments as check
 from scratch_conv.functional.calling import IntOrPair, autocast, overridable, replaces
-from scratch_conv.kernels.windows import Pair, effective_kernel_size, same_padding
+from scratch_conv.kernels.windows import Padding, Pair, Size, effective_kernel_size, same_padding
 
-__all__ = ["conv1d", "conv2d", "conv_transpose2d"]
+__all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
 
 
 @replaces(torch.conv1d)
@@ -81,6 +90,79 @@ def conv2d(
     return _convolve("conv2d", input, weight, bias, stride, padding, dilation, groups)
 
 
+@replaces(torch.conv3d)
+@overridable
+def conv3d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: IntOrPair = 1,
+    padding: IntOrPair | str = 0,
+    dilation: IntOrPair = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Convolve a batch of volumes, as `torch.nn.functional.conv3d` does.
+
+    Args:
+        input: (N, C, D, H, W), or (C, D, H, W) without a batch.
+        weight: (O, C / groups, KD, KH, KW), of the input's dtype.
+        bias: (O,), of the input's dtype, or None.
+        stride: steps of the window; one int or three (along depth, height, width).
+        padding: zeros on each side; one int or three, 'valid' (none), or 'same' (as many as keep the size; an
+            uneven one goes to the end).
+        dilation: distance between the kernel's taps; one int or three.
+        groups: the number of groups that the channels are split into, each convolved on its own.
+
+    Returns:
+        (N, O, OD, OH, OW) or (O, OD, OH, OW), with
+        OD = floor((D + 2 padding - dilation (KD - 1) - 1) / stride) + 1.
+
+    Raises:
+        TypeError: an argument has a type that torch does not take.
+        RuntimeError: shapes, dtypes or numbers do not fit; or a tensor is not on the CPU.
+    """
+    return _convolve("conv3d", input, weight, bias, stride, padding, dilation, groups)
+
+
+@replaces(torch.conv_transpose1d)
+@overridable
+def conv_transpose1d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: IntOrPair = 1,
+    padding: IntOrPair = 0,
+    output_padding: IntOrPair = 0,
+    groups: int = 1,
+    dilation: IntOrPair = 1,
+) -> Tensor:
+    """Apply a transposed convolution to signals, as `torch.nn.functional.conv_transpose1d` does.
+
+    It is `conv_transpose2d` on images of one row.
+
+    Args:
+        input: (N, C, L), or (C, L) without a batch.
+        weight: (C, O / groups, K), of the input's dtype.
+        bias: (O,), of the input's dtype, or None.
+        stride: distance between the windows that the elements spread over; an int or a sequence of one.
+        padding: elements that are cut off each side of the output; an int or a sequence of one.
+        output_padding: elements that are added to the end of the output, fewer than the stride or the
+            dilation; an int or a sequence of one.
+        groups: the number of groups that the channels are split into, each convolved on its own.
+        dilation: distance between the kernel's taps; an int or a sequence of one.
+
+    Returns:
+        (N, O, OL) or (O, OL), with OL = (L - 1) stride - 2 padding + dilation (K - 1) + output_padding + 1.
+
+    Raises:
+        TypeError: an argument has a type that torch does not take.
+        RuntimeError: shapes, dtypes or numbers do not fit; or a tensor is not on the CPU.
+        NotImplementedError: the tensors are of an integer dtype other than int64.
+    """
+    numbers = (stride, padding, output_padding, groups, dilation)
+    return _convolve_transposed("conv_transpose1d", input, weight, bias, *numbers)
+
+
 @replaces(torch.conv_transpose2d)
 @overridable
 def conv_transpose2d(
@@ -118,29 +200,49 @@ def conv_transpose2d(
         RuntimeError: shapes, dtypes or numbers do not fit; or a tensor is not on the CPU.
         NotImplementedError: the tensors are of an integer dtype other than int64.
     """
-    function = "conv_transpose2d"
-    check.tensors(function, input, weight, bias)
-    if torch.is_autocast_enabled("cpu"):
-        input, weight, bias = (autocast(tensor) for tensor in (input, weight, bias))
-    stride = arguments.pair(function, "stride", stride)
-    padding = arguments.pair(function, "padding", padding)
-    output_padding = arguments.pair(function, "output_padding", output_padding)
-    groups = arguments.integer(function, "groups", groups)
-    dilation = arguments.pair(function, "dilation", dilation)
-    both = ((padding[0],) * 2, (padding[1],) * 2)
-    check.numbers(function, weight, stride, both, dilation, groups)
-    check.transposed(function, input, weight, bias, stride, output_padding, dilation, groups)
-    size = _transposed_size(input, weight, stride, padding, output_padding, dilation)
-    check.transposed_size(function, input, size)
-    dilation = _effective_dilation(weight, dilation)
-    # Less padding at the end: the convolution whose transpose this is has no window over what output_padding
-    # adds, even where that would have room for one.
-    flat = (padding[0], padding[0] - output_padding[0], padding[1], padding[1] - output_padding[1])
-    weight, bias = check.as_input(input, weight, bias)
-    batched = input if input.dim() == 4 else input.unsqueeze(0)
-    geometry = (is_channels_last(batched, weight), stride, flat, dilation, groups)
-    output = call(ConvTranspose2d, batched, weight, bias, size, *geometry)
-    return output if input.dim() == 4 else output.squeeze(0)
+    numbers = (stride, padding, output_padding, groups, dilation)
+    return _convolve_transposed("conv_transpose2d", input, weight, bias, *numbers)
+
+
+@replaces(torch.conv_transpose3d)
+@overridable
+def conv_transpose3d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: IntOrPair = 1,
+    padding: IntOrPair = 0,
+    output_padding: IntOrPair = 0,
+    groups: int = 1,
+    dilation: IntOrPair = 1,
+) -> Tensor:
+    """Apply a transposed convolution to volumes, as `torch.nn.functional.conv_transpose3d` does.
+
+    It is the gradient of `conv3d` with respect to its input, as a function of the gradient that comes in.
+
+    Args:
+        input: (N, C, D, H, W), or (C, D, H, W) without a batch.
+        weight: (C, O / groups, KD, KH, KW), of the input's dtype.
+        bias: (O,), of the input's dtype, or None.
+        stride: distance between the windows that the elements spread over; one int or three (along depth,
+            height, width).
+        padding: elements that are cut off each side of the output; one int or three.
+        output_padding: elements that are added to the end of the output, fewer than the stride or the
+            dilation; one int or three.
+        groups: the number of groups that the channels are split into, each convolved on its own.
+        dilation: distance between the kernel's taps; one int or three.
+
+    Returns:
+        (N, O, OD, OH, OW) or (O, OD, OH, OW), with
+        OD = (D - 1) stride - 2 padding + dilation (KD - 1) + output_padding + 1.
+
+    Raises:
+        TypeError: an argument has a type that torch does not take.
+        RuntimeError: shapes, dtypes or numbers do not fit; or a tensor is not on the CPU.
+        NotImplementedError: the tensors are of an integer dtype other than int64.
+    """
+    numbers = (stride, padding, output_padding, groups, dilation)
+    return _convolve_transposed("conv_transpose3d", input, weight, bias, *numbers)
 
 
 def _convolve(
@@ -172,21 +274,101 @@ def _convolve(
         weight, bias, groups = weight[:0], None if bias is None else bias[:0], 1
     batched = input if input.dim() == axes + 2 else input.unsqueeze(0)
     if axes == 1:
-        output = _convolve_rows(batched, weight, bias, stride[0], sides[0], dilation[0], groups)
+        output = _convolve_rows(batched, weight, bias, stride, sides, dilation, groups)
     else:
-        geometry = (is_channels_last(batched, weight), stride, (*sides[0], *sides[1]), dilation, groups)
-        output = call(Conv2d, batched, weight, bias, *geometry)
+        channels_last = _is_channels_last(batched, weight, stride, dilation, groups)
+        geometry = (channels_last, stride, _flat(sides), dilation, groups)
+        output = call(Conv2d if axes == 2 else Conv3d, batched, weight, bias, *geometry)
     return output if input.dim() == axes + 2 else output.squeeze(0)
 
 
 def _convolve_rows(
-    input: Tensor, weight: Tensor, bias: Any, stride: int, padding: Pair, dilation: int, groups: int
+    input: Tensor, weight: Tensor, bias: Any, stride: Size, padding: Padding, dilation: Size, groups: int
 ) -> Tensor:
     """Convolve (N, C, L) as images (N, C, 1, L)."""
     rows, kernel = input.contiguous().unsqueeze(2), weight.unsqueeze(2)
-    geometry = (is_channels_last(rows, kernel), (1, stride), (0, 0, *padding), (1, dilation), groups)
-    output = call(Conv2d, rows, kernel, bias, *geometry)
-    return reshaped(output, (*output.shape[:2], output.shape[3]))
+    geometry = (is_channels_last(rows, kernel), (1, *stride), (0, 0, *_flat(padding)), (1, *dilation), groups)
+    return _without_rows(call(Conv2d, rows, kernel, bias, *geometry))
+
+
+def _convolve_transposed(
+    function: str,
+    input: Tensor,
+    weight: Tensor,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    output_padding: Any,
+    groups: Any,
+    dilation: Any,
+) -> Tensor:
+    check.tensors(function, input, weight, bias)
+    if torch.is_autocast_enabled("cpu"):
+        input, weight, bias = (autocast(tensor) for tensor in (input, weight, bias))
+    axes = weight.dim() - 2
+    stride = arguments.integers(function, "stride", stride, axes)
+    padding = arguments.integers(function, "padding", padding, axes)
+    output_padding = arguments.integers(function, "output_padding", output_padding, axes)
+    groups = arguments.integer(function, "groups", groups)
+    dilation = arguments.integers(function, "dilation", dilation, axes)
+    check.numbers(function, weight, stride, tuple((each, each) for each in padding), dilation, groups)
+    check.transposed(function, input, weight, bias, stride, output_padding, dilation, groups)
+    size = _transposed_size(input, weight, stride, padding, output_padding, dilation)
+    check.transposed_size(function, input, size)
+    dilation = _effective_dilation(weight, dilation)
+    # Less padding at the end: the convolution whose transpose this is has no window over what output_padding
+    # adds, even where that would have room for one.
+    sides = tuple((each, each - more) for each, more in zip(padding, output_padding, strict=True))
+    weight, bias = check.as_input(input, weight, bias)
+    batched = input if input.dim() == axes + 2 else input.unsqueeze(0)
+    if axes == 1:
+        output = _transpose_rows(batched, weight, bias, size, stride, sides, dilation, groups)
+    else:
+        channels_last = _is_channels_last(batched, weight, stride, dilation, groups, output_padding)
+        geometry = (channels_last, stride, _flat(sides), dilation, groups)
+        transposed = ConvTranspose2d if axes == 2 else ConvTranspose3d
+        output = call(transposed, batched, weight, bias, size, *geometry)
+    return output if input.dim() == axes + 2 else output.squeeze(0)
+
+
+def _transpose_rows(
+    input: Tensor,
+    weight: Tensor,
+    bias: Any,
+    size: Size,
+    stride: Size,
+    padding: Padding,
+    dilation: Size,
+    groups: int,
+) -> Tensor:
+    """Apply a transposed convolution to (N, C, L) as images (N, C, 1, L)."""
+    rows, kernel = input.contiguous().unsqueeze(2), weight.unsqueeze(2)
+    geometry = (is_channels_last(rows, kernel), (1, *stride), (0, 0, *_flat(padding)), (1, *dilation), groups)
+    return _without_rows(call(ConvTranspose2d, rows, kernel, bias, (1, *size), *geometry))
+
+
+def _without_rows(images: Tensor) -> Tensor:
+    """Drop the axis of one row, and nothing else of the strides; as `reshaped`, without making it a view."""
+    batch, channels, _, columns = images.shape
+    dropped = reshaped(images, (batch, channels, columns))
+    if torch.compiler.is_compiling() or dropped.stride() == images.squeeze(2).stride():
+        return dropped
+    return images.squeeze(2).clone()  # `reshaped` chose other strides of axes of one
+
+
+def _flat(padding: Padding) -> Size:
+    """Return the padding before and after each axis one after the other, as operators take it."""
+    return tuple(size for sides in padding for size in sides)
+
+
+def _is_channels_last(
+    input: Tensor, weight: Tensor, stride: Size, dilation: Size, groups: int, output_padding: Size = (0,)
+) -> bool:
+    """Return whether torch's output is channels_last; of volumes it is so where oneDNN computes it."""
+    volumes = len(stride) == 3
+    return is_channels_last(input, weight) and (
+        not volumes or computed_by_onednn(input, weight, stride, dilation, groups, output_padding)
+    )
 
 
 def _padding(
@@ -213,13 +395,13 @@ def _effective_dilation(weight: Tensor, dilation: Any) -> Any:
 
 
 def _transposed_size(
-    input: Tensor, weight: Tensor, stride: Pair, padding: Pair, output_padding: Pair, dilation: Pair
-) -> Pair:
-    height, width = (
-        (input.shape[axis - 2] - 1) * stride[axis]
+    input: Tensor, weight: Tensor, stride: Size, padding: Size, output_padding: Size, dilation: Size
+) -> Size:
+    axes = len(stride)
+    return tuple(
+        (input.shape[axis - axes] - 1) * stride[axis]
         - 2 * padding[axis]
         + effective_kernel_size(weight.shape[axis + 2], dilation[axis])
         + output_padding[axis]
-        for axis in (0, 1)
+        for axis in range(axes)
     )
-    return height, width

@@ -7,9 +7,12 @@ from torch import Tensor
 
 from scratch_conv.functional import arguments
 from scratch_conv.functional.calling import size_of
-from scratch_conv.kernels.windows import Pair, effective_kernel_size
+from scratch_conv.kernels.windows import Pair, Size, effective_kernel_size
 
-_AXES = {"conv1d": 1, "conv2d": 2, "conv_transpose2d": 2}
+_AXES = {
+    **{"conv1d": 1, "conv2d": 2, "conv3d": 3},
+    **{"conv_transpose1d": 1, "conv_transpose2d": 2, "conv_transpose3d": 3},
+}
 
 
 def tensors(function: str, input: Any, weight: Any, bias: Any) -> None:
@@ -90,16 +93,16 @@ def transposed(
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    stride: Pair,
-    output_padding: Pair,
-    dilation: Pair,
+    stride: Size,
+    output_padding: Size,
+    dilation: Size,
     groups: int,
 ) -> None:
     """Refuse channels, dtypes and an output_padding that do not fit together."""
     if min(output_padding) < 0:
         raise RuntimeError(f"{function}: negative output_padding is not supported, but got {output_padding=}")
     _channels_of_weight(weight, groups)
-    channels = input.shape[-3]
+    channels = input.shape[-_AXES[function] - 1]
     if channels != weight.shape[0]:
         raise RuntimeError(
             f"Given transposed=1, weight of size {size_of(weight)}, expected input{size_of(input)} "
@@ -110,8 +113,11 @@ def transposed(
     _dtypes(function, input, weight, bias)
     if weight.shape[1] == 0:
         error = IndexError if _is_empty(function, input) else RuntimeError
-        raise error(f"{function}: non-empty 4D weight tensor expected, but got: {size_of(weight)}")
-    too_much = any(output_padding[axis] >= max(stride[axis], dilation[axis]) for axis in (0, 1))
+        raise error(
+            f"{function}: non-empty {weight.dim()}D weight tensor expected, but got: {size_of(weight)}"
+        )
+    numbers = zip(output_padding, stride, dilation, strict=True)
+    too_much = any(more >= max(step, distance) for more, step, distance in numbers)
     if too_much and not _is_empty(function, input):  # of which torch does not look at these numbers
         raise RuntimeError(
             f"output padding must be smaller than either stride or dilation, "
@@ -119,15 +125,16 @@ def transposed(
         )
 
 
-def transposed_size(function: str, input: Tensor, output_size: Pair) -> None:
+def transposed_size(function: str, input: Tensor, output_size: Size) -> None:
     """Refuse a transposed convolution of which nothing is left, where no path of torch's computes one."""
-    into_nothing = input.dim() == 4 and input.dtype in (torch.float32, torch.complex64)  # by oneDNN
+    axes = _AXES[function]
+    into_nothing = input.dim() == axes + 2 and input.dtype in (torch.float32, torch.complex64)  # by oneDNN
     if min(output_size) < (0 if into_nothing or _is_empty(function, input) else 1):
         raise RuntimeError(
-            f"{function}: Given input size per channel: ({_by(input.shape[-2:])}). "
+            f"{function}: Given input size per channel: ({_by(input.shape[-axes:])}). "
             f"Calculated output size per channel: ({_by(output_size)}). Output size is too small"
         )
-    arguments.output_size(function, *(size or 1 for size in input.shape[:-3]), *output_size)
+    arguments.output_size(function, *(size or 1 for size in (*input.shape[: -axes - 1], *output_size)))
 
 
 def as_input(input: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -167,13 +174,14 @@ def _dtypes(function: str, input: Tensor, weight: Tensor, bias: Tensor | None) -
     if _is_empty(function, input):
         return
     whole = not (input.dtype.is_floating_point or input.dtype.is_complex)
-    if input.dtype == torch.bool or (function == "conv_transpose2d" and whole and input.dtype != torch.int64):
+    if input.dtype == torch.bool or ("transpose" in function and whole and input.dtype != torch.int64):
         raise NotImplementedError(f"{function} is not implemented for {input.dtype}")
     for name, tensor in (("weight", weight), ("bias", bias)):
         if tensor is None or tensor.dtype == input.dtype:
             continue
-        # torch adds the bias of a transposed convolution as it adds any two tensors
-        added = name == "bias" and function == "conv_transpose2d" and not input.dtype.is_complex
+        # torch adds the bias of a transposed convolution as it adds any two tensors, but not to volumes
+        adds = function in ("conv_transpose1d", "conv_transpose2d")
+        added = name == "bias" and adds and not input.dtype.is_complex
         if not (added and torch.can_cast(tensor.dtype, input.dtype)):
             raise RuntimeError(
                 f"{function}: Input type ({input.dtype}) and {name} type ({tensor.dtype}) should be the same"

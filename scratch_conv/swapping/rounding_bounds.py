@@ -21,9 +21,13 @@ from scratch_conv.swapping.layer_calls import WRITTEN, LayerCall, Results, is_fl
 
 Bounds = dict[str, Tensor]
 
+CONVOLUTIONS = (
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+)
 _AVERAGES = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
 _BINS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
-_SUMS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear, *_AVERAGES, *_BINS)
+_SUMS = (*CONVOLUTIONS, nn.Linear, *_AVERAGES, *_BINS)
 _MAXIMA = (
     *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d),
     *(nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),

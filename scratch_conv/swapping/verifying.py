@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode, has_torch_function, resolve_name
 from scratch_conv.functional.calling import autocast
 from scratch_conv.functional.overriding import REPLACEMENTS
 from scratch_conv.swapping.layer_calls import LayerCall, Results, is_floating, mapped
-from scratch_conv.swapping.rounding_bounds import Bounds, named, reference_and_bounds
+from scratch_conv.swapping.rounding_bounds import CONVOLUTIONS, Bounds, named, reference_and_bounds
 from scratch_conv.swapping.swapping import restore, swap
 from scratch_conv.swapping.verification import Errors, Verification, VerifiedLayer
 
@@ -160,7 +160,7 @@ def _compare_layers(layers: dict[str, nn.Module], run: Callable[[], Any]) -> lis
 
 def _narrowed(call: LayerCall) -> LayerCall:
     """Return a call of the tensors that a layer computes with: within `torch.autocast`, narrower ones."""
-    narrows = isinstance(call.layer, (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear))
+    narrows = isinstance(call.layer, (*CONVOLUTIONS, nn.Linear))
     return call.changed(autocast) if narrows and torch.is_autocast_enabled("cpu") else call
 
 

@@ -35,8 +35,8 @@ from scratch_conv.parity.operators.sums import SumOfProducts
 T = TypeVar("T")
 
 _CHANNELS = ("in_channels", "out_channels")
-_KERNEL = ("kernel rows", "kernel columns")
-_LENGTHS = ("rows", "columns")
+_KERNEL = ("kernel planes", "kernel rows", "kernel columns")
+_LENGTHS = ("planes", "rows", "columns")
 _STORING = 32  # products that storing one result takes as long as, about
 _DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
 
@@ -278,22 +278,22 @@ def convolve_inside(
     groups: int = 1,
 ) -> Tensor:
     """Convolve by the definition, without the products whose pixel is padding: 0 · inf is none of them."""
-    if weight.ndim == 3:
-        numbers = ((0, as_int(padding)) if not isinstance(padding, str) else padding, (1, as_int(dilation)))
-        rows = input.unsqueeze(-2), weight.unsqueeze(-2), bias
-        return convolve_inside(*rows, (1, as_int(stride)), *numbers, groups).squeeze(-2)
-    if input.ndim == 3:
+    axes = weight.ndim - 2
+    if input.ndim == axes + 1:
         return convolve_inside(input[None], weight, bias, stride, padding, dilation, groups)[0]
-    down, across = (_sides(padding, axis, weight.shape[2 + axis], as_pair(dilation)[axis]) for axis in (0, 1))
+    each_dilation = enumerate(numbers(dilation, axes))
+    around = [_sides(padding, axis, axes, weight.shape[2 + axis], own) for axis, own in each_dilation]
+    widths = [size for sides in reversed(around) for size in sides]
     wide = accumulator_of(input.dtype)
-    pixels = _windows(pad(input.to(wide), (*across, *down)), weight, stride, dilation)
-    inside = _windows(pad(torch.ones_like(input[:1, :1]), (*across, *down)), weight, stride, dilation) != 0
+    pixels = _windows(pad(input.to(wide), widths), weight, stride, dilation)
+    inside = _windows(pad(torch.ones_like(input[:1, :1]), widths), weight, stride, dilation) != 0
     batch, channels, *rest = pixels.shape
     outs = weight.shape[0] // groups
-    taps = weight.to(wide).reshape(groups, outs, channels // groups, 1, 1, *weight.shape[2:])
+    taps = weight.to(wide).reshape(groups, outs, channels // groups, *[1] * axes, *weight.shape[2:])
     products = pixels.reshape(batch, groups, 1, channels // groups, *rest) * taps
-    sums = torch.where(inside[:, None, None], products, 0).sum((3, 6, 7)).flatten(1, 2)
-    return (sums if bias is None else sums + bias.to(wide)[:, None, None]).to(input.dtype)
+    of_window = (3, *range(-axes, 0))
+    sums = torch.where(inside[:, None, None], products, 0).sum(of_window).flatten(1, 2)
+    return (sums if bias is None else sums + bias.to(wide).reshape(-1, *[1] * axes)).to(input.dtype)
 
 
 def _window(taps: int, stride: int, padding: int | str, dilation: int) -> tuple[int, int]:
@@ -323,27 +323,51 @@ def _rectangular(draw: Drawing) -> bool:
     return draw.supports.rectangular and "kernel_size" not in draw.supports.square
 
 
-def as_int(number: int | tuple[int]) -> int:
-    """Return an argument for the one axis, given as an int or a tuple of one, as an int."""
-    return number[0] if isinstance(number, tuple) else number
+def numbers(value: Any, axes: int) -> tuple[int, ...]:
+    """Return an argument's value for each axis: one value is that of all."""
+    values = value if isinstance(value, tuple) else (value,)
+    return values * axes if len(values) == 1 else values
 
 
-def _sides(padding: Any, axis: int, taps: int, dilation: int) -> tuple[int, int]:
+def _sides(padding: Any, axis: int, axes: int, taps: int, dilation: int) -> tuple[int, int]:
     """Return the padding before and after one axis; of an uneven 'same', torch pads one more after it."""
     if padding == "same":
         total = dilation * (taps - 1)
         return total // 2, total - total // 2
-    number = 0 if padding == "valid" else as_pair(padding)[axis]
+    number = 0 if padding == "valid" else numbers(padding, axes)[axis]
     return number, number
 
 
 def _windows(padded: Tensor, weight: Tensor, stride: Any, dilation: Any) -> Tensor:
     """View (N, C, H, W) as (N, C, OH, OW, KH, KW)."""
-    windows = padded
-    for axis in (0, 1):
-        step, taps = as_pair(dilation)[axis], weight.shape[2 + axis]
-        windows = windows.unfold(2 + axis, step * (taps - 1) + 1, as_pair(stride)[axis])
-    return windows[..., :: as_pair(dilation)[0], :: as_pair(dilation)[1]]
+    windows, axes = padded, weight.ndim - 2
+    for axis, (each, step) in enumerate(zip(numbers(stride, axes), numbers(dilation, axes), strict=True)):
+        windows = windows.unfold(2 + axis, step * (weight.shape[2 + axis] - 1) + 1, each)
+    taps: Any = (..., *[slice(None, None, step) for step in numbers(dilation, axes)])
+    return windows[taps]
+
+
+def draw_numbers(
+    draw: Drawing, name: str, low: int, high: int | tuple[int, ...], axes: int
+) -> int | tuple[int, ...]:
+    """Draw an argument for each axis: one int for all of them or a tuple; `low` where it is not claimed.
+
+    Args:
+        draw: draws it.
+        name: the argument.
+        low: the least value, torch's default.
+        high: the greatest value, or that for each axis.
+        axes: their number.
+    """
+    fixed = draw.fixed(name)
+    if fixed is not None or not draw.takes(name):
+        return low if fixed is None else fixed
+    highs = numbers(high, axes)
+    whole = name in draw.supports.square
+    value = draw.integer(low, min(highs) if whole else highs[0])
+    if not whole and (len({*highs}) > 1 or (draw.supports.rectangular and draw.boolean())):
+        return value, *(draw.integer(low, each) for each in highs[1:])
+    return value
 
 
 def draw_padding(draw: Drawing, number: Callable[[], T]) -> T | int | str:

@@ -1,16 +1,16 @@
-"""conv_transpose2d: how its cases are drawn."""
+"""conv_transpose2d and its kin: how their cases are drawn."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import COMPLEX, FLOATS, Supports
 from scratch_conv.parity.drawing.strategies import Drawing, as_pair
-from scratch_conv.parity.operators.convolution.convolution import Convolution
+from scratch_conv.parity.operators.convolution.convolution import Convolution, draw_numbers, numbers
 
 _DEFAULTS = {"stride": 1, "padding": 0, "output_padding": 0, "groups": 1, "dilation": 1}
 
@@ -19,13 +19,13 @@ class ConvTranspose2d(Convolution):
     """torch.nn.functional.conv_transpose2d, judged as a sum of products."""
 
     name = "conv_transpose2d"
-    module = torch.nn.ConvTranspose2d
+    module: ClassVar[type[torch.nn.Module]] = torch.nn.ConvTranspose2d
     arguments = ("bias", *_DEFAULTS)
     defaults = _DEFAULTS
     dtypes = (*FLOATS, *COMPLEX, "int64")
     channels = ("in_channels", "out_channels")
     more = 4
-    configurations = (
+    configurations: ClassVar[tuple[dict[str, Any], ...]] = (
         {"kernel_size": 2, "stride": 2},
         {"kernel_size": 4, "stride": 2, "padding": 1},
         {"kernel_size": 3, "stride": 2, "padding": 1, "output_padding": 1},
@@ -33,7 +33,7 @@ class ConvTranspose2d(Convolution):
         {"kernel_size": 4, "stride": 2, "padding": 1, "groups": 1},
         {"kernel_size": 5, "stride": 2, "padding": 2, "output_padding": 1},
     )
-    invalid_arguments = (
+    invalid_arguments: ClassVar[tuple[dict[str, Any], ...]] = (
         {"stride": 0},
         {"stride": -1},
         {"padding": -1},
@@ -71,4 +71,73 @@ class ConvTranspose2d(Convolution):
         return super().draw_invalid_case(replace(draw, supports=plain))
 
 
-OPERATORS = (ConvTranspose2d(),)
+class ConvTranspose1d(ConvTranspose2d):
+    """torch.nn.functional.conv_transpose1d, judged as a sum of products."""
+
+    name = "conv_transpose1d"
+    module = torch.nn.ConvTranspose1d
+    batched_axes = 3
+    configurations = (
+        {"kernel_size": 2, "stride": 2},
+        {"kernel_size": 4, "stride": 2, "padding": 1},
+        {"kernel_size": 16, "stride": 8, "padding": 4},
+        {"kernel_size": 3, "stride": 2, "padding": 1, "output_padding": 1},
+    )
+    invalid_arguments = (
+        {"stride": 0},
+        {"padding": -1},
+        {"padding": 99},
+        {"output_padding": 4, "stride": 1, "dilation": 1},
+        {"output_padding": -1},
+        {"dilation": -1},
+        {"groups": 0},
+        {"groups": 7},
+        {"stride": (1, 1)},
+        {"stride": 1.5},
+    )
+
+    def draw_geometry(self, draw: Drawing) -> tuple[tuple[int, ...], dict[str, Any]]:
+        return _draw_geometry(draw, 1, 4)
+
+
+class ConvTranspose3d(ConvTranspose2d):
+    """torch.nn.functional.conv_transpose3d, judged as a sum of products."""
+
+    name = "conv_transpose3d"
+    module = torch.nn.ConvTranspose3d
+    batched_axes = 5
+    more = 2
+    configurations = (
+        {"kernel_size": 2, "stride": 2},
+        {"kernel_size": 4, "stride": 2, "padding": 1},
+        {"kernel_size": 3, "stride": 2, "padding": 1, "output_padding": 1},
+        {"kernel_size": 3, "padding": 1, "groups": 1},
+    )
+    invalid_arguments = (
+        {"stride": 0},
+        {"padding": -1},
+        {"padding": 99},
+        {"output_padding": 4, "stride": 1, "dilation": 1},
+        {"output_padding": -1},
+        {"dilation": -1},
+        {"groups": 0},
+        {"groups": 7},
+        {"stride": (1, 1)},
+        {"stride": 1.5},
+    )
+
+    def draw_geometry(self, draw: Drawing) -> tuple[tuple[int, ...], dict[str, Any]]:
+        return _draw_geometry(draw, 3, 3)
+
+
+def _draw_geometry(draw: Drawing, axes: int, most: int) -> tuple[tuple[int, ...], dict[str, Any]]:
+    """Draw the kernel_size and the arguments but for the groups; both sizes and steps are `most` at most."""
+    kernel_size = numbers(draw_numbers(draw, "kernel_size", 1, most, axes), axes)
+    dilation, stride = (draw_numbers(draw, name, 1, most, axes) for name in ("dilation", "stride"))
+    padding = draw_numbers(draw, "padding", 0, most - 1, axes)
+    each = zip(numbers(stride, axes), numbers(dilation, axes), strict=True)
+    extra = draw_numbers(draw, "output_padding", 0, tuple(max(both) - 1 for both in each), axes)
+    return kernel_size, {"stride": stride, "padding": padding, "output_padding": extra, "dilation": dilation}
+
+
+OPERATORS = (ConvTranspose1d(), ConvTranspose2d(), ConvTranspose3d())
