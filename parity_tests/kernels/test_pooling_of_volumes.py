@@ -77,6 +77,11 @@ def bins(size: Size, output_size: Size) -> dict[Size, list[Size]]:
     }
 
 
+def everywhere(place: Size) -> Any:
+    """Return the index of a pixel or an output in all images."""
+    return (..., *place)
+
+
 def check_maxima(x: Array, y: Array, indices: Array, met: dict[Size, list[Size]]) -> None:
     """Compare with the last NaN under each window, else the first maximum; -inf where there is no pixel."""
     for image in np.ndindex(*x.shape[:2]):
@@ -143,7 +148,8 @@ def test_adaptive_max_pooling_is_its_definition(
 def test_avg_pool3d_and_its_derivative_are_their_definitions(
     drawn: Any, block_bytes: int, count_include_pad: bool, divisor: int | None, data: st.DataObject
 ) -> None:
-    window, size, ceil_mode = drawn[0]._replace(dilation=(1, 1, 1)), *drawn[1:]
+    window, size, ceil_mode = drawn
+    window = window._replace(dilation=(1, 1, 1))
     output_size = window.output_size(size, ceil_mode)
     x: Array = data.draw(st.composite(drawn_numbers)((2, 1, *size), True)).astype(np.float64)
     dy: Array = data.draw(st.composite(drawn_numbers)((2, 1, *output_size), True)).astype(np.float64)
@@ -156,8 +162,8 @@ def test_avg_pool3d_and_its_derivative_are_their_definitions(
             end = min(start + window.kernel_size[axis], size[axis] + window.padding[axis][1])
             counts.append(end - start if count_include_pad else min(end, size[axis]) - max(start, 0))
         for pixel in pixels:
-            y[(..., *position)] += x[(..., *pixel)] / (divisor or prod(counts))
-            dx[(..., *pixel)] += dy[(..., *position)] / (divisor or prod(counts))
+            y[everywhere(position)] += x[everywhere(pixel)] / (divisor or prod(counts))
+            dx[everywhere(pixel)] += dy[everywhere(position)] / (divisor or prod(counts))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(average, "_BLOCK_BYTES", block_bytes)
         arguments = window, count_include_pad, divisor
@@ -176,7 +182,7 @@ def test_adaptive_avg_pool3d_and_its_derivative_are_their_definitions(
     dx: Any = np.zeros_like(x)
     for position, pixels in bins(size, output_size).items():
         for pixel in pixels:
-            y[(..., *position)] += x[(..., *pixel)] / len(pixels)
-            dx[(..., *pixel)] += dy[(..., *position)] / len(pixels)
+            y[everywhere(position)] += x[everywhere(pixel)] / len(pixels)
+            dx[everywhere(pixel)] += dy[everywhere(position)] / len(pixels)
     np.testing.assert_allclose(kernels.adaptive_avg_pool3d(x, output_size), y, atol=1e-14)
     np.testing.assert_allclose(kernels.adaptive_avg_pool3d_grad_input(dy, size), dx, atol=1e-14)
