@@ -26,6 +26,8 @@ def adaptive_max_pool2d(x: Array, output_size: Pair) -> tuple[Array, Array]:
     last wins.
     """
     size = x.shape[2], x.shape[3]
+    if output_size == (1, 1):
+        return _maxima_of_planes(x)
     if all(output_size) and size[0] % output_size[0] == 0 == size[1] % output_size[1]:
         kernel_size = size[0] // output_size[0], size[1] // output_size[1]
         return max_pool2d(x, Window(kernel_size, kernel_size, ((0, 0), (0, 0)), (1, 1)), False)
@@ -49,6 +51,24 @@ def adaptive_max_pool2d(x: Array, output_size: Pair) -> tuple[Array, Array]:
             work, axis_blocks(len(x_planes), max(x_planes[:1].nbytes, y_planes[:1].nbytes), _BLOCK_BYTES)
         )
     return y, indices
+
+
+def _maxima_of_planes(x: Array) -> tuple[Array, Array]:
+    """Return the maximum of each plane (N, C, 1, 1), and its index."""
+    n, c, height, width = x.shape
+    flat = x.reshape(n * c, height * width)
+    y, indices = np.empty(n * c, x.dtype), np.empty(n * c, np.int32)
+
+    def work(some: slice) -> None:
+        pixels = flat[some]
+        indices[some] = pixels.argmax(axis=1)
+        y[some] = np.take_along_axis(pixels, indices[some, None].astype(np.intp), axis=1)[:, 0]
+        nans = some.start + np.flatnonzero(np.isnan(y[some]))
+        indices[nans] = flat.shape[1] - 1 - np.isnan(flat[nans, ::-1]).argmax(axis=1)
+
+    if n * c:
+        parallel(work, axis_blocks(n * c, flat[:1].nbytes, _BLOCK_BYTES))
+    return y.reshape(n, c, 1, 1), indices.reshape(n, c, 1, 1)
 
 
 def _maxima(x: Array, y: Array, places: Array, starts: Array, ends: Array) -> None:
