@@ -7,6 +7,8 @@ windows of one size.
 Shapes: x (N, C, H, W), y and indices (N, C, OH, OW); an index is row · W + column, int32.
 """
 
+from typing import Any
+
 import numpy as np
 
 from scratch_conv.kernels.pooling.maximum import max_pool2d
@@ -37,12 +39,19 @@ def adaptive_max_pool2d(x: Array, output_size: Pair) -> tuple[Array, Array]:
     rows, columns = bins(size[0], output_size[0]), bins(size[1], output_size[1])
 
     def work(some: slice) -> None:
-        pixels = x_planes[some]
-        of_rows = np.empty((*pixels.shape[:2], output_size[1]), x.dtype)
-        places = np.empty(of_rows.shape, np.int32)
-        _maxima(pixels.swapaxes(1, 2), of_rows.swapaxes(1, 2), places.swapaxes(1, 2), *columns)
-        _maxima(of_rows, y_planes[some], index_planes[some], *rows)
-        in_row = np.take_along_axis(places, index_planes[some].astype(np.intp), axis=1)
+        if size[1] == output_size[1]:  # each column is a bin
+            _maxima(x_planes[some], y_planes[some], index_planes[some], *rows)
+            in_row: Any = np.arange(size[1], dtype=np.int32)
+        else:
+            # Transposed, the passes go along contiguous pixels, in a third of the time.
+            by_columns = np.ascontiguousarray(x_planes[some].swapaxes(1, 2))
+            of_rows = np.empty((len(by_columns), output_size[1], size[0]), x.dtype)
+            places = np.empty(of_rows.shape, np.int32)
+            _maxima(by_columns, of_rows, places, *columns)
+            by_rows = np.ascontiguousarray(of_rows.swapaxes(1, 2))
+            _maxima(by_rows, y_planes[some], index_planes[some], *rows)
+            chosen = index_planes[some].astype(np.intp)
+            in_row = np.take_along_axis(places.swapaxes(1, 2), chosen, axis=1)
         index_planes[some] *= np.int32(size[1])
         index_planes[some] += in_row
 
