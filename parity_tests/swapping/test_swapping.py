@@ -382,7 +382,7 @@ CALLS: list[Any] = [
     lambda x, w: F.adaptive_avg_pool2d(x, 3),
     lambda x, w: nn.AdaptiveAvgPool2d((3, None))(x),
     lambda x, w: F.adaptive_avg_pool1d(x[0], 3),
-    lambda x, w: F.adaptive_avg_pool3d(x, (1, 3, 2)),
+    lambda x, w: F.adaptive_avg_pool3d(x, (3, 3, 3)),
     lambda x, w: F.adaptive_max_pool1d(x[0], 3),
     lambda x, w: torch.adaptive_max_pool1d(x[0], 3)[1],
     lambda x, w: F.adaptive_max_pool2d(x, 3),

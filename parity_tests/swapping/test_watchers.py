@@ -85,7 +85,7 @@ LAYERS: list[Any] = [
     (lambda lib: lib.AdaptiveAvgPool2d((1, None)), (2, 3, 4, 4)),
     (lambda lib: lib.MaxPool3d(2), (3, 4, 4, 4)),
     (lambda lib: lib.AvgPool1d(2), (2, 3, 4)),
-    (lambda lib: lib.AdaptiveMaxPool2d(2, return_indices=True), (2, 3, 4, 4)),
+    (lambda lib: lib.AdaptiveMaxPool2d(2), (2, 3, 4, 4)),
     (lambda lib: lib.Dropout(0.5), (2, 3)),
     (lambda lib: lib.Dropout2d(0.5), (2, 3, 4, 4)),
     (lambda lib: lib.Linear(3, 4), (2, 3)),

@@ -69,9 +69,10 @@ def max_pool1d(
     if not (numbers if return_indices else input.dtype.is_floating_point):
         raise NotImplementedError(f"{name} is not implemented for {input.dtype}")
     rows = _rows(input)
-    if not (return_indices or _keeps_strides(input)):
-        rows = rows.contiguous()
     window = ((1, *kernel_size), (1, *stride), (0, 0, *check.sides(padding)), (1, *dilation))
+    if not (return_indices or _goes_by_images(input)):
+        output, _ = call(MaxPool2d, rows.contiguous(), ceil_mode, *window)
+        return reshaped(output, (*input.shape[:-1], output.shape[-1]))
     output, narrow_indices = call(MaxPool2d, rows, ceil_mode, *window)
     output = _signals(output, input)
     if not return_indices:
@@ -81,8 +82,8 @@ def max_pool1d(
     return output, indices
 
 
-def _keeps_strides(input: Tensor) -> bool:
-    """Return whether torch goes by images of one row, and so keeps strides: where it may differentiate."""
+def _goes_by_images(input: Tensor) -> bool:
+    """Return whether torch pools images of one row, and so keeps strides: where it may differentiate."""
     trained = input.requires_grad and torch.is_grad_enabled()
     return trained or torch.compiler.is_compiling() or input.device.type != "cpu"
 

@@ -19,15 +19,11 @@ __all__ = ["gather_picked", "picked_indices", "scatter_picked"]
 _BLOCK_BYTES = 2**20
 """A block of images, or of the outputs of a larger one."""
 
-_SPARSE = 4
-"""Where the indices are spread over so many times their number, sorting them takes less memory and time."""
-
 
 def scatter_picked(values: Array, indices: Array, input_size: Size, non_overlapping: bool) -> Array:
     """Return x (N, C, *input_size): zeros, to which each of the values is added at its index.
 
-    Where indices are equal, values are summed in float64 within a block; with `non_overlapping` the last of
-    them stays alone.
+    Where indices are equal, values are summed; with `non_overlapping` the last of them stays alone.
     """
     x = np.empty((*values.shape[:2], *input_size), dtype=values.dtype)
     n, pixels = math.prod(values.shape[:2]), math.prod(input_size)
@@ -43,20 +39,11 @@ def scatter_picked(values: Array, indices: Array, input_size: Size, non_overlapp
                 flat, added = flat[flat >= 0], added[flat >= 0]
             if non_overlapping:
                 target[flat] = added
-            elif flat.size:
-                _add(target, flat, added)
+            else:
+                np.add.at(target, flat, added)  # from NumPy 1.25 on in a tenth of the time of a bincount
 
     parallel(work, batch)
     return x
-
-
-def _add(target: Array, flat: Array, values: Array) -> None:
-    first, last = int(flat.min()), int(flat.max())
-    if last - first < _SPARSE * flat.size:
-        target[first : last + 1] += np.bincount(flat - first, values)
-    else:
-        places, inverse = np.unique(flat, return_inverse=True)
-        target[places] += np.bincount(inverse.ravel(), values)
 
 
 def gather_picked(x: Array, indices: Array) -> Array:

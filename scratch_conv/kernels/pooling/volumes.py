@@ -56,6 +56,9 @@ def adaptive_max_pool3d(x: Array, output_size: Size) -> tuple[Array, Array]:
         ValueError: A volume has more pixels than int32 has indices for.
     """
     depth, height, width = output_size
+    if output_size == (1, 1, 1):
+        y, indices = adaptive_max_pool2d(x.reshape(*x.shape[:2], 1, math.prod(x.shape[2:])), (1, 1))
+        return y.reshape(*y.shape, 1), indices.reshape(*y.shape, 1)
     return _maxima(
         x,
         lambda slices: adaptive_max_pool2d(slices, (height, width)),
