@@ -333,3 +333,12 @@ def test_override_refuses_to_be_traced() -> None:
     with sc.override(), pytest.raises(RuntimeError, match="scratch_conv"):
         traced(model)
     assert "aten::batch_norm" in str(traced(model).inlined_graph)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_compile_knows_the_memory_format_of_volumes() -> None:
+    x = torch.ones(2, 2, 3, 4, 5).contiguous(memory_format=torch.channels_last_3d)
+    w = torch.ones(3, 2, 1, 1, 1)
+    compiled = torch.compile(sc.functional.conv3d, fullgraph=True, backend="eager")
+    for weight in (w, w.repeat(1, 1, 1, 2, 1)):
+        assert compiled(x, weight).stride() == torch.conv3d(x, weight).stride()

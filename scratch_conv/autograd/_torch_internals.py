@@ -88,6 +88,12 @@ def constant_while_tracing(function: _Function) -> _Function:
 
 
 @constant_while_tracing
+def num_threads() -> int:
+    """Return what `torch.get_num_threads` does, which dynamo does not trace."""
+    return torch.get_num_threads()
+
+
+@constant_while_tracing
 def in_torch_func() -> bool:
     """Return whether a transform of `torch.func` is active; without the private name, from an error."""
     if _level_of_transforms is not None:

@@ -109,7 +109,7 @@ def computed_by_onednn(
         return input.dtype in internals.HALVES_OF_ONEDNN
     images, channels, depth, height, _ = input.shape
     one_tap = max(weight.shape[-2:]) == max(stride) == max(dilation) == 1
-    if one_tap and images < 16 and torch.get_num_threads() == 1:
+    if one_tap and images < 16 and internals.num_threads() == 1:
         return False
     large = images > 1 or images * channels * depth * height > 20480
     return groups > 1 or large or min(weight.shape[-2:]) > 3
