@@ -64,6 +64,17 @@ def filters(checkpoint: Checkpoint = None, image: ImageFile = None, seed: Seed =
     run(checkpoint, image, seed, _folder(out, "filters"))
 
 
+@app.command()
+def notebook(
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("convolution.ipynb"),
+    overwrite: Annotated[bool, typer.Option(help="Replace the file if it is there.")] = False,
+) -> None:
+    """Write a guided Jupyter notebook: convolution from one edge to a trained network, with exercises."""
+    from scratch_conv.demos.notebook import run
+
+    run(out, overwrite=overwrite)
+
+
 def _folder(out: Path | None, name: str) -> Path:
     """Return the folder for a demo's images, after checking that it can be written."""
     from scratch_conv.training.reporting.writing import check_writable

@@ -4,14 +4,19 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from rich.console import Console
 from rich.table import Table
 
 from scratch_conv.kernels.windows import Array
 
 BLUE, RED, GREY = "#00798c", "#d1495b", "#8a8f98"
+
+Box = tuple[int, int, int, int]
+"""The first row and column of some elements of a matrix, and how many rows and columns they are."""
 
 
 def show_table(title: str, headings: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
@@ -41,7 +46,24 @@ def show_image(axes: Axes, image: Array, title: str = "", **options: Any) -> Non
     axes.spines[:].set(color=GREY, linewidth=0.5)
 
 
-def show_signed(axes: Axes, values: Array, title: str = "") -> None:
-    """Draw signed values (H, W): blue below zero, white at zero, red above."""
-    most = float(abs(values).max()) or 1.0
+def show_signed(axes: Axes, values: Array, title: str = "", most: float | None = None) -> None:
+    """Draw signed values (H, W): blue below zero, white at zero, red above; `most` has the full colour."""
+    most = most or float(abs(values).max()) or 1.0
     show_image(axes, values, title, cmap="RdBu_r", vmin=-most, vmax=most)
+
+
+def show_numbers(
+    axes: Axes, values: Array, title: str = "", boxes: Iterable[Box] = (), *, colour: bool = True
+) -> None:
+    """Draw a matrix (H, W) as numbers on squares, coloured by sign if wanted, with boxes around some."""
+    most = (float(abs(values).max()) or 1.0) if colour else np.inf
+    show_image(axes, values, title, cmap="RdBu_r", vmin=-1.5 * most, vmax=1.5 * most)
+    for (row, column), value in np.ndenumerate(values):
+        axes.text(column, row, f"{value:g}", ha="center", va="center", fontsize=9)
+    for edge in range(1, values.shape[0]):
+        axes.axhline(edge - 0.5, color=GREY, linewidth=0.3)
+    for edge in range(1, values.shape[1]):
+        axes.axvline(edge - 0.5, color=GREY, linewidth=0.3)
+    for row, column, height, width in boxes:
+        corner = (column - 0.5, row - 0.5)
+        axes.add_patch(Rectangle(corner, width, height, fill=False, color=RED, linewidth=2, clip_on=False))
