@@ -270,6 +270,11 @@ def test_feature_maps_are_what_the_layers_return() -> None:
         ("filters --checkpoint text.png", "text.png: not a checkpoint that can be read"),
         ("filters --checkpoint alone.npz", "does not name its model"),
         ("filters --checkpoint x/numpy/other.npz", "does not name its model"),
+        ("notebook --out notes.txt", "--out notes.txt: a notebook's name ends in .ipynb"),
+        ("notebook --out taken.ipynb", "--out taken.ipynb: is a folder, not a file"),
+        ("notebook --out mine.ipynb", "--out mine.ipynb: is there already; --overwrite replaces it"),
+        ("notebook --out text.png/a.ipynb", "--out text.png: text.png is a file, not a folder"),
+        ("notebook --out /proc/a.ipynb", "--out /proc: cannot be written"),
         ("waves", "waves"),
     ],
 )
@@ -277,6 +282,8 @@ def test_bad_input_is_one_line_and_status_2(
     command: Command, tmp_path: Path, arguments: str, message: str
 ) -> None:
     (tmp_path / "text.png").write_text("no image")
+    (tmp_path / "mine.ipynb").write_text("learned")
+    (tmp_path / "taken.ipynb").mkdir()
     (tmp_path / "empty").mkdir()
     (tmp_path / "folders/train").mkdir(parents=True)
     np.savez(tmp_path / "alone.npz", **{"network.0.weight": np.ones((2, 1, 3, 3))})  # type: ignore[arg-type]
@@ -289,6 +296,7 @@ def test_bad_input_is_one_line_and_status_2(
     assert stderr.count("\n") == 1
     assert message in stderr
     assert stdout == ""
+    assert (tmp_path / "mine.ipynb").read_text() == "learned"
 
 
 def test_a_network_without_filters_is_refused(command: Command) -> None:
@@ -302,5 +310,5 @@ def test_a_network_without_filters_is_refused(command: Command) -> None:
 def test_help_names_the_demos(command: Command) -> None:
     status, stdout, _ = command("demo", "--help")
     assert status == 0
-    for name in ("edges", "lines", "shift", "gradcheck", "filters"):
+    for name in ("edges", "lines", "shift", "gradcheck", "filters", "notebook"):
         assert name in stdout

@@ -22,7 +22,9 @@ def run(out: Path, *, overwrite: bool = False) -> None:
     if out.is_dir():
         raise InputError(f"--out {out}: is a folder, not a file")
     if out.exists() and not overwrite:
-        raise InputError(f"--out {out}: is there already; --overwrite replaces it, with what was changed in it")
+        raise InputError(
+            f"--out {out}: is there already; --overwrite replaces it, with what was changed in it"
+        )
     check_writable(out.parent)
     try:
         with replacing(out) as file:
@@ -43,7 +45,9 @@ def notebook(markdown: str) -> dict[str, Any]:
     See https://nbformat.readthedocs.io/en/latest/format_description.html
     """
     cells: list[dict[str, Any]] = []
-    for number, part in enumerate(re.split(r"^```python\n(.*?)^```\n", markdown, flags=re.DOTALL | re.MULTILINE)):
+    for number, part in enumerate(
+        re.split(r"^```python\n(.*?)^```\n", markdown, flags=re.DOTALL | re.MULTILINE)
+    ):
         sections = [part] if number % 2 else re.split(r"^(?=##+ )", part, flags=re.MULTILINE)
         for text in filter(None, map(str.strip, sections)):
             code = {"cell_type": "code", "execution_count": None, "outputs": []}
