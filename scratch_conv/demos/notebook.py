@@ -50,7 +50,7 @@ def notebook(markdown: str) -> dict[str, Any]:
     ):
         sections = [part] if number % 2 else re.split(r"^(?=##+ )", part, flags=re.MULTILINE)
         for text in filter(None, map(str.strip, sections)):
-            code = {"cell_type": "code", "execution_count": None, "outputs": []}
+            code: dict[str, Any] = {"cell_type": "code", "execution_count": None, "outputs": []}
             cell = code if number % 2 else {"cell_type": "markdown"}
             lines = text.splitlines(keepends=True)
             cells.append({"id": f"cell-{len(cells)}", **cell, "metadata": {}, "source": lines})
