@@ -1,5 +1,7 @@
-"""Show the tables and figures of the demos."""
+"""Show the texts, tables and figures of the demos."""
 
+import shutil
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,11 @@ Box = tuple[int, int, int, int]
 """The first row and column of some elements of a matrix, and how many rows and columns they are."""
 Panel = tuple[Array, str] | tuple[Array, str, Iterable[Box]]
 """A matrix (H, W), its title, and boxes around some of its elements."""
+
+
+def explain(text: str) -> None:
+    """Print a paragraph, in lines that fit the terminal."""
+    print(textwrap.fill(" ".join(text.split()), min(100, shutil.get_terminal_size().columns)))
 
 
 def show_table(title: str, headings: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
@@ -46,6 +53,12 @@ def show_image(axes: Axes, image: Array, title: str = "", **options: Any) -> Non
     axes.set(xticks=[], yticks=[])
     axes.set_title(title, fontsize=10)
     axes.spines[:].set(color=GREY, linewidth=0.5)
+
+
+def add_scale(figure: Any, axes: Iterable[Axes], label: str = "") -> None:
+    """Draw one colour bar beside images that have one scale, that of the first."""
+    drawn = list(axes)
+    figure.colorbar(drawn[0].images[0], ax=drawn, label=label, aspect=30, fraction=0.05)
 
 
 def show_signed(axes: Axes, values: Array, title: str = "", most: float | None = None) -> None:
