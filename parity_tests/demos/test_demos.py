@@ -1,6 +1,7 @@
 """The demos: what they compute and write, and how they refuse unusable input."""
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -169,13 +170,22 @@ def test_shifted_images(rows: int, columns: int) -> None:
     np.testing.assert_array_equal(shift.shifted(images, rows, columns), expected)
 
 
-def test_the_dense_network_has_no_fewer_parameters_than_the_cnn() -> None:
+def test_the_dense_network_has_no_fewer_parameters_than_the_cnns() -> None:
     rng = np.random.default_rng(0)
-    cnn, dense = (
+    counts = [
         sum(array.size for array in network.parameters.values())
-        for network in (shift.build_cnn(rng), shift.build_dense(rng))
-    )
-    assert (cnn, dense) == (225_034, 235_146)
+        for network in (shift.build_pooled(rng), shift.build_cnn(rng), shift.build_dense(rng))
+    ]
+    assert counts == [12_738, 188_402, 195_490]
+
+
+def test_the_pooled_cnn_sees_a_digit_anywhere() -> None:
+    """Moved by whole steps of its poolings, a shape that all windows see gives the same scores."""
+    network, image = shift.build_pooled(np.random.default_rng(0)), np.zeros((1, 1, 28, 28), np.float32)
+    image[0, 0, 9:19, 9:19] = np.random.default_rng(1).random((10, 10))
+    middle, moved = shift.framed(image), shift.shifted(shift.framed(image), 4, -4)
+    np.testing.assert_allclose(network.forward(moved), network.forward(middle), rtol=1e-4, atol=1e-6)
+    assert moved.sum() == pytest.approx(middle.sum())
 
 
 @needs_data
@@ -186,7 +196,10 @@ def test_shift(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (status, stderr) == (0, "")
     rows = [line.split("│") for line in stdout.splitlines() if line.startswith("│")]
     assert [row[1].strip() for row in rows] == [str(pixels) for pixels in range(9)]
-    assert float(rows[0][2].strip(" %")) > float(rows[8][2].strip(" %"))
+    pooled, cnn, dense = ([float(row[column].strip(" %")) for row in rows] for column in (2, 3, 4))
+    assert cnn[0] > cnn[8]
+    assert dense[0] > dense[8]
+    assert pooled[0] - pooled[8] < cnn[0] - cnn[8]
     assert_images(tmp_path / "runs/demo-shift", "shift.png", "shift-digits.png")
 
 
@@ -208,6 +221,8 @@ def test_filters_of_a_checkpoint_of_any_backend(command: Command, tmp_path: Path
     status, stdout, _ = command("demo", "filters", "--checkpoint", "run", "--out", "here")
     assert status == 0
     assert "convolution 3, pooling" in stdout
+    assert f"trained on shapes by {backend}\n" in stdout
+    assert re.search(r"takes the image for \w+ \(\d+%\), \w+ \(", stdout)
     assert_images(tmp_path / "here", "filters.png", "feature-maps.png")
 
 
@@ -251,9 +266,9 @@ def test_images_are_normalised_as_in_training(dataset: str) -> None:
 
 def test_feature_maps_are_what_the_layers_return() -> None:
     network = shift.build_cnn(np.random.default_rng(0))
-    x = np.random.default_rng(1).standard_normal((1, 28, 28)).astype(np.float32)
+    x = np.random.default_rng(1).standard_normal((1, 52, 52)).astype(np.float32)
     stages = filters.feature_maps(network, x)
-    assert [maps.shape for maps in stages.values()] == [(32, 26, 26), (32, 13, 13), (64, 11, 11), (64, 5, 5)]
+    assert [maps.shape for maps in stages.values()] == [(8, 50, 50), (8, 25, 25), (24, 23, 23), (24, 11, 11)]
     y = x[None]
     for layer in network.layers[:6]:
         y = layer.forward(y)

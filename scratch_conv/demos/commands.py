@@ -41,7 +41,7 @@ def lines(seed: Seed = 0, out: Out = None) -> None:
 
 @app.command()
 def shift(data_dir: DataDir = None, seed: Seed = 0, out: Out = None) -> None:
-    """Shift digits, and see which network still recognises them: takes about a minute."""
+    """Shift digits, and see which networks still recognise them: takes about a minute."""
     from scratch_conv.demos.shift import run
 
     run(data_dir, seed, _folder(out, "shift"))

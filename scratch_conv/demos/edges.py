@@ -34,12 +34,12 @@ LONGEST = 512  # pixels; a larger image is scaled down
 
 def run(file: Path | None, out: Path) -> None:
     """Filter an image, a drawn one if no file is given; print a table and write two figures to a folder."""
+    image = draw_image() if file is None else read_grey(file)
     explain(
-        """Look for where the figures are red and where they are blue. The Sobel filters are positive where the
+        """Look where the figures are red and where they are blue. The Sobel filters are positive where the
         image grows brighter to the right, or downwards, the Laplacian where a pixel is darker than those
         around it; all are zero where the image is even."""
     )
-    image = draw_image() if file is None else read_grey(file)
     responses = filtered(image, FILTERS)
     magnitude = np.hypot(responses["vertical edges (Sobel)"], responses["horizontal edges (Sobel)"])
     show_table(

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from scratch_conv.kernels.windows import Array
 
-BLUE, RED, GREY = "#00798c", "#d1495b", "#8a8f98"
+BLUE, RED, GREEN, GREY = "#00798c", "#d1495b", "#5f8d3e", "#8a8f98"
 
 Box = tuple[int, int, int, int]
 """The first row and column of some elements of a matrix, and how many rows and columns they are."""
