@@ -51,8 +51,8 @@ def run(checkpoint: Path | None, file: Path | None, seed: int, out: Path) -> Non
     given = None if file is None else read_image(file, "RGB")
     network, dataset = _trained_on_shapes(seed) if checkpoint is None else load_network(checkpoint)
     explain(
-        """Look in filters.png for edges and colours; and in feature-maps.png, which has a line for each stage,
-        for what of the image each map still shows."""
+        """Look in filters.png for edges and colours, and in feature-maps.png, line by line, for what of the
+        image each map still shows."""
     )
     first = network[0]
     assert isinstance(first, Conv2D)
@@ -69,9 +69,9 @@ def run(checkpoint: Path | None, file: Path | None, seed: int, out: Path) -> Non
     _draw_filters(first.weight, out / "filters.png")
     _draw_maps(image, stages, out / "feature-maps.png")
     explain(
-        """The first maps are the image as one filter sees it. Behind each pooling there are fewer pixels, each
-        of which has seen more of the image: the map says that something is there, and no longer how it
-        looks."""
+        """The first maps are the image as one filter sees it. Behind each pooling there are fewer pixels,
+        each of which has seen more of the image: the map says that something is there, and no longer how
+        it looks."""
     )
 
 
