@@ -145,7 +145,7 @@ def _draw_curves(curves: Mapping[str, list[float]], path: Path) -> None:
 def _draw_digits(networks: Mapping[str, Sequential], images: Array, labels: Array, path: Path) -> None:
     """Draw some digits shifted to the right, each with the networks' predictions and probabilities."""
     steps = SHIFTS[::2]
-    figure = Figure((11, 2.8 * len(images)), layout="constrained")
+    figure = Figure((11, 3.1 * len(images)), layout="constrained")
     for line, image, label in zip(figure.subplots(len(images), len(steps)), images, labels, strict=True):
         for axes, pixels in zip(line, steps, strict=True):
             moved = shifted(image, 0, pixels)
