@@ -1,6 +1,7 @@
 """The demos: what they compute and write, and how they refuse unusable input."""
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -68,6 +69,13 @@ def test_edges_of_a_file(command: Command, tmp_path: Path, size: tuple[int, int]
     assert max(edges.read_grey(tmp_path / "noise.jpg").shape) == min(512, max(size))
 
 
+def test_an_even_image_has_no_edges(command: Command, tmp_path: Path) -> None:
+    Image.new("L", (60, 40), 128).save(tmp_path / "even.png")
+    assert command("demo", "edges", "--image", "even.png", "--out", "here")[0] == 0
+    drawn = np.asarray(Image.open(tmp_path / "here/edges.png").convert("RGB")).astype(int)
+    assert (np.ptp(drawn, axis=2) > 20).mean() < 0.02  # the colour bar; not what rounding leaves
+
+
 def test_an_image_of_16_bits_keeps_its_greys(tmp_path: Path) -> None:
     grey = np.linspace(0, 65_535, 256, dtype=np.uint16).reshape(16, 16)
     Image.fromarray(grey).save(tmp_path / "deep.png")
@@ -108,7 +116,7 @@ def test_the_filters_respond_as_torchs_convolution() -> None:
 
 def test_the_example_is_what_comes_out_by_hand() -> None:
     by_hand = [
-        [sum(edges.EXAMPLE[r + i, c + j] * (1 - j) for i in range(3) for j in range(3)) for c in range(3)]
+        [sum(edges.EXAMPLE[r + i, c + j] * (j - 1) for i in range(3) for j in range(3)) for c in range(3)]
         for r in range(3)
     ]
     np.testing.assert_array_equal(edges.EXAMPLE_BY_HAND, by_hand)
@@ -162,13 +170,22 @@ def test_shifted_images(rows: int, columns: int) -> None:
     np.testing.assert_array_equal(shift.shifted(images, rows, columns), expected)
 
 
-def test_the_dense_network_has_no_fewer_parameters_than_the_cnn() -> None:
+def test_the_dense_network_has_no_fewer_parameters_than_the_cnns() -> None:
     rng = np.random.default_rng(0)
-    cnn, dense = (
+    counts = [
         sum(array.size for array in network.parameters.values())
-        for network in (shift.build_cnn(rng), shift.build_dense(rng))
-    )
-    assert (cnn, dense) == (225_034, 235_146)
+        for network in (shift.build_pooled(rng), shift.build_cnn(rng), shift.build_dense(rng))
+    ]
+    assert counts == [12_738, 188_402, 195_490]
+
+
+def test_the_pooled_cnn_sees_a_digit_anywhere() -> None:
+    """Moved by whole steps of its poolings, a shape that all windows see gives the same scores."""
+    network, image = shift.build_pooled(np.random.default_rng(0)), np.zeros((1, 1, 28, 28), np.float32)
+    image[0, 0, 9:19, 9:19] = np.random.default_rng(1).random((10, 10))
+    middle, moved = shift.framed(image), shift.shifted(shift.framed(image), 4, -4)
+    np.testing.assert_allclose(network.forward(moved), network.forward(middle), rtol=1e-4, atol=1e-6)
+    assert moved.sum() == pytest.approx(middle.sum())
 
 
 @needs_data
@@ -179,7 +196,10 @@ def test_shift(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (status, stderr) == (0, "")
     rows = [line.split("│") for line in stdout.splitlines() if line.startswith("│")]
     assert [row[1].strip() for row in rows] == [str(pixels) for pixels in range(9)]
-    assert float(rows[0][2].strip(" %")) > float(rows[8][2].strip(" %"))
+    pooled, cnn, dense = ([float(row[column].strip(" %")) for row in rows] for column in (2, 3, 4))
+    assert cnn[0] > cnn[8]
+    assert dense[0] > dense[8]
+    assert pooled[0] - pooled[8] < cnn[0] - cnn[8]
     assert_images(tmp_path / "runs/demo-shift", "shift.png", "shift-digits.png")
 
 
@@ -201,6 +221,8 @@ def test_filters_of_a_checkpoint_of_any_backend(command: Command, tmp_path: Path
     status, stdout, _ = command("demo", "filters", "--checkpoint", "run", "--out", "here")
     assert status == 0
     assert "convolution 3, pooling" in stdout
+    assert f"trained on shapes by {backend}\n" in stdout
+    assert re.search(r"takes the image for \w+ \(\d+%\), \w+ \(", stdout)
     assert_images(tmp_path / "here", "filters.png", "feature-maps.png")
 
 
@@ -244,9 +266,9 @@ def test_images_are_normalised_as_in_training(dataset: str) -> None:
 
 def test_feature_maps_are_what_the_layers_return() -> None:
     network = shift.build_cnn(np.random.default_rng(0))
-    x = np.random.default_rng(1).standard_normal((1, 28, 28)).astype(np.float32)
+    x = np.random.default_rng(1).standard_normal((1, 52, 52)).astype(np.float32)
     stages = filters.feature_maps(network, x)
-    assert [maps.shape for maps in stages.values()] == [(32, 26, 26), (32, 13, 13), (64, 11, 11), (64, 5, 5)]
+    assert [maps.shape for maps in stages.values()] == [(8, 50, 50), (8, 25, 25), (24, 23, 23), (24, 11, 11)]
     y = x[None]
     for layer in network.layers[:6]:
         y = layer.forward(y)
@@ -270,6 +292,11 @@ def test_feature_maps_are_what_the_layers_return() -> None:
         ("filters --checkpoint text.png", "text.png: not a checkpoint that can be read"),
         ("filters --checkpoint alone.npz", "does not name its model"),
         ("filters --checkpoint x/numpy/other.npz", "does not name its model"),
+        ("notebook --out notes.txt", "--out notes.txt: a notebook's name ends in .ipynb"),
+        ("notebook --out taken.ipynb", "--out taken.ipynb: is a folder, not a file"),
+        ("notebook --out mine.ipynb", "--out mine.ipynb: is there already; --overwrite replaces it"),
+        ("notebook --out text.png/a.ipynb", "--out text.png: text.png is a file, not a folder"),
+        ("notebook --out /proc/a.ipynb", "--out /proc: cannot be written"),
         ("waves", "waves"),
     ],
 )
@@ -277,6 +304,8 @@ def test_bad_input_is_one_line_and_status_2(
     command: Command, tmp_path: Path, arguments: str, message: str
 ) -> None:
     (tmp_path / "text.png").write_text("no image")
+    (tmp_path / "mine.ipynb").write_text("learned")
+    (tmp_path / "taken.ipynb").mkdir()
     (tmp_path / "empty").mkdir()
     (tmp_path / "folders/train").mkdir(parents=True)
     np.savez(tmp_path / "alone.npz", **{"network.0.weight": np.ones((2, 1, 3, 3))})  # type: ignore[arg-type]
@@ -289,6 +318,7 @@ def test_bad_input_is_one_line_and_status_2(
     assert stderr.count("\n") == 1
     assert message in stderr
     assert stdout == ""
+    assert (tmp_path / "mine.ipynb").read_text() == "learned"
 
 
 def test_a_network_without_filters_is_refused(command: Command) -> None:
@@ -302,5 +332,5 @@ def test_a_network_without_filters_is_refused(command: Command) -> None:
 def test_help_names_the_demos(command: Command) -> None:
     status, stdout, _ = command("demo", "--help")
     assert status == 0
-    for name in ("edges", "lines", "shift", "gradcheck", "filters"):
+    for name in ("edges", "lines", "shift", "gradcheck", "filters", "notebook"):
         assert name in stdout

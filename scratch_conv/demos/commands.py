@@ -41,7 +41,7 @@ def lines(seed: Seed = 0, out: Out = None) -> None:
 
 @app.command()
 def shift(data_dir: DataDir = None, seed: Seed = 0, out: Out = None) -> None:
-    """Shift digits, and see which network still recognises them: takes about a minute."""
+    """Shift digits, and see which networks still recognise them: takes about a minute."""
     from scratch_conv.demos.shift import run
 
     run(data_dir, seed, _folder(out, "shift"))
@@ -62,6 +62,17 @@ def filters(checkpoint: Checkpoint = None, image: ImageFile = None, seed: Seed =
     from scratch_conv.demos.filters import run
 
     run(checkpoint, image, seed, _folder(out, "filters"))
+
+
+@app.command()
+def notebook(
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("convolution.ipynb"),
+    overwrite: Annotated[bool, typer.Option(help="Replace the file if it is there.")] = False,
+) -> None:
+    """Write a guided Jupyter notebook: convolution from one edge to a trained network, with exercises."""
+    from scratch_conv.demos.notebook import run
+
+    run(out, overwrite=overwrite)
 
 
 def _folder(out: Path | None, name: str) -> Path:

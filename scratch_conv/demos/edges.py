@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from scratch_conv.demos.images import read_image
-from scratch_conv.demos.showing import save_figure, show_image, show_signed, show_table
+from scratch_conv.demos.showing import add_scale, explain, save_figure, show_image, show_signed, show_table
 from scratch_conv.kernels.windows import Array
 from scratch_conv.layers import Conv2D
 
@@ -21,11 +21,13 @@ FILTERS = {
     "blur": np.full((3, 3), 1 / 9, np.float32),
 }
 
-# To be computed by hand: a bright half beside a dark one. Where the filter lies across the edge, three bright
+# To be computed by hand: a dark half beside a bright one. Where the filter lies across the edge, three bright
 # pixels are added up; elsewhere bright minus bright is zero.
-EXAMPLE = np.array([[1, 1, 1, 0, 0]] * 5, np.float32)
-EXAMPLE_FILTER = np.array([[1, 0, -1]] * 3, np.float32)
-EXAMPLE_BY_HAND = np.array([[0, 3, 3]] * 3, np.float32)
+EXAMPLE = np.array([[0, 0, 1, 1, 1]] * 5, np.float32)
+EXAMPLE_FILTER = np.array([[-1, 0, 1]] * 3, np.float32)
+EXAMPLE_BY_HAND = np.array([[3, 3, 0]] * 3, np.float32)
+
+GREY_LEVEL = 1 / 255  # the least difference of two pixels of a file: what is smaller is rounding
 
 LONGEST = 512  # pixels; a larger image is scaled down
 
@@ -33,6 +35,11 @@ LONGEST = 512  # pixels; a larger image is scaled down
 def run(file: Path | None, out: Path) -> None:
     """Filter an image, a drawn one if no file is given; print a table and write two figures to a folder."""
     image = draw_image() if file is None else read_grey(file)
+    explain(
+        """Look where the figures are red and where they are blue. The Sobel filters are positive where the
+        image grows brighter to the right, or downwards, the Laplacian where a pixel is darker than those
+        around it; all are zero where the image is even."""
+    )
     responses = filtered(image, FILTERS)
     magnitude = np.hypot(responses["vertical edges (Sobel)"], responses["horizontal edges (Sobel)"])
     show_table(
@@ -46,6 +53,11 @@ def run(file: Path | None, out: Path) -> None:
     show_example()
     _draw_edges(image, responses, magnitude, out / "edges.png")
     _draw_others(image, responses, out / "sharpen-blur.png")
+    explain(
+        """Nine weights are enough to find edges of one direction, in the whole image, and nobody trained
+        them. The magnitude, of the two Sobel filters together, shows edges of every direction. A network's
+        first layer learns such filters by itself: see `scratch-conv demo lines`."""
+    )
 
 
 def filtered(image: Array, filters: dict[str, Array]) -> dict[str, Array]:
@@ -102,13 +114,16 @@ def read_grey(path: Path) -> Array:
 
 
 def _draw_edges(image: Array, responses: dict[str, Array], magnitude: Array, path: Path) -> None:
-    figure = Figure((15, max(1, 3 * image.shape[0] / image.shape[1] + 0.2)), layout="constrained")
-    original, vertical, horizontal, laplacian, both = figure.subplots(1, 5)
+    figure = Figure((15.5, max(1.5, 2.8 * image.shape[0] / image.shape[1] + 0.2)), layout="constrained")
+    original, *signed, both = figure.subplots(1, 5)
     show_image(original, image, "original", vmin=0, vmax=1)
-    show_signed(vertical, responses["vertical edges (Sobel)"], "vertical edges (Sobel)")
-    show_signed(horizontal, responses["horizontal edges (Sobel)"], "horizontal edges (Sobel)")
-    show_signed(laplacian, responses["Laplacian"], "Laplacian")
-    show_image(both, magnitude, "magnitude")
+    names = ("vertical edges (Sobel)", "horizontal edges (Sobel)", "Laplacian")
+    most = max(GREY_LEVEL, float(magnitude.max()), float(abs(responses["Laplacian"]).max()))
+    for axes, name in zip(signed, names, strict=True):
+        show_signed(axes, responses[name], name, most)
+    show_image(both, magnitude, "magnitude of both edges", vmin=0, vmax=most)
+    add_scale(figure, signed)
+    add_scale(figure, [both])
     save_figure(figure, path)
 
 

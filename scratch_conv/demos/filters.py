@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from scratch_conv.demos.images import normalised, read_image
-from scratch_conv.demos.showing import save_figure, show_image, show_signed, show_table
+from scratch_conv.demos.showing import add_scale, explain, save_figure, show_image, show_signed, show_table
 from scratch_conv.kernels.windows import Array
-from scratch_conv.layers import Conv2D, Flatten, MaxPool2D, ReLU, Sequential, accuracy, fit
+from scratch_conv.layers import Conv2D, Flatten, MaxPool2D, ReLU, Sequential, Softmax, accuracy, fit, predict
 from scratch_conv.training.backends.job import epochs, read_saved
 from scratch_conv.training.backends.models import MODELS
 from scratch_conv.training.backends.numpy_checkpoints import read_checkpoint
 from scratch_conv.training.backends.translation import from_torch
+from scratch_conv.training.data.lines import CLASSES as LINES
 from scratch_conv.training.data.lines import draw_lines
 from scratch_conv.training.data.shapes import SHAPES, draw_shapes
 from scratch_conv.training.data.shapes import SIZE as SHAPE_SIZE
@@ -25,6 +26,12 @@ from scratch_conv.training.settings import BACKENDS, InputError
 TRAIN_COUNT, EPOCHS = 3_000, 4
 MOST_MAPS = 12
 _PREFIX = "network."
+_CLASSES = {
+    "shapes": tuple(SHAPES),
+    "lines": LINES,
+    "mnist": tuple("0123456789"),
+    "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+}
 _SIZES = {"mnist": 28, "fashion-mnist": 28, "lines": 8}  # pixels; all others are as large as the shapes
 
 
@@ -43,6 +50,10 @@ def run(checkpoint: Path | None, file: Path | None, seed: int, out: Path) -> Non
     """
     given = None if file is None else read_image(file, "RGB")
     network, dataset = _trained_on_shapes(seed) if checkpoint is None else load_network(checkpoint)
+    explain(
+        """Look in filters.png for edges and colours, and in feature-maps.png, line by line, for what of the
+        image each map still shows."""
+    )
     first = network[0]
     assert isinstance(first, Conv2D)
     shown = drawn_image(dataset, seed) if given is None else given
@@ -54,13 +65,28 @@ def run(checkpoint: Path | None, file: Path | None, seed: int, out: Path) -> Non
         ("stage", "maps", "size", "greatest", "pixels above zero"),
         [_row(name, maps) for name, maps in stages.items()],
     )
+    print(f"The network takes the image for {_guesses(network, x, dataset)}")
     _draw_filters(first.weight, out / "filters.png")
     _draw_maps(image, stages, out / "feature-maps.png")
+    explain(
+        """The first maps are the image as one filter sees it. Behind each pooling there are fewer pixels,
+        each of which has seen more of the image: the map says that something is there, and no longer how
+        it looks."""
+    )
 
 
 def _row(name: str, maps: Array) -> tuple[str, ...]:
     count, height, width = maps.shape
     return name, str(count), f"{height}x{width}", f"{maps.max():.2f}", f"{(maps > 0).mean():.0%}"
+
+
+def _guesses(network: Sequential, x: Array, dataset: str) -> str:
+    """Return the three likeliest classes of x (C, H, W), each with its probability."""
+    p = Softmax().forward(predict(network, x[None]))[0]
+    names = _CLASSES.get(dataset, ())
+    likeliest = np.argsort(-p, kind="stable")[:3]
+    each = [f"{names[k] if len(names) == len(p) else f'class {k}'} ({p[k]:.0%})" for k in likeliest]
+    return ", ".join(each)
 
 
 def feature_maps(network: Sequential, x: Array) -> dict[str, Array]:
@@ -104,6 +130,7 @@ def load_network(checkpoint: Path) -> tuple[Sequential, str]:
     except ValueError as error:
         raise InputError(f"--checkpoint {path}: {model} cannot be shown, as {error}") from error
     assert isinstance(network, Sequential)
+    print(f"The network is {path}: {model}, trained on {dataset} by {path.parent.name}")
     return network, dataset
 
 
@@ -171,26 +198,29 @@ def drawn_image(dataset: str, seed: int) -> Image.Image:
 
 
 def _fitted(image: Image.Image, channels: int, size: int) -> Array:
-    """Return the pixels (C, H, W) of 0..255 of an image, resized for a network."""
-    pixels = np.asarray(image.convert("L" if channels == 1 else "RGB").resize((size, size)))
+    """Return the pixels (C, H, W) of 0..255 of an image for a network: its middle square, resized."""
+    pixels = np.asarray(ImageOps.fit(image.convert("L" if channels == 1 else "RGB"), (size, size)))
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
 
 def _draw_filters(weight: Array, path: Path) -> None:
-    """Draw filters (O, C, KH, KW): as RGB if they have three channels, else by sign."""
+    """Draw filters (O, C, KH, KW) on one scale: as RGB if they have three channels, else by sign."""
     columns = 16
     rows = -(-len(weight) // columns)
+    coloured, means = weight.shape[1] == 3, weight.mean(axis=1)
+    most = float(abs(weight if coloured else means).max()) or 1.0
     figure = Figure((12, 0.95 * rows + 0.4), layout="constrained")
-    figure.suptitle("filters of the first layer")
+    figure.suptitle(f"filters of the first layer{': grey is 0, a bright colour is looked for' * coloured}")
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid[len(weight) :]:
         axes.axis("off")
-    for axes, each in zip(grid, weight, strict=False):
-        if len(each) == 3:
-            spread = each - each.min()
-            show_image(axes, (spread / (spread.max() or 1)).transpose(1, 2, 0))
+    for axes, each, mean in zip(grid, weight, means, strict=False):
+        if coloured:
+            show_image(axes, 0.5 + each.transpose(1, 2, 0) / (2 * most))
         else:
-            show_signed(axes, each.mean(axis=0))
+            show_signed(axes, mean, most=most)
+    if not coloured:
+        add_scale(figure, grid, "weight")
     save_figure(figure, path)
 
 
@@ -203,6 +233,10 @@ def _draw_maps(image: Array, stages: dict[str, Array], path: Path) -> None:
         strongest = np.argsort(-maps.max(axis=(1, 2)), kind="stable")[:MOST_MAPS]
         which = f"the {len(strongest)} strongest of {len(maps)}" if len(maps) > MOST_MAPS else str(len(maps))
         part.suptitle(f"{name}: {which} maps of {maps.shape[1]}x{maps.shape[2]}", fontsize=10)
-        for axes, index in zip(part.subplots(1, MOST_MAPS, squeeze=False)[0], strongest, strict=False):
-            show_image(axes, maps[index], cmap="viridis", vmin=0)
+        row = part.subplots(1, MOST_MAPS, squeeze=False)[0]
+        for axes in row[len(strongest) :]:
+            axes.axis("off")
+        for axes, index in zip(row, strongest, strict=False):
+            show_image(axes, maps[index], cmap="viridis", vmin=0, vmax=float(maps.max()) or 1.0)
+        add_scale(part, row)
     save_figure(figure, path)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from scratch_conv.demos.showing import BLUE, RED, save_figure, show_table
+from scratch_conv.demos.showing import BLUE, RED, explain, save_figure, show_table
 from scratch_conv.layers import (
     AvgPool2D,
     BatchNorm2D,
@@ -55,6 +55,11 @@ def layers(rng: np.random.Generator) -> dict[str, Layer]:
 
 def run(seed: int, out: Path) -> bool:
     """Check every layer; print a table, write a figure to a folder, and return whether all pass."""
+    explain(
+        f"""Each pixel and each weight is changed a little in both directions; the difference of the outputs
+        is the derivative, whatever the formula says. Look whether an error comes near the bound,
+        {BOUND:g}."""
+    )
     rng = np.random.default_rng(seed)
     began = time.perf_counter()
     checks = {
@@ -67,6 +72,11 @@ def run(seed: int, out: Path) -> bool:
         [_row(name, check) for name, check in checks.items()],
     )
     _draw(checks, out / "gradcheck.png")
+    explain(
+        """What is left are the errors of the differences, not of the layers: they grow with the number of
+        operations that are differentiated at once. A formula that is off by a factor of 2 has an error of
+        0.5."""
+    )
     return all(check.passed for check in checks.values())
 
 
@@ -92,7 +102,7 @@ def _draw(checks: dict[str, GradientCheck], path: Path) -> None:
     errors = [max(checks[name].error, 1e-16) for name in names]
     axes.barh(names, errors, color=[BLUE if checks[name].passed else RED for name in names], left=1e-16)
     axes.axvline(BOUND, color=RED, linestyle="--", label="bound")
-    axes.set(xscale="log", xlim=(1e-13, 1e-3), title="worst relative error of a gradient")
+    axes.set(xscale="log", xlim=(1e-13, 1e-3), xlabel="worst relative error of a gradient", ylabel="layer")
     axes.margins(y=0.02)
     axes.set_axisbelow(True)
     axes.grid(axis="x", alpha=0.3)

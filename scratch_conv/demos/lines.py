@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from scratch_conv.demos.showing import save_figure, show_image, show_signed, show_table
+from scratch_conv.demos.showing import add_scale, explain, save_figure, show_image, show_signed, show_table
 from scratch_conv.kernels.windows import Array
 from scratch_conv.layers import (
     Adam,
@@ -27,6 +27,10 @@ EPOCHS = 10
 
 def run(seed: int, out: Path) -> None:
     """Train the network; print its accuracy, and write a figure to a folder."""
+    explain(
+        """Four filters of 3x3 random weights are to learn vertical from horizontal lines. Compare them before
+        and after in the figure: whoever knows edges knows what to expect."""
+    )
     rng = np.random.default_rng(seed)
     (images, labels), (tests, test_labels) = draw(seed), draw(seed, test=True)
     network = build(rng)
@@ -40,6 +44,10 @@ def run(seed: int, out: Path) -> None:
         [(name, f"{before[name]:.1%}", f"{after[name]:.1%}") for name in before],
     )
     _draw(network, tests, test_labels, first, last, out / "lines.png")
+    explain(
+        """Red and blue lie side by side or one above the other in the trained filters: they have become what
+        people make by hand for edges (`scratch-conv demo edges`). Nothing said so but the labels."""
+    )
 
 
 def draw(seed: int, *, test: bool = False) -> tuple[Array, Array]:
@@ -66,7 +74,7 @@ def _filters(network: Sequential) -> Array:
 
 
 def _draw(network: Sequential, images: Array, labels: Array, before: Array, after: Array, path: Path) -> None:
-    figure = Figure((9, 4.6), layout="constrained")
+    figure = Figure((9.5, 4.8), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=(1, 1.9))
     samples, learned = parts
     samples.suptitle("test images with the network's predictions")
@@ -76,7 +84,10 @@ def _draw(network: Sequential, images: Array, labels: Array, before: Array, afte
     ):
         show_image(axes, image, CLASSES[guess] + ("" if guess == label else "?!"))
     rows = learned.subplots(2, 4)
+    most = float(max(abs(before).max(), abs(after).max()))
     for when, row, filters in zip(("before", "after"), rows, (before, after), strict=True):
+        row[0].set_ylabel(f"{when} training")
         for number, (axes, weights) in enumerate(zip(row, filters, strict=True), 1):
-            show_signed(axes, weights, f"filter {number}, {when}")
+            show_signed(axes, weights, f"filter {number}", most)
+    add_scale(learned, rows.flat, "weight")
     save_figure(figure, path)
