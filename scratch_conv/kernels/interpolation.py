@@ -40,7 +40,7 @@ Mode = Literal["nearest", "nearest-exact", "linear", "cubic"]
 _BLOCK_BYTES = 2**20
 """The results of a block stay in the core's own cache between the passes."""
 
-_ROWS, _COLUMNS = 32, 128
+_ROWS, _COLUMNS = 16, 64
 """So many outputs of an axis are one product of matrices; more for the axis that lies in a row of memory."""
 
 _MOST_INPUTS = 2**6
@@ -227,8 +227,14 @@ def _multiply(map: _Map, x: Array, y: Array) -> None:
 
 def _add_up(map: _Map, x: Array, y: Array) -> None:
     """Add up by the entries of the map alone."""
-    y[...] = 0
-    for targets, sources, weights in map.rounds:
+    rounds = map.rounds
+    whole = [sources for targets, sources, _ in rounds[:2] if targets == slice(0, map.shape[0], 1)]
+    if map.weights is None and len(whole) == 2:  # in half the time of three passes
+        np.add(x[:, whole[0]], x[:, whole[1]], out=y)
+        rounds = rounds[2:]
+    else:
+        y[...] = 0
+    for targets, sources, weights in rounds:
         terms = x[:, sources]
         y[:, targets] += terms if weights is None else terms * weights[:, None]
 
