@@ -14,6 +14,7 @@ FUNCTIONS = [
     *("celu", "elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "mish", "prelu", "relu6"),
     *("selu", "sigmoid", "silu", "softplus", "softsign", "tanh"),
     *("group_norm", "instance_norm", "layer_norm", "local_response_norm"),
+    "interpolate",
 ]
 NAMES = {
     "scratch_conv": [
@@ -38,6 +39,7 @@ NAMES = {
         *("BatchNorm3d", "GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "LayerNorm"),
         *("LocalResponseNorm", "LazyBatchNorm1d", "LazyBatchNorm2d", "LazyBatchNorm3d"),
         *("LazyInstanceNorm1d", "LazyInstanceNorm2d", "LazyInstanceNorm3d"),
+        *("Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d"),
     ],
     "parity": ["Case", "Report", "Supports", "assert_parity", "cases", "check", "probe"],
 }

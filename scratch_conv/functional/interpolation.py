@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -88,7 +89,9 @@ def interpolate(
     if mode == "area":
         return _area(input, sizes)
     arguments.tensors("interpolate", input=input)
-    align_corners = arguments.boolean("interpolate", "align_corners", align_corners or False)
+    align_corners = arguments.boolean(
+        "interpolate", "align_corners", align_corners is not None and align_corners
+    )
     if sizes is None:
         scales = [_factor(each) for each in factors]
         sizes = [_times(length, scale) for length, scale in zip(input.shape[2:], scales, strict=True)]
@@ -124,8 +127,8 @@ def _for_each_axis(
         )
     each = list(value) if several else [value] * axes
     if scale_factor is None:
-        if several:
-            arguments.integers("interpolate", "size", each, axes)
+        if (several or isinstance(value, Tensor)) and not all(map(_is_size, each)):
+            raise TypeError(f"interpolate(): argument 'size' must be int or tuple of ints, not {value!r}")
         if recompute:
             raise ValueError("recompute_scale_factor is not meaningful with an explicit size.")
         return each, None
@@ -133,6 +136,12 @@ def _for_each_axis(
         pairs = zip(input.shape[2:], each, strict=True)
         return [torch.sym_int(length * factor) for length, factor in pairs], None
     return None, each
+
+
+def _is_size(value: Any) -> bool:
+    """Return whether torch takes one of several sizes for an int."""
+    whole = isinstance(value, Tensor) and not (value.is_floating_point() or value.dtype == torch.bool)
+    return whole or isinstance(value, (int, np.integer, torch.SymInt))
 
 
 def _factor(value: Any) -> float:
