@@ -228,7 +228,10 @@ def _multiply(map: _Map, x: Array, y: Array) -> None:
 def _add_up(map: _Map, x: Array, y: Array) -> None:
     """Add up by the entries of the map alone."""
     rounds = map.rounds
-    whole = [sources for targets, sources, _ in rounds[:2] if targets == slice(0, map.shape[0], 1)]
+    everywhere = slice(0, map.shape[0], 1)
+    whole = [
+        sources for targets, sources, _ in rounds[:2] if isinstance(targets, slice) and targets == everywhere
+    ]
     if map.weights is None and len(whole) == 2:  # in half the time of three passes
         np.add(x[:, whole[0]], x[:, whole[1]], out=y)
         rounds = rounds[2:]
