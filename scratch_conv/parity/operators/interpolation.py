@@ -16,7 +16,7 @@ from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import FLOATS
 from scratch_conv.parity.drawing.sizes import BATCHES, CHANNELS, LENGTHS
 from scratch_conv.parity.drawing.strategies import Drawing
-from scratch_conv.parity.operators.calling import Values
+from scratch_conv.parity.operators.calling import Call, Values
 from scratch_conv.parity.operators.operator import Bound, Operator, derived_bounds, exact
 from scratch_conv.parity.operators.rounding import (
     accumulator_of,
@@ -82,6 +82,17 @@ class Interpolate(Operator):
         {"mode": "cubic"},
         {"mode": "nearest", "align_corners": True},
     )
+
+    @property
+    def other_ways(self) -> tuple[Call, ...]:
+        """In float32: in half precision torch rounds a tiny weight to 0, which an infinity may meet."""
+
+        def in_float32(input: Tensor, **arguments: Any) -> Tensor:
+            narrow = input.dtype in (torch.float16, torch.bfloat16)
+            wide: Tensor = F.interpolate(input.float() if narrow else input, **arguments)
+            return wide.to(input.dtype)
+
+        return (in_float32,)
 
     def draw_case(self, draw: Drawing) -> Case:
         axes = draw.size("axes", 3, 5) - 2
