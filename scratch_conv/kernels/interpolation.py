@@ -31,14 +31,14 @@ import numpy as np
 
 from scratch_conv.kernels.scratch_memory import scratch
 from scratch_conv.kernels.threads import parallel
-from scratch_conv.kernels.windows import Array, axis_blocks
+from scratch_conv.kernels.windows import Array, axis_blocks, plane_blocks
 
 __all__ = ["Resizing", "interpolate", "interpolate_grad_input"]
 
 Mode = Literal["nearest", "nearest-exact", "linear", "cubic"]
 
 _BLOCK_BYTES = 2**20
-"""The results of a block stay in the core's own cache between the passes."""
+"""The images of a block, or some rows of a larger one, stay in the core's own cache between the passes."""
 
 _ROWS, _COLUMNS = 16, 64
 """So many outputs of an axis are one product of matrices; more for the axis that lies in a row of memory."""
@@ -138,6 +138,23 @@ class _Map:
         regular = all(isinstance(each, slice) for pair in rounds for each in pair)
         return rounds if regular and len(rounds) <= _FEW_COPIES else None
 
+    def part(self, start: int, stop: int) -> "tuple[slice, _Map]":
+        """Return which sources some targets take from, and the map between these."""
+        if (start, stop) == (0, self.shape[0]):
+            return slice(0, self.shape[1]), self
+        if (start, stop) not in self._parts:
+            some = slice(*np.searchsorted(self.targets, (start, stop)))
+            met = self.sources[some]
+            first, last = (int(met.min()), int(met.max()) + 1) if met.size else (0, 0)
+            weights = None if self.weights is None else self.weights[some]
+            inner = _Map((stop - start, last - first), self.targets[some] - start, met - first, weights)
+            self._parts[start, stop] = slice(first, last), inner
+        return self._parts[start, stop]
+
+    @cached_property
+    def _parts(self) -> "dict[tuple[int, int], tuple[slice, _Map]]":
+        return {}
+
     def products(self, most: int) -> list[tuple[slice, slice, Array]]:
         """Slices of targets and sources, and the dense matrix between them, for `most` targets each."""
         if most not in self._products:
@@ -149,17 +166,15 @@ class _Map:
         return {}
 
     def _cut(self, most: int) -> Iterator[tuple[slice, slice, Array]]:
-        assert self.weights is not None
         count, sources = self.shape
-        step = max(1, min(most, count * _MOST_INPUTS // sources))
+        step = max(1, min(most, count * _MOST_INPUTS // max(1, sources)))
         for start in range(0, count, step):
             stop = min(start + step, count)
-            some = slice(*np.searchsorted(self.targets, (start, stop)))
-            met = self.sources[some]
-            first, last = int(met.min(initial=sources)), int(met.max(initial=-1))
-            matrix = np.zeros((stop - start, max(0, last + 1 - first)), self.weights.dtype)
-            np.add.at(matrix, (self.targets[some] - start, met - first), self.weights[some])
-            yield slice(start, stop), slice(first, max(first, last + 1)), matrix
+            met, part = self.part(start, stop)
+            assert part.weights is not None
+            matrix = np.zeros(part.shape, part.weights.dtype)
+            np.add.at(matrix, (part.targets, part.sources), part.weights)
+            yield slice(start, stop), met, matrix
 
 
 def _along_axes(x: Array, maps: list[_Map]) -> Array:
@@ -170,18 +185,23 @@ def _along_axes(x: Array, maps: list[_Map]) -> Array:
     order += [axis for axis, grows in reversed(list(enumerate(growing))) if grows]
     y = np.empty((len(x), *(each.shape[0] for each in maps), x.shape[-1]), x.dtype)
 
-    def work(block: slice) -> None:
-        images = x[block]
+    def work(block: tuple[slice, slice]) -> None:
+        some, rows = block
+        met, of_rows = maps[0].part(rows.start, rows.stop)
+        images = x[some, met]
         for number, axis in enumerate(order):
+            map = maps[axis] if axis else of_rows
             shape = [*images.shape]
-            shape[1 + axis] = maps[axis].shape[0]
+            shape[1 + axis] = map.shape[0]
             last = number == len(order) - 1
-            target = y[block] if last else scratch(f"axis {axis}", tuple(shape), x.dtype)
-            _apply(maps[axis], *(_with_axis(each, 1 + axis) for each in (images, target)))
+            target = y[some, rows] if last else scratch(f"axis {axis}", tuple(shape), x.dtype)
+            _apply(map, *(_with_axis(each, 1 + axis) for each in (images, target)))
             images = target
 
     image_bytes = max(math.prod(x.shape[1:]), math.prod(y.shape[1:])) * x.itemsize
-    parallel(work, axis_blocks(len(x), image_bytes, _BLOCK_BYTES) if x.shape[-1] else [])
+    blocks = axis_blocks(len(x), image_bytes, _BLOCK_BYTES) if x.shape[-1] else []
+    rows = plane_blocks((y.shape[1],), image_bytes, _BLOCK_BYTES)
+    parallel(work, [(some, part) for some in blocks for (part,) in rows])
     return y
 
 
@@ -261,15 +281,12 @@ def _kept_map(
 ) -> _Map:
     """Return the map of an axis, in float32 for whole numbers."""
     real: Any = np.float64 if dtype == np.float64 else np.float32
-    axis = inputs, outputs, _scale(inputs, outputs, factor, resizing.align_corners, real)
     if resizing.mode.startswith("nearest"):
-        exact = resizing.mode == "nearest-exact"
-        if in_float32:
-            scale = _scale(inputs, outputs, factor, False, np.float32)
-            indices = _nearest_in_float32(inputs, outputs, scale, exact)
-        else:
-            indices = _nearest(*axis, exact)
+        find = _nearest_in_float32 if in_float32 else _nearest
+        scale = _scale(inputs, outputs, factor, False, np.float32 if in_float32 else real)
+        indices = find(inputs, outputs, scale, resizing.mode == "nearest-exact")
         return _Map((outputs, inputs), np.arange(outputs), indices, None)
+    axis = inputs, outputs, _scale(inputs, outputs, factor, resizing.align_corners, real)
     if resizing.antialias:
         indices, weights, taken = _antialiased(*axis, cubic=resizing.mode == "cubic")
     else:
