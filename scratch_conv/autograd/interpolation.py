@@ -102,10 +102,10 @@ def are_channels_last(images: Tensor) -> bool:
     return suits and bool(images.shape[0])
 
 
-def _gradients_are_channels_last(grad_output: Tensor, mode: str, antialias: bool) -> bool:
+def _gradients_are_channels_last(grad_output: Tensor, mode: str) -> bool:
     """Return whether torch's gradient is: by the layout of the incoming one, where it looks at that."""
     looked_at = ("linear", "nearest", "nearest-exact") if grad_output.dim() == 4 else ("linear",)
-    return mode in looked_at and not antialias and are_channels_last(grad_output)
+    return mode in looked_at and are_channels_last(grad_output)
 
 
 class Interpolate(Function):
@@ -120,8 +120,7 @@ class Interpolate(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        mode, _, antialias, *_ = ctx.resizing
-        channels_last = _gradients_are_channels_last(grad, mode, antialias)
+        channels_last = _gradients_are_channels_last(grad, ctx.resizing[0])
         grad_input = call(InterpolateGradInput, grad, ctx.input_size, channels_last, *ctx.resizing)
         return grad_input, *[None] * 7
 

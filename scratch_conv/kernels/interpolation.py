@@ -40,8 +40,11 @@ Mode = Literal["nearest", "nearest-exact", "linear", "cubic"]
 _BLOCK_BYTES = 2**20
 """The images of a block, or some rows of a larger one, stay in the core's own cache between the passes."""
 
-_ROWS, _COLUMNS = 16, 64
-"""So many outputs of an axis are one product of matrices; more for the axis that lies in a row of memory."""
+_COLUMNS = 64
+"""So many outputs of an axis that lies in a row of memory are one product of matrices."""
+
+_ROWS = 6
+"""Of other axes, the outputs of so many inputs: more take more products with zeros, fewer more calls."""
 
 _MOST_INPUTS = 2**6
 """Fewer outputs are, where they take from more inputs than this."""
@@ -241,7 +244,8 @@ def _multiply(map: _Map, x: Array, y: Array) -> None:
         for targets, sources, matrix in map.products(_COLUMNS):
             np.matmul(rows[:, sources], matrix.T, out=results[:, targets])
         return
-    for targets, sources, matrix in map.products(_ROWS):
+    each = _ROWS * map.shape[0] // max(1, map.shape[1])
+    for targets, sources, matrix in map.products(max(4, min(64, each))):
         np.matmul(matrix, x[:, sources], out=y[:, targets])
 
 
