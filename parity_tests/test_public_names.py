@@ -17,6 +17,7 @@ FUNCTIONS = [
     *("adaptive_avg_pool1d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d"),
     *("adaptive_max_pool3d", "avg_pool1d", "avg_pool3d", "max_pool1d", "max_pool3d"),
     *("conv3d", "conv_transpose1d", "conv_transpose3d"),
+    "interpolate",
 ]
 NAMES = {
     "scratch_conv": [
@@ -45,6 +46,7 @@ NAMES = {
         *("AdaptiveMaxPool3d", "AvgPool1d", "AvgPool3d", "MaxPool1d", "MaxPool3d"),
         *("Conv3d", "ConvTranspose1d", "ConvTranspose3d"),
         *("LazyConv3d", "LazyConvTranspose1d", "LazyConvTranspose3d"),
+        *("Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d"),
     ],
     "parity": ["Case", "Report", "Supports", "assert_parity", "cases", "check", "probe"],
 }

@@ -13,7 +13,7 @@ import scratch_conv as sc
 TORCHS_OWN = re.compile(
     r"conv|pool|unfold|im2col|col2im|mm$|bmm|matmul|mv$|dot$|einsum|linear|mkldnn|onednn|"
     r"elu|sigmoid|tanh|mish|silu|swish|softplus|erf|clamp|threshold|dropout|softmax|exp$|log$|rsqrt|sqrt|mean|"
-    r"var|std|pow$|batch_norm|layer_norm|group_norm|instance_norm",
+    r"var|std|pow$|batch_norm|layer_norm|group_norm|instance_norm|upsample",
     re.IGNORECASE,
 )
 
@@ -35,6 +35,8 @@ def network() -> nn.Sequential:
         nn.Dropout2d(0.1),
         nn.ConvTranspose2d(6, 2, 3, stride=2, output_padding=1),
         nn.AvgPool2d(2, padding=1, count_include_pad=False),
+        nn.Upsample(scale_factor=2, mode="bicubic"),
+        nn.UpsamplingNearest2d(scale_factor=1.5),
         nn.AdaptiveMaxPool2d((6, 8)),
         nn.Unflatten(2, (2, 3)),
         nn.MaxPool3d(2, stride=1, padding=1),

@@ -168,6 +168,8 @@ CALLS: dict[str, Call] = {
         },
     ),
     "local_response_norm": (lambda f, x: f.local_response_norm(x, 2, 0.7), {"x": IMAGES}),
+    "interpolate": (lambda f, x: f.interpolate(x, scale_factor=2, mode="bilinear"), {"x": IMAGES}),
+    "interpolate, area": (lambda f, x: f.interpolate(x, size=3, mode="area"), {"x": IMAGES}),
     "linear": (lambda f, **t: f.linear(**t), {"input": ROWS, "weight": drawn(5, 4), "bias": drawn(5)}),
     "linear without a bias": (lambda f, **t: f.linear(**t), {"input": ROWS, "weight": drawn(5, 4)}),
     "linear of three dimensions": (

@@ -57,6 +57,7 @@ INTEGERS: dict[str, Callable[[Any, Any], Any]] = {
     "adaptive_max_pool3d": lambda lib, value: lib.adaptive_max_pool3d(IMAGE, value),
     "softmax, dim": lambda lib, value: lib.softmax(IMAGE, value),
     "group_norm, num_groups": lambda lib, value: lib.group_norm(IMAGE, value),
+    "interpolate, size": lambda lib, value: lib.interpolate(IMAGE, value),
     "cross_entropy, ignore_index": lambda lib, value: lib.cross_entropy(LOGITS, TARGETS, ignore_index=value),
 }
 NUMBERS: dict[str, Callable[[Any, Any], Any]] = {
@@ -70,6 +71,11 @@ NUMBERS: dict[str, Callable[[Any, Any], Any]] = {
     "group_norm, eps": lambda lib, value: lib.group_norm(RAMP, 2, eps=value).nan_to_num(),
     "instance_norm, eps": lambda lib, value: lib.instance_norm(RAMP, eps=value).nan_to_num(),
     "instance_norm, momentum": lambda lib, value: lib.instance_norm(RAMP, momentum=value),
+    "interpolate, scale_factor": lambda lib, value: lib.interpolate(IMAGE, None, value),
+    "interpolate, scale_factor that gives a size": lambda lib, value: lib.interpolate(
+        IMAGE, None, value, "bilinear", None, True
+    ),
+    "interpolate, area": lambda lib, value: lib.interpolate(IMAGE, None, value, "area"),
     "cross_entropy, label_smoothing": lambda lib, value: lib.cross_entropy(
         LOGITS, TARGETS, label_smoothing=value
     ),
@@ -81,6 +87,13 @@ BOOLEANS: dict[str, Callable[[Any, Any], Any]] = {
     "avg_pool3d, count_include_pad": lambda lib, value: lib.avg_pool3d(IMAGE, 2, count_include_pad=value),
     "instance_norm, use_input_stats": lambda lib, value: lib.instance_norm(
         IMAGE, torch.zeros(2), torch.ones(2), use_input_stats=value
+    ),
+    "interpolate, align_corners": lambda lib, value: lib.interpolate(IMAGE, 2, None, "bicubic", value),
+    "interpolate, recompute_scale_factor": lambda lib, value: lib.interpolate(
+        RAMP, None, 1.7, "bilinear", None, value
+    ),
+    "interpolate, antialias": lambda lib, value: lib.interpolate(
+        RAMP, 2, None, "bilinear", None, None, value
     ),
     "dropout, training": lambda lib, value: lib.dropout(IMAGE, training=value),
 }
@@ -195,6 +208,18 @@ COMPUTED: dict[str, Callable[[Any], Tensor]] = {
     "instance_norm of no pixels": lambda lib: lib.instance_norm(torch.ones(2, 3, 0)),
     "instance_norm of channels alone, by given statistics": lambda lib: lib.instance_norm(
         torch.ones(2, 3), torch.zeros(3), torch.ones(3), use_input_stats=False, eps=0.0
+    ),
+    "interpolate of no images": lambda lib: lib.interpolate(IMAGE[:0], 3, mode="bicubic"),
+    "interpolate of bytes": lambda lib: lib.interpolate(RAMP.byte(), (3, 13), mode="nearest-exact"),
+    "interpolate by a negative number, averaging to nothing": lambda lib: lib.interpolate(
+        IMAGE, scale_factor=-0.1, mode="area"
+    ),
+    "interpolate by no size but a factor of one": lambda lib: lib.interpolate(RAMP, scale_factor=1),
+    "interpolate by a factor in words": lambda lib: lib.interpolate(
+        RAMP[0, :, :, :2], scale_factor="2", recompute_scale_factor=True
+    ),
+    "interpolate one pixel to another": lambda lib: lib.interpolate(
+        RAMP[..., :1], (1, 1), mode="bilinear", align_corners=True
     ),
     "local_response_norm of nothing": lambda lib: lib.local_response_norm(RAMP[:0], -1),
     "softmax of nothing into whole numbers": lambda lib: lib.softmax(LOGITS[:0], 1, dtype=int),
@@ -361,6 +386,42 @@ REFUSED: dict[str, Callable[[Any], Tensor]] = {
         IMAGE.half(), torch.zeros(2), torch.ones(2), None, torch.ones(2)
     ),
     "instance_norm of whole numbers": lambda lib: lib.instance_norm(IMAGE.long()),
+    "interpolate to nothing in particular": lambda lib: lib.interpolate(IMAGE),
+    "interpolate by size and factor": lambda lib: lib.interpolate(IMAGE, 2, 2),
+    "interpolate to one size of two": lambda lib: lib.interpolate(IMAGE, (2,)),
+    "interpolate by three factors of two": lambda lib: lib.interpolate(IMAGE, None, (2, 2, 2)),
+    "interpolate to a size and a half": lambda lib: lib.interpolate(IMAGE, (2, 2.5), mode="foo"),
+    "interpolate to none of two sizes": lambda lib: lib.interpolate(IMAGE, (2, None)),
+    "interpolate to no pixels": lambda lib: lib.interpolate(IMAGE, 0),
+    "interpolate to fewer than no pixels": lambda lib: lib.interpolate(IMAGE, None, (2, -1)),
+    "interpolate no pixels": lambda lib: lib.interpolate(IMAGE[..., :0], 2),
+    "interpolate no channels": lambda lib: lib.interpolate(IMAGE[:, :0], 2),
+    "interpolate nothing into more than 64 bits count": lambda lib: lib.interpolate(IMAGE[:0], 2**31),
+    "interpolate by infinity": lambda lib: lib.interpolate(IMAGE, scale_factor=float("inf")),
+    "interpolate by no number": lambda lib: lib.interpolate(IMAGE, scale_factor=float("nan")),
+    "interpolate by infinity, to a size": lambda lib: lib.interpolate(
+        IMAGE, scale_factor=float("inf"), recompute_scale_factor=True
+    ),
+    "interpolate by a tensor": lambda lib: lib.interpolate(IMAGE, None, (torch.tensor(2.0), 2)),
+    "interpolate to a size, recomputing": lambda lib: lib.interpolate(IMAGE, 2, recompute_scale_factor=True),
+    "interpolate, nearest corners": lambda lib: lib.interpolate(IMAGE, 2, align_corners=False),
+    "interpolate, mean corners": lambda lib: lib.interpolate(IMAGE, 2, mode="area", align_corners=True),
+    "interpolate, antialias of nearest": lambda lib: lib.interpolate(IMAGE, 2, antialias=True),
+    "interpolate, antialias of one axis": lambda lib: lib.interpolate(
+        IMAGE[0], 2, mode="linear", antialias=True
+    ),
+    "interpolate, linear of two axes": lambda lib: lib.interpolate(IMAGE, 2, mode="linear"),
+    "interpolate, bilinear of one axis": lambda lib: lib.interpolate(IMAGE[0], 2, mode="bilinear"),
+    "interpolate, bicubic of three axes": lambda lib: lib.interpolate(IMAGE[None], 2, mode="bicubic"),
+    "interpolate, a mode that is none": lambda lib: lib.interpolate(IMAGE, 2, mode=["linear"]),
+    "interpolate of two dimensions": lambda lib: lib.interpolate(LOGITS, ()),
+    "interpolate of a list": lambda lib: lib.interpolate([[[1.0]]], 2),
+    "interpolate of whole numbers": lambda lib: lib.interpolate(IMAGE.long(), 2),
+    "interpolate of bytes, linear": lambda lib: lib.interpolate(IMAGE[0].byte(), 2, mode="linear"),
+    "interpolate of complex numbers": lambda lib: lib.interpolate(IMAGE * 1j, 2, mode="bilinear"),
+    "interpolate of half precision, antialias": lambda lib: lib.interpolate(
+        IMAGE.half(), 2, mode="bicubic", antialias=True
+    ),
     "local_response_norm of two dimensions": lambda lib: lib.local_response_norm(LOGITS, 2),
     "local_response_norm of no channels": lambda lib: lib.local_response_norm(RAMP, 0),
     "local_response_norm of fewer than none": lambda lib: lib.local_response_norm(RAMP, -3),

@@ -25,6 +25,7 @@ from scratch_conv.kernels import (
     Window,
     elementwise,
     group_normalization,
+    interpolation,
     normalization,
     response_normalization,
 )
@@ -148,6 +149,8 @@ def operations_on(size: Pair) -> dict[str, Callable[[], object]]:
     window = Window(kernel_size, (1, 1), ((kernel_size[0] // 2,) * 2, (kernel_size[1] // 2,) * 2), (1, 1))
     y, indices = kernels.max_pool2d(x, window, ceil_mode=False)
     few, one = (max(1, size[0] // 8), max(1, size[1] // 8)), x[0, 0, 0, :1]
+    resizing = kernels.Resizing("cubic", True, False, (0.0, 0.0), False)
+    images, y_few = x.reshape(1, *size, 1), np.ones((1, *few, 1), np.float32)
     flat, wide = x.reshape(1, 1, -1), x.astype(np.float64)
     vector = flat.swapaxes(1, 2)
     classes = kernels.Classes(np.zeros((1, 1), np.int64), vector.size, np.abs(vector[:, :, 0]), -100)
@@ -160,6 +163,8 @@ def operations_on(size: Pair) -> dict[str, Callable[[], object]]:
         "adaptive_avg_pool2d": lambda: kernels.adaptive_avg_pool2d(x, few),
         "adaptive_avg_pool2d to one": lambda: kernels.adaptive_avg_pool2d(x, (1, 1)),
         "adaptive_avg_pool2d to more": lambda: kernels.adaptive_avg_pool2d(x[:, :, : few[0], : few[1]], size),
+        "interpolate to fewer": lambda: kernels.interpolate(images, few, resizing),
+        "interpolate_grad_input of fewer": lambda: kernels.interpolate_grad_input(y_few, size, resizing),
         "batch_norm": lambda: kernels.batch_norm(flat, one, one, 1e-5),
         "batch_norm_grad": lambda: kernels.batch_norm_grad(flat, flat, one, one * one, one, 1e-5),
         "batch_norm_inference": lambda: kernels.batch_norm_inference(flat, one, one * one, one, one, 1e-5),
@@ -181,8 +186,8 @@ def operations_on(size: Pair) -> dict[str, Callable[[], object]]:
         (name, size)
         for name in operations_on((8, 8))
         for size in ((1024, 1024), (1, 2**20), (2**20, 1))
-        # What average pooling knows of the windows on an axis is as long as that.
-        if size == (1024, 1024) or "avg" not in name
+        # What average pooling knows of the windows on an axis is as long as that; interpolation likewise.
+        if size == (1024, 1024) or not ("avg" in name or "interpolate" in name)
     ],
 )
 def test_no_temporary_memory_grows_with_a_plane(
@@ -191,7 +196,7 @@ def test_no_temporary_memory_grows_with_a_plane(
     """With blocks of a sixty-fourth of the plane, less than half of it is taken beside the results."""
     operation = operations_on(size)[name]
     monkeypatch.setattr(elementwise, "_CHUNK_BYTES", 2**16)
-    for module in (average_pooling, normalization, max_pooling, softmax):
+    for module in (average_pooling, interpolation, normalization, max_pooling, softmax):
         monkeypatch.setattr(module, "_BLOCK_BYTES", 2**16)
     monkeypatch.setattr(normalization, "_MOST_BYTES", 2**16)
     with kernels.using_num_threads(1):

@@ -43,6 +43,7 @@ COUNTS = {
     "dropout": (6, 3),
     "group_norm": (8, 3),
     "instance_norm": (10, 3),
+    "interpolate": (11, 4),
     "layer_norm": (8, 5),
     "dropout2d": (3, 2),
     "elu": (2, 3),

@@ -38,6 +38,8 @@ class Model(nn.Module):
             nn.Dropout2d(0.3),
             nn.AvgPool2d(2, count_include_pad=False, padding=1),
             nn.LogSigmoid(),
+            nn.Upsample(scale_factor=1.5, mode="bicubic"),
+            nn.UpsamplingNearest2d(size=(7, 8)),
             nn.ConvTranspose2d(4, 4, 3, stride=2).requires_grad_(False),
             Doubled(4, 4, 1),
             nn.AdaptiveMaxPool2d((4, 5)),

@@ -7,6 +7,7 @@ from scratch_conv.functional.cross_entropy import *
 from scratch_conv.functional.dropout import *
 from scratch_conv.functional.flatten import *
 from scratch_conv.functional.group_normalization import *
+from scratch_conv.functional.interpolation import *
 from scratch_conv.functional.linear import *
 from scratch_conv.functional.normalization import *
 from scratch_conv.functional.pooling import *

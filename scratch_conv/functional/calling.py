@@ -13,7 +13,7 @@ from torch.overrides import handle_torch_function, has_torch_function
 
 from scratch_conv.autograd import _torch_internals as internals
 from scratch_conv.autograd import in_torchscript
-from scratch_conv.functional.overriding import OVERRIDE, PLACES, REAL, REPLACEMENTS
+from scratch_conv.functional.overriding import LEFT, OVERRIDE, PLACES, REAL, REPLACEMENTS
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 IntOrPair = int | tuple[int, ...]
@@ -22,15 +22,19 @@ _TORCHS: dict[Any, Any] = {}
 """The function of torch's that a function of ours shows itself as."""
 
 
-def replaces(*torchs: Any, real: bool = False) -> Callable[[Function], Function]:
+def replaces(
+    *torchs: Any, real: bool = False, left: Callable[..., bool] | None = None
+) -> Callable[[Function], Function]:
     """Register a function as the one that `override()` calls in place of each of torch's.
 
-    It takes their arguments in their order; where it is `real`, complex numbers stay torch's.
+    It takes their arguments in their order; where it is `real`, complex numbers stay torch's, and so does
+    a call of which `left`, called with its arguments, returns True.
     """
 
     def register(function: Function) -> Function:
         REPLACEMENTS.update(dict.fromkeys(torchs, function))
         REAL.update(torchs if real else ())
+        LEFT.update({} if left is None else dict.fromkeys(torchs, left))
         PLACES.update({each.__name__: function for each in torchs if each in vars(F).values()})
         _TORCHS[function] = torchs[0]
         return function

@@ -1,5 +1,6 @@
 """The mode within which NumPy computes what code calls of torch's."""
 
+from collections.abc import Callable
 from types import BuiltinFunctionType, FunctionType, MethodDescriptorType, MethodWrapperType
 from typing import Any
 
@@ -16,6 +17,9 @@ REPLACEMENTS: dict[Any, Any] = {}
 
 REAL: set[Any] = set()
 """The functions of torch's whose calls with complex numbers stay torch's."""
+
+LEFT: dict[Any, Callable[..., bool]] = {}
+"""What returns of the arguments of a call of torch's whether it stays torch's."""
 
 PLACES: dict[str, Any] = {}
 """What computes the functions of torch.nn.functional: by their names there."""
@@ -51,6 +55,8 @@ class Override(TorchFunctionMode):
         if given.get("out") is not None or not all(map(_is_plain, tensors)):
             own = func
         if func in REAL and any(map(torch.is_complex, tensors)):
+            own = func
+        if func in LEFT and LEFT[func](*args, **given):
             own = func
         return own(*args, **given)
 

@@ -5,6 +5,7 @@ from scratch_conv.kernels.convolution import *
 from scratch_conv.kernels.cross_entropy import *
 from scratch_conv.kernels.dropout import *
 from scratch_conv.kernels.group_normalization import *
+from scratch_conv.kernels.interpolation import *
 from scratch_conv.kernels.linear import *
 from scratch_conv.kernels.normalization import *
 from scratch_conv.kernels.pooling import *

@@ -11,6 +11,7 @@ from scratch_conv.nn.cross_entropy import *
 from scratch_conv.nn.dropout import *
 from scratch_conv.nn.flatten import *
 from scratch_conv.nn.group_normalization import *
+from scratch_conv.nn.interpolation import *
 from scratch_conv.nn.linear import *
 from scratch_conv.nn.normalization import *
 from scratch_conv.nn.pooling import *

@@ -58,6 +58,8 @@ def reference_and_bounds(call: LayerCall, torchs: Results) -> tuple[Results, Bou
         return torchs, {name: torch.zeros(value.shape) for name, value in torchs.values.items()}
     if isinstance(layer, _DRAWS):
         return torchs, _dropped(layer, torchs)
+    if isinstance(layer, nn.Upsample) and layer.mode in ("nearest", "nearest-exact"):
+        return torchs, _nearest(call, torchs)  # which pixel is the nearest may depend on the precision
     wide = call.changed(lambda tensor: tensor.to(torch.promote_types(tensor.dtype, torch.float64)))
     right = wide.run()
     narrow = _precision(call)
@@ -73,6 +75,8 @@ def reference_and_bounds(call: LayerCall, torchs: Results) -> tuple[Results, Bou
         bounds = _softmax(wide, narrow, torchs.values["output"].dtype)
     elif isinstance(layer, _SMOOTH):
         bounds = _activation(wide, right, narrow, torchs.values["output"].dtype)
+    elif isinstance(layer, nn.Upsample):
+        bounds = _interpolated(wide, right, narrow)
     elif isinstance(layer, nn.CrossEntropyLoss):
         bounds = _cross_entropy(wide, narrow)
     else:
@@ -166,6 +170,65 @@ def _picks(wide: LayerCall, right: Results, dtype: torch.dtype) -> Bounds:
             sums.append(LayerCall(wide.layer, wide.args, wide.kwargs, incoming).run().gradients["input"])
         bounds["grad input"] = _gamma((sums[1] - 1).clamp(min=0), dtype) * sums[0]
     return bounds
+
+
+def _nearest(call: LayerCall, torchs: Results) -> Bounds:
+    """Bound what picks pixels, as above; torch's gradient errs as much."""
+    bounds = {name: torch.zeros(value.shape, dtype=torch.float64) for name, value in named(torchs).items()}
+    if call.gradient is not None:
+        wide = call.changed(lambda tensor: tensor.double())
+        sums = []
+        for incoming in (wide.gradient.abs(), torch.ones_like(wide.gradient)):  # type: ignore[union-attr, arg-type]
+            sums.append(LayerCall(wide.layer, wide.args, wide.kwargs, incoming).run().gradients["input"])
+        dtype = torchs.gradients["input"].dtype
+        bounds["grad input"] = 2 * _gamma((sums[1] - 1).clamp(min=0), dtype) * sums[0]
+    return bounds
+
+
+def _interpolated(wide: LayerCall, right: Results, dtype: torch.dtype) -> Bounds:
+    """Bound interpolation by the greatest pixel of each plane.
+
+    Along an axis of n pixels an output is a sum over at most t, whose weights have sizes that sum to at most
+    a. Coordinates err by at most 5 u (n + 1), weights by 3/2 times as much, as no kernel is steeper, and by
+    gamma_8 Σ|a_i|2^i of their polynomials: 288 u for Keys' (Higham, section 5.1). Torch rounds a coordinate
+    to float32 before it rounds it down, which moves one that lies right below a whole number to that. A
+    pixel's gradient is such a sum over the outputs that take from it.
+    """
+    image, output = wide.tensors[0], right.values["output"]
+    cubic, area = wide.layer.mode == "bicubic", wide.layer.mode == "area"
+    u = torch.finfo(dtype).eps / 2 + torch.finfo(torch.float64).eps / 2
+    sizes, errors, terms = [1.0, 1.0], [1.0, 1.0], [1.0, 1.0]
+    for axis, (inputs, outputs) in enumerate(zip(image.shape[2:], output.shape[2:], strict=True)):
+        taps = -(-inputs // outputs) + 1 if area else 4 if cubic else 2
+        a = 1.375 if cubic else 1.0
+        moved = 0.0 if area else 7.5 * u * (inputs + 1) + 1.5 * _moved(wide.layer, axis, inputs, outputs)
+        wrong = (taps + 2) * (moved + (288 if cubic else 3) * u)
+        times = min(outputs, 2 * taps * (outputs + 1) // inputs + 2)
+        for each, (size, count) in enumerate(((a, taps), (a * times, times))):
+            sizes[each] *= size
+            errors[each] *= size + (wrong if each == 0 else wrong * times)
+            terms[each] *= count
+    bounds = {}
+    for each, (name, value) in enumerate((("output", image), ("grad input", wide.gradient))):
+        if value is not None and name in named(right):
+            rounding = _gamma(terms[each] + 3, dtype)
+            most = value.detach().abs().amax(tuple(range(2, value.dim())), keepdim=True)
+            bound = (errors[each] * (1 + rounding) - sizes[each]) * most + terms[each] * _tiny(dtype)
+            bounds[name] = bound.expand(named(right)[name].shape).clone()
+    return bounds
+
+
+def _moved(layer: Any, axis: int, inputs: int, outputs: int) -> float:
+    """Return how far rounding to float32 moves a coordinate to a whole number."""
+    places, factor = torch.arange(outputs).double(), layer.scale_factor
+    factor = factor[axis] if isinstance(factor, tuple) else factor
+    if layer.align_corners:
+        places = places * ((inputs - 1) / max(1, outputs - 1))
+    else:
+        by_sizes = factor is None or layer.recompute_scale_factor
+        places = (places + 0.5) * (inputs / outputs if by_sizes else 1 / factor) - 0.5
+    gaps = places.ceil() - places
+    return float(torch.where(gaps <= 2.0**-24 * (inputs + 1), gaps, 0).max())
 
 
 def _dropped(layer: nn.Module, torchs: Results) -> Bounds:

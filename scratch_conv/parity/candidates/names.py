@@ -70,8 +70,8 @@ METHODS = {
 IMAGE = ("input_shape", "input_height", "input_width", "batch_size")
 """What a constructor may be given of the sizes of its input."""
 
-MODE = "mode"
-"""What some functions read in a dictionary instead of `training`: "train" or "test"."""
+MODE = "training in words"
+"""The source of what some functions read in a dictionary, by the key "mode": "train" or "test"."""
 
 _WORD = re.compile(r"(1-)?(\w+)(?:\[(\d)\])?")
 _PLACE = re.compile(r"\w+(\.\w+|\[(?:\d+|'[^']+'|\"[^\"]+\"|\w+)\])*")
@@ -252,7 +252,7 @@ def _keys(candidate: Callable[..., Any] | None, offered: Iterable[str]) -> dict[
         source = Source(word) if word in offered else _spelled(word, offered, keys)
         if source is not None:
             keys[word] = source
-        elif word == MODE and "training" in offered:
+        elif word == "mode" and "training" in offered:
             keys[word] = Source(MODE)
     return {name: source for name, source in keys.items() if isinstance(source, Source)}
 
