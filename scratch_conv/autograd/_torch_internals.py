@@ -68,6 +68,7 @@ _shape_functions = _find("torch:_decomp.meta_table")
 
 _adaptive_avg_pool2d = _find("torch:_C._nn.adaptive_avg_pool2d")
 _max_pool2d_with_indices = _find("torch:_C._nn.max_pool2d_with_indices")
+_pad = _find("torch:_C._nn.pad")
 
 
 def constant_while_tracing(function: _Function) -> _Function:
@@ -297,6 +298,7 @@ def builtins_of(function: Any) -> tuple[Any, ...]:
     builtins = {
         F.adaptive_avg_pool2d: _adaptive_avg_pool2d,
         F.max_pool2d_with_indices: _max_pool2d_with_indices,
+        F.pad: _pad,
     }
     return (builtins[function],) if builtins[function] is not None else ()
 

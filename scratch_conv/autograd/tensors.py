@@ -10,9 +10,10 @@ from torch import Tensor
 from scratch_conv.autograd import _torch_internals as internals
 from scratch_conv.kernels.windows import Array
 
-__all__ = ["is_channels_last"]
+__all__ = ["is_channels_last", "suggests_channels_last"]
 
 _COMPUTED_IN_FLOAT32 = {torch.float16, torch.bfloat16}
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 class _Memory:
@@ -41,6 +42,13 @@ def to_array(tensor: Tensor) -> Array:
     return array
 
 
+def to_bits(tensor: Tensor) -> Array:
+    """View a CPU tensor as an array whose elements are moved alone: those of half precision as their bits."""
+    if tensor.dtype in _COMPUTED_IN_FLOAT32:
+        tensor = tensor.detach().view(torch.int16)
+    return to_array(tensor)
+
+
 def to_array_if_any(tensor: Tensor | None) -> Array | None:
     """View a CPU tensor as an array, as `to_array` does; None stays None."""
     return None if tensor is None else to_array(tensor)
@@ -61,6 +69,25 @@ def to_tensor(
     return empty(tensor, tensor.shape, memory_format).copy_(tensor)
 
 
+def to_tensor_in(array: Array, like: Tensor, memory_format: torch.memory_format) -> Tensor:
+    """Wrap an array whose memory has this format, and whose integers may be the bits of half precision."""
+    tensor = _of_dtype(array, like)
+    return tensor if array.size else empty(like, tensor.shape, memory_format)
+
+
+def to_tensor_of(array: Array, wanted: Tensor) -> Tensor:
+    """Wrap an array likewise; where its strides are not those of `wanted`, it is copied into that."""
+    tensor = _of_dtype(array, wanted)
+    return tensor if _same_layout(tensor, wanted) else wanted.copy_(tensor)
+
+
+def _of_dtype(array: Array, like: Tensor) -> Tensor:
+    tensor = torch.from_numpy(array)
+    if tensor.dtype == like.dtype:
+        return tensor
+    return tensor.view(like.dtype) if tensor.dtype == torch.int16 else tensor.to(like.dtype)
+
+
 def empty(
     like: Tensor,
     shape: Sequence[int],
@@ -78,6 +105,19 @@ def is_channels_last(*operands: Tensor) -> bool:
     return any(map(_suggests_channels_last, operands)) and bool(operands[0].shape[0])
 
 
+def suggests_channels_last(operand: Tensor) -> bool:
+    """Return whether torch's output for one operand, of images or volumes, has its channels last."""
+    if operand.dim() not in _CHANNELS_LAST or not operand.shape[0]:
+        return False
+    channel, *_, column = operand.stride()[1:]
+    if not torch.compiler.is_compiling() and channel > column:
+        return False
+    format = _CHANNELS_LAST[operand.dim()]
+    if torch.compiler.is_compiling() and not internals.in_transform():
+        return operand.is_contiguous(memory_format=format) and not operand.is_contiguous()
+    return internals.suggested_memory_format(operand) == format
+
+
 def _suggests_channels_last(operand: Tensor) -> bool:
     # Dynamo fails on strides that are expressions of sizes; vmap knows nothing but strides.
     if torch.compiler.is_compiling() and not internals.in_transform():
@@ -91,6 +131,11 @@ def _suggests_channels_last(operand: Tensor) -> bool:
 def memory_format(channels_last: bool) -> torch.memory_format:
     """Return the memory format of 4-dimensional tensors that are channels_last, or not."""
     return torch.channels_last if channels_last else torch.contiguous_format
+
+
+def images_format(like: Tensor, channels_last: bool) -> torch.memory_format:
+    """Return the memory format of images or volumes of as many axes, that are channels_last or not."""
+    return _CHANNELS_LAST[like.dim()] if channels_last else torch.contiguous_format
 
 
 def to_tensor_like(array: Array, like: Tensor) -> Tensor:

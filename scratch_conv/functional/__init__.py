@@ -8,6 +8,7 @@ from scratch_conv.functional.flatten import *
 from scratch_conv.functional.group_normalization import *
 from scratch_conv.functional.linear import *
 from scratch_conv.functional.normalization import *
+from scratch_conv.functional.padding import *
 from scratch_conv.functional.pooling import *
 from scratch_conv.functional.response_normalization import *
 from scratch_conv.functional.softmax import *
