@@ -76,6 +76,10 @@ CALLS: dict[str, Call] = {
         lambda f, x: f.adaptive_avg_pool2d(x, 2),
         {"x": IMAGES[0]},
     ),
+    "pad": (lambda f, x: f.pad(x, (1, -1), value=2.0), {"x": IMAGES}),
+    "pad of negative amounts": (lambda f, x: f.pad(x, (-1, -1)), {"x": IMAGES}),
+    "pad by reflection": (lambda f, x: f.pad(x, (1, 2, 0, 1), "reflect"), {"x": IMAGES}),
+    "pad in circles": (lambda f, x: f.pad(x, (1, 2, 0, 1), "circular"), {"x": IMAGES}),
     "adaptive_avg_pool2d to one": (lambda f, x: f.adaptive_avg_pool2d(x, 1), {"x": IMAGES}),
     "batch_norm in training": (
         lambda f, running_mean, running_var, **t: f.batch_norm(

@@ -47,6 +47,7 @@ COUNTS = {
     "log_softmax": (3, 3),
     "max_pool2d": (19, 3),
     "mish": (1, 3),
+    "pad": (6, 3),
     "prelu": (2, 3),
     "relu": (6, 3),
     "relu6": (2, 2),

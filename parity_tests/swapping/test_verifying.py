@@ -34,6 +34,8 @@ class Model(nn.Module):
             nn.InstanceNorm2d(4, affine=True, track_running_stats=True),
             nn.LayerNorm((6, 7)),
             nn.ReLU(inplace=True),
+            nn.ReplicationPad2d((2, 1, -1, 1)),
+            nn.ZeroPad2d((-2, -1, 0, 0)),
             nn.MaxPool2d(2, 1),
             nn.Dropout2d(0.3),
             nn.AvgPool2d(2, count_include_pad=False, padding=1),

@@ -95,6 +95,16 @@ def _(indices: Tensor) -> Any:
     return indices.to(torch.int64)
 
 
+@_decomposes(ours.pad_constant.default)
+def _(input: Tensor, padding: Sequence[int], value: float, channels_last: bool) -> Any:
+    return aten.constant_pad_nd(input, padding, value)
+
+
+@_decomposes(ours.pad_edges.default)
+def _(input: Tensor, padding: Sequence[int], mode: str, channels_last: bool) -> Any:
+    return aten.pad(input, padding, mode)
+
+
 @_decomposes(ours.avg_pool2d.default)
 def _(
     input: Tensor,

@@ -23,6 +23,12 @@ Bounds = dict[str, Tensor]
 
 _SUMS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 _PICKS = (nn.ReLU, nn.Hardtanh, nn.Flatten, nn.MaxPool2d)
+_PADS = (
+    *(nn.CircularPad1d, nn.CircularPad2d, nn.CircularPad3d),
+    *(nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReflectionPad3d),
+    *(nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ReplicationPad3d),
+    *(nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d),
+)
 _DRAWS = (nn.Dropout, nn.Dropout2d)
 _SMOOTH = (
     *(nn.CELU, nn.ELU, nn.GELU, nn.Hardsigmoid, nn.Hardswish, nn.Mish, nn.SELU, nn.SiLU, nn.Sigmoid),
@@ -53,7 +59,7 @@ def reference_and_bounds(call: LayerCall, torchs: Results) -> tuple[Results, Bou
     narrow = _precision(call)
     if isinstance(layer, _SUMS):
         bounds = _sums(call, right, narrow)
-    elif isinstance(layer, _PICKS):
+    elif isinstance(layer, (*_PICKS, *_PADS)):
         bounds = _picks(wide, right, narrow)
     elif isinstance(layer, _NORMS):
         bounds = _normalized(wide, right, narrow)
@@ -146,7 +152,7 @@ def _picks(wide: LayerCall, right: Results, dtype: torch.dtype) -> Bounds:
     bounds = {
         name: torch.zeros_like(value.abs(), dtype=torch.float64) for name, value in named(right).items()
     }
-    if isinstance(wide.layer, nn.MaxPool2d) and wide.gradient is not None:
+    if isinstance(wide.layer, (nn.MaxPool2d, *_PADS)) and wide.gradient is not None:
         sums = []
         for incoming in (wide.gradient.abs(), torch.ones_like(wide.gradient)):
             sums.append(LayerCall(wide.layer, wide.args, wide.kwargs, incoming).run().gradients["input"])
