@@ -13,7 +13,7 @@ import scratch_conv as sc
 TORCHS_OWN = re.compile(
     r"conv|pool|unfold|im2col|col2im|mm$|bmm|matmul|mv$|dot$|einsum|linear|mkldnn|onednn|"
     r"elu|sigmoid|tanh|mish|silu|swish|softplus|erf|clamp|threshold|dropout|softmax|exp$|log$|rsqrt|sqrt|mean|"
-    r"var|std|pow$|batch_norm|layer_norm|group_norm|instance_norm|pad",
+    r"var|std|pow$|batch_norm|layer_norm|group_norm|instance_norm|pad|shuffle",
     re.IGNORECASE,
 )
 
@@ -22,6 +22,9 @@ def network() -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(2, 4, 3, padding="same", bias=False),
         nn.ReLU(),
+        nn.ChannelShuffle(2),
+        nn.PixelShuffle(2),
+        nn.PixelUnshuffle(2),
         nn.ReflectionPad2d(1),
         nn.ZeroPad2d(-1),
         nn.MaxPool2d(2),

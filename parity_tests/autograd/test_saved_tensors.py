@@ -80,6 +80,9 @@ CALLS: dict[str, Call] = {
     "pad of negative amounts": (lambda f, x: f.pad(x, (-1, -1)), {"x": IMAGES}),
     "pad by reflection": (lambda f, x: f.pad(x, (1, 2, 0, 1), "reflect"), {"x": IMAGES}),
     "pad in circles": (lambda f, x: f.pad(x, (1, 2, 0, 1), "circular"), {"x": IMAGES}),
+    "pixel_shuffle": (lambda f, x: f.pixel_shuffle(x, 2), {"x": drawn(1, 4, 2, 3)}),
+    "pixel_unshuffle": (lambda f, x: f.pixel_unshuffle(x, 5), {"x": IMAGES}),
+    "channel_shuffle": (lambda f, x: f.channel_shuffle(x, 2), {"x": IMAGES}),
     "adaptive_avg_pool2d to one": (lambda f, x: f.adaptive_avg_pool2d(x, 1), {"x": IMAGES}),
     "batch_norm in training": (
         lambda f, running_mean, running_var, **t: f.batch_norm(

@@ -39,6 +39,8 @@ INTEGERS: dict[str, Callable[[Any, Any], Any]] = {
     "avg_pool2d, divisor_override": lambda lib, value: lib.avg_pool2d(IMAGE, 2, divisor_override=value),
     "adaptive_avg_pool2d": lambda lib, value: lib.adaptive_avg_pool2d(IMAGE, value),
     "softmax, dim": lambda lib, value: lib.softmax(IMAGE, value),
+    "pixel_shuffle, upscale_factor": lambda lib, value: lib.pixel_shuffle(torch.ones(4, 1, 2), value),
+    "channel_shuffle, groups": lambda lib, value: lib.channel_shuffle(RAMP, value),
     "group_norm, num_groups": lambda lib, value: lib.group_norm(IMAGE, value),
     "cross_entropy, ignore_index": lambda lib, value: lib.cross_entropy(LOGITS, TARGETS, ignore_index=value),
 }
@@ -184,6 +186,13 @@ COMPUTED: dict[str, Callable[[Any], Tensor]] = {
     "pad, all that there was cut off": lambda lib: lib.pad(IMAGE, (-7 + 1, 3)),
     "pad of bools in circles": lambda lib: lib.pad(IMAGE[0] > 0, (1, 1), "circular"),
     "pad by reflection, cropped beyond the image": lambda lib: lib.pad(RAMP, (-7, 5, 0, 0), "reflect"),
+    "channel_shuffle of an empty batch": lambda lib: lib.channel_shuffle(IMAGE[:0], 2),
+    "channel_shuffle of 65 dimensions": lambda lib: lib.channel_shuffle(RAMP.reshape(1, 4, *[1] * 62, 18), 2),
+    "pixel_shuffle of no rows": lambda lib: lib.pixel_shuffle(torch.ones(2, 4, 0, 3), 2),
+    "pixel_shuffle of 65 dimensions": lambda lib: lib.pixel_shuffle(RAMP.reshape([1] * 62 + [4, 3, 6]), 2),
+    "pixel_unshuffle of 65 dimensions": lambda lib: lib.pixel_unshuffle(
+        RAMP.reshape([1] * 62 + [2, 6, 6]), 3
+    ),
     "local_response_norm of nothing": lambda lib: lib.local_response_norm(RAMP[:0], -1),
     "softmax of nothing into whole numbers": lambda lib: lib.softmax(LOGITS[:0], 1, dtype=int),
     "log_softmax of no complex numbers": lambda lib: lib.log_softmax(torch.ones(0, 3) * 1j, 1),
@@ -345,6 +354,18 @@ REFUSED: dict[str, Callable[[Any], Tensor]] = {
     "pad by reflection of bools": lambda lib: lib.pad(IMAGE > 0, (1, 1, 1, 1), "reflect"),
     "pad by the edge to nothing": lambda lib: lib.pad(IMAGE, (-3, -3, 0, 0), "replicate"),
     "pad by circles twice around": lambda lib: lib.pad(IMAGE, (7, 0, 0, 0), "circular"),
+    "channel_shuffle of two dimensions": lambda lib: lib.channel_shuffle(LOGITS, 1),
+    "channel_shuffle of half a group": lambda lib: lib.channel_shuffle(IMAGE, 0.5),
+    "channel_shuffle of more groups than channels": lambda lib: lib.channel_shuffle(IMAGE, 4),
+    "pixel_shuffle of two dimensions": lambda lib: lib.pixel_shuffle(LOGITS, 1),
+    "pixel_shuffle of too few channels": lambda lib: lib.pixel_shuffle(IMAGE, 2),
+    "pixel_shuffle of a negative factor": lambda lib: lib.pixel_shuffle(IMAGE, -1),
+    "pixel_shuffle of a square beyond 64 bits": lambda lib: lib.pixel_shuffle(IMAGE, 2**40),
+    "pixel_shuffle of no channels to more than 64 bits": lambda lib: lib.pixel_shuffle(IMAGE[:, :0], 2**31),
+    "pixel_shuffle of a volume": lambda lib: lib.pixel_shuffle(
+        torch.ones(2, 3, 4, 5, 6).to(memory_format=torch.channels_last_3d), 2
+    ),
+    "pixel_unshuffle of a height that is no multiple": lambda lib: lib.pixel_unshuffle(IMAGE[:, :, 1:], 2),
     "local_response_norm of two dimensions": lambda lib: lib.local_response_norm(LOGITS, 2),
     "local_response_norm of no channels": lambda lib: lib.local_response_norm(RAMP, 0),
     "local_response_norm of fewer than none": lambda lib: lib.local_response_norm(RAMP, -3),

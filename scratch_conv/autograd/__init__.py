@@ -14,6 +14,7 @@ from scratch_conv.autograd.padding import *
 from scratch_conv.autograd.pooling import *
 from scratch_conv.autograd.products import *
 from scratch_conv.autograd.response_normalization import *
+from scratch_conv.autograd.shuffling import *
 from scratch_conv.autograd.softmax import *
 from scratch_conv.autograd.tensors import *
 

@@ -105,6 +105,21 @@ def _(input: Tensor, padding: Sequence[int], mode: str, channels_last: bool) -> 
     return aten.pad(input, padding, mode)
 
 
+@_decomposes(ours.pixel_shuffle.default)
+def _(input: Tensor, factor: int, channels_last: bool) -> Any:
+    return aten.pixel_shuffle(input, factor)
+
+
+@_decomposes(ours.pixel_unshuffle.default)
+def _(input: Tensor, factor: int, channels_last: bool) -> Any:
+    return aten.pixel_unshuffle(input, factor)
+
+
+@_decomposes(ours.channel_shuffle.default)
+def _(input: Tensor, groups: int, channels_last: bool) -> Any:
+    return aten.channel_shuffle(input, groups)
+
+
 @_decomposes(ours.avg_pool2d.default)
 def _(
     input: Tensor,

@@ -138,13 +138,15 @@ class PadEdges(Function):
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         input, *ctx.rest = inputs
         ctx.input_size = input.shape
-        # Circular padding consists of copies to torch, which save nothing.
+        # To torch, circular padding consists of copies, which save no number; but like a graph that has saved
+        # something they serve one backward pass.
         ctx.saves = ctx.rest[1] != "circular"
-        ctx.save_for_backward(input if ctx.saves else None)
+        ctx.save_for_backward(input if ctx.saves else input.new_empty(0))
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> Any:
-        input = ctx.saved_tensors[0] if ctx.saves else None
+        (input,) = ctx.saved_tensors
+        input = input if ctx.saves else None
         return call(PadEdgesGrad, grad_output, input, ctx.input_size, *ctx.rest), None, None, None
 
     @staticmethod

@@ -11,6 +11,7 @@ from scratch_conv.functional.normalization import *
 from scratch_conv.functional.padding import *
 from scratch_conv.functional.pooling import *
 from scratch_conv.functional.response_normalization import *
+from scratch_conv.functional.shuffling import *
 from scratch_conv.functional.softmax import *
 
 __all__ = sorted(name for name, value in globals().items() if callable(value) and not name.startswith("_"))

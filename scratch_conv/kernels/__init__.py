@@ -12,6 +12,7 @@ from scratch_conv.kernels.pooling import *
 from scratch_conv.kernels.products import *
 from scratch_conv.kernels.response_normalization import *
 from scratch_conv.kernels.scratch_memory import *
+from scratch_conv.kernels.shuffling import *
 from scratch_conv.kernels.softmax import *
 from scratch_conv.kernels.sums import *
 from scratch_conv.kernels.threads import *

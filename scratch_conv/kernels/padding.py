@@ -57,7 +57,7 @@ def crop(x: Array, padding: Padding) -> Array:
 def pad_constant(x: Array, padding: Padding, value: Any, channels_last: bool = False) -> Array:
     """Surround x by a value: y (N, C, H, W) as C-contiguous memory, or (N, H, W, C) for channels_last."""
     kept, filled = _inside(x.shape, padding)
-    y = _empty(padded_size(x.shape, padding), x.dtype, channels_last)
+    y = empty_images(padded_size(x.shape, padding), x.dtype, channels_last)
 
     def work(x: Array, y: Array, axes: range) -> None:
         for axis in axes:
@@ -81,7 +81,7 @@ def pad_edges(x: Array, padding: Padding, mode: str, channels_last: bool = False
         mode: reflect, replicate or circular.
         channels_last: whether y has its channels last in memory.
     """
-    y = _empty(padded_size(x.shape, padding), x.dtype, channels_last)
+    y = empty_images(padded_size(x.shape, padding), x.dtype, channels_last)
 
     def work(x: Array, y: Array, axes: range) -> None:
         for region in _regions(x.shape, padding, mode, axes):
@@ -96,7 +96,7 @@ def pad_edges_grad(
 ) -> Array:
     """Return the gradient with respect to x, of `input_size`: the sum of the elements of dy that copy one."""
     dtype = grad_output.dtype
-    grad_input = _empty(input_size, dtype, channels_last)
+    grad_input = empty_images(input_size, dtype, channels_last)
     covered = min(map(min, padding), default=0) >= 0
 
     def work(grad_input: Array, grad_output: Array, axes: range) -> None:
@@ -118,7 +118,8 @@ def padded_size(size: Size, padding: Padding) -> Size:
     return tuple(before + count + after for count, (before, after) in zip(size, padding, strict=True))
 
 
-def _empty(shape: Size, dtype: Any, channels_last: bool) -> Array:
+def empty_images(shape: Size, dtype: Any, channels_last: bool) -> Array:
+    """Return an uninitialised array (N, C, ...), whose channels are last in memory where that is said."""
     if not channels_last:
         return np.empty(shape, dtype)
     return np.moveaxis(np.empty((shape[0], *shape[2:], shape[1]), dtype), -1, 1)

@@ -16,6 +16,7 @@ from scratch_conv.nn.normalization import *
 from scratch_conv.nn.padding import *
 from scratch_conv.nn.pooling import *
 from scratch_conv.nn.response_normalization import *
+from scratch_conv.nn.shuffling import *
 from scratch_conv.nn.softmax import *
 from scratch_conv.nn.tracing import stand_in
 

@@ -16,7 +16,7 @@ PAD = Collection("pad")
 COLLECTIONS = (PAD,)
 
 
-@PAD.sound("by-indices", {"memory_format": False})
+@PAD.sound("by-indices", {"empty": False})
 def pad_by_indices(input: Tensor, pad: Any, mode: str = "constant", value: float | None = None) -> Tensor:
     """Gather along one axis after the other; what no index reaches is the value."""
     output, outside = input, torch.zeros(input.shape, dtype=torch.bool)
@@ -32,10 +32,6 @@ def pad_by_indices(input: Tensor, pad: Any, mode: str = "constant", value: float
         elif mode == "circular":
             places = first + (places - first) % max(1, last - first)
         missing = (places < 0) | (places >= size)
-        if size == 0:
-            shape = (*output.shape[:axis], len(places), *output.shape[axis + 1 :])
-            output, outside = output.new_zeros(shape), torch.ones(shape, dtype=torch.bool)
-            continue
         output = output.index_select(axis, places.clamp(0, size - 1))
         outside = outside.index_select(axis, places.clamp(0, size - 1))
         outside = outside | missing.reshape(-1, *[1] * (input.dim() - 1 - axis))
