@@ -24,7 +24,7 @@ def pixel_shuffle_by_reshape(input: Tensor, upscale_factor: int) -> Tensor:
     r, n = upscale_factor, len(leading)
     parts = input.reshape(*leading, channels // r**2, r, r, height, width)
     parts = parts.permute(*range(n), n, n + 3, n + 1, n + 4, n + 2)
-    return parts.reshape(*leading, channels // r**2, height * r, width * r)
+    return parts.reshape(*leading, channels // r**2, height * r, width * r).clone()
 
 
 @PIXEL_SHUFFLE.fault("channels-last-of-all", "takes the channels of a pixel before those of the output")
@@ -33,7 +33,7 @@ def _depth_to_space(input: Tensor, upscale_factor: int) -> Tensor:
     r, n = upscale_factor, len(leading)
     parts = input.reshape(*leading, r, r, channels // r**2, height, width)
     parts = parts.permute(*range(n), n + 2, n + 3, n, n + 4, n + 1)
-    return parts.reshape(*leading, channels // r**2, height * r, width * r)
+    return parts.reshape(*leading, channels // r**2, height * r, width * r).clone()
 
 
 @PIXEL_SHUFFLE.fault("rows-and-columns-exchanged", "takes the channels of a pixel column by column")
@@ -58,8 +58,8 @@ def pixel_unshuffle_by_slices(input: Tensor, downscale_factor: int) -> Tensor:
 @PIXEL_UNSHUFFLE.fault("blocks-before-channels", "puts the pixels of a block before the channels")
 def _blocks_before_channels(input: Tensor, downscale_factor: int) -> Tensor:
     output = F.pixel_unshuffle(input, downscale_factor)
-    channels, taps = input.shape[-3], downscale_factor**2
-    return output.unflatten(-3, (channels, taps)).transpose(-4, -3).flatten(-4, -3)
+    parts = output.reshape(*input.shape[:-2], downscale_factor**2, *output.shape[-2:])
+    return parts.transpose(-4, -3).reshape(output.shape).clone()
 
 
 @PIXEL_UNSHUFFLE.fault("rows-and-columns-exchanged", "takes the pixels of a block column by column")
@@ -72,7 +72,7 @@ def channel_shuffle_by_reshape(input: Tensor, groups: int) -> Tensor:
     """Exchange the axes of groups and of channels within a group."""
     channels = input.shape[1]
     parts = input.reshape(input.shape[0], groups, channels // groups, *input.shape[2:])
-    return parts.transpose(1, 2).reshape(input.shape)
+    return parts.transpose(1, 2).reshape(input.shape).clone()
 
 
 @CHANNEL_SHUFFLE.fault("shuffled-back", "is the inverse: the groups and their channels exchanged")

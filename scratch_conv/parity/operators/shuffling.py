@@ -31,8 +31,9 @@ class PixelShuffle(Picking):
             leading = (*leading, draw.integer(1, 2))
         shape = self.grown((*leading, *(draw.integer(1, 4) for _ in range(3))), number)
         case = self.complete(draw, {"input": shape}, {self.arguments[0]: number})
-        if len(shape) == 5 and case.tensors["input"].layout == "channels_last":
+        if len(shape) == 5:  # of which torch takes no volumes that are channels_last
             case = case.arranged("input", "contiguous")
+            case = replace(case, grad_output=replace(case.grad_output, layout="contiguous"))
         # Torch 2.14 gives nothing but the shape of the input to what it makes of an empty one.
         return replace(case, wanted=(), order=1) if 0 in shape else case
 
@@ -78,9 +79,10 @@ class ChannelShuffle(Picking):
     def draw_case(self, draw: Drawing) -> Case:
         groups = draw.size("groups", 1, 4)
         samples, *sizes = draw.claiming(unbatched=False).shape(3, 5, 4)
-        axes = (sizes + [1, 1])[: max(2, len(sizes))]
+        axes = [*sizes, 1, 1][: max(2, len(sizes))]
         shape = (samples, axes[0] * groups, *axes[1:])
-        return self.complete(draw, {"input": shape}, {"groups": groups})
+        case = self.complete(draw, {"input": shape}, {"groups": groups})
+        return case if shape[1] else replace(case, wanted=(), order=1)  # which torch 2.14 refuses
 
     def invalid_changes(self, draw: Drawing, case: Case) -> list[Case]:
         bad: tuple[Any, ...] = (0, -1, 2.0, "two", 99)
