@@ -22,6 +22,8 @@ def network() -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(2, 4, 3, padding="same", bias=False),
         nn.ReLU(),
+        nn.Unfold(2, stride=2),
+        nn.Fold(16, 2, stride=2),
         nn.ChannelShuffle(2),
         nn.PixelShuffle(2),
         nn.PixelUnshuffle(2),

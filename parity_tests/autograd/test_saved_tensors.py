@@ -80,6 +80,8 @@ CALLS: dict[str, Call] = {
     "pad of negative amounts": (lambda f, x: f.pad(x, (-1, -1)), {"x": IMAGES}),
     "pad by reflection": (lambda f, x: f.pad(x, (1, 2, 0, 1), "reflect"), {"x": IMAGES}),
     "pad in circles": (lambda f, x: f.pad(x, (1, 2, 0, 1), "circular"), {"x": IMAGES}),
+    "unfold": (lambda f, x: f.unfold(x, 2), {"x": IMAGES}),
+    "fold without a batch": (lambda f, x: f.fold(x, 2, 2, padding=1, stride=2), {"x": drawn(4, 4)}),
     "pixel_shuffle": (lambda f, x: f.pixel_shuffle(x, 2), {"x": drawn(1, 4, 2, 3)}),
     "pixel_unshuffle": (lambda f, x: f.pixel_unshuffle(x, 5), {"x": IMAGES}),
     "channel_shuffle": (lambda f, x: f.channel_shuffle(x, 2), {"x": IMAGES}),

@@ -78,6 +78,8 @@ LAYERS: list[tuple[str, dict[str, Any]]] = [
     ("ReplicationPad3d", {"padding": 1}),
     ("CircularPad2d", {"padding": (1, 0, 0, 2)}),
     ("ChannelShuffle", {"groups": 3}),
+    ("Unfold", {"kernel_size": (2, 3), "padding": 1}),
+    ("Fold", {"output_size": (3, 4), "kernel_size": (1, 1), "stride": (2, 1)}),
     ("PixelShuffle", {"upscale_factor": 1}),
     ("PixelUnshuffle", {"downscale_factor": 1}),
     ("CrossEntropyLoss", {"weight": torch.ones(3), "reduction": "sum", "label_smoothing": 0.5}),

@@ -49,6 +49,8 @@ COUNTS = {
     "mish": (1, 3),
     "pad": (6, 3),
     "channel_shuffle": (2, 3),
+    "fold": (3, 3),
+    "unfold": (4, 3),
     "pixel_shuffle": (3, 3),
     "pixel_unshuffle": (2, 3),
     "prelu": (2, 3),

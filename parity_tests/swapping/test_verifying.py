@@ -34,6 +34,8 @@ class Model(nn.Module):
             nn.InstanceNorm2d(4, affine=True, track_running_stats=True),
             nn.LayerNorm((6, 7)),
             nn.ReLU(inplace=True),
+            nn.Unfold((2, 1), padding=(0, 1)),
+            nn.Fold((6, 7), (2, 1), padding=(0, 1)),
             nn.ChannelShuffle(2),
             nn.PixelShuffle(2),
             nn.PixelUnshuffle(2),

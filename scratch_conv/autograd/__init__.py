@@ -17,6 +17,7 @@ from scratch_conv.autograd.response_normalization import *
 from scratch_conv.autograd.shuffling import *
 from scratch_conv.autograd.softmax import *
 from scratch_conv.autograd.tensors import *
+from scratch_conv.autograd.unfolding import *
 
 # isort: split
 from scratch_conv.autograd.decompositions import *  # of the operators that are registered by now

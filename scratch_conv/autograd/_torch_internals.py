@@ -69,6 +69,8 @@ _shape_functions = _find("torch:_decomp.meta_table")
 _adaptive_avg_pool2d = _find("torch:_C._nn.adaptive_avg_pool2d")
 _max_pool2d_with_indices = _find("torch:_C._nn.max_pool2d_with_indices")
 _pad = _find("torch:_C._nn.pad")
+_im2col = _find("torch:_C._nn.im2col")
+_col2im = _find("torch:_C._nn.col2im")
 
 
 def constant_while_tracing(function: _Function) -> _Function:
@@ -299,6 +301,8 @@ def builtins_of(function: Any) -> tuple[Any, ...]:
         F.adaptive_avg_pool2d: _adaptive_avg_pool2d,
         F.max_pool2d_with_indices: _max_pool2d_with_indices,
         F.pad: _pad,
+        F.unfold: _im2col,
+        F.fold: _col2im,
     }
     return (builtins[function],) if builtins[function] is not None else ()
 

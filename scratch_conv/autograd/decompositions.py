@@ -120,6 +120,16 @@ def _(input: Tensor, groups: int, channels_last: bool) -> Any:
     return aten.channel_shuffle(input, groups)
 
 
+@_decomposes(ours.im2col.default)
+def _(input: Tensor, kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> Any:
+    return aten.im2col(input, kernel_size, dilation, padding, stride)
+
+
+@_decomposes(ours.col2im.default)
+def _(input: Tensor, output_size: Any, kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> Any:
+    return aten.col2im(input, output_size, kernel_size, dilation, padding, stride)
+
+
 @_decomposes(ours.avg_pool2d.default)
 def _(
     input: Tensor,

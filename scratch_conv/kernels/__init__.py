@@ -16,6 +16,7 @@ from scratch_conv.kernels.shuffling import *
 from scratch_conv.kernels.softmax import *
 from scratch_conv.kernels.sums import *
 from scratch_conv.kernels.threads import *
+from scratch_conv.kernels.unfolding import *
 from scratch_conv.kernels.windows import *
 
 __all__ = sorted(name for name, value in globals().items() if callable(value) and not name.startswith("_"))

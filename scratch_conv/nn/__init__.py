@@ -19,6 +19,7 @@ from scratch_conv.nn.response_normalization import *
 from scratch_conv.nn.shuffling import *
 from scratch_conv.nn.softmax import *
 from scratch_conv.nn.tracing import stand_in
+from scratch_conv.nn.unfolding import *
 
 __all__ = sorted(name for name, value in globals().items() if isinstance(value, type))
 

@@ -24,6 +24,7 @@ Bounds = dict[str, Tensor]
 _SUMS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 _PICKS = (nn.ReLU, nn.Hardtanh, nn.Flatten, nn.MaxPool2d)
 _SHUFFLES = (nn.ChannelShuffle, nn.PixelShuffle, nn.PixelUnshuffle)
+_BLOCKS = (nn.Fold, nn.Unfold)
 _PADS = (
     *(nn.CircularPad1d, nn.CircularPad2d, nn.CircularPad3d),
     *(nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReflectionPad3d),
@@ -58,7 +59,7 @@ def reference_and_bounds(call: LayerCall, torchs: Results) -> tuple[Results, Bou
     wide = call.changed(lambda tensor: tensor.to(torch.promote_types(tensor.dtype, torch.float64)))
     right = wide.run()
     narrow = _precision(call)
-    if isinstance(layer, _SUMS):
+    if isinstance(layer, (*_SUMS, *_BLOCKS)):
         bounds = _sums(call, right, narrow)
     elif isinstance(layer, (*_PICKS, *_SHUFFLES, *_PADS)):
         bounds = _picks(wide, right, narrow)

@@ -1,0 +1,55 @@
+"""Sliding blocks as columns (im2col), and the sum of overlapping blocks (col2im), its transpose.
+
+    columns[n, (c, i, j), (p, q)] = x[n, c, p·stride + i·dilation, q·stride + j·dilation]     (x already padded)
+
+Shapes: x (N, C, H, W), columns (N, C·KH·KW, OH·OW), or as many axes instead of two as the window has. Arrays
+may be strided in any way and are never written to.
+"""
+
+import math
+
+import numpy as np
+
+from scratch_conv.kernels.convolution.im2col import add_columns, is_mostly_padding
+from scratch_conv.kernels.threads import parallel
+from scratch_conv.kernels.windows import Array, Size, Window, pad, plane_blocks
+
+__all__ = ["col2im", "im2col"]
+
+_BLOCK_BYTES = 2**20
+"""The columns of a block take so much memory, which stays in the core's own cache."""
+
+
+def im2col(x: Array, window: Window) -> Array:
+    """Return the columns of x: zeros where a tap of the window falls into the padding."""
+    input_size = x.shape[2:]
+    size = window.output_size(input_size)
+    columns = np.empty((*x.shape[:2], *window.kernel_size, *size), dtype=x.dtype)
+    by_taps = is_mostly_padding(window, input_size, size)
+
+    def work(block: tuple[slice, ...]) -> None:
+        images, under = x[block], columns[block]
+        if not by_taps:
+            np.copyto(under, window.view(pad(images, window.padding), size))
+            return
+        under[...] = 0
+        of_tap = under.reshape(*images.shape[:2], math.prod(window.kernel_size), *size)
+        for tap in window.taps(input_size, size):
+            of_tap[:, :, tap.number][tap.windows] = images[tap.pixels]
+
+    parallel(work, plane_blocks(x.shape[:2], columns.nbytes, _BLOCK_BYTES))
+    return columns.reshape(len(x), x.shape[1] * math.prod(window.kernel_size), math.prod(size))
+
+
+def col2im(columns: Array, input_size: Size, window: Window) -> Array:
+    """Return x of `input_size` (H, W): for each pixel the sum over the blocks that it lies in."""
+    n, rows, _ = columns.shape
+    channels, size = rows // math.prod(window.kernel_size), window.output_size(input_size)
+    x = np.zeros((n, channels, *input_size), dtype=columns.dtype)
+    by_tap = columns.reshape(n, channels, *window.kernel_size, *size)
+
+    def work(block: tuple[slice, ...]) -> None:
+        add_columns(by_tap[block], x[block], window)
+
+    parallel(work, plane_blocks((n, channels), columns.nbytes, _BLOCK_BYTES))
+    return x
