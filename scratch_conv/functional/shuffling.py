@@ -125,7 +125,7 @@ def channel_shuffle(input: Tensor, groups: int) -> Tensor:
 
 
 def _factor(function: str, name: str, input: Tensor, value: Any) -> int:
-    factor = arguments.integer(function, name, value)
+    factor = arguments.integer(function, name, value, strict=True)
     if input.dim() < 3:
         raise RuntimeError(
             f"{function} expects input to have at least 3 dimensions, "

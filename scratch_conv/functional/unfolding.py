@@ -102,6 +102,8 @@ def fold(
             f"fold: Expected 2D or 3D (batch mode) tensor for input with possibly 0 batch size and non-zero "
             f"dimensions for input, but got: {size_of(input)}"
         )
+    if min(size) < 1:
+        raise RuntimeError(f"fold: Expected output spatial size to be positive, but got: {output_size=}")
     rows, columns = input.shape[-2:]
     if rows % math.prod(numbers[0]):
         raise RuntimeError(

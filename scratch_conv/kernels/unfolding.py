@@ -1,6 +1,6 @@
 """Sliding blocks as columns (im2col), and the sum of overlapping blocks (col2im), its transpose.
 
-    columns[n, (c, i, j), (p, q)] = x[n, c, p·stride + i·dilation, q·stride + j·dilation]     (x already padded)
+    columns[n, (c, i, j), (p, q)] = x[n, c, p·stride + i·dilation, q·stride + j·dilation]   (x already padded)
 
 Shapes: x (N, C, H, W), columns (N, C·KH·KW, OH·OW), or as many axes instead of two as the window has. Arrays
 may be strided in any way and are never written to.
@@ -25,12 +25,12 @@ def im2col(x: Array, window: Window) -> Array:
     input_size = x.shape[2:]
     size = window.output_size(input_size)
     columns = np.empty((*x.shape[:2], *window.kernel_size, *size), dtype=x.dtype)
-    by_taps = is_mostly_padding(window, input_size, size)
+    by_taps, steps = is_mostly_padding(window, input_size, size), _taken(window, size)
 
     def work(block: tuple[slice, ...]) -> None:
         images, under = x[block], columns[block]
         if not by_taps:
-            np.copyto(under, window.view(pad(images, window.padding), size))
+            np.copyto(under, steps.view(pad(images, window.padding), size))
             return
         under[...] = 0
         of_tap = under.reshape(*images.shape[:2], math.prod(window.kernel_size), *size)
@@ -39,6 +39,13 @@ def im2col(x: Array, window: Window) -> Array:
 
     parallel(work, plane_blocks(x.shape[:2], columns.nbytes, _BLOCK_BYTES))
     return columns.reshape(len(x), x.shape[1] * math.prod(window.kernel_size), math.prod(size))
+
+
+def _taken(window: Window, size: Size) -> Window:
+    """Return the window without the steps that it never takes, which may be beyond all memory."""
+    dilation = [d if taps > 1 else 1 for d, taps in zip(window.dilation, window.kernel_size, strict=True)]
+    stride = [step if count > 1 else 1 for step, count in zip(window.stride, size, strict=True)]
+    return window._replace(dilation=tuple(dilation), stride=tuple(stride))
 
 
 def col2im(columns: Array, input_size: Size, window: Window) -> Array:

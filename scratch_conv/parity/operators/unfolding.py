@@ -31,7 +31,7 @@ class Unfold(SumOfProducts):
     defaults = _DEFAULTS
     dtypes = (*FLOATS, *COMPLEX, "bool")
     linear = frozenset(signature)
-    invalid_arguments = (
+    invalid_arguments: ClassVar[tuple[dict[str, Any], ...]] = (
         {"kernel_size": 0},
         {"kernel_size": (2, 2, 2)},
         {"kernel_size": 99},
