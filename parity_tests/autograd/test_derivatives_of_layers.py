@@ -126,6 +126,7 @@ CALLS: dict[str, Call] = {
 RANDOM: dict[str, Call] = {
     "dropout": (lambda f, x: seeded(f.dropout, x), (drawn(3, 4),)),
     "dropout2d": (lambda f, x: seeded(f.dropout2d, x), (drawn(3, 4, 1, 2),)),
+    "dropout3d": (lambda f, x: seeded(f.dropout3d, x), (drawn(3, 2, 1, 2),)),
 }
 
 

@@ -196,6 +196,7 @@ CALLS: dict[str, Call] = {
     "prelu of one weight": (lambda f, **t: f.prelu(**t), {"input": ROWS, "weight": drawn(1)}),
     "dropout": (lambda f, x: seeded(f.dropout, x), {"x": ROWS}),
     "dropout2d": (lambda f, x: seeded(f.dropout2d, x), {"x": IMAGES}),
+    "dropout1d without a batch": (lambda f, x: seeded(f.dropout1d, x), {"x": ROWS}),
     "dropout of everything": (lambda f, x: f.dropout(x, 1.0), {"x": ROWS}),
     "dropout in place": (lambda f, x: seeded(f.dropout, x * 1, inplace=True), {"x": ROWS}),
     "dropout in place of relu": (

@@ -126,6 +126,11 @@ COMPUTED: dict[str, Callable[[Any], Tensor]] = {
     "dropout2d of a number in evaluation": lambda lib: lib.dropout2d(torch.ones(()), 0.5, False),
     "dropout2d of a vector, p=0": lambda lib: lib.dropout2d(torch.ones(2), 0.0),
     "dropout2d of a vector, p=1": lambda lib: lib.dropout2d(torch.ones(2), 1.0),
+    "dropout1d of two dimensions": lambda lib: lib.dropout1d(LOGITS),
+    "dropout1d of two dimensions in place": lambda lib: lib.dropout1d(LOGITS.clone(), inplace=True),
+    "dropout1d of two dimensions in evaluation": lambda lib: lib.dropout1d(LOGITS, 0.5, False),
+    "dropout3d of a vector": lambda lib: lib.dropout3d(torch.ones(8)),
+    "dropout3d of six dimensions": lambda lib: lib.dropout3d(torch.ones(8, 1, 1, 1, 1, 2)),
     "dropout2d of no elements": lambda lib: lib.dropout2d(torch.ones(0), 0.5),
     "dropout of whole numbers, p=1": lambda lib: lib.dropout(torch.ones(2, 3, dtype=torch.int64), 1.0),
     "dropout of bools, p=1": lambda lib: lib.dropout(torch.ones(2, 3, dtype=torch.bool), 1.0),
@@ -223,7 +228,7 @@ COMPUTED: dict[str, Callable[[Any], Tensor]] = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:.*dropout2d")
+@pytest.mark.filterwarnings("ignore:.*dropout[23]d")
 @pytest.mark.parametrize("name", COMPUTED)
 def test_what_torch_computes_is_computed(name: str) -> None:
     torch.manual_seed(0)
@@ -279,6 +284,9 @@ REFUSED: dict[str, Callable[[Any], Tensor]] = {
     "softplus, a threshold in words": lambda lib: lib.softplus(IMAGE, 1.0, "far"),
     "softsign of bools": lambda lib: lib.softsign(torch.tensor([True])),
     "dropout, in place or not": lambda lib: lib.dropout(IMAGE, 0.0, True, torch.ones(2)),
+    "dropout1d of four dimensions": lambda lib: lib.dropout1d(IMAGE),
+    "dropout1d of four dimensions, an impossible p": lambda lib: lib.dropout1d(IMAGE, 1.5),
+    "dropout3d of a number": lambda lib: lib.dropout3d(torch.ones(()), 0.5),
     "dropout2d, in place or not": lambda lib: lib.dropout2d(IMAGE, 0.5, False, np.ones(2)),
     "linear of rows, a weight of one dimension": lambda lib: lib.linear(
         torch.ones(2, 4), torch.ones(4), torch.ones(())

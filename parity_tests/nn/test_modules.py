@@ -85,6 +85,8 @@ LAYERS: list[tuple[str, dict[str, Any]]] = [
     ("CrossEntropyLoss", {"weight": torch.ones(3), "reduction": "sum", "label_smoothing": 0.5}),
     ("Dropout", {"p": 0.3, "inplace": True}),
     ("Dropout2d", {"p": 0.3}),
+    ("Dropout1d", {"p": 0.3}),
+    ("Dropout3d", {"p": 0.3, "inplace": True}),
     ("Flatten", {"start_dim": 0, "end_dim": -2}),
     ("Linear", {"in_features": 6, "out_features": 4}),
     ("Linear", {"in_features": 6, "out_features": 2, "bias": False, "dtype": torch.float64}),

@@ -35,6 +35,8 @@ COUNTS = {
     "instance_norm": (10, 3),
     "layer_norm": (8, 5),
     "dropout2d": (3, 2),
+    "dropout1d": (2, 2),
+    "dropout3d": (2, 2),
     "elu": (2, 3),
     "flatten": (4, 3),
     "gelu": (2, 3),

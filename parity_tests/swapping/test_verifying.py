@@ -43,12 +43,16 @@ class Model(nn.Module):
             nn.ZeroPad2d((-2, -1, 0, 0)),
             nn.MaxPool2d(2, 1),
             nn.Dropout2d(0.3),
+            nn.Unflatten(1, (2, 2)),
+            nn.Dropout3d(0.2),
+            nn.Flatten(1, 2),
             nn.AvgPool2d(2, count_include_pad=False, padding=1),
             nn.LogSigmoid(),
             nn.ConvTranspose2d(4, 4, 3, stride=2).requires_grad_(False),
             Doubled(4, 4, 1),
             nn.AdaptiveAvgPool2d((2, 3)),
             nn.Flatten(2),
+            nn.Dropout1d(0.1),
         )
         self.rows = nn.Sequential(nn.Conv1d(4, 3, 2), nn.BatchNorm1d(3), sc.nn.ReLU(), nn.Flatten())
         self.classes = nn.Sequential(nn.Linear(15, 5), nn.Dropout(), nn.LogSoftmax(1))

@@ -11,7 +11,7 @@ from scratch_conv.autograd import Drop, call, in_torch_func, reshaped
 from scratch_conv.functional import arguments
 from scratch_conv.functional.calling import overridable, replaces, warn
 
-__all__ = ["dropout", "dropout2d"]
+__all__ = ["dropout", "dropout1d", "dropout2d", "dropout3d"]
 
 
 @replaces(F.dropout)
@@ -69,6 +69,67 @@ def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
             stacklevel=3,
         )
     return _dropped("dropout2d", input, p, training, inplace, by_channel=True)
+
+
+@replaces(F.dropout1d)
+@overridable
+def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Zero whole channels at random, as `torch.nn.functional.dropout1d` does.
+
+    Args:
+        input: (N, C, L), or (C, L) without a batch.
+        p: the probability of a channel to be zeroed, 0 to 1.
+        training: whether to drop anything at all; in evaluation the input itself is returned.
+        inplace: whether to write the result over the input, and to return that same tensor.
+
+    Returns and Raises are those of `dropout`; RuntimeError also for other numbers of dimensions.
+    """
+    arguments.types("dropout1d", input=input)
+    _probability("dropout1d", p)
+    if input.dim() not in (2, 3):
+        raise RuntimeError(
+            f"dropout1d: Expected 2D or 3D input, but received a {input.dim()}D input. Note that dropout1d "
+            f"exists to provide channel-wise dropout on inputs with 1 spatial dimension, a channel "
+            f"dimension, and an optional batch dimension (i.e. 2D or 3D inputs)."
+        )
+    return _channels_dropped("dropout1d", input, p, training, inplace, batched=input.dim() == 3)
+
+
+@replaces(F.dropout3d)
+@overridable
+def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Zero whole channels at random, as `torch.nn.functional.dropout3d` does.
+
+    Args:
+        input: (N, C, D, H, W), or (C, D, H, W) without a batch; (C, *) with torch's warning.
+        p: the probability of a channel to be zeroed, 0 to 1.
+        training: whether to drop anything at all; in evaluation the input itself is returned.
+        inplace: whether to write the result over the input, and to return that same tensor.
+
+    Returns and Raises are those of `dropout`.
+    """
+    arguments.types("dropout3d", input=input)
+    _probability("dropout3d", p)
+    if input.dim() not in (4, 5):
+        warn(
+            f"dropout3d: Received a {input.dim()}-D input to dropout3d, which is deprecated and will result "
+            f"in an error in a future release. To retain the behavior and silence this warning, please use "
+            f"dropout instead. Note that dropout3d exists to provide channel-wise dropout on inputs with 3 "
+            f"spatial dimensions, a channel dimension, and an optional batch dimension (i.e. 4D or 5D "
+            f"inputs).",
+            stacklevel=3,
+        )
+    return _channels_dropped("dropout3d", input, p, training, inplace, batched=input.dim() == 5)
+
+
+def _channels_dropped(
+    name: str, input: Tensor, p: Any, training: Any, inplace: Any, *, batched: bool
+) -> Tensor:
+    """Drop channels, of an input without a batch too, which is then a batch of one."""
+    if batched:
+        return _dropped(name, input, p, training, inplace, by_channel=True)
+    output = _dropped(name, input.unsqueeze(0), p, training, inplace, by_channel=True)
+    return input if inplace else output.squeeze(0)
 
 
 @replaces(torch.dropout)

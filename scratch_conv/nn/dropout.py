@@ -2,7 +2,7 @@
 
 import torch
 
-__all__ = ["Dropout", "Dropout2d"]
+__all__ = ["Dropout", "Dropout1d", "Dropout2d", "Dropout3d"]
 
 
 class Dropout(torch.nn.Dropout):
@@ -12,8 +12,22 @@ class Dropout(torch.nn.Dropout):
     """
 
 
+class Dropout1d(torch.nn.Dropout1d):
+    """`torch.nn.Dropout1d` in every respect but who computes it: NumPy, by hand-written derivatives.
+
+    Shapes: input and output (N, C, L) or (C, L).
+    """
+
+
 class Dropout2d(torch.nn.Dropout2d):
     """`torch.nn.Dropout2d` in every respect but who computes it: NumPy, by hand-written derivatives.
 
     Shapes: input and output (N, C, H, W) or (N, C, L).
+    """
+
+
+class Dropout3d(torch.nn.Dropout3d):
+    """`torch.nn.Dropout3d` in every respect but who computes it: NumPy, by hand-written derivatives.
+
+    Shapes: input and output (N, C, D, H, W) or (C, D, H, W).
     """

@@ -31,7 +31,7 @@ _PADS = (
     *(nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ReplicationPad3d),
     *(nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d),
 )
-_DRAWS = (nn.Dropout, nn.Dropout2d)
+_DRAWS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 _SMOOTH = (
     *(nn.CELU, nn.ELU, nn.GELU, nn.Hardsigmoid, nn.Hardswish, nn.Mish, nn.SELU, nn.SiLU, nn.Sigmoid),
     *(nn.LeakyReLU, nn.PReLU, nn.Softplus, nn.Softsign, nn.Tanh),

@@ -1,4 +1,4 @@
-"""Implementations of dropout and dropout2d."""
+"""Implementations of dropout, dropout1d, dropout2d and dropout3d."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from scratch_conv.parity.catalogue.gradients import Backward, Gradients, with_gr
 
 DROPOUT = Collection("dropout")
 DROPOUT2D = Collection("dropout2d")
-COLLECTIONS = (DROPOUT, DROPOUT2D)
+DROPOUT1D = Collection("dropout1d")
+DROPOUT3D = Collection("dropout3d")
+COLLECTIONS = (DROPOUT, DROPOUT1D, DROPOUT2D, DROPOUT3D)
 
 
 class _Kept(torch.autograd.Function):
@@ -100,4 +102,33 @@ def _channels_not_scaled(
     input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor:
     output = F.dropout2d(input, p, training, inplace)
+    return output * (1 - p) if training and 0 < p < 1 else output
+
+
+@DROPOUT1D.fault("each-element-alone", "drops elements instead of whole channels")
+def _each_element_alone(input: Tensor, **arguments: Any) -> Tensor:
+    return F.dropout(input, **arguments)
+
+
+@DROPOUT1D.fault("channels-as-batch", "takes the channels of an input without a batch for samples")
+def _channels_as_batch(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    if input.ndim != 2:
+        return F.dropout1d(input, p, training, inplace)
+    output = F.dropout1d(input.unsqueeze(-1), p, training, inplace)
+    return input if inplace else output.squeeze(-1)
+
+
+@DROPOUT3D.fault("each-slice-alone", "drops slices of volumes instead of whole channels")
+def _each_slice_alone(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    if not training or not 0 < p < 1 or input.ndim != 5 or not input.numel():
+        return F.dropout3d(input, p, training, inplace)
+    output = input * F.dropout(torch.ones_like(input[..., :1, :1]), p)
+    return input.copy_(output) if inplace else output
+
+
+@DROPOUT3D.fault("not-scaled", "keeps channels as they are instead of dividing them by 1 - p")
+def _volumes_not_scaled(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
+    output = F.dropout3d(input, p, training, inplace)
     return output * (1 - p) if training and 0 < p < 1 else output

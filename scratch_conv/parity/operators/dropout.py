@@ -1,4 +1,4 @@
-"""dropout and dropout2d: how their cases are drawn."""
+"""dropout, dropout1d, dropout2d and dropout3d: how their cases are drawn."""
 
 from __future__ import annotations
 
@@ -72,4 +72,32 @@ class Dropout2d(Dropout):
         return [case.reshaped("input", (4,)).changed(training=True, p=0.25)]
 
 
-OPERATORS = (Dropout(), Dropout2d())
+class Dropout1d(Dropout):
+    """torch.nn.functional.dropout1d, which drops whole channels; else as `Dropout`."""
+
+    name = "dropout1d"
+    module = torch.nn.Dropout1d
+    batched_axes = 3
+
+    def draw_shape(self, draw: Drawing) -> tuple[int, ...]:
+        return draw.lengthen((*draw.batch(), *(draw.integer(1, 4) for _ in range(2))), {-1: VALUES})
+
+    def invalid_changes(self, draw: Drawing, case: Case) -> list[Case]:
+        return [case.reshaped("input", shape) for shape in ((4,), (2, 2, 2, 2))]
+
+
+class Dropout3d(Dropout):
+    """torch.nn.functional.dropout3d, which drops whole channels; else as `Dropout`."""
+
+    name = "dropout3d"
+    module = torch.nn.Dropout3d
+    batched_axes = 5
+
+    def draw_shape(self, draw: Drawing) -> tuple[int, ...]:
+        return draw.lengthen((*draw.batch(), *(draw.integer(1, 3) for _ in range(4))), IMAGES)
+
+    def invalid_changes(self, draw: Drawing, case: Case) -> list[Case]:
+        return [case.reshaped("input", ()).changed(training=True, p=0.25)]
+
+
+OPERATORS = (Dropout(), Dropout1d(), Dropout2d(), Dropout3d())
