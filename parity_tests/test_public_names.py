@@ -14,7 +14,7 @@ FUNCTIONS = [
     *("celu", "elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "mish", "prelu", "relu6"),
     *("selu", "sigmoid", "silu", "softplus", "softsign", "tanh"),
     *("group_norm", "instance_norm", "layer_norm", "local_response_norm"),
-    *("dropout1d", "dropout3d"),
+    *("alpha_dropout", "dropout1d", "dropout3d", "feature_alpha_dropout"),
     *("channel_shuffle", "fold", "pad", "pixel_shuffle", "pixel_unshuffle", "unfold"),
 ]
 PADDING = ("Circular", "Constant", "Reflection", "Replication", "Zero")
@@ -41,7 +41,7 @@ NAMES = {
         *("BatchNorm3d", "GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "LayerNorm"),
         *("LocalResponseNorm", "LazyBatchNorm1d", "LazyBatchNorm2d", "LazyBatchNorm3d"),
         *("LazyInstanceNorm1d", "LazyInstanceNorm2d", "LazyInstanceNorm3d"),
-        *("Dropout1d", "Dropout3d"),
+        *("AlphaDropout", "Dropout1d", "Dropout3d", "FeatureAlphaDropout"),
         *("ChannelShuffle", "Fold", "PixelShuffle", "PixelUnshuffle", "Unfold"),
         *(f"{kind}Pad{n}d" for kind in PADDING for n in (1, 2, 3)),
     ],

@@ -127,6 +127,10 @@ RANDOM: dict[str, Call] = {
     "dropout": (lambda f, x: seeded(f.dropout, x), (drawn(3, 4),)),
     "dropout2d": (lambda f, x: seeded(f.dropout2d, x), (drawn(3, 4, 1, 2),)),
     "dropout3d": (lambda f, x: seeded(f.dropout3d, x), (drawn(3, 2, 1, 2),)),
+    "alpha_dropout": (
+        lambda f, x: seeded(lambda x, p: f.alpha_dropout(x, p, True), x),
+        (drawn(3, 4),),
+    ),
 }
 
 
@@ -288,6 +292,7 @@ OPERATORS: list[tuple[str, tuple[Any, ...]]] = [
     ("prelu", (A, drawn(1, 3, 1).requires_grad_())),
     ("prelu_slope", (A, drawn(2, 3, 4), drawn(1, 3, 1).requires_grad_())),
     ("negative_gate", (A, drawn(2, 3, 4))),
+    ("alpha_drop", (A, drawn(2, 3, 4).sign().clamp(0), 0.75, 0.5, -0.5)),
     ("drop", (A, drawn(2, 3, 4).sign().clamp(0), 0.25)),
     ("softmax", (A, 1)),
     ("softmax_grad", (A.detach(), drawn(2, 3, 4), 1)),

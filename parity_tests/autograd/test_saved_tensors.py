@@ -197,6 +197,7 @@ CALLS: dict[str, Call] = {
     "dropout": (lambda f, x: seeded(f.dropout, x), {"x": ROWS}),
     "dropout2d": (lambda f, x: seeded(f.dropout2d, x), {"x": IMAGES}),
     "dropout1d without a batch": (lambda f, x: seeded(f.dropout1d, x), {"x": ROWS}),
+    "alpha_dropout": (lambda f, x: seeded(f.alpha_dropout, x, training=True), {"x": ROWS}),
     "dropout of everything": (lambda f, x: f.dropout(x, 1.0), {"x": ROWS}),
     "dropout in place": (lambda f, x: seeded(f.dropout, x * 1, inplace=True), {"x": ROWS}),
     "dropout in place of relu": (

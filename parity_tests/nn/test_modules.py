@@ -86,6 +86,8 @@ LAYERS: list[tuple[str, dict[str, Any]]] = [
     ("Dropout", {"p": 0.3, "inplace": True}),
     ("Dropout2d", {"p": 0.3}),
     ("Dropout1d", {"p": 0.3}),
+    ("AlphaDropout", {"p": 0.3}),
+    ("FeatureAlphaDropout", {}),
     ("Dropout3d", {"p": 0.3, "inplace": True}),
     ("Flatten", {"start_dim": 0, "end_dim": -2}),
     ("Linear", {"in_features": 6, "out_features": 4}),

@@ -36,6 +36,8 @@ COUNTS = {
     "layer_norm": (8, 5),
     "dropout2d": (3, 2),
     "dropout1d": (2, 2),
+    "alpha_dropout": (2, 3),
+    "feature_alpha_dropout": (2, 2),
     "dropout3d": (2, 2),
     "elu": (2, 3),
     "flatten": (4, 3),

@@ -53,6 +53,8 @@ class Model(nn.Module):
             nn.AdaptiveAvgPool2d((2, 3)),
             nn.Flatten(2),
             nn.Dropout1d(0.1),
+            nn.AlphaDropout(0.1),
+            nn.FeatureAlphaDropout(0.1),
         )
         self.rows = nn.Sequential(nn.Conv1d(4, 3, 2), nn.BatchNorm1d(3), sc.nn.ReLU(), nn.Flatten())
         self.classes = nn.Sequential(nn.Linear(15, 5), nn.Dropout(), nn.LogSoftmax(1))

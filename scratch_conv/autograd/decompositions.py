@@ -245,6 +245,11 @@ def _(input: Tensor, weight: Tensor) -> Any:
     return torch.where(input > 0, input, input * weight)
 
 
+@_decomposes(ours.alpha_drop.default)
+def _(input: Tensor, mask: Tensor, scale: float, kept: float, dropped: float) -> Any:
+    return input * (mask * scale) + (mask * (kept - dropped) + dropped)
+
+
 @_decomposes(ours.drop.default)
 def _(input: Tensor, mask: Tensor, p: float) -> Any:
     return input * mask * (1 / (1 - p))

@@ -32,6 +32,7 @@ _PADS = (
     *(nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d),
 )
 _DRAWS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+_ALPHA_DRAWS = (nn.AlphaDropout, nn.FeatureAlphaDropout)
 _SMOOTH = (
     *(nn.CELU, nn.ELU, nn.GELU, nn.Hardsigmoid, nn.Hardswish, nn.Mish, nn.SELU, nn.SiLU, nn.Sigmoid),
     *(nn.LeakyReLU, nn.PReLU, nn.Softplus, nn.Softsign, nn.Tanh),
@@ -56,6 +57,8 @@ def reference_and_bounds(call: LayerCall, torchs: Results) -> tuple[Results, Bou
         return torchs, {name: torch.zeros(value.shape) for name, value in torchs.values.items()}
     if isinstance(layer, _DRAWS):
         return torchs, _dropped(layer, torchs)
+    if isinstance(layer, _ALPHA_DRAWS):
+        return torchs, _alpha_dropped(layer, torchs)
     wide = call.changed(lambda tensor: tensor.to(torch.promote_types(tensor.dtype, torch.float64)))
     right = wide.run()
     narrow = _precision(call)
@@ -167,6 +170,18 @@ def _dropped(layer: nn.Module, torchs: Results) -> Bounds:
     busy = layer.training and layer.p not in (0, 1)
     return {
         name: (_gamma(4 * busy, value.dtype) * value.double().abs()) for name, value in named(torchs).items()
+    }
+
+
+def _alpha_dropped(layer: nn.Module, torchs: Results) -> Bounds:
+    """Bound x s and the number that is added, by six roundings and six of torch's own; see `parity`."""
+    if not layer.training or layer.p in (0, 1):
+        return _dropped(layer, torchs)
+    alpha = 1.7580993408473766
+    number = alpha * ((alpha**2 * layer.p + 1) * (1 - layer.p)) ** -0.5  # type: ignore[operator]
+    return {
+        name: _gamma(12, value.dtype) * (value.double().abs() + 3 * number)
+        for name, value in named(torchs).items()
     }
 
 

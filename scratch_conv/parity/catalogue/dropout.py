@@ -16,7 +16,10 @@ DROPOUT = Collection("dropout")
 DROPOUT2D = Collection("dropout2d")
 DROPOUT1D = Collection("dropout1d")
 DROPOUT3D = Collection("dropout3d")
-COLLECTIONS = (DROPOUT, DROPOUT1D, DROPOUT2D, DROPOUT3D)
+ALPHA_DROPOUT = Collection("alpha_dropout")
+FEATURE_ALPHA_DROPOUT = Collection("feature_alpha_dropout")
+COLLECTIONS = (DROPOUT, DROPOUT1D, DROPOUT2D, DROPOUT3D, ALPHA_DROPOUT, FEATURE_ALPHA_DROPOUT)
+_ALPHA = 1.7580993408473766
 
 
 class _Kept(torch.autograd.Function):
@@ -132,3 +135,42 @@ def _volumes_not_scaled(
 ) -> Tensor:
     output = F.dropout3d(input, p, training, inplace)
     return output * (1 - p) if training and 0 < p < 1 else output
+
+
+@ALPHA_DROPOUT.sound("by-selection", {"special_values": False})
+def alpha_dropout_by_selection(input: Tensor, p: float = 0.5, training: bool = False) -> Tensor:
+    """Select the number or the element, then scale and move both."""
+    if not training or p == 0 or not input.numel():
+        return input
+    if p == 1:
+        return input * 0
+    mask = torch.empty_like(input.detach()).bernoulli_(1 - p)
+    scale = ((1 - p) * (1 + p * _ALPHA**2)) ** -0.5
+    kept = torch.where(mask > 0, input.double(), -_ALPHA)
+    return (scale * kept + scale * p * _ALPHA).to(input.dtype)
+
+
+@ALPHA_DROPOUT.fault("to-zero", "drops to zero instead of what selu saturates at")
+def _to_zero(input: Tensor, p: float = 0.5, training: bool = False) -> Tensor:
+    return F.dropout(input, p, training)
+
+
+@ALPHA_DROPOUT.fault("not-moved", "neither scales nor moves what is kept and dropped")
+def _not_moved(input: Tensor, p: float = 0.5, training: bool = False) -> Tensor:
+    if not training or p in (0, 1) or not input.numel():
+        return F.alpha_dropout(input, p, training)
+    mask = torch.empty_like(input.detach()).bernoulli_(1 - p)
+    return input * mask - _ALPHA * (1 - mask)
+
+
+@FEATURE_ALPHA_DROPOUT.fault("each-pixel-alone", "drops pixels instead of whole channels")
+def _each_pixel_to_alpha(input: Tensor, p: float = 0.5, training: bool = False) -> Tensor:
+    return F.alpha_dropout(input, p, training)
+
+
+@FEATURE_ALPHA_DROPOUT.fault("gradient-unmasked", "the gradient passes where the channel was dropped")
+@partial(with_gradients, F.feature_alpha_dropout)
+def _gradient_of_all_channels(b: Backward) -> Gradients:
+    p = b.arguments.get("p", 0.5)
+    scaled = b.arguments.get("training", False) and p < 1
+    return [b.grad_output * ((1 - p) * (1 + p * _ALPHA**2)) ** -0.5 if scaled else b.right[0]]
