@@ -49,7 +49,7 @@ def blocks(patch: pytest.MonkeyPatch, block_bytes: int) -> None:
 def test_padding_is_its_definition_and_has_its_transpose(
     mode: str, axes: list[tuple[int, int, int]], channels_last: bool, block_bytes: int
 ) -> None:
-    axes = [(size, *(sides if fits(size, *sides, mode) else (0, 0))) for size, *sides in axes]
+    axes = [(n, *((before, after) if fits(n, before, after, mode) else (0, 0))) for n, before, after in axes]
     x = np.random.default_rng(0).integers(-9, 9, (2, 3, *(size for size, _, _ in axes))).astype(np.float32)
     pairs = ((0, 0), (0, 0), *((before, after) for _, before, after in axes))
     expected = x

@@ -3,10 +3,12 @@
 import copy
 import io
 import pickle
+from itertools import product
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -242,6 +244,17 @@ def test_autocast_gives_torchs_dtypes(dtype: torch.dtype) -> None:
     torch.testing.assert_close(got, expected, rtol=2 * torch.finfo(dtype).eps, atol=1e-5)
     got.float().sum().backward()
     assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in model.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_padding_under_autocast_is_in_torchs_dtypes(dtype: torch.dtype) -> None:
+    for mode, axes in product(("constant", "reflect", "replicate", "circular"), (1, 2, 3)):
+        x = torch.arange(2.0 ** (axes + 2)).reshape((2,) * (axes + 2)).to(dtype).requires_grad_()
+        with torch.autocast("cpu"):
+            want, got = (lib.pad(x, (1, 0) * axes, mode) for lib in (F, sc.functional))
+        torch.testing.assert_close(got, want, rtol=0, atol=0)
+        grads = [torch.autograd.grad(each.sum(), x)[0] for each in (got, want)]
+        torch.testing.assert_close(*grads, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(

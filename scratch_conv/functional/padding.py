@@ -31,7 +31,8 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
         value: what to surround it by in the mode constant; 0 where it is None.
 
     Returns:
-        A new tensor, channels_last where the input is, but for the mode circular.
+        A new tensor, channels_last where the input is, but for the mode circular. Under `torch.autocast`
+        float32 for half precision in the modes replicate and, of one or two axes, reflect.
 
     Raises:
         TypeError: an argument has a type that torch does not take.
@@ -65,6 +66,9 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
             f"{mode} pads all axes of (N, C, *) or (C, *) but these, one to three"
         )
     _check_edges(input, padding, mode)
+    kept = mode == "circular" or (mode == "reflect" and axes == 3)
+    if input.dtype in (torch.float16, torch.bfloat16) and torch.is_autocast_enabled("cpu") and not kept:
+        input = input.float()
     channels_last = mode != "circular" and suggests_channels_last(input)
     output: Tensor = call(PadEdges, input, padding, mode, channels_last)
     return output
