@@ -27,6 +27,9 @@ OPERATORS = (
     *("nn.functional.max_pool2d", "nn.functional.avg_pool2d", "nn.functional.adaptive_avg_pool2d"),
     *("nn.functional.batch_norm", "nn.functional.linear", "nn.functional.relu", "nn.functional.dropout"),
     *("nn.functional.dropout2d", "nn.functional.cross_entropy", "softmax", "log_softmax", "flatten"),
+    *("nn.functional.pad", "nn.functional.pixel_shuffle", "nn.functional.pixel_unshuffle"),
+    *("nn.functional.channel_shuffle", "nn.functional.unfold", "nn.functional.fold"),
+    "nn.functional.dropout3d",
 )
 DTYPES = (torch.float64, torch.float32, torch.bfloat16)
 

@@ -18,7 +18,10 @@ FUNCTIONS = [
     *("adaptive_max_pool3d", "avg_pool1d", "avg_pool3d", "max_pool1d", "max_pool3d"),
     *("conv3d", "conv_transpose1d", "conv_transpose3d"),
     "interpolate",
+    *("alpha_dropout", "dropout1d", "dropout3d", "feature_alpha_dropout"),
+    *("channel_shuffle", "fold", "pad", "pixel_shuffle", "pixel_unshuffle", "unfold"),
 ]
+PADDING = ("Circular", "Constant", "Reflection", "Replication", "Zero")
 NAMES = {
     "scratch_conv": [
         *("__version__", "enable_winograd", "free_scratch", "functional", "is_swapped", "kernels"),
@@ -47,6 +50,9 @@ NAMES = {
         *("Conv3d", "ConvTranspose1d", "ConvTranspose3d"),
         *("LazyConv3d", "LazyConvTranspose1d", "LazyConvTranspose3d"),
         *("Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d"),
+        *("AlphaDropout", "Dropout1d", "Dropout3d", "FeatureAlphaDropout"),
+        *("ChannelShuffle", "Fold", "PixelShuffle", "PixelUnshuffle", "Unfold"),
+        *(f"{kind}Pad{n}d" for kind in PADDING for n in (1, 2, 3)),
     ],
     "parity": ["Case", "Report", "Supports", "assert_parity", "cases", "check", "probe"],
 }
@@ -71,4 +77,4 @@ def test_unknown_names_raise_attribute_error() -> None:
 def test_override_replaces_each_function_wherever_torch_has_it(owner: object, name: str) -> None:
     for each in (name, f"{name}_"):
         torchs = getattr(owner, each, None)
-        assert torchs is None or torchs in REPLACEMENTS
+        assert torchs in {None, torch.Tensor.unfold} or torchs in REPLACEMENTS  # a view along one axis

@@ -13,7 +13,8 @@ import scratch_conv as sc
 TORCHS_OWN = re.compile(
     r"conv|pool|unfold|im2col|col2im|mm$|bmm|matmul|mv$|dot$|einsum|linear|mkldnn|onednn|"
     r"elu|sigmoid|tanh|mish|silu|swish|softplus|erf|clamp|threshold|dropout|softmax|exp$|log$|rsqrt|sqrt|mean|"
-    r"var|std|pow$|batch_norm|layer_norm|group_norm|instance_norm|upsample",
+    r"var|std|pow$|batch_norm|layer_norm|group_norm|instance_norm|upsample|"
+    r"pad|shuffle",
     re.IGNORECASE,
 )
 
@@ -22,6 +23,13 @@ def network() -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(2, 4, 3, padding="same", bias=False),
         nn.ReLU(),
+        nn.Unfold(2, stride=2),
+        nn.Fold(16, 2, stride=2),
+        nn.ChannelShuffle(2),
+        nn.PixelShuffle(2),
+        nn.PixelUnshuffle(2),
+        nn.ReflectionPad2d(1),
+        nn.ZeroPad2d(-1),
         nn.MaxPool2d(2),
         nn.PReLU(4),
         nn.GELU(),

@@ -3,10 +3,12 @@
 import copy
 import io
 import pickle
+from itertools import product
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -119,9 +121,26 @@ LAYERS: list[tuple[str, dict[str, Any]]] = [
     ("Upsample", {"size": 5, "mode": "bicubic", "align_corners": True}),
     ("UpsamplingNearest2d", {"size": (3, 4)}),
     ("UpsamplingBilinear2d", {"scale_factor": 2}),
+    ("ConstantPad1d", {"padding": (1, -2), "value": 1.5}),
+    ("ConstantPad2d", {"padding": 2, "value": -1}),
+    ("ConstantPad3d", {"padding": (0, 1, 2, 0, 1, -1), "value": 0.5}),
+    ("ZeroPad2d", {"padding": (1, 0, 2, 1)}),
+    ("ReflectionPad1d", {"padding": 2}),
+    ("ReflectionPad2d", {"padding": (1, 2, 0, 1)}),
+    ("ReplicationPad3d", {"padding": 1}),
+    ("CircularPad2d", {"padding": (1, 0, 0, 2)}),
+    ("ChannelShuffle", {"groups": 3}),
+    ("Unfold", {"kernel_size": (2, 3), "padding": 1}),
+    ("Fold", {"output_size": (3, 4), "kernel_size": (1, 1), "stride": (2, 1)}),
+    ("PixelShuffle", {"upscale_factor": 1}),
+    ("PixelUnshuffle", {"downscale_factor": 1}),
     ("CrossEntropyLoss", {"weight": torch.ones(3), "reduction": "sum", "label_smoothing": 0.5}),
     ("Dropout", {"p": 0.3, "inplace": True}),
     ("Dropout2d", {"p": 0.3}),
+    ("Dropout1d", {"p": 0.3}),
+    ("AlphaDropout", {"p": 0.3}),
+    ("FeatureAlphaDropout", {}),
+    ("Dropout3d", {"p": 0.3, "inplace": True}),
     ("Flatten", {"start_dim": 0, "end_dim": -2}),
     ("Linear", {"in_features": 6, "out_features": 4}),
     ("Linear", {"in_features": 6, "out_features": 2, "bias": False, "dtype": torch.float64}),
@@ -280,6 +299,17 @@ def test_autocast_gives_torchs_dtypes(dtype: torch.dtype) -> None:
     torch.testing.assert_close(got, expected, rtol=2 * torch.finfo(dtype).eps, atol=1e-5)
     got.float().sum().backward()
     assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in model.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_padding_under_autocast_is_in_torchs_dtypes(dtype: torch.dtype) -> None:
+    for mode, axes in product(("constant", "reflect", "replicate", "circular"), (1, 2, 3)):
+        x = torch.arange(2.0 ** (axes + 2)).reshape((2,) * (axes + 2)).to(dtype).requires_grad_()
+        with torch.autocast("cpu"):
+            want, got = (lib.pad(x, (1, 0) * axes, mode) for lib in (F, sc.functional))
+        torch.testing.assert_close(got, want, rtol=0, atol=0)
+        grads = [torch.autograd.grad(each.sum(), x)[0] for each in (got, want)]
+        torch.testing.assert_close(*grads, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(

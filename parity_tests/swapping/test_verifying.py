@@ -34,8 +34,18 @@ class Model(nn.Module):
             nn.InstanceNorm2d(4, affine=True, track_running_stats=True),
             nn.LayerNorm((6, 7)),
             nn.ReLU(inplace=True),
+            nn.Unfold((2, 1), padding=(0, 1)),
+            nn.Fold((6, 7), (2, 1), padding=(0, 1)),
+            nn.ChannelShuffle(2),
+            nn.PixelShuffle(2),
+            nn.PixelUnshuffle(2),
+            nn.ReplicationPad2d((2, 1, -1, 1)),
+            nn.ZeroPad2d((-2, -1, 0, 0)),
             nn.MaxPool2d(2, 1),
             nn.Dropout2d(0.3),
+            nn.Unflatten(1, (2, 2)),
+            nn.Dropout3d(0.2),
+            nn.Flatten(1, 2),
             nn.AvgPool2d(2, count_include_pad=False, padding=1),
             nn.LogSigmoid(),
             nn.Upsample(scale_factor=1.5, mode="bicubic"),
@@ -54,6 +64,9 @@ class Model(nn.Module):
             nn.AvgPool1d(3, 1, 1),
             nn.AdaptiveMaxPool1d(5),
             nn.AdaptiveAvgPool1d(6),
+            nn.Dropout1d(0.1),
+            nn.AlphaDropout(0.1),
+            nn.FeatureAlphaDropout(0.1),
         )
         self.rows = nn.Sequential(
             nn.Conv1d(4, 3, 2), nn.LocalResponseNorm(2, 0.5), nn.BatchNorm1d(3), sc.nn.ReLU(), nn.Flatten()

@@ -12,11 +12,14 @@ from scratch_conv.autograd.interpolation import *
 from scratch_conv.autograd.linear import *
 from scratch_conv.autograd.normalization import *
 from scratch_conv.autograd.operators import *
+from scratch_conv.autograd.padding import *
 from scratch_conv.autograd.pooling import *
 from scratch_conv.autograd.products import *
 from scratch_conv.autograd.response_normalization import *
+from scratch_conv.autograd.shuffling import *
 from scratch_conv.autograd.softmax import *
 from scratch_conv.autograd.tensors import *
+from scratch_conv.autograd.unfolding import *
 
 # isort: split
 from scratch_conv.autograd.decompositions import *  # of the operators that are registered by now

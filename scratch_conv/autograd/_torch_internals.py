@@ -75,6 +75,9 @@ _adaptive_avg_pool3d = _find("torch:_C._nn.adaptive_avg_pool3d")
 _max_pool3d_with_indices = _find("torch:_C._nn.max_pool3d_with_indices")
 _adaptive_max_pool2d = _find("torch:_C._nn.adaptive_max_pool2d")
 _adaptive_max_pool3d = _find("torch:_C._nn.adaptive_max_pool3d")
+_pad = _find("torch:_C._nn.pad")
+_im2col = _find("torch:_C._nn.im2col")
+_col2im = _find("torch:_C._nn.col2im")
 
 
 def constant_while_tracing(function: _Function) -> _Function:
@@ -325,6 +328,9 @@ def builtins_of(function: Any) -> tuple[Any, ...]:
         F.max_pool3d_with_indices: _max_pool3d_with_indices,
         F.adaptive_max_pool2d_with_indices: _adaptive_max_pool2d,
         F.adaptive_max_pool3d_with_indices: _adaptive_max_pool3d,
+        F.pad: _pad,
+        F.unfold: _im2col,
+        F.fold: _col2im,
     }
     return (builtins[function],) if builtins[function] is not None else ()
 

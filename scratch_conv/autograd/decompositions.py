@@ -105,6 +105,41 @@ def _(indices: Tensor) -> Any:
     return indices.to(torch.int64)
 
 
+@_decomposes(ours.pad_constant.default)
+def _(input: Tensor, padding: Sequence[int], value: float, channels_last: bool) -> Any:
+    return aten.constant_pad_nd(input, padding, value)
+
+
+@_decomposes(ours.pad_edges.default)
+def _(input: Tensor, padding: Sequence[int], mode: str, channels_last: bool) -> Any:
+    return aten.pad(input, padding, mode)
+
+
+@_decomposes(ours.pixel_shuffle.default)
+def _(input: Tensor, factor: int, channels_last: bool) -> Any:
+    return aten.pixel_shuffle(input, factor)
+
+
+@_decomposes(ours.pixel_unshuffle.default)
+def _(input: Tensor, factor: int, channels_last: bool) -> Any:
+    return aten.pixel_unshuffle(input, factor)
+
+
+@_decomposes(ours.channel_shuffle.default)
+def _(input: Tensor, groups: int, channels_last: bool) -> Any:
+    return aten.channel_shuffle(input, groups)
+
+
+@_decomposes(ours.im2col.default)
+def _(input: Tensor, kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> Any:
+    return aten.im2col(input, kernel_size, dilation, padding, stride)
+
+
+@_decomposes(ours.col2im.default)
+def _(input: Tensor, output_size: Any, kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> Any:
+    return aten.col2im(input, output_size, kernel_size, dilation, padding, stride)
+
+
 @_decomposes(ours.avg_pool2d.default)
 def _(
     input: Tensor,
@@ -306,6 +341,11 @@ def _(input: Tensor, name: str, parameters: Sequence[float]) -> Any:
 @_decomposes(ours.prelu.default)
 def _(input: Tensor, weight: Tensor) -> Any:
     return torch.where(input > 0, input, input * weight)
+
+
+@_decomposes(ours.alpha_drop.default)
+def _(input: Tensor, mask: Tensor, scale: float, kept: float, dropped: float) -> Any:
+    return input * (mask * scale) + (mask * (kept - dropped) + dropped)
 
 
 @_decomposes(ours.drop.default)

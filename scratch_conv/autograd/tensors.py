@@ -11,7 +11,7 @@ from torch import Tensor
 from scratch_conv.autograd import _torch_internals as internals
 from scratch_conv.kernels.windows import Array
 
-__all__ = ["computed_by_onednn", "is_channels_last"]
+__all__ = ["computed_by_onednn", "is_channels_last", "suggests_channels_last"]
 
 _COMPUTED_IN_FLOAT32 = {torch.float16, torch.bfloat16}
 
@@ -42,6 +42,13 @@ def to_array(tensor: Tensor) -> Array:
     return array
 
 
+def to_bits(tensor: Tensor) -> Array:
+    """View a CPU tensor as an array whose elements are moved alone: those of half precision as their bits."""
+    if tensor.dtype in _COMPUTED_IN_FLOAT32:
+        tensor = tensor.detach().view(torch.int16)
+    return to_array(tensor)
+
+
 def to_array_if_any(tensor: Tensor | None) -> Array | None:
     """View a CPU tensor as an array, as `to_array` does; None stays None."""
     return None if tensor is None else to_array(tensor)
@@ -62,6 +69,25 @@ def to_tensor(
     return empty(tensor, tensor.shape, memory_format).copy_(tensor)
 
 
+def to_tensor_in(array: Array, like: Tensor, memory_format: torch.memory_format) -> Tensor:
+    """Wrap an array whose memory has this format, and whose integers may be the bits of half precision."""
+    tensor = _of_dtype(array, like)
+    return tensor if array.size else empty(like, tensor.shape, memory_format)
+
+
+def to_tensor_of(array: Array, wanted: Tensor) -> Tensor:
+    """Wrap an array likewise; where its strides are not those of `wanted`, it is copied into that."""
+    tensor = _of_dtype(array, wanted)
+    return tensor if _same_layout(tensor, wanted) else wanted.copy_(tensor)
+
+
+def _of_dtype(array: Array, like: Tensor) -> Tensor:
+    tensor = torch.from_numpy(array)
+    if tensor.dtype == like.dtype:
+        return tensor
+    return tensor.view(like.dtype) if tensor.dtype == torch.int16 else tensor.to(like.dtype)
+
+
 def empty(
     like: Tensor,
     shape: Sequence[int],
@@ -77,6 +103,11 @@ def empty(
 def is_channels_last(*operands: Tensor) -> bool:
     """Return whether torch's output is channels_last: an operand suggests it, and the batch is not empty."""
     return any(map(_suggests_channels_last, operands)) and bool(operands[0].shape[0])
+
+
+def suggests_channels_last(operand: Tensor) -> bool:
+    """Return whether torch's output for one operand, of any number of axes, has its channels last."""
+    return operand.dim() in (4, 5) and is_channels_last(operand)
 
 
 def _suggests_channels_last(operand: Tensor) -> bool:

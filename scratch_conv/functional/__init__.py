@@ -10,10 +10,13 @@ from scratch_conv.functional.group_normalization import *
 from scratch_conv.functional.interpolation import *
 from scratch_conv.functional.linear import *
 from scratch_conv.functional.normalization import *
+from scratch_conv.functional.padding import *
 from scratch_conv.functional.pooling import *
 from scratch_conv.functional.pooling_of_signals import *
 from scratch_conv.functional.pooling_of_volumes import *
 from scratch_conv.functional.response_normalization import *
+from scratch_conv.functional.shuffling import *
 from scratch_conv.functional.softmax import *
+from scratch_conv.functional.unfolding import *
 
 __all__ = sorted(name for name, value in globals().items() if callable(value) and not name.startswith("_"))

@@ -7,11 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scratch_conv.autograd import Drop, call, in_torch_func, reshaped
+from scratch_conv.autograd import AlphaDrop, Drop, call, in_torch_func, reshaped
 from scratch_conv.functional import arguments
 from scratch_conv.functional.calling import overridable, replaces, warn
 
-__all__ = ["dropout", "dropout2d"]
+__all__ = ["alpha_dropout", "dropout", "dropout1d", "dropout2d", "dropout3d", "feature_alpha_dropout"]
+
+_SATURATION = 1.7580993408473766
+"""What selu tends to for large negative numbers, in absolute value: scale · alpha of its paper."""
 
 
 @replaces(F.dropout)
@@ -71,6 +74,67 @@ def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
     return _dropped("dropout2d", input, p, training, inplace, by_channel=True)
 
 
+@replaces(F.dropout1d)
+@overridable
+def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Zero whole channels at random, as `torch.nn.functional.dropout1d` does.
+
+    Args:
+        input: (N, C, L), or (C, L) without a batch.
+        p: the probability of a channel to be zeroed, 0 to 1.
+        training: whether to drop anything at all; in evaluation the input itself is returned.
+        inplace: whether to write the result over the input, and to return that same tensor.
+
+    Returns and Raises are those of `dropout`; RuntimeError also for other numbers of dimensions.
+    """
+    arguments.types("dropout1d", input=input)
+    _probability("dropout1d", p)
+    if input.dim() not in (2, 3):
+        raise RuntimeError(
+            f"dropout1d: Expected 2D or 3D input, but received a {input.dim()}D input. Note that dropout1d "
+            f"exists to provide channel-wise dropout on inputs with 1 spatial dimension, a channel "
+            f"dimension, and an optional batch dimension (i.e. 2D or 3D inputs)."
+        )
+    return _channels_dropped("dropout1d", input, p, training, inplace, batched=input.dim() == 3)
+
+
+@replaces(F.dropout3d)
+@overridable
+def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Zero whole channels at random, as `torch.nn.functional.dropout3d` does.
+
+    Args:
+        input: (N, C, D, H, W), or (C, D, H, W) without a batch; (C, *) with torch's warning.
+        p: the probability of a channel to be zeroed, 0 to 1.
+        training: whether to drop anything at all; in evaluation the input itself is returned.
+        inplace: whether to write the result over the input, and to return that same tensor.
+
+    Returns and Raises are those of `dropout`.
+    """
+    arguments.types("dropout3d", input=input)
+    _probability("dropout3d", p)
+    if input.dim() not in (4, 5):
+        warn(
+            f"dropout3d: Received a {input.dim()}-D input to dropout3d, which is deprecated and will result "
+            f"in an error in a future release. To retain the behavior and silence this warning, please use "
+            f"dropout instead. Note that dropout3d exists to provide channel-wise dropout on inputs with 3 "
+            f"spatial dimensions, a channel dimension, and an optional batch dimension (i.e. 4D or 5D "
+            f"inputs).",
+            stacklevel=3,
+        )
+    return _channels_dropped("dropout3d", input, p, training, inplace, batched=input.dim() == 5)
+
+
+def _channels_dropped(
+    name: str, input: Tensor, p: Any, training: Any, inplace: Any, *, batched: bool
+) -> Tensor:
+    """Drop channels, of an input without a batch too, which is then a batch of one."""
+    if batched:
+        return _dropped(name, input, p, training, inplace, by_channel=True)
+    output = _dropped(name, input.unsqueeze(0), p, training, inplace, by_channel=True)
+    return input if inplace else output.squeeze(0)
+
+
 @replaces(torch.dropout)
 def _dropout(input: Any, p: Any, train: Any) -> Any:
     return dropout(input, p, train)
@@ -81,7 +145,66 @@ def _dropout_(input: Any, p: Any, train: Any) -> Any:
     return dropout(input, p, train, inplace=True)
 
 
-def _dropped(name: str, input: Tensor, p: Any, training: Any, inplace: bool, *, by_channel: bool) -> Tensor:
+@replaces(F.alpha_dropout)
+@overridable
+def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
+    """Set elements at random to what selu saturates at, as `torch.nn.functional.alpha_dropout` does.
+
+    What is kept and what is dropped is scaled and moved, so that mean and variance stay those of selu's
+    results, 0 and 1 (Klambauer et al., "Self-normalizing neural networks", 2017).
+
+    Args:
+        input: of any shape; float64, float32, float16 or bfloat16 in training, unless p is 0 or 1.
+        p: the probability of an element to be dropped, 0 to 1.
+        training: whether to drop anything at all; in evaluation the input itself is returned.
+        inplace: whether to write the result over the input, and to return that same tensor.
+
+    Returns and Raises are those of `dropout`; for p = 1 zeros.
+    """
+    return _dropped("alpha_dropout", input, p, training, inplace, by_channel=False, alpha=True)
+
+
+@replaces(F.feature_alpha_dropout)
+@overridable
+def feature_alpha_dropout(
+    input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
+) -> Tensor:
+    """Set whole channels at random, as `torch.nn.functional.feature_alpha_dropout` does.
+
+    Args:
+        input: (N, C, *).
+        p: the probability of a channel to be dropped, 0 to 1.
+        training: whether to drop anything at all; in evaluation the input itself is returned.
+        inplace: whether to write the result over the input, and to return that same tensor.
+
+    Returns and Raises are those of `alpha_dropout`; RuntimeError also for fewer than two dimensions.
+    """
+    return _dropped("feature_alpha_dropout", input, p, training, inplace, by_channel=True, alpha=True)
+
+
+@replaces(torch.alpha_dropout)
+def _alpha_dropout(input: Any, p: Any, train: Any) -> Any:
+    return alpha_dropout(input, p, train)
+
+
+@replaces(torch.alpha_dropout_)
+def _alpha_dropout_(input: Any, p: Any, train: Any) -> Any:
+    return alpha_dropout(input, p, train, inplace=True)
+
+
+@replaces(torch.feature_alpha_dropout)
+def _feature_alpha_dropout(input: Any, p: Any, train: Any) -> Any:
+    return feature_alpha_dropout(input, p, train)
+
+
+@replaces(torch.feature_alpha_dropout_)
+def _feature_alpha_dropout_(input: Any, p: Any, train: Any) -> Any:
+    return feature_alpha_dropout(input, p, train, inplace=True)
+
+
+def _dropped(
+    name: str, input: Tensor, p: Any, training: Any, inplace: bool, *, by_channel: bool, alpha: bool = False
+) -> Tensor:
     arguments.types(name, input=input)
     probability = _probability(name, p)
     inplace = bool(inplace)  # which some tensors and arrays refuse
@@ -97,7 +220,8 @@ def _dropped(name: str, input: Tensor, p: Any, training: Any, inplace: bool, *, 
     if probability == 1:  # nothing is drawn, and nothing is kept
         output = _product(input, torch.zeros_like(input), 0.0)
     else:
-        output = _product(input, _mask(input, 1 - probability, by_channel), probability)
+        product = _alpha_product if alpha else _product
+        output = product(input, _mask(input, 1 - probability, by_channel), probability)
     return input.copy_(output) if inplace else output
 
 
@@ -114,6 +238,16 @@ def _product(input: Tensor, mask: Tensor, probability: float) -> Tensor:
         rows = (*input.shape[:2], -1)
         return reshaped(call(Drop, input.reshape(rows), mask.reshape(rows), probability), input.shape)
     output: Tensor = call(Drop, input, mask, probability)
+    return output
+
+
+def _alpha_product(input: Tensor, mask: Tensor, probability: float) -> Tensor:
+    if input.dim() > arguments.MOST_DIMENSIONS:
+        rows = (*input.shape[:2], -1)
+        return reshaped(_alpha_product(input.reshape(rows), mask.reshape(rows), probability), input.shape)
+    scale = 1 / math.sqrt((_SATURATION**2 * probability + 1) * (1 - probability))
+    kept = _SATURATION * scale * probability
+    output: Tensor = call(AlphaDrop, input, mask, scale, kept, kept - _SATURATION * scale)
     return output
 
 

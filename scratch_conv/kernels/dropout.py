@@ -12,7 +12,7 @@ import numpy as np
 from scratch_conv.kernels.elementwise import over_elements
 from scratch_conv.kernels.windows import Array
 
-__all__ = ["drop"]
+__all__ = ["alpha_drop", "drop"]
 
 
 def drop(x: Array, mask: Array, scale: float) -> Array:
@@ -22,6 +22,23 @@ def drop(x: Array, mask: Array, scale: float) -> Array:
     def work(y: Array, x: Array, mask: Array) -> None:
         np.multiply(x, mask, out=y)
         y *= y.dtype.type(scale)
+
+    over_elements(work, y, x, np.broadcast_to(mask, x.shape))
+    return y
+
+
+def alpha_drop(x: Array, mask: Array, scale: float, kept: float, dropped: float) -> Array:
+    """Return x · mask · scale, and one number added where the mask is 1, another one where it is 0.
+
+    With both of them 0 this is the derivative, of every order.
+    """
+    y = np.empty_like(x)
+    added = np.array([dropped, kept], dtype=x.dtype)
+
+    def work(y: Array, x: Array, mask: Array) -> None:
+        np.multiply(x, mask, out=y)
+        y *= y.dtype.type(scale)
+        y += added[mask.astype(np.intp)]
 
     over_elements(work, y, x, np.broadcast_to(mask, x.shape))
     return y

@@ -14,10 +14,13 @@ from scratch_conv.nn.group_normalization import *
 from scratch_conv.nn.interpolation import *
 from scratch_conv.nn.linear import *
 from scratch_conv.nn.normalization import *
+from scratch_conv.nn.padding import *
 from scratch_conv.nn.pooling import *
 from scratch_conv.nn.response_normalization import *
+from scratch_conv.nn.shuffling import *
 from scratch_conv.nn.softmax import *
 from scratch_conv.nn.tracing import stand_in
+from scratch_conv.nn.unfolding import *
 
 __all__ = sorted(name for name, value in globals().items() if isinstance(value, type))
 

@@ -33,7 +33,16 @@ _MAXIMA = (
     *(nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),
 )
 _PICKS = (nn.ReLU, nn.Hardtanh, nn.Flatten, *_MAXIMA)
-_DRAWS = (nn.Dropout, nn.Dropout2d)
+_SHUFFLES = (nn.ChannelShuffle, nn.PixelShuffle, nn.PixelUnshuffle)
+_BLOCKS = (nn.Fold, nn.Unfold)
+_PADS = (
+    *(nn.CircularPad1d, nn.CircularPad2d, nn.CircularPad3d),
+    *(nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReflectionPad3d),
+    *(nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ReplicationPad3d),
+    *(nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d),
+)
+_DRAWS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+_ALPHA_DRAWS = (nn.AlphaDropout, nn.FeatureAlphaDropout)
 _SMOOTH = (
     *(nn.CELU, nn.ELU, nn.GELU, nn.Hardsigmoid, nn.Hardswish, nn.Mish, nn.SELU, nn.SiLU, nn.Sigmoid),
     *(nn.LeakyReLU, nn.PReLU, nn.Softplus, nn.Softsign, nn.Tanh),
@@ -60,12 +69,14 @@ def reference_and_bounds(call: LayerCall, torchs: Results) -> tuple[Results, Bou
         return torchs, _dropped(layer, torchs)
     if isinstance(layer, nn.Upsample) and layer.mode in ("nearest", "nearest-exact"):
         return torchs, _nearest(call, torchs)  # which pixel is the nearest may depend on the precision
+    if isinstance(layer, _ALPHA_DRAWS):
+        return torchs, _alpha_dropped(layer, torchs)
     wide = call.changed(lambda tensor: tensor.to(torch.promote_types(tensor.dtype, torch.float64)))
     right = wide.run()
     narrow = _precision(call)
-    if isinstance(layer, _SUMS):
+    if isinstance(layer, (*_SUMS, *_BLOCKS)):
         bounds = _sums(call, right, narrow)
-    elif isinstance(layer, _PICKS):
+    elif isinstance(layer, (*_PICKS, *_SHUFFLES, *_PADS)):
         bounds = _picks(wide, right, narrow)
     elif isinstance(layer, _NORMS):
         bounds = _normalized(wide, right, narrow)
@@ -164,7 +175,7 @@ def _picks(wide: LayerCall, right: Results, dtype: torch.dtype) -> Bounds:
     bounds = {
         name: torch.zeros_like(value.abs(), dtype=torch.float64) for name, value in named(right).items()
     }
-    if isinstance(wide.layer, _MAXIMA) and wide.gradient is not None:
+    if isinstance(wide.layer, (*_MAXIMA, *_PADS)) and wide.gradient is not None:
         sums = []
         for incoming in (wide.gradient.abs(), torch.ones_like(wide.gradient)):
             sums.append(LayerCall(wide.layer, wide.args, wide.kwargs, incoming).run().gradients["input"])
@@ -236,6 +247,18 @@ def _dropped(layer: nn.Module, torchs: Results) -> Bounds:
     busy = layer.training and layer.p not in (0, 1)
     return {
         name: (_gamma(4 * busy, value.dtype) * value.double().abs()) for name, value in named(torchs).items()
+    }
+
+
+def _alpha_dropped(layer: nn.Module, torchs: Results) -> Bounds:
+    """Bound x s and the number that is added, by six roundings and six of torch's own; see `parity`."""
+    if not layer.training or layer.p in (0, 1):
+        return _dropped(layer, torchs)
+    alpha = 1.7580993408473766
+    number = alpha * ((alpha**2 * layer.p + 1) * (1 - layer.p)) ** -0.5  # type: ignore[operator]
+    return {
+        name: _gamma(12, value.dtype) * (value.double().abs() + 3 * number)
+        for name, value in named(torchs).items()
     }
 
 

@@ -31,6 +31,7 @@ from scratch_conv.kernels.windows import Array, Size, Window, axis_blocks, pad, 
 
 __all__ = [
     "accepts",
+    "add_columns",
     "conv",
     "conv_grad_bias",
     "conv_grad_input",
@@ -113,7 +114,7 @@ def conv_grad_input(grad_output: Array, w: Array, input_size: Size, window: Wind
             columns = np.matmul(w_columns, _rows(grads, groups), out=scratch("columns", shape, w.dtype))
             columns = columns.reshape(len(grads), channels, *window.kernel_size, *size)
             moved = window.starting_at(*(axis.start for axis in block.windows))
-            _add_columns(columns, grad_input[block.images], moved)
+            add_columns(columns, grad_input[block.images], moved)
 
     # The windows on an image meet the same pixels, and are added by one thread.
     by_images: dict[int, list[Block]] = {}
@@ -123,7 +124,7 @@ def conv_grad_input(grad_output: Array, w: Array, input_size: Size, window: Wind
     return grad_input
 
 
-def _add_columns(columns: Array, images: Array, window: Window) -> None:
+def add_columns(columns: Array, images: Array, window: Window) -> None:
     """Add columns (n, C, KH, KW, OH, OW) to the pixels that they are of: by taps, or windows if fewer."""
     axes = len(window.kernel_size)
     input_size, size = images.shape[2:], columns.shape[2 + axes :]

@@ -234,7 +234,8 @@ def _spelled(name: str, offered: Iterable[str], found: Sources) -> Source | None
 
 def taken_of(sources: Sources) -> set[str]:
     """Return torch's names of what a candidate takes."""
-    return {"training" if source.name == MODE else source.name for source in used_sources(sources)}
+    names = {source.name for source in used_sources(sources)}
+    return names | {"training"} if MODE in names else names
 
 
 def used_sources(sources: Sources) -> list[Source]:

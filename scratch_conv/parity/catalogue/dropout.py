@@ -1,4 +1,4 @@
-"""Implementations of dropout and dropout2d."""
+"""Implementations of dropout, dropout1d, dropout2d and dropout3d."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from scratch_conv.parity.catalogue.gradients import Backward, Gradients, with_gr
 
 DROPOUT = Collection("dropout")
 DROPOUT2D = Collection("dropout2d")
-COLLECTIONS = (DROPOUT, DROPOUT2D)
+DROPOUT1D = Collection("dropout1d")
+DROPOUT3D = Collection("dropout3d")
+ALPHA_DROPOUT = Collection("alpha_dropout")
+FEATURE_ALPHA_DROPOUT = Collection("feature_alpha_dropout")
+COLLECTIONS = (DROPOUT, DROPOUT1D, DROPOUT2D, DROPOUT3D, ALPHA_DROPOUT, FEATURE_ALPHA_DROPOUT)
+_ALPHA = 1.7580993408473766
 
 
 class _Kept(torch.autograd.Function):
@@ -101,3 +106,71 @@ def _channels_not_scaled(
 ) -> Tensor:
     output = F.dropout2d(input, p, training, inplace)
     return output * (1 - p) if training and 0 < p < 1 else output
+
+
+@DROPOUT1D.fault("each-element-alone", "drops elements instead of whole channels")
+def _each_element_alone(input: Tensor, **arguments: Any) -> Tensor:
+    return F.dropout(input, **arguments)
+
+
+@DROPOUT1D.fault("channels-as-batch", "takes the channels of an input without a batch for samples")
+def _channels_as_batch(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    if input.ndim != 2:
+        return F.dropout1d(input, p, training, inplace)
+    output = F.dropout1d(input.unsqueeze(-1), p, training, inplace)
+    return input if inplace else output.squeeze(-1)
+
+
+@DROPOUT3D.fault("each-slice-alone", "drops slices of volumes instead of whole channels")
+def _each_slice_alone(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    if not training or not 0 < p < 1 or input.ndim != 5 or not input.numel():
+        return F.dropout3d(input, p, training, inplace)
+    output = input * F.dropout(torch.ones_like(input[..., :1, :1]), p)
+    return input.copy_(output) if inplace else output
+
+
+@DROPOUT3D.fault("not-scaled", "keeps channels as they are instead of dividing them by 1 - p")
+def _volumes_not_scaled(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
+    output = F.dropout3d(input, p, training, inplace)
+    return output * (1 - p) if training and 0 < p < 1 else output
+
+
+@ALPHA_DROPOUT.sound("by-selection", {"special_values": False})
+def alpha_dropout_by_selection(input: Tensor, p: float = 0.5, training: bool = False) -> Tensor:
+    """Select the number or the element, then scale and move both."""
+    if not training or p == 0 or not input.numel():
+        return input
+    if p == 1:
+        return input * 0
+    mask = torch.empty_like(input.detach()).bernoulli_(1 - p)
+    scale = ((1 - p) * (1 + p * _ALPHA**2)) ** -0.5
+    kept = torch.where(mask > 0, input.double(), -_ALPHA)
+    return (scale * kept + scale * p * _ALPHA).to(input.dtype)
+
+
+@ALPHA_DROPOUT.fault("to-zero", "drops to zero instead of what selu saturates at")
+def _to_zero(input: Tensor, p: float = 0.5, training: bool = False) -> Tensor:
+    return F.dropout(input, p, training)
+
+
+@ALPHA_DROPOUT.fault("not-moved", "neither scales nor moves what is kept and dropped")
+def _not_moved(input: Tensor, p: float = 0.5, training: bool = False) -> Tensor:
+    if not training or p in (0, 1) or not input.numel():
+        return F.alpha_dropout(input, p, training)
+    mask = torch.empty_like(input.detach()).bernoulli_(1 - p)
+    return input * mask - _ALPHA * (1 - mask)
+
+
+@FEATURE_ALPHA_DROPOUT.fault("each-pixel-alone", "drops pixels instead of whole channels")
+def _each_pixel_to_alpha(input: Tensor, p: float = 0.5, training: bool = False) -> Tensor:
+    return F.alpha_dropout(input, p, training)
+
+
+@FEATURE_ALPHA_DROPOUT.fault("gradient-unmasked", "the gradient passes where the channel was dropped")
+@partial(with_gradients, F.feature_alpha_dropout)
+def _gradient_of_all_channels(b: Backward) -> Gradients:
+    p = b.arguments.get("p", 0.5)
+    scaled = b.arguments.get("training", False) and p < 1
+    return [b.grad_output * ((1 - p) * (1 + p * _ALPHA**2)) ** -0.5 if scaled else b.right[0]]
