@@ -8,6 +8,7 @@ from scratch_conv.autograd.cross_entropy import *
 from scratch_conv.autograd.dropout import *
 from scratch_conv.autograd.group_normalization import *
 from scratch_conv.autograd.linear import *
+from scratch_conv.autograd.losses import *
 from scratch_conv.autograd.normalization import *
 from scratch_conv.autograd.operators import *
 from scratch_conv.autograd.pooling import *

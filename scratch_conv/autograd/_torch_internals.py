@@ -62,6 +62,7 @@ _is_view = _find("torch:Tensor._is_view")
 _reshape_without_view = _find("torch:ops.aten._unsafe_view")
 _preserve_version = _find("torch.autograd:_unsafe_preserve_version_counter")
 _suggest_memory_format = _find("torch._prims_common:suggest_memory_format")
+_strides_by_elements = _find("torch._prims_common:compute_elementwise_output_strides")
 
 _decompositions = _find("torch:_decomp.decomposition_table")
 _shape_functions = _find("torch:_decomp.meta_table")
@@ -290,6 +291,16 @@ def suggested_memory_format(tensor: Tensor) -> torch.memory_format:
     format = {4: torch.channels_last, 5: torch.channels_last_3d}.get(tensor.dim(), torch.contiguous_format)
     suits = tensor.is_contiguous(memory_format=format) and not tensor.is_contiguous()
     return format if suits else torch.contiguous_format
+
+
+def strides_by_elements(first: Tensor, second: Tensor) -> tuple[int, ...]:
+    """Return the strides that torch gives what it computes by elements of two tensors of one shape.
+
+    Without the private name, those of the result of one of them.
+    """
+    if _strides_by_elements is not None:
+        return tuple(_strides_by_elements(first, second))
+    return torch.empty_like(first).stride()
 
 
 def builtins_of(function: Any) -> tuple[Any, ...]:

@@ -7,6 +7,8 @@ from scratch_conv.functional.dropout import *
 from scratch_conv.functional.flatten import *
 from scratch_conv.functional.group_normalization import *
 from scratch_conv.functional.linear import *
+from scratch_conv.functional.losses import *
+from scratch_conv.functional.nll import *
 from scratch_conv.functional.normalization import *
 from scratch_conv.functional.pooling import *
 from scratch_conv.functional.response_normalization import *

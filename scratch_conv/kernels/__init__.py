@@ -6,6 +6,7 @@ from scratch_conv.kernels.cross_entropy import *
 from scratch_conv.kernels.dropout import *
 from scratch_conv.kernels.group_normalization import *
 from scratch_conv.kernels.linear import *
+from scratch_conv.kernels.losses import *
 from scratch_conv.kernels.normalization import *
 from scratch_conv.kernels.pooling import *
 from scratch_conv.kernels.products import *

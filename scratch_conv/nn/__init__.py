@@ -12,6 +12,7 @@ from scratch_conv.nn.dropout import *
 from scratch_conv.nn.flatten import *
 from scratch_conv.nn.group_normalization import *
 from scratch_conv.nn.linear import *
+from scratch_conv.nn.losses import *
 from scratch_conv.nn.normalization import *
 from scratch_conv.nn.pooling import *
 from scratch_conv.nn.response_normalization import *
