@@ -83,18 +83,16 @@ def _result(input: Tensor, target: Tensor, name: str, shape: Sequence[int]) -> T
     if input.shape != target.shape or tuple(shape) != tuple(input.shape):
         full = _broadcast(input.shape, target.shape)
         return _empty(input, target) if tuple(shape) == tuple(full) else input.new_empty(tuple(shape))
-    if name == "bce":
-        return torch.empty_like(input)
-    pair = (input, target) if name in _FROM_THE_INPUT else (target, input)
-    return _empty(*pair)
+    if name in _FROM_THE_DIFFERENCE:
+        return _empty(input, target)
+    return torch.empty_like(input if name == "bce" else target)  # with logits, torch begins with 1 - target
 
 
 def _broadcast(*shapes: Sequence[int]) -> torch.Size:
     return torch.broadcast_shapes(*shapes)  # type: ignore[no-untyped-call]
 
 
-_FROM_THE_INPUT = ("absolute", "huber", "smooth_absolute", "square")
-"""The losses that torch computes of input - target, in this order; the others begin with 1 - target."""
+_FROM_THE_DIFFERENCE = ("absolute", "huber", "smooth_absolute", "square")
 
 
 def _filled(array: Any, empty: Tensor) -> Tensor:

@@ -274,7 +274,9 @@ def binary_cross_entropy_with_logits(
     if pos_weight is None:
         return _computed("logits", (), input, target, reduction, dtype, weight)
     computed = torch.promote_types(input.dtype, target.dtype)
-    positive = _product(weight, pos_weight, torch.float32 if computed in NARROW else computed)
+    computed = torch.float32 if computed in NARROW else computed
+    input, target = input.to(computed), target.to(computed)
+    positive = _product(weight, pos_weight, computed)
     of_positives = _computed("positives", (), input, target, reduction, computed, positive)
     of_negatives = _computed("negatives", (), input, target, reduction, computed, weight)
     return (of_positives + of_negatives).to(dtype)

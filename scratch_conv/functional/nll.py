@@ -33,7 +33,8 @@ def nll_loss(
 
     Args:
         input: logarithms of probabilities (N, C, d1, ...), or (C,) without a batch, of floating point.
-        target: classes (N, d1, ...), or () or (1,) without a batch; int64, or uint8 for one or two dimensions.
+        target: classes (N, d1, ...), or () or (1,) without a batch; int64, or uint8 where the input has
+            no more than two dimensions.
         weight: how much each class counts (C,), of the input's dtype, or None. It gets no gradient.
         size_average: deprecated, see `reduction`.
         ignore_index: the class that neither counts nor gets a gradient.
@@ -47,7 +48,8 @@ def nll_loss(
         TypeError: an argument has a type that torch does not take.
         ValueError: the batches of input and target differ, the input has no dimension, or `reduction` is
             another.
-        RuntimeError: shapes or dtypes do not fit, the weight requires a gradient, or a tensor is not on the CPU.
+        RuntimeError: shapes or dtypes do not fit, the weight requires a gradient, or a tensor is not on the
+            CPU.
         IndexError: a target is not among the classes.
         NotImplementedError: the input is of whole numbers or complex.
     """

@@ -13,6 +13,7 @@ Shapes: a, x, t and c have the same number of axes; on every axis each has eithe
 import math
 from collections.abc import Callable, Sequence
 from math import factorial
+from typing import Any
 
 import numpy as np
 
@@ -68,14 +69,13 @@ def pair_loss(
     alike = x.shape == t.shape
     with np.errstate(all="ignore"):
         if alike and (a is None or a.size == 1) and shape == x.shape:
-            factor = None if a is None and divisor == 1 else _number(a, x.dtype) / one
-            return _by_elements(write, x, t, factor)
+            return _by_elements(write, x, t, *_factors(a, one))
         if alike and (a is None or a.size == 1) and math.prod(shape) == 1:
             total = _total(write, x, t) * _number(a, x.dtype)
             return (total if divisor == 1 else total / one).reshape(shape)
         full = np.broadcast_shapes(x.shape, t.shape)
         x, t = np.broadcast_to(x, full), np.broadcast_to(t, full)
-        values = _by_elements(write, x, t, None)
+        values = _by_elements(write, x, t)
         ones = np.ones((1,) * x.ndim, x.dtype) if a is None else a
         result = summed_product(values, ones, shape, 1.0)
         return result if divisor == 1 else result / one
@@ -86,13 +86,21 @@ def _number(a: Array | None, dtype: np.dtype[np.generic]) -> Array:
     return np.ones((), dtype) if a is None else a.reshape(())
 
 
-def _by_elements(write: Callable[..., None], x: Array, t: Array, factor: Array | None) -> Array:
-    """Return what `write` computes of two arrays of one shape, times a factor."""
+def _factors(a: Array | None, divisor: Any) -> tuple[Any, ...]:
+    """Return what is multiplied for a / divisor: two factors where one would be lost beside an infinity."""
+    if a is None:
+        return () if divisor == 1 else (1 / divisor,)
+    quotient = _number(a, a.dtype) / divisor
+    return (quotient,) if quotient or not a.any() else (_number(a, a.dtype), 1 / divisor)
+
+
+def _by_elements(write: Callable[..., None], x: Array, t: Array, *factors: Array) -> Array:
+    """Return what `write` computes of two arrays of one shape, times some factors."""
     result = np.empty_like(x)
 
     def work(out: Array, x: Array, t: Array) -> None:
         write(out, x, t)
-        if factor is not None:
+        for factor in factors:
             out *= factor
 
     over_elements(work, result, x, t, chunk_bytes=_BLOCK_BYTES)
@@ -286,28 +294,30 @@ def _logistic_slope(x: Array, i: int) -> Array:
     return slope
 
 
-# -t log x - (1 - t) log(1 - x), as torch computes it: no logarithm is less than -100, and what its
-# derivatives divide by is kept from zero.
+# -t log x - (1 - t) log(1 - x), as torch computes it: no logarithm is less than -100, but in the derivative
+# by t; and what is divided by is kept from zero in the others.
 
 _LEAST_LOGARITHM, _EPS = -100, 1e-12
+_FLOAT_EPS = np.float32(_EPS)
+"""Below the derivative by x, torch keeps it in float32, whatever the precision."""
 
 
 def _probability(x: Array, t: Array, i: int, j: int, *, out: Array) -> None:
     if j > 1:
         out.fill(0)
     elif i == 0:
-        no = np.maximum(np.log1p(-x), _LEAST_LOGARITHM)
-        yes = np.maximum(np.log(x), _LEAST_LOGARITHM)
+        no, yes = np.log1p(-x), np.log(x)
         if j == 0:
             np.subtract(t, 1, out=out)
-            out *= no
+            out *= np.maximum(no, _LEAST_LOGARITHM, out=no)
+            yes = np.maximum(yes, _LEAST_LOGARITHM, out=yes)
             yes *= t
             out -= yes
         else:
             np.subtract(no, yes, out=out)
     elif (i, j) == (1, 0):
         np.subtract(x, t, out=out)
-        out /= np.maximum((1 - x) * x, x.dtype.type(_EPS))
+        out /= np.maximum((1 - x) * x, x.dtype.type(_FLOAT_EPS))
     else:
         _rational(x, t, i, j, out)
 
