@@ -61,6 +61,8 @@ def pair_loss(
     if name == "bce" and not any(orders):
         _check_probabilities(input=x, target=t)
     derivative, (i, j) = _TABLE[name], orders
+    if _vanishes(name, i, j):
+        return np.zeros(tuple(shape), x.dtype)
 
     def write(out: Array, x: Array, t: Array) -> None:
         derivative(x, t, i, j, *parameters, out=out)
@@ -79,6 +81,16 @@ def pair_loss(
         ones = np.ones((1,) * x.ndim, x.dtype) if a is None else a
         result = summed_product(values, ones, shape, 1.0)
         return result if divisor == 1 else result / one
+
+
+def _vanishes(name: str, i: int, j: int) -> bool:
+    """Return whether a derivative is zero everywhere, and so is its product with whatever comes in."""
+    if name in _DEGREE:
+        return i + j > _DEGREE[name]
+    return j > 1 or (name == "logits" and j == 1 and i > 1)
+
+
+_DEGREE = {"absolute": 1, "huber": 2, "smooth_absolute": 2, "square": 2}
 
 
 def _number(a: Array | None, dtype: np.dtype[np.generic]) -> Array:
@@ -132,7 +144,7 @@ def _check_probabilities(**arrays: Array) -> None:
             raise RuntimeError(f"all elements of {name} should be between 0 and 1")
 
 
-# Functions of d = x - t, in place, of order n. Where a piece is constant, its derivative is zero.
+# Functions of d = x - t, in place, of each order at which they are not zero everywhere.
 
 
 def _of_difference(function: Callable[..., object]) -> _Derivative:
@@ -153,16 +165,14 @@ def _square(d: Array, order: int) -> None:
     elif order == 1:
         d += d
     else:
-        d.fill(2 if order == 2 else 0)
+        d.fill(2)
 
 
 def _absolute(d: Array, order: int) -> None:
     if order == 0:
         np.abs(d, out=d)
-    elif order == 1:
-        _sign(d)
     else:
-        d.fill(0)
+        _sign(d)
 
 
 def _sign(d: Array) -> None:
@@ -185,7 +195,7 @@ def _smooth_absolute(d: Array, order: int, beta: float) -> None:
         d /= beta
         np.clip(d, -1, 1, out=d)
     else:
-        _step(d, beta, 1 / beta if order == 2 else 0)
+        _step(d, beta, 1 / beta)
 
 
 def _huber(d: Array, order: int, delta: float) -> None:
@@ -199,7 +209,7 @@ def _huber(d: Array, order: int, delta: float) -> None:
     elif order == 1:
         np.clip(d, -delta, delta, out=d)
     else:
-        _step(d, delta, 1 if order == 2 else 0)
+        _step(d, delta, 1)
 
 
 def _step(d: Array, limit: float, height: float) -> None:
@@ -216,8 +226,10 @@ def _step(d: Array, limit: float, height: float) -> None:
 
 
 def _logits(x: Array, t: Array, i: int, j: int, *, out: Array) -> None:
-    if j > 0:
-        np.negative(x, out=out) if (i, j) == (0, 1) else out.fill(-1 if (i, j) == (1, 1) else 0)
+    if (i, j) == (0, 1):
+        np.negative(x, out=out)
+    elif j == 1:
+        out.fill(-1)
     elif i == 0:
         np.subtract(1, t, out=out)
         out *= x
@@ -229,9 +241,6 @@ def _logits(x: Array, t: Array, i: int, j: int, *, out: Array) -> None:
 
 
 def _positives(x: Array, t: Array, i: int, j: int, *, out: Array) -> None:
-    if j > 1:
-        out.fill(0)
-        return
     if i == 0:
         out[...] = _softplus_of_minus(x)
     elif i == 1:
@@ -243,9 +252,6 @@ def _positives(x: Array, t: Array, i: int, j: int, *, out: Array) -> None:
 
 
 def _negatives(x: Array, t: Array, i: int, j: int, *, out: Array) -> None:
-    if j > 1:
-        out.fill(0)
-        return
     if i == 0:
         out[...] = _softplus_of_minus(-x) if j else x + _softplus_of_minus(x)
     elif i == 1:
@@ -303,9 +309,7 @@ _FLOAT_EPS = np.float32(_EPS)
 
 
 def _probability(x: Array, t: Array, i: int, j: int, *, out: Array) -> None:
-    if j > 1:
-        out.fill(0)
-    elif i == 0:
+    if i == 0:
         no, yes = np.log1p(-x), np.log(x)
         if j == 0:
             np.subtract(t, 1, out=out)

@@ -82,8 +82,10 @@ class Loss(Operator):
         differentiable = tuple(name for name in self.differentiable if name in shapes)
         case = self.complete(draw, shapes, arguments, differentiable=differentiable)
         arrays = {name: self.valued(case, name) for name in shapes}
-        # torch 2.14 does not differentiate the loss of nothing twice
-        return replace(case, arrays=tuple(arrays.items()), order=1 if 0 in shape else case.order)
+        # torch 2.14 does not differentiate the loss of nothing twice; of a weighted infinity, other orders of
+        # multiplication give another one, or a NaN.
+        once = 0 in shape or (len(shapes) > 2 and "special" in case.kinds())
+        return replace(case, arrays=tuple(arrays.items()), order=1 if once else case.order)
 
     def draw_weights_shape(self, draw: Drawing, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Draw the shape of weights."""
@@ -308,8 +310,9 @@ class BCE(Loss):
     """torch.nn.functional.binary_cross_entropy: -t log x - (1 - t) log(1 - x), no logarithm less than -100.
 
     What its derivatives by x divide by is kept from zero by ε = 1e-12: x (1 - x) is ε at least, or ε is added
-    to x and to 1 - x. In the mixed derivative torch does so in one order and not in the other, which moves it
-    by ε / x + ε / (1 - x). Of probabilities of 0 and 1 it returns a NaN in the other order.
+    to x and to 1 - x. Torch adds it in the second derivative by the incoming gradient, unlike in the first, and
+    in the mixed one in one order, unlike in the other: which moves them by ε / x + ε / (1 - x). In the other
+    order it returns a NaN for probabilities of 0 and 1.
     """
 
     name = "binary_cross_entropy"
@@ -339,9 +342,10 @@ class BCE(Loss):
         yes, no = (each.clamp(max=100) for each in logarithms)
         shifted = (x + eps) * (1 - x + eps)
         moved = (eps / (x + eps) + eps / (1 - x + eps)) / max(u, 1e-300)
+        slope = (x - t).abs() / ((1 - x) * x).clamp(min=eps)
         return {
             (0, 0): t * yes + (1 - t) * no,
-            (1, 0): (x - t).abs() / ((1 - x) * x).clamp(min=eps),
+            (1, 0): slope * (1 + moved) if values.directions else slope,
             (0, 1): logarithms[0] + logarithms[1],
             (2, 0): (x * x + 2 * x * t + t) / shifted**2,
             (1, 1): (1 + moved) / shifted,
@@ -384,7 +388,7 @@ class BCEWithLogits(Loss):
             (1, 0): weight * x.sigmoid() + share,
             (0, 1): x.abs() if p is None else (1 + positive) * s + x.abs() * (1 + positive),
             (2, 0): weight * logistic_slope(x, max(u, 1e-300)),
-            (1, 1): torch.ones_like(x) if p is None else x.sigmoid() + positive * (-x).sigmoid(),
+            (1, 1): torch.ones_like(x) if p is None else x.sigmoid() + positive,
         }
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from scratch_conv.parity.drawing.arrays import INTEGER_KINDS
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.strategies import Drawing
-from scratch_conv.parity.operators.calling import Values, run
+from scratch_conv.parity.operators.calling import Call, Values, run
 from scratch_conv.parity.operators.cross_entropy import CrossEntropy
 from scratch_conv.parity.operators.operator import Bound, exact
 from scratch_conv.parity.operators.rounding import exactly_summable, sum_bound
@@ -31,12 +35,19 @@ class NLL(CrossEntropy):
     accurate_twice = True
     invalid_arguments = ({"reduction": "average"}, {"ignore_index": 0.5})
 
+    @property
+    def reference(self) -> Call:
+        """Torch's own, of contiguous images: the backward pass of torch 2.14 refuses others."""
+
+        def call(input: Tensor, *others: Tensor | None, **arguments: Any) -> Tensor:
+            return F.nll_loss(input.contiguous(), *others, **arguments)  # type: ignore[arg-type]
+
+        return call
+
     def draw_case(self, draw: Drawing) -> Case:
         without = draw.supports.without | {"label_smoothing"}
         case = super().draw_case(draw.claiming(class_probabilities=False, without=without))
-        given = tuple(each for each in case.arguments if each[0] in self.defaults)
-        # The backward pass of torch 2.14 refuses other strides of images.
-        return replace(case, arguments=given).arranged("input", "contiguous")
+        return replace(case, arguments=tuple(each for each in case.arguments if each[0] in self.defaults))
 
     def bounds(self, case: Case, values: Values, results: dict[str, Tensor]) -> dict[str, Bound]:
         """Return the bounds that the class derives."""
