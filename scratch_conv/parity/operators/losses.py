@@ -310,7 +310,7 @@ class BCE(Loss):
     """torch.nn.functional.binary_cross_entropy: -t log x - (1 - t) log(1 - x), no logarithm less than -100.
 
     What its derivatives by x divide by is kept from zero by ε = 1e-12: x (1 - x) is ε at least, or ε is added
-    to x and to 1 - x. Torch adds it in the second derivative by the incoming gradient, unlike in the first, and
+    to x and to 1 - x. Torch adds it in the derivative of the gradient by the incoming one, and
     in the mixed one in one order, unlike in the other: which moves them by ε / x + ε / (1 - x). In the other
     order it returns a NaN for probabilities of 0 and 1.
     """

@@ -47,7 +47,8 @@ class NLL(CrossEntropy):
     def draw_case(self, draw: Drawing) -> Case:
         without = draw.supports.without | {"label_smoothing"}
         case = super().draw_case(draw.claiming(class_probabilities=False, without=without))
-        return replace(case, arguments=tuple(each for each in case.arguments if each[0] in self.defaults))
+        given = tuple(each for each in case.arguments if each[0] in self.defaults)
+        return replace(case, arguments=given).arranged("input", "contiguous")
 
     def bounds(self, case: Case, values: Values, results: dict[str, Tensor]) -> dict[str, Bound]:
         """Return the bounds that the class derives."""
