@@ -14,6 +14,8 @@ FUNCTIONS = [
     *("celu", "elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "mish", "prelu", "relu6"),
     *("selu", "sigmoid", "silu", "softplus", "softsign", "tanh"),
     *("group_norm", "instance_norm", "layer_norm", "local_response_norm"),
+    *("binary_cross_entropy", "binary_cross_entropy_with_logits", "huber_loss", "l1_loss", "mse_loss"),
+    *("nll_loss", "smooth_l1_loss"),
 ]
 NAMES = {
     "scratch_conv": [
@@ -38,6 +40,7 @@ NAMES = {
         *("BatchNorm3d", "GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "LayerNorm"),
         *("LocalResponseNorm", "LazyBatchNorm1d", "LazyBatchNorm2d", "LazyBatchNorm3d"),
         *("LazyInstanceNorm1d", "LazyInstanceNorm2d", "LazyInstanceNorm3d"),
+        *("BCELoss", "BCEWithLogitsLoss", "HuberLoss", "L1Loss", "MSELoss", "NLLLoss", "SmoothL1Loss"),
     ],
     "parity": ["Case", "Report", "Supports", "assert_parity", "cases", "check", "probe"],
 }

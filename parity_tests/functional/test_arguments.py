@@ -40,6 +40,7 @@ INTEGERS: dict[str, Callable[[Any, Any], Any]] = {
     "adaptive_avg_pool2d": lambda lib, value: lib.adaptive_avg_pool2d(IMAGE, value),
     "softmax, dim": lambda lib, value: lib.softmax(IMAGE, value),
     "group_norm, num_groups": lambda lib, value: lib.group_norm(IMAGE, value),
+    "nll_loss, ignore_index": lambda lib, value: lib.nll_loss(LOGITS, TARGETS, ignore_index=value),
     "cross_entropy, ignore_index": lambda lib, value: lib.cross_entropy(LOGITS, TARGETS, ignore_index=value),
 }
 NUMBERS: dict[str, Callable[[Any, Any], Any]] = {
@@ -53,6 +54,8 @@ NUMBERS: dict[str, Callable[[Any, Any], Any]] = {
     "group_norm, eps": lambda lib, value: lib.group_norm(RAMP, 2, eps=value).nan_to_num(),
     "instance_norm, eps": lambda lib, value: lib.instance_norm(RAMP, eps=value).nan_to_num(),
     "instance_norm, momentum": lambda lib, value: lib.instance_norm(RAMP, momentum=value),
+    "smooth_l1_loss, beta": lambda lib, value: lib.smooth_l1_loss(RAMP, RAMP + 1, beta=value),
+    "huber_loss, delta": lambda lib, value: lib.huber_loss(RAMP, RAMP + 1, delta=value),
     "cross_entropy, label_smoothing": lambda lib, value: lib.cross_entropy(
         LOGITS, TARGETS, label_smoothing=value
     ),

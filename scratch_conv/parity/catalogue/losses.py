@@ -22,7 +22,7 @@ BCE, LOGITS, NLL = (
 )
 COLLECTIONS = (MSE, L1, SMOOTH_L1, HUBER, BCE, LOGITS, NLL)
 ONCE: Claims = {"special_values": False, "empty": False}
-"""The claims of a formula whose second derivative is another one where its pieces meet."""
+"""The claims of a formula whose second derivative is another one where its pieces meet, or cancels."""
 
 
 def _reduced(
@@ -74,7 +74,7 @@ def _mean_unweighted(
     return _reduced((input - target).square(), weight, reduction)
 
 
-@L1.sound("by-formula", FINITE)
+@L1.sound("by-formula", ONCE)
 def l1_by_formula(
     input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean"
 ) -> Tensor:
@@ -168,11 +168,11 @@ def _logarithms(
 
 @partial(with_gradients, _logarithms)
 def _of_two_classes(b: Backward) -> Gradients:
-    input, target, *weight = b.tensors
+    input, target, weight = (*b.tensors, None)[:3]
     scale = b.grad_output / (max(1, input.numel()) if b.arguments.get("reduction", "mean") == "mean" else 1)
-    scale = scale if not weight else scale * weight[0]
+    scale = scale if weight is None else scale * weight
     to_input = scale * (input - target) / ((1 - input) * input).clamp(min=1e-12)
-    return [to_input, scale * ((-input).log1p() - input.log()), *(None for _ in weight)]
+    return [to_input, scale * ((-input).log1p() - input.log()), *(None for _ in b.tensors[2:])]
 
 
 @BCE.fault("log-of-p-and-eps", "adds 1e-8 to the probabilities before the logarithms")
@@ -205,7 +205,7 @@ def _bce_over_the_weights(
     return _reduced(losses, whole, reduction, over_weights=True)
 
 
-@LOGITS.sound("by-softplus", FINITE)
+@LOGITS.sound("by-softplus", ONCE)
 def logits_by_softplus(
     input: Tensor,
     target: Tensor,
