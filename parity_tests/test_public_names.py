@@ -28,6 +28,7 @@ NAMES = {
         *("Adam", "AvgPool2D", "BatchNorm2D", "Conv2D", "Dense", "Dropout", "Flatten", "GradientCheck"),
         *("Layer", "MaxPool2D", "ReLU", "ResidualBlock", "SGD", "Sequential", "Softmax"),
         *("LayerNorm", "LeakyReLU", "Sigmoid", "Tanh"),
+        *("GlobalAvgPool2D", "MSE"),
         *("SoftmaxCrossEntropy", "glorot_normal", "glorot_uniform", "gradient_check", "he_normal"),
         "he_uniform",
     ],

@@ -174,6 +174,8 @@ def _derivative(ctx: Any, given: Tensor, i: int, j: int, shape: Sequence[int]) -
     input, target, _ = ctx.saved_tensors
     name, orders, parameters, _, divisor = ctx.rest
     more = [orders[0] + i, orders[1] + j]
+    if name not in _FROM_THE_DIFFERENCE and more[1]:  # linear in the target, on which nothing depends then
+        target = target.detach()
     result: Tensor = call(PairLoss, input, target, given, name, more, parameters, list(shape), divisor)
     return result
 

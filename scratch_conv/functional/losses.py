@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -169,7 +170,9 @@ def huber_loss(
     if weight is not None:
         _check_real("huber_loss", weight)
         dtype = torch.promote_types(dtype, weight.dtype)
-    return _computed("huber", (delta,), one, other, reduction, dtype, weight)
+        losses = _computed("huber", (delta,), one, other, "none", dtype)
+        return _weighted_after(losses, _with_axes(weight, losses.dim()), reduction, dtype)
+    return _computed("huber", (delta,), one, other, reduction, dtype)
 
 
 @replaces(F.binary_cross_entropy)
@@ -280,6 +283,14 @@ def binary_cross_entropy_with_logits(
     of_positives = _computed("positives", (), input, target, reduction, computed, positive)
     of_negatives = _computed("negatives", (), input, target, reduction, computed, weight)
     return (of_positives + of_negatives).to(dtype)
+
+
+@replaces(torch.binary_cross_entropy_with_logits, real=True)
+def _with_logits(
+    input: Any, target: Any, weight: Any = None, pos_weight: Any = None, reduction: int = 1
+) -> Any:
+    word = ("none", "mean", "sum")[reduction]
+    return binary_cross_entropy_with_logits(input, target, weight, reduction=word, pos_weight=pos_weight)
 
 
 def _pair(
@@ -401,6 +412,18 @@ def _weighted(
     weights = reshaped(product(by, ones, (1,) * by.dim()), ())
     ratio: Tensor = call(Ratio, loss, weights).to(dtype)
     return ratio
+
+
+def _weighted_after(losses: Tensor, weight: Tensor, reduction: str, dtype: torch.dtype) -> Tensor:
+    """Return losses times a weight, reduced: each is kept for the other's gradient alone, as torch does."""
+    computed = torch.float32 if dtype in NARROW else dtype
+    factors = losses.to(computed), weight.to(computed)
+    full = _broadcast(losses.shape, weight.shape)
+    if reduction == "none":
+        return product(*factors, full).to(dtype)
+    count = math.prod(full) if reduction == "mean" else 1
+    loss = reshaped(product(*factors, (1,) * len(full), 1 / max(count, 1)), ()).to(dtype)
+    return loss if count else loss + math.nan  # whose gradients are zeros
 
 
 def _kept_differences(
