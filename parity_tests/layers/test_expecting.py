@@ -97,6 +97,8 @@ def test_a_gradient_of_another_shape_than_the_output_is_refused(layer: Layer) ->
     layer = deepcopy(layer)
     dy = np.ones_like(layer.forward(x_for(layer)))
     for wrong in (dy[:1], dy[..., :1], dy[..., None], np.concatenate([dy, dy]), dy.sum()[None]):
+        if wrong.shape == dy.shape:  # of a single pixel
+            continue
         with pytest.raises(ValueError, match="expected dy of y's shape"):
             layer.backward(wrong)
 

@@ -46,12 +46,14 @@ LACKING = {
 
 
 def test_no_layer_is_left_out() -> None:
-    assert len(THERE) == 14
+    assert len(THERE) == 15
 
 
 @pytest.mark.parametrize("like", THERE)
 def test_layer_gives_torch_values_and_gradients(like: str) -> None:
-    claims = {"without": [*LACKING.get(like, []), "unbatched", "functional"]}
+    claims: dict[str, Any] = {"without": [*LACKING.get(like, []), "unbatched", "functional"]}
+    if like == "mse_loss":
+        claims["grad_target"] = False
 
     @given(case=cases(like, claims))
     def compare(case: Case) -> None:
