@@ -290,7 +290,7 @@ def _(
 ) -> Any:
     losses = _LOSSES[name](input, target, *parameters)
     losses = losses if values is None else losses * values
-    return losses.sum_to_size(*shape) / divisor
+    return losses.sum_to_size(list(shape)) / divisor
 
 
 @_decomposes(ours.difference.default)
@@ -310,4 +310,4 @@ def _(a: Tensor, b: Tensor) -> Any:
 
 @_decomposes(ours.summed_product.default)
 def _(a: Tensor, b: Tensor, shape: Sequence[int], factor: float) -> Any:
-    return (a * b * factor).sum_to_size(*shape)
+    return (a * b * factor).sum_to_size(list(shape))
