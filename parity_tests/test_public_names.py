@@ -20,6 +20,8 @@ FUNCTIONS = [
     "interpolate",
     *("alpha_dropout", "dropout1d", "dropout3d", "feature_alpha_dropout"),
     *("channel_shuffle", "fold", "pad", "pixel_shuffle", "pixel_unshuffle", "unfold"),
+    *("binary_cross_entropy", "binary_cross_entropy_with_logits", "huber_loss", "l1_loss", "mse_loss"),
+    *("nll_loss", "smooth_l1_loss"),
 ]
 PADDING = ("Circular", "Constant", "Reflection", "Replication", "Zero")
 NAMES = {
@@ -33,6 +35,7 @@ NAMES = {
         *("Adam", "AvgPool2D", "BatchNorm2D", "Conv2D", "Dense", "Dropout", "Flatten", "GradientCheck"),
         *("Layer", "MaxPool2D", "ReLU", "ResidualBlock", "SGD", "Sequential", "Softmax"),
         *("LayerNorm", "LeakyReLU", "Sigmoid", "Tanh", "accuracy", "fit", "predict"),
+        *("GlobalAvgPool2D", "MSE"),
         *("SoftmaxCrossEntropy", "glorot_normal", "glorot_uniform", "gradient_check", "he_normal"),
         "he_uniform",
     ],
@@ -53,6 +56,7 @@ NAMES = {
         *("AlphaDropout", "Dropout1d", "Dropout3d", "FeatureAlphaDropout"),
         *("ChannelShuffle", "Fold", "PixelShuffle", "PixelUnshuffle", "Unfold"),
         *(f"{kind}Pad{n}d" for kind in PADDING for n in (1, 2, 3)),
+        *("BCELoss", "BCEWithLogitsLoss", "HuberLoss", "L1Loss", "MSELoss", "NLLLoss", "SmoothL1Loss"),
     ],
     "parity": ["Case", "Report", "Supports", "assert_parity", "cases", "check", "probe"],
 }

@@ -1,5 +1,6 @@
 """Derivatives of dense layers, activations, normalization and losses: every order, mode and transform."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -28,8 +29,17 @@ def seeded(function: Any, *args: Any) -> Any:
     return function(*args, 0.4)
 
 
+def quietly(function: Any, *args: Any, **kwargs: Any) -> Any:
+    """Call without the warning that sizes differ."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return function(*args, **kwargs)
+
+
 CLASSES = torch.tensor([[0, 2], [1, 3], [2, 2]])
 STATISTICS = drawn(2), drawn(2).square()
+GAINS = drawn(3), drawn(2, 1)
+OTHERS = drawn(6).reshape(2, 3), drawn(1, 6).reshape(2, 3)
 
 ACTIVATIONS = (
     *(
@@ -142,6 +152,37 @@ CALLS: dict[str, Call] = {
     "cross_entropy of probabilities": (
         lambda f, x, p, w: f.cross_entropy(x, p, w, label_smoothing=0.2),
         (drawn(2, 3, 2), drawn(2, 3, 2).abs() + 0.1, drawn(3)),
+    ),
+    "mse_loss": (lambda f, x, t: f.mse_loss(x, t), (drawn(2, 3), OTHERS[0])),
+    "mse_loss, weighted": (
+        lambda f, x, t, w: f.mse_loss(x, t, weight=w),
+        (drawn(2, 3), OTHERS[0], OTHERS[1].abs()),
+    ),
+    "l1_loss, weighted": (
+        lambda f, x, t, w: f.l1_loss(x, t, reduction="none", weight=w),
+        (drawn(2, 3), OTHERS[0], OTHERS[1]),
+    ),
+    "smooth_l1_loss, broadcast": (
+        lambda f, x, t: quietly(f.smooth_l1_loss, x, t, beta=0.7),
+        (drawn(2, 1, 2), drawn(3, 1)),
+    ),
+    "huber_loss, weighted": (
+        lambda f, x, t, w: f.huber_loss(x, t, delta=0.7, weight=w),
+        (drawn(2, 3), OTHERS[0], OTHERS[1]),
+    ),
+    "binary_cross_entropy": (
+        lambda f, x, t: f.binary_cross_entropy(x, t, GAINS[0], reduction="sum"),
+        (drawn(2, 3).sigmoid() / 2, OTHERS[0].sigmoid() / 2),
+    ),
+    "binary_cross_entropy_with_logits": (
+        lambda f, x, t: f.binary_cross_entropy_with_logits(x, t),
+        (drawn(2, 3), OTHERS[0].sigmoid()),
+    ),
+    "binary_cross_entropy_with_logits, weighted": (
+        lambda f, x, t: f.binary_cross_entropy_with_logits(
+            x, t, GAINS[1], reduction="none", pos_weight=GAINS[0].abs()
+        ),
+        (drawn(2, 3), OTHERS[0].sigmoid()),
     ),
 }
 RANDOM: dict[str, Call] = {

@@ -31,6 +31,7 @@ def seeded(function: Any, *args: Any, **named: Any) -> Any:
 CLASSES = torch.tensor([0, 1, 1])
 IMAGES, KERNEL, ROWS = drawn(3, 2, 5, 5), drawn(4, 2, 2, 2), drawn(3, 4)
 CHANNELS = (drawn(2), drawn(2) + 3)
+OTHER_ROWS = drawn(4, 3).mT.contiguous() + 0.3
 
 IN_PLACE = (
     "celu",
@@ -263,6 +264,32 @@ CALLS: dict[str, Call] = {
         lambda f, **t: f.cross_entropy(**t),
         {"input": drawn(3, 4, 2), "target": torch.tensor([[0, 1], [1, 0], [1, 1]])},
     ),
+    "nll_loss": (
+        lambda f, **t: f.nll_loss(**t),
+        {"input": ROWS, "target": CLASSES, "weight": drawn(4).abs()},
+    ),
+    "mse_loss": (lambda f, **t: f.mse_loss(**t), {"input": ROWS, "target": OTHER_ROWS}),
+    "mse_loss, weighted": (
+        lambda f, **t: f.mse_loss(**t),
+        {"input": ROWS, "target": OTHER_ROWS, "weight": ROWS.abs()},
+    ),
+    "l1_loss": (
+        lambda f, **t: f.l1_loss(**t, reduction="none"),
+        {"input": ROWS, "target": OTHER_ROWS},
+    ),
+    "smooth_l1_loss": (lambda f, **t: f.smooth_l1_loss(**t), {"input": ROWS, "target": OTHER_ROWS}),
+    "huber_loss, weighted": (
+        lambda f, **t: f.huber_loss(**t),
+        {"input": ROWS, "target": OTHER_ROWS, "weight": ROWS.abs()},
+    ),
+    "binary_cross_entropy": (
+        lambda f, **t: f.binary_cross_entropy(t["input"], t["target"]),
+        {"input": ROWS.sigmoid() / 2, "target": OTHER_ROWS.sigmoid() / 2},
+    ),
+    "binary_cross_entropy_with_logits": (
+        lambda f, **t: f.binary_cross_entropy_with_logits(**t),
+        {"input": ROWS, "target": OTHER_ROWS.sigmoid()},
+    ),
     "cross_entropy of probabilities": (
         lambda f, **t: f.cross_entropy(**t),
         {"input": ROWS, "target": drawn(3, 4).abs(), "weight": drawn(4).abs()},
@@ -329,7 +356,7 @@ def outcome(
 def trainings(name: str) -> Iterator[set[str]]:
     """Yield the sets of operands that may require a gradient."""
     constant = {"running_mean", "running_var"}
-    if name.startswith("cross_entropy") and "probabilities" not in name:
+    if name.startswith(("cross_entropy", "nll_loss")) and "probabilities" not in name:
         constant |= {"target", "weight"}
     names = sorted(CALLS[name][1].keys() - constant)
     for count in range(1, len(names) + 1):
@@ -393,6 +420,8 @@ def test_gradients_require_a_gradient_where_torchs_do(name: str) -> None:
     for trained in trainings(name):
         if name.startswith("prelu") and trained == {"weight"}:
             continue  # torch's gradient of the weight depends on it by zeros, ours does not
+        if name == "nll_loss":
+            continue  # likewise that of the logarithms
         ours, torchs = (gradients(library, CALLS[name], trained) for library in (sc.functional, F))
         torch.testing.assert_close(ours, torchs)
 

@@ -60,6 +60,7 @@ INTEGERS: dict[str, Callable[[Any, Any], Any]] = {
     "channel_shuffle, groups": lambda lib, value: lib.channel_shuffle(RAMP, value),
     "group_norm, num_groups": lambda lib, value: lib.group_norm(IMAGE, value),
     "interpolate, size": lambda lib, value: lib.interpolate(IMAGE, value),
+    "nll_loss, ignore_index": lambda lib, value: lib.nll_loss(LOGITS, TARGETS, ignore_index=value),
     "cross_entropy, ignore_index": lambda lib, value: lib.cross_entropy(LOGITS, TARGETS, ignore_index=value),
 }
 NUMBERS: dict[str, Callable[[Any, Any], Any]] = {
@@ -78,6 +79,8 @@ NUMBERS: dict[str, Callable[[Any, Any], Any]] = {
         IMAGE, None, value, "bilinear", None, True
     ),
     "interpolate, area": lambda lib, value: lib.interpolate(IMAGE, None, value, "area"),
+    "smooth_l1_loss, beta": lambda lib, value: lib.smooth_l1_loss(RAMP, RAMP + 1, beta=value),
+    "huber_loss, delta": lambda lib, value: lib.huber_loss(RAMP, RAMP + 1, delta=value),
     "cross_entropy, label_smoothing": lambda lib, value: lib.cross_entropy(
         LOGITS, TARGETS, label_smoothing=value
     ),

@@ -72,6 +72,18 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Tensor]]] = {
         sc.functional.cross_entropy,
         {"input": torch.ones(2, 3), "target": torch.tensor([0, 1]), "weight": torch.ones(3)},
     ),
+    "nll_loss": (
+        sc.functional.nll_loss,
+        {"input": torch.ones(2, 3), "target": torch.tensor([0, 1]), "weight": torch.ones(3)},
+    ),
+    "mse_loss": (
+        sc.functional.mse_loss,
+        {name: torch.ones(2, 3) for name in ("input", "target", "weight")},
+    ),
+    "binary_cross_entropy_with_logits": (
+        sc.functional.binary_cross_entropy_with_logits,
+        {name: torch.ones(2, 3) for name in ("input", "target", "weight", "pos_weight")},
+    ),
     "cross_entropy of probabilities": (
         sc.functional.cross_entropy,
         {"input": torch.ones(2, 3), "target": torch.ones(2, 3), "weight": torch.ones(3)},

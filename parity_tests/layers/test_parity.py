@@ -9,7 +9,7 @@ from hypothesis import given
 from numpy.typing import NDArray
 
 from scratch_conv import layers
-from scratch_conv.layers import Conv2D, Dense, Dropout, SoftmaxCrossEntropy
+from scratch_conv.layers import MSE, Conv2D, Dense, Dropout, SoftmaxCrossEntropy
 from scratch_conv.parity import Case, assert_parity, cases, check
 from scratch_conv.parity.operators import OPERATORS
 
@@ -28,6 +28,7 @@ LAYERS: dict[str, Any] = {
     "cross_entropy": SoftmaxCrossEntropy,
     "dropout": TorchsRandomNumbers,
     "linear": Dense,
+    "mse_loss": MSE,
 }
 THERE = [like for like, layer in LAYERS.items() if layer is not None]
 # What each layer lacks of its namesake's; a dense layer takes (N, I), and the loss (N, K) and indices alone.
@@ -39,17 +40,20 @@ LACKING = {
     "leaky_relu": ["inplace"],
     "linear": ["further_axes"],
     "max_pool2d": ["return_indices"],
+    "mse_loss": ["weight", "reduction"],
     "relu": ["inplace"],
 }
 
 
 def test_no_layer_is_left_out() -> None:
-    assert len(THERE) == 14
+    assert len(THERE) == 16
 
 
 @pytest.mark.parametrize("like", THERE)
 def test_layer_gives_torch_values_and_gradients(like: str) -> None:
-    claims = {"without": [*LACKING.get(like, []), "unbatched", "functional"]}
+    claims: dict[str, Any] = {"without": [*LACKING.get(like, []), "unbatched", "functional"]}
+    if like == "mse_loss":
+        claims["grad_target"] = False
 
     @given(case=cases(like, claims))
     def compare(case: Case) -> None:

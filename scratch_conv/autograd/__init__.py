@@ -10,6 +10,7 @@ from scratch_conv.autograd.dropout import *
 from scratch_conv.autograd.group_normalization import *
 from scratch_conv.autograd.interpolation import *
 from scratch_conv.autograd.linear import *
+from scratch_conv.autograd.losses import *
 from scratch_conv.autograd.normalization import *
 from scratch_conv.autograd.operators import *
 from scratch_conv.autograd.padding import *

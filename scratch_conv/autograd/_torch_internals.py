@@ -62,6 +62,7 @@ _is_view = _find("torch:Tensor._is_view")
 _reshape_without_view = _find("torch:ops.aten._unsafe_view")
 _preserve_version = _find("torch.autograd:_unsafe_preserve_version_counter")
 _suggest_memory_format = _find("torch._prims_common:suggest_memory_format")
+_strides_by_elements = _find("torch._prims_common:compute_elementwise_output_strides")
 
 _bfloat16_in_onednn = _find("torch:ops.mkldnn._is_mkldnn_bf16_supported")
 _float16_in_onednn = _find("torch:ops.mkldnn._is_mkldnn_fp16_supported")
@@ -317,6 +318,16 @@ HALVES_OF_ONEDNN = {
     if is_supported is not None and is_supported()
 }
 """The dtypes of half precision in which oneDNN computes convolutions on this processor; none if unknown."""
+
+
+def strides_by_elements(first: Tensor, second: Tensor) -> tuple[int, ...]:
+    """Return the strides that torch gives what it computes by elements of two tensors of one shape.
+
+    Without the private name, those of the result of one of them.
+    """
+    if _strides_by_elements is not None:
+        return tuple(_strides_by_elements(first, second))
+    return torch.empty_like(first).stride()
 
 
 def builtins_of(function: Any) -> tuple[Any, ...]:

@@ -394,6 +394,53 @@ def _(probabilities: Tensor, smoothing: float) -> Any:
     return probabilities * (1 - smoothing) + smoothing / max(1, probabilities.shape[1])
 
 
+_LOSSES: dict[str, Callable[..., Any]] = {
+    "absolute": lambda x, t: (x - t).abs(),
+    "bce": lambda x, t: (t - 1) * (-x).log1p().clamp(min=-100) - t * x.log().clamp(min=-100),
+    "huber": lambda x, t, delta: _smooth(x - t, delta) * delta,
+    "logits": lambda x, t: (1 - t) * x + _softplus(-x),
+    "negatives": lambda x, t: (1 - t) * _softplus(x),
+    "positives": lambda x, t: t * _softplus(-x),
+    "smooth_absolute": lambda x, t, beta: _smooth(x - t, beta),
+    "square": lambda x, t: (x - t) * (x - t),
+}
+
+
+def _smooth(difference: Tensor, beta: float) -> Tensor:
+    size = difference.abs()
+    return torch.where(size < beta, size * size / (2 * beta), size - beta / 2)
+
+
+def _softplus(x: Tensor) -> Tensor:
+    return x.clamp(min=0) + (-x.abs()).exp().log1p()
+
+
+@_decomposes(ours.pair_loss.default)
+def _(
+    input: Tensor,
+    target: Tensor,
+    values: Tensor | None,
+    name: str,
+    orders: Sequence[int],
+    parameters: Sequence[float],
+    shape: Sequence[int],
+    divisor: float,
+) -> Any:
+    losses = _LOSSES[name](input, target, *parameters)
+    losses = losses if values is None else losses * values
+    return losses.sum_to_size(list(shape)) / divisor
+
+
+@_decomposes(ours.difference.default)
+def _(input: Tensor, target: Tensor) -> Any:
+    return input - target
+
+
+@_decomposes(ours.ratio.default)
+def _(values: Tensor, divisors: Tensor) -> Any:
+    return values / divisors
+
+
 @_decomposes(ours.matrix_product.default)
 def _(a: Tensor, b: Tensor) -> Any:
     return aten.bmm(a, b)
@@ -401,4 +448,4 @@ def _(a: Tensor, b: Tensor) -> Any:
 
 @_decomposes(ours.summed_product.default)
 def _(a: Tensor, b: Tensor, shape: Sequence[int], factor: float) -> Any:
-    return (a * b * factor).sum_to_size(*shape)
+    return (a * b * factor).sum_to_size(list(shape))

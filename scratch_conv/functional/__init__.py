@@ -9,6 +9,8 @@ from scratch_conv.functional.flatten import *
 from scratch_conv.functional.group_normalization import *
 from scratch_conv.functional.interpolation import *
 from scratch_conv.functional.linear import *
+from scratch_conv.functional.losses import *
+from scratch_conv.functional.nll import *
 from scratch_conv.functional.normalization import *
 from scratch_conv.functional.padding import *
 from scratch_conv.functional.pooling import *

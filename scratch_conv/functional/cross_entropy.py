@@ -1,8 +1,6 @@
 """Losses."""
 
 import math
-import warnings
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,21 +8,23 @@ from torch import Tensor
 
 from scratch_conv.autograd import (
     LogSoftmax,
-    Nll,
-    Quotient,
     SmoothLabels,
     call,
-    call_constant,
     product,
     reshaped,
-    total_weight,
 )
 from scratch_conv.functional import arguments
 from scratch_conv.functional.calling import overridable, replaces, size_of
+from scratch_conv.functional.reducing import (
+    NARROW,
+    at_least_float32,
+    by_classes,
+    legacy_reduction,
+    losses_of_classes,
+    widened,
+)
 
 __all__ = ["cross_entropy"]
-
-_NARROW = {torch.float16, torch.bfloat16}
 
 
 @replaces(F.cross_entropy)
@@ -65,7 +65,7 @@ def cross_entropy(
     named = {"input": input, "target": target, **({} if weight is None else {"weight": weight})}
     arguments.tensors("cross_entropy", **named)
     if size_average is not None or reduce is not None:
-        reduction = _legacy_reduction(size_average, reduce)
+        reduction = legacy_reduction(size_average, reduce)
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"{reduction} is not a valid value for reduction: expected 'none', 'mean' or 'sum'")
     ignore_index = arguments.integer("cross_entropy", "ignore_index", ignore_index)
@@ -73,7 +73,7 @@ def cross_entropy(
     if smoothing > 1:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
     if torch.is_autocast_enabled("cpu"):
-        input, target, weight = (_widened(tensor) for tensor in (input, target, weight))
+        input, target, weight = (widened(tensor) for tensor in (input, target, weight))
     if target.shape == input.shape:
         _check_probabilities(input, target, weight, ignore_index)
         return _of_probabilities(input, target, weight, reduction, smoothing)
@@ -81,35 +81,11 @@ def cross_entropy(
     return _of_classes(input, target, weight, ignore_index, reduction, smoothing)
 
 
-def _legacy_reduction(size_average: bool | None, reduce: bool | None) -> str:
-    """Return the `reduction` that two deprecated arguments stand for, and warn as torch does."""
-    unreduced = reduce is not None and not reduce
-    reduction = "none" if unreduced else "mean" if size_average is None or size_average else "sum"
-    warnings.warn(
-        f"size_average and reduce args will be deprecated, please use reduction='{reduction}' instead.",
-        stacklevel=3,
-    )
-    return reduction
-
-
 def _of_classes(
     input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str, smoothing: float
 ) -> Tensor:
-    logarithms = call(LogSoftmax, _by_classes(_at_least_float32(input)), 1)
-    count = logarithms.shape[1]
-    classes = target.to(torch.int64).reshape(logarithms.shape[0], logarithms.shape[2])
-    by_row = None if weight is None else _at_least_float32(weight).reshape(1, count)
-    losses = call(Nll, logarithms, classes, by_row, ignore_index, smoothing)
-    if reduction == "none":
-        shape = target.shape if input.dim() > 1 else ()
-        return reshaped(losses, shape).to(input.dtype)
-    loss = product(losses, losses.new_ones(1, 1), (1, 1))
-    if reduction == "mean":
-        total = call_constant(total_weight, classes, by_row, ignore_index, count, loss.dtype)
-        loss = call(Quotient, loss, total)
-        if smoothing > 0:  # the mean of no weight is NaN, whatever smoothed labels add to the sum
-            loss = loss + call(Quotient, torch.zeros_like(total), total)
-    return reshaped(loss, ()).to(input.dtype)
+    logarithms = call(LogSoftmax, by_classes(at_least_float32(input)), 1)
+    return losses_of_classes(logarithms, input, target, weight, ignore_index, reduction, smoothing)
 
 
 def _of_probabilities(
@@ -117,9 +93,9 @@ def _of_probabilities(
 ) -> Tensor:
     dtype = torch.promote_types(input.dtype, target.dtype)
     dtype = dtype if weight is None else torch.promote_types(dtype, weight.dtype)
-    computed = torch.float32 if dtype in _NARROW else dtype
-    logarithms = call(LogSoftmax, _by_classes(input.to(computed)), 1)
-    wanted = _by_classes(target.to(computed))
+    computed = torch.float32 if dtype in NARROW else dtype
+    logarithms = call(LogSoftmax, by_classes(input.to(computed)), 1)
+    wanted = by_classes(target.to(computed))
     if smoothing > 0:
         wanted = call(SmoothLabels, wanted, smoothing)
     outer, number, inner = logarithms.shape
@@ -133,23 +109,6 @@ def _of_probabilities(
     loss = reshaped(product(*factors, (1, 1, 1), -1.0 / max(count, 1)), ()).to(dtype)
     nothing = not count or (not number and reduction == "mean")
     return loss + math.nan if nothing else loss  # whose gradients are zeros
-
-
-def _by_classes(tensor: Tensor) -> Tensor:
-    """View (N, C, d1, ...) as (N, C, d1 · ...), and (C,) as (1, C, 1)."""
-    if tensor.dim() == 1:
-        return tensor.reshape(1, tensor.shape[0], 1)
-    return tensor.reshape(*tensor.shape[:2], math.prod(tensor.shape[2:]))
-
-
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    """Widen half precision, so that the loss is rounded once, at the end."""
-    return tensor.float() if tensor.dtype in _NARROW else tensor
-
-
-def _widened(tensor: Any) -> Any:
-    """Follow autocast, which computes this loss in float32."""
-    return tensor if tensor is None else _at_least_float32(tensor)
 
 
 def _check_logits(input: Tensor) -> None:

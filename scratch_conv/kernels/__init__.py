@@ -7,6 +7,7 @@ from scratch_conv.kernels.dropout import *
 from scratch_conv.kernels.group_normalization import *
 from scratch_conv.kernels.interpolation import *
 from scratch_conv.kernels.linear import *
+from scratch_conv.kernels.losses import *
 from scratch_conv.kernels.normalization import *
 from scratch_conv.kernels.padding import *
 from scratch_conv.kernels.pooling import *

@@ -29,8 +29,10 @@ from scratch_conv.layers.normalization import *
 from scratch_conv.layers.optimizers import *
 from scratch_conv.layers.pooling import *
 from scratch_conv.layers.softmax import *
+from scratch_conv.layers.squared_error import *
 
 __all__ = [
+    "MSE",
     "SGD",
     "Adam",
     "AvgPool2D",
@@ -39,6 +41,7 @@ __all__ = [
     "Dense",
     "Dropout",
     "Flatten",
+    "GlobalAvgPool2D",
     "GradientCheck",
     "Layer",
     "LayerNorm",

@@ -6,7 +6,7 @@ from scratch_conv.layers.expecting import expect_gradient, expect_input
 from scratch_conv.layers.layer import Layer
 from scratch_conv.layers.sliding import Size, output_size, pooling_window
 
-__all__ = ["AvgPool2D", "MaxPool2D"]
+__all__ = ["AvgPool2D", "GlobalAvgPool2D", "MaxPool2D"]
 
 
 class MaxPool2D(Layer):
@@ -106,3 +106,30 @@ class AvgPool2D(Layer):
         """Return the gradient with respect to x."""
         expect_gradient(self, dy)
         return kernels.avg_pool2d_grad_input(dy, self.input_size, self.window, self.count_include_pad, None)
+
+
+class GlobalAvgPool2D(Layer):
+    """Takes the average of each channel of an image.
+
+        y[n, c, 0, 0] = Σ_{i, j} x[n, c, i, j] / (H · W)
+
+    The gradient is divided equally among all pixels. Before a classifier it replaces dense layers of as many
+    weights as there are pixels (Lin, Chen and Yan, Network in network, 2014).
+
+    Shapes: x (N, C, H, W), y (N, C, 1, 1).
+
+    Raises:
+        ValueError: on a call, x has the wrong shape.
+    """
+
+    def forward(self, x: Array) -> Array:
+        """Return y (N, C, 1, 1) for x (N, C, H, W)."""
+        expect_input(self, x, "N", "C", "H", "W")
+        self.input_size = x.shape[2:]
+        self.output_shape = (*x.shape[:2], 1, 1)
+        return kernels.adaptive_avg_pool2d(x, (1, 1))
+
+    def backward(self, dy: Array) -> Array:
+        """Return the gradient with respect to x."""
+        expect_gradient(self, dy)
+        return kernels.adaptive_avg_pool2d_grad_input(dy, self.input_size)

@@ -13,6 +13,7 @@ from scratch_conv.nn.flatten import *
 from scratch_conv.nn.group_normalization import *
 from scratch_conv.nn.interpolation import *
 from scratch_conv.nn.linear import *
+from scratch_conv.nn.losses import *
 from scratch_conv.nn.normalization import *
 from scratch_conv.nn.padding import *
 from scratch_conv.nn.pooling import *

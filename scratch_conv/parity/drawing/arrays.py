@@ -8,7 +8,9 @@ from typing import Any, Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
-Kind: TypeAlias = Literal["counting", "integers", "normal", "graded", "special", "zeros", "offset", "classes"]
+Kind: TypeAlias = Literal[
+    "counting", "integers", "normal", "graded", "special", "zeros", "offset", "classes", "probabilities"
+]
 Layout: TypeAlias = Literal["contiguous", "channels_last", "transposed", "sliced", "expanded", "image"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
@@ -27,11 +29,13 @@ class Array:
             ties abound; normal; graded: normal numbers times powers of two from 2**-20 to 2**20; special:
             integers, one in eight replaced by a NaN, an infinity, a subnormal or the largest number (in an
             integer dtype by its least or greatest), and no zeros, since a BLAS may skip 0 · inf; zeros: 0.0,
-            -0.0, 1 and -1; offset: normal about 1000; classes: 0 to high - 1.
+            -0.0, 1 and -1; offset: normal about 1000; classes: 0 to high - 1; probabilities: from 0 to 1, one
+            in four a multiple of a quarter.
         layout: its strides. expanded: the first axis has stride 0; image: of one in a channels_last batch.
         seed: where the values come from.
         dtype: name of the dtype where it differs from the case's.
-        high: the number of classes; of special values, one in so many, where that is not one in eight.
+        high: the number of classes; of special values, one in so many, where that is not one in eight; of
+            probabilities, 2 to leave out 0 and 1.
         positive: whether the absolute values are taken (a variance).
     """
 
@@ -170,6 +174,13 @@ def _classes(array: Array, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor
     return torch.randint(0, array.high, shape, generator=_generator(array.seed))
 
 
+def _probabilities(array: Array, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    generator, inner = _generator(array.seed), array.high == 2
+    values = torch.rand(shape, generator=generator, dtype=torch.float64) * 0.96 + 0.02
+    quarters = torch.randint(1 if inner else 0, 4 if inner else 5, shape, generator=generator) / 4
+    return torch.where(torch.randint(0, 4, shape, generator=generator) == 0, quarters, values)
+
+
 _VALUES = {
     "counting": _counting,
     "integers": _integers,
@@ -179,6 +190,7 @@ _VALUES = {
     "zeros": _zeros,
     "offset": _offset,
     "classes": _classes,
+    "probabilities": _probabilities,
 }
 
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}

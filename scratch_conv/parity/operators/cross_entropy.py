@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -53,16 +53,20 @@ class CrossEntropy(Operator):
     """
 
     name = "cross_entropy"
-    module = torch.nn.CrossEntropyLoss
+    module: ClassVar[type[torch.nn.Module]] = torch.nn.CrossEntropyLoss
     batched_axes = 2
     signature = ("input", "target", "weight")
     inputs = ("input", "target")
-    arguments = ("weight", *_DEFAULTS)
-    defaults = _DEFAULTS
+    arguments: ClassVar[tuple[str, ...]] = ("weight", *_DEFAULTS)
+    defaults: ClassVar[dict[str, Any]] = _DEFAULTS
     constructed = frozenset({"weight"})
     dtypes = FLOATS
     accurate_twice = False
-    invalid_arguments = ({"reduction": "average"}, {"label_smoothing": 1.5}, {"ignore_index": 0.5})
+    invalid_arguments: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"reduction": "average"},
+        {"label_smoothing": 1.5},
+        {"ignore_index": 0.5},
+    )
 
     def draw_case(self, draw: Drawing) -> Case:
         classes = draw.integer(1, 6)

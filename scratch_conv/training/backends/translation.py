@@ -18,6 +18,7 @@ from scratch_conv.layers import (
     Dense,
     Dropout,
     Flatten,
+    GlobalAvgPool2D,
     Layer,
     LeakyReLU,
     MaxPool2D,
@@ -40,6 +41,7 @@ class _TorchsMasks(Dropout):
 
 
 _PAIRS: dict[type[nn.Module], type[Layer]] = {
+    nn.AdaptiveAvgPool2d: GlobalAvgPool2D,
     nn.AvgPool2d: AvgPool2D,
     nn.BatchNorm2d: BatchNorm2D,
     nn.Conv2d: Conv2D,
@@ -61,6 +63,7 @@ _BLOCK_LAYERS = ("conv1", "bn1", "conv2", "bn2", "downsample")
 _UNSUPPORTED = {
     "affine": True,
     "divisor_override": None,
+    "output_size": 1,
     "padding_mode": "zeros",
     "return_indices": False,
     "track_running_stats": True,
@@ -184,14 +187,14 @@ def _torch_layer(layer: Layer) -> nn.Module:
         return nn.Sequential(*map(_to_torch, layer))
     for theirs, ours in _PAIRS.items():
         if isinstance(layer, ours):
-            return theirs(**layer.arguments())
+            return theirs(**({"output_size": 1} if ours is GlobalAvgPool2D else layer.arguments()))
     raise ValueError(f"there is no layer in torch for {layer!r}")
 
 
 def _arguments(ours: type[Layer], module: nn.Module) -> dict[str, Any]:
     """Return the constructor arguments of a module's counterpart."""
     for name, value in _UNSUPPORTED.items():
-        if getattr(module, name, value) != value:
+        if getattr(module, name, value) not in (value, (value, value)):
             raise ValueError(f"{ours.__name__} cannot do {name}={getattr(module, name)!r}, as in {module!r}")
     return ours.arguments_of(module)
 
