@@ -148,7 +148,7 @@ class _Counter:
         if call is None:
             self.calls.append(call := Call(name, self._within[-1], is_function=False))
         call.kinds.add(ARITHMETIC_ALONE if kind == TORCHS and name in ARITHMETIC else kind)
-        call.numbers = max(call.numbers, *(tensor.numel() for tensor in (*tensors, *results)))
+        call.numbers = max([call.numbers, *(tensor.numel() for tensor in (*tensors, *results))])
         formula = flop_registry.get(operator.overloadpacket)
         call.products += formula(*args, **kwargs, out_val=result) if formula is not None else 0
 

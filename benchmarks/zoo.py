@@ -169,9 +169,9 @@ def _detection(name: str, small: bool) -> tuple[nn.Module, tuple[Any, ...]]:
 
 
 def _video(name: str, small: bool) -> tuple[nn.Module, tuple[Any, ...]]:
-    """Return a model with two clips of 16 images."""
-    size = 224 if name == "s3d" else 112
-    return models.get_model(name, weights=None), (_images(16, *[64 if small else size] * 2),)
+    """Return a model with two clips of 16 images; S3D takes no smaller ones than it was made for."""
+    size = 224 if name == "s3d" else 64 if small else 112
+    return models.get_model(name, weights=None), (_images(16, size, size),)
 
 
 def _timm(name: str, small: bool) -> tuple[nn.Module, tuple[Any, ...]]:
