@@ -113,12 +113,12 @@ def build(
 
 
 def _as_type(given: Any, dtype: torch.dtype) -> Any:
-    """Return nested tensors of floating point in a dtype, others as they are."""
+    """Return nested tensors of float64 in a dtype, others as they are."""
     if isinstance(given, dict):
         return {name: _as_type(value, dtype) for name, value in given.items()}
     if isinstance(given, (list, tuple)):
         return type(given)(_as_type(value, dtype) for value in given)
-    return given.to(dtype) if given.is_floating_point() else given
+    return given.to(dtype) if given.dtype == torch.float64 else given
 
 
 def _images(*size: int) -> Tensor:
@@ -163,7 +163,8 @@ def _detection(name: str, small: bool) -> tuple[nn.Module, tuple[Any, ...]]:
     if name.startswith("mask"):
         found["masks"] = torch.ones(1, size, size, dtype=torch.uint8)
     if name.startswith("keypoint"):
-        found["keypoints"] = torch.cat([box.mean() * torch.ones(1, 17, 2), torch.ones(1, 17, 1)], 2)
+        points = float(box.mean()) * torch.ones(1, 17, 2)  # in float32: torchvision takes no other
+        found["keypoints"] = torch.cat([points, torch.ones(1, 17, 1)], 2)
     targets = [{**found, "labels": torch.tensor([label])} for label in (1, classes - 1)]
     return model, (list(_images(size, size)), targets)
 
