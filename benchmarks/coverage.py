@@ -168,8 +168,9 @@ def shown(groups: dict[str, dict[str, Row]]) -> Iterator[Table]:
 
 def left(group: str, rows: dict[str, Row]) -> Table:
     """Return a table of what ours does not compute in a group, by name: torch's, and plain arithmetic."""
-    heads = (*WAYS, *(f"FLOPs in %, {way}" for way in WAYS), "models")
-    table = Table("", "", *(Column(head, justify="right") for head in heads), title=f"{group}: what is left")
+    heads = (*WAYS, *(f"{way}, % of FLOPs" for way in WAYS), "models")
+    numbers_of = (Column(head, justify="right") for head in heads)
+    table = Table("", Column("", overflow="fold"), *numbers_of, title=f"{group}: what is left")
     of_all = {way: sum(total(rows, way, "flops", each).total() for each in KINDS) for way in WAYS}
     for kind in (TORCHS, ARITHMETIC_ALONE):
         for measure in ("layers", "calls"):
