@@ -36,6 +36,7 @@ from rich.table import Table
 from torch import Tensor
 
 import scratch_conv as sc
+from benchmarks.layer_cases import CASES, Case
 from benchmarks.other_ways import Im2col, Jax, Loops, Slide, Windows
 from scratch_conv import kernels
 
@@ -96,19 +97,6 @@ POOLINGS: list[tuple[str, str, int, int, int, dict[str, Any]]] = [
     ("ResNet-18 head", "adaptive_avg_pool2d", 128, 512, 7, {"output_size": 1}),
 ]
 
-# The name of the function, the shape of the input and of the other operands, and the further arguments.
-OTHERS: list[tuple[str, list[tuple[int, ...]], dict[str, Any]]] = [
-    ("relu", [(128, 32, 32, 32)], {}),
-    ("linear", [(128, 2048), (256, 2048), (256,)], {}),
-    ("linear", [(128, 256), (10, 256), (10,)], {}),
-    ("batch_norm", [(128, 32, 32, 32), (32,), (32,)], {"training": True}),
-    ("batch_norm", [(128, 128, 8, 8), (128,), (128,)], {"training": True}),
-    ("dropout", [(128, 32, 32, 32)], {}),
-    ("softmax", [(128, 10)], {"dim": 1}),
-    ("log_softmax", [(4096, 1000)], {"dim": 1}),
-    ("cross_entropy", [(128, 10)], {"target": torch.arange(128) % 10}),
-]
-
 PASSES = ("forward", "backward")
 Passes = dict[str, Callable[[], object]]
 
@@ -116,6 +104,7 @@ Passes = dict[str, Callable[[], object]]
 class Layer(NamedTuple):
     """A layer in torch and in ours, its operands, and other ways to compute it."""
 
+    function: str
     torchs: Callable[..., Tensor]
     ours: Callable[..., Tensor]
     operands: list[Tensor]
@@ -128,6 +117,8 @@ class Layer(NamedTuple):
 def main() -> None:
     """Measure, print tables, and write the raw figures and a chart."""
     given = options(__doc__, rounds=7, seconds=0.2)
+    if without_case():
+        raise SystemExit(f"add to benchmarks/layer_cases.py a case for {', '.join(without_case())}")
     console = Console(highlight=False, width=160)
     console.print(machine(), soft_wrap=True)
     limit = matrix_product_speed()
@@ -136,7 +127,7 @@ def main() -> None:
         "small convolution": {case[0]: convolution(*case[1:], loops=True) for case in SMALL},
         "convolution": {case[0]: convolution(*case[1:]) for case in CONVOLUTIONS},
         "pooling": {f"{case[0]} {case[1]}": pooling(*case[1:]) for case in POOLINGS},
-        "others": {f"{case[0]} of {' x '.join(map(str, case[1][0]))}": other(*case) for case in OTHERS},
+        "others": {case.name: other(case) for case in CASES},
     }
     measured = {}
     for group, layers in groups.items():
@@ -146,6 +137,7 @@ def main() -> None:
         measured[group] = {name: measure(layer, given) for name, layer in chosen}
         operations = {name: layer.operations for name, layer in layers.items()}
         console.print(table(group, measured[group], operations, limit))
+    console.print(by_function(groups, measured))
     raw = {
         group: {name: {way: both[way].seconds for way in PASSES} for name, both in layers.items()}
         for group, layers in measured.items()
@@ -195,6 +187,7 @@ def convolution(
         return passes
 
     return Layer(
+        "conv2d",
         lambda *tensors: F.conv2d(*tensors, **arguments),
         lambda *tensors: sc.functional.conv2d(*tensors, **arguments),
         [x.requires_grad_(), w.requires_grad_(), torch.randn(outs, requires_grad=True)],
@@ -237,6 +230,7 @@ def pooling(function: str, batch: int, channels: int, size: int, arguments: dict
         return passes
 
     return Layer(
+        function,
         lambda x: getattr(F, function)(x, **arguments),
         lambda x: getattr(sc.functional, function)(x, **arguments),
         [x],
@@ -251,15 +245,28 @@ def window_of(slide: Slide) -> kernels.Window:
     return kernels.Window(kernel_size, stride, (padding, padding), dilation)
 
 
-def other(function: str, shapes: list[tuple[int, ...]], arguments: dict[str, Any]) -> Layer:
-    """Describe a call of one of the other functions; batch_norm without running statistics."""
-    no_statistics = (None, None) if function == "batch_norm" else ()
+def other(case: Case) -> Layer:
+    """Describe a call of any function."""
+    operands = {name: drawn(given).requires_grad_() for name, given in case.operands.items()}
+    arguments = {name: given() if callable(given) else given for name, given in case.arguments.items()}
 
-    def calls(library: Any) -> Callable[..., Tensor]:
-        return lambda x, *rest: getattr(library, function)(x, *no_statistics, *rest, **arguments)
+    def calls(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return lambda *tensors: function(**dict(zip(operands, tensors, strict=True)), **arguments)
 
-    operands = [torch.randn(shape, requires_grad=True) for shape in shapes]
-    return Layer(calls(F), calls(sc.functional), operands, lambda _: {}, 0)
+    torchs = getattr(F, case.function, None) or getattr(torch, case.function)  # flatten
+    ours = getattr(sc.functional, case.function)
+    return Layer(case.function, calls(torchs), calls(ours), [*operands.values()], lambda _: {}, 0)
+
+
+def drawn(given: Any) -> Tensor:
+    """Return a tensor of normal random numbers of a shape, or what is drawn by the case itself."""
+    return given() if callable(given) else torch.randn(given)
+
+
+def without_case() -> list[str]:
+    """Return our functions that no case calls."""
+    called = {"conv2d", *(case[1] for case in POOLINGS), *(case.function for case in CASES)}
+    return sorted({*sc.functional.__all__} - called)
 
 
 def measure(layer: Layer, given: Options) -> dict[str, Times]:
@@ -314,6 +321,21 @@ def table(group: str, layers: dict[str, dict[str, Times]], operations: dict[str,
     torchs = [f"{_mean(layers, way, TORCH):.2f}" for way in PASSES]
     means = [" | ".join(f"{_mean(layers, way, other, KERNELS):.2f}" for way in PASSES) for other in others]
     shown.add_row("geometric mean", *torchs, *means, style="bold")
+    return shown
+
+
+def by_function(
+    groups: dict[str, dict[str, Layer]], measured: dict[str, dict[str, dict[str, Times]]]
+) -> Table:
+    """Return a table of torch's time / ours of each function: the geometric mean over its cases."""
+    functions: dict[str, dict[str, dict[str, Times]]] = {}
+    for group, layers in measured.items():
+        for name, both in layers.items():
+            functions.setdefault(groups[group][name].function, {})[f"{group} {name}"] = both
+    shown = Table("", "cases", *PASSES, title="each function: torch's time / ours", header_style="")
+    for function, layers in sorted(functions.items()):
+        means = [f"{_mean(layers, way, TORCH):.2f}" for way in PASSES]
+        shown.add_row(function, str(len(layers)), *means)
     return shown
 
 

@@ -5,6 +5,7 @@ The ratio of two times taken right after each other can, and so can its median o
 """
 
 import argparse
+import io
 import json
 import os
 import platform
@@ -161,3 +162,12 @@ def keep(name: str, results: Mapping[str, Any]) -> Path:
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"machine": machine(), **results}, indent=2) + "\n", encoding="utf-8")
     return path
+
+
+def as_text(table: Any) -> str:
+    """Return a table of rich's as text."""
+    from rich.console import Console
+
+    console = Console(record=True, width=120, file=io.StringIO())
+    console.print(table)
+    return console.export_text()

@@ -1,13 +1,14 @@
-"""Whole models of torchvision, swapped, against torch in float64: `python -m benchmarks.models`.
+"""Whole models, swapped, against torch in float64: `python -m benchmarks.models`.
 
-Every classification model that contains a convolution, one segmentation and one detection model, with random
+Torchvision's models for classification, segmentation, detection and video, and 60 of timm's, with random
 weights, in training mode, forward and backward; each by `swap` and by `override`. The outputs must be equal
 within 1e-8 of the largest output, every parameter's gradient within 1e-6 of its largest element plus 1e-9 of
 the model's largest. Each model runs in a process of its own, as the largest need most of a machine's memory.
+
+With `--coverage`: which share of these models ours computes (`benchmarks.coverage`).
 """
 
 import argparse
-import io
 import json
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
@@ -20,36 +21,52 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from torch import Tensor, nn
-from torchvision import models
 
 import scratch_conv as sc
-from benchmarks.measuring import RESULTS, keep
+from benchmarks import coverage
+from benchmarks.measuring import RESULTS, as_text, keep
+from benchmarks.zoo import GROUPS, HAS_TIMM, build, is_transformer
 
 OUTPUT_BOUND = 1e-8
 GRADIENT_BOUND, GRADIENT_FLOOR = 1e-6, 1e-9
-OTHERS = ("fcn_resnet50", "ssdlite320_mobilenet_v3_large")
 
 
 def main() -> None:
-    """Compare, print a table, and write the raw figures; the exit status is 1 if a model differs."""
+    """Compare, print tables, and write the raw figures; the exit status is 1 if a model differs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="*", help="a pattern of model names; others keep their rows")
+    parser.add_argument(
+        "--coverage", action="store_true", help="count which share of the models ours computes"
+    )
     options = parser.parse_args()
-    names = (*models.list_models(module=models), *OTHERS)
+    if not HAS_TIMM:
+        print("timm is not installed, its models are left out: pip install '.[bench]'")
+    names = [name for group in GROUPS if HAS_TIMM or group != "timm" for name in GROUPS[group]]
+    if options.coverage:
+        names = [name for name in names if not is_transformer(name)]
     chosen = [name for name in names if fnmatch(name, options.only)]
     if not chosen:
         parser.error(f"--only {options.only}: there is no such model")
+    if options.coverage:
+        coverage.measure(chosen)
     rows = kept_rows()
     for name in track(chosen, "models", transient=True):
         rows[name] = in_own_process(compare, name)
         print(json.dumps({name: rows[name]}), flush=True)
         raw = keep("models", {"torchvision": torchvision.__version__, "models": rows})
-    rows = {name: rows[name] for name in names if name in rows}
-    convolutional = {name: row for name, row in rows.items() if row.get("convolutions") != 0}
-    Console(highlight=False).print(table(convolutional))
-    (RESULTS / "models.txt").write_text(as_text(table(convolutional)), encoding="utf-8")
+    rows = {name: rows[name] for group in GROUPS.values() for name in group if name in rows}
+    of_timm = {name: row for name, row in rows.items() if name in GROUPS["timm"]}
+    of_torchvision = {name: row for name, row in rows.items() if name not in of_timm}
+    tables = [
+        table(library, models)
+        for library, models in (("torchvision", of_torchvision), ("timm", of_timm))
+        if models
+    ]
+    for each in tables:
+        Console(highlight=False).print(each)
+    (RESULTS / "models.txt").write_text("\n".join(map(as_text, tables)), encoding="utf-8")
     print(f"Raw figures: {raw}")
-    raise SystemExit(any(not passed(row) for row in convolutional.values()))
+    raise SystemExit(not all(map(passed, rows.values())))
 
 
 def kept_rows() -> dict[str, dict[str, Any]]:
@@ -62,12 +79,8 @@ def kept_rows() -> dict[str, dict[str, Any]]:
 def compare(name: str) -> dict[str, Any]:
     """Run one model by torch, by `swap` and by `override`; return how far these are from torch."""
     torch.manual_seed(0)
-    model, inputs = build(name)
-    model = model.double()
-    convolutions = sum(isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) for module in model.modules())
-    row: dict[str, Any] = {"convolutions": convolutions, "parameters": count(model)}
-    if not convolutions:
-        return row
+    model, inputs = build(name, small=True, dtype=torch.float64)
+    row: dict[str, Any] = {"parameters": count(model)}
     start = {name: buffer.clone() for name, buffer in model.named_buffers()}
     outputs, gradients = run(model, inputs)
     largest = max(float(gradient.abs().max()) for gradient in gradients)
@@ -124,37 +137,6 @@ def tensors(result: Any) -> Iterator[Tensor]:
             yield from tensors(each)
 
 
-def build(name: str) -> tuple[nn.Module, tuple[Any, ...]]:
-    """Return a model with random weights, and two images of the smallest size that it accepts."""
-    if name == "fcn_resnet50":
-        return models.segmentation.fcn_resnet50(weights_backbone=None, num_classes=5), (images(64),)
-    if name == "ssdlite320_mobilenet_v3_large":
-        box = {"boxes": torch.tensor([[10.0, 20.0, 200.0, 220.0]], dtype=torch.float64)}
-        targets = [{**box, "labels": torch.tensor([label])} for label in (1, 2)]
-        model = models.detection.ssdlite320_mobilenet_v3_large(weights_backbone=None, num_classes=5)
-        return model, (list(images(320)), targets)
-    arguments: dict[str, Any] = {"weights": None}
-    size = 64
-    if name.startswith("vit"):
-        size = 56 if name.endswith("14") else 64
-        arguments["image_size"] = size
-    elif name.startswith("maxvit"):
-        size = 224
-    elif name.startswith("inception"):
-        size = 299  # its auxiliary classifier takes no less
-    if name in ("googlenet", "inception_v3"):
-        arguments["init_weights"] = True
-    model = models.get_model(name, **arguments)
-    if name.startswith("vit"):
-        model.heads.head.reset_parameters()  # torchvision's are zero, and so would be outputs and gradients
-    return model, (images(size),)
-
-
-def images(size: int) -> Tensor:
-    """Draw two images."""
-    return torch.rand(2, 3, size, size, dtype=torch.float64)
-
-
 def count(model: nn.Module) -> int:
     """Return the number of a model's parameters."""
     return sum(parameter.numel() for parameter in model.parameters())
@@ -189,9 +171,9 @@ def _call(function: Callable[[str], dict[str, Any]], name: str, sending: Any) ->
         sending.send({"failed": f"{type(error).__name__}: {error}"})
 
 
-def table(rows: dict[str, dict[str, Any]]) -> Table:
-    """Return the table of results."""
-    shown = Table(title="float64: greatest difference to torch")
+def table(library: str, rows: dict[str, dict[str, Any]]) -> Table:
+    """Return the table of results for the models of a library."""
+    shown = Table(title=f"{library}, float64: greatest difference to torch")
     for column in (
         "model",
         "parameters",
@@ -222,13 +204,6 @@ def table(rows: dict[str, dict[str, Any]]) -> Table:
         f"plus {GRADIENT_FLOOR:.0e} of the model's"
     )
     return shown
-
-
-def as_text(shown: Table) -> str:
-    """Return a table as text."""
-    console = Console(record=True, width=120, file=io.StringIO())
-    console.print(shown)
-    return console.export_text()
 
 
 if __name__ == "__main__":

@@ -23,8 +23,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 import scratch_conv as sc
-from benchmarks.measuring import RESULTS, keep
-from benchmarks.models import as_text
+from benchmarks.measuring import RESULTS, as_text, keep
 
 Tool = Callable[[nn.Sequential, Tensor], Any]
 

@@ -35,6 +35,10 @@ class MSE:
         self.x, self.target = x.astype(dtype, copy=False), target.astype(dtype, copy=False)
         return self._of_order(0, None, (1,) * x.ndim).reshape(())
 
+    def __call__(self, x: Array, target: Array) -> Array:
+        """Return the mean loss of a batch: the same as `forward`."""
+        return self.forward(x, target)
+
     def backward(self, dy: float | Array = 1.0) -> Array:
         """Return the gradient with respect to x.
 
