@@ -29,7 +29,8 @@ def network() -> nn.Sequential:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(2, 4, 3, padding="same"), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True))
     model.extend([nn.ConvTranspose2d(4, 3, 2, stride=2, output_padding=1), nn.AvgPool2d(2, ceil_mode=True)])
-    model.extend([nn.AdaptiveAvgPool2d((None, 2)), nn.SiLU(), nn.Flatten(2), nn.Conv1d(3, 2, 2)])
+    model.extend([nn.AdaptiveAvgPool2d((None, 2)), nn.Upsample(scale_factor=(1.5, 2), mode="bilinear")])
+    model.extend([nn.SiLU(), nn.Flatten(2), nn.Conv1d(3, 2, 2)])
     return model.double()
 
 
@@ -70,6 +71,7 @@ def test_export_sees_one_node_a_layer() -> None:
         "conv_transpose2d",
         "avg_pool2d",
         "adaptive_avg_pool2d",
+        "interpolate",
         "activation",
         "conv2d",
     ]
