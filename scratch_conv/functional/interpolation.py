@@ -11,6 +11,8 @@ from scratch_conv.autograd import Interpolate, are_channels_last, call
 from scratch_conv.functional import arguments
 from scratch_conv.functional.calling import overridable, replaces, size_of
 from scratch_conv.functional.pooling import adaptive_avg_pool2d
+from scratch_conv.functional.pooling_of_signals import adaptive_avg_pool1d
+from scratch_conv.functional.pooling_of_volumes import adaptive_avg_pool3d
 
 __all__ = ["interpolate"]
 
@@ -27,7 +29,7 @@ def _stays_torchs(
     if not isinstance(input, Tensor):
         return False
     of_bytes = input.dtype == torch.uint8 and mode in ("bilinear", "bicubic")
-    return mode == "lanczos" or of_bytes or (mode == "area" and input.dim() == 5)
+    return mode == "lanczos" or of_bytes
 
 
 @replaces(F.interpolate, left=_stays_torchs)
@@ -50,7 +52,7 @@ def interpolate(
         scale_factor: how many times as large it is, one number or one for each axis. Its product with the
             input's size is rounded down.
         mode: nearest, nearest-exact, linear (of one axis), bilinear, bicubic (of two), trilinear (of three),
-            or area: adaptive average pooling (of one axis or two).
+            or area: adaptive average pooling.
         align_corners: of the linear and cubic modes, whether the centres of the corner pixels lie at the same
             places in both, instead of their corners.
         recompute_scale_factor: whether pixels lie the quotient of the sizes apart, not 1 / scale_factor.
@@ -67,8 +69,8 @@ def interpolate(
             axes; an option does not go with the mode.
         RuntimeError: the input has no pixels or channels, or the output has none; a tensor is not on the CPU.
         NotImplementedError: the mode does not go with the number of axes, or is not known; the input is of
-            another dtype; area of three axes, lanczos, and uint8 in the linear and cubic modes, which
-            `override()` and swapped layers leave to torch.
+            another dtype; lanczos, and uint8 in the linear and cubic modes, which `override()` and swapped
+            layers leave to torch.
     """
     if mode in _WITHOUT_CORNERS and align_corners is not None:
         raise ValueError(
@@ -182,8 +184,5 @@ def _check(input: Tensor, sizes: list[int], mode: str, antialias: bool) -> None:
 
 def _area(input: Tensor, sizes: Any) -> Tensor:
     """Average the pixels under each of the output."""
-    if input.dim() == 5:
-        raise NotImplementedError("interpolate: mode='area' is not implemented for three axes")
-    if input.dim() == 4:
-        return adaptive_avg_pool2d(input, sizes)
-    return adaptive_avg_pool2d(input.unsqueeze(-2), [1, *sizes]).squeeze(-2)
+    pool = {3: adaptive_avg_pool1d, 4: adaptive_avg_pool2d, 5: adaptive_avg_pool3d}[input.dim()]
+    return pool(input, sizes)

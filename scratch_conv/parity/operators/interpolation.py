@@ -34,7 +34,7 @@ _DEFAULTS: dict[str, Any] = {
     "recompute_scale_factor": None,
     "antialias": False,
 }
-_MODES = {1: ("linear", "area"), 2: ("bilinear", "bicubic", "area"), 3: ("trilinear",)}
+_MODES = {1: ("linear", "area"), 2: ("bilinear", "bicubic", "area"), 3: ("trilinear", "area")}
 _NEAREST = ("nearest", "nearest-exact")
 _FACTORS = (2, 1.5, 0.5, 3, 0.75, 2.3, 1.25, 0.4)
 _LINEAR, _CUBIC, _ANTIALIASED = 0.0, -0.75, -0.5  # a of the kernel, none for the linear one
