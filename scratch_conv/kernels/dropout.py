@@ -10,6 +10,7 @@ Shapes: x (any), mask of x's shape or of what broadcasts to it (one number a cha
 import numpy as np
 
 from scratch_conv.kernels.elementwise import over_elements
+from scratch_conv.kernels.scratch_memory import scratch
 from scratch_conv.kernels.windows import Array
 
 __all__ = ["alpha_drop", "drop"]
@@ -33,12 +34,15 @@ def alpha_drop(x: Array, mask: Array, scale: float, kept: float, dropped: float)
     With both of them 0 this is the derivative, of every order.
     """
     y = np.empty_like(x)
-    added = np.array([dropped, kept], dtype=x.dtype)
+    step, moves = x.dtype.type(kept - dropped), bool(kept or dropped)
 
     def work(y: Array, x: Array, mask: Array) -> None:
         np.multiply(x, mask, out=y)
         y *= y.dtype.type(scale)
-        y += added[mask.astype(np.intp)]
+        if moves:
+            added = np.multiply(mask, step, out=scratch("added", y.shape, y.dtype))
+            added += y.dtype.type(dropped)
+            y += added
 
     over_elements(work, y, x, np.broadcast_to(mask, x.shape))
     return y
