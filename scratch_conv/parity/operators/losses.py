@@ -312,7 +312,7 @@ class BCE(Loss):
     What its derivatives by x divide by is kept from zero by ε = 1e-12: x (1 - x) is ε at least, or ε is added
     to x and to 1 - x. Torch adds it in the derivative of the gradient by the incoming one, and
     in the mixed one in one order, unlike in the other: which moves them by ε / x + ε / (1 - x). In the other
-    order it returns a NaN for probabilities of 0 and 1.
+    order it returns a NaN for probabilities of 0 and 1. Its least x (1 - x) is ε in float32, off by 4e-9 ε.
     """
 
     name = "binary_cross_entropy"
@@ -342,7 +342,9 @@ class BCE(Loss):
         yes, no = (each.clamp(max=100) for each in logarithms)
         shifted = (x + eps) * (1 - x + eps)
         moved = (eps / (x + eps) + eps / (1 - x + eps)) / max(u, 1e-300)
-        slope = (x - t).abs() / ((1 - x) * x).clamp(min=eps)
+        variance = (1 - x) * x
+        slope = (x - t).abs() / variance.clamp(min=eps)
+        slope = slope * torch.where(variance < eps, 1 + 4e-9 / max(u, 1e-300), 1.0)
         return {
             (0, 0): t * yes + (1 - t) * no,
             (1, 0): slope * (1 + moved) if values.directions else slope,
