@@ -344,7 +344,7 @@ class BCE(Loss):
         moved = (eps / (x + eps) + eps / (1 - x + eps)) / max(u, 1e-300)
         variance = (1 - x) * x
         slope = (x - t).abs() / variance.clamp(min=eps)
-        slope = slope * torch.where(variance < eps, 1 + 4e-9 / max(u, 1e-300), 1.0)
+        slope = slope * (1 + (variance < eps) * (4e-9 / max(u, 1e-20)))
         return {
             (0, 0): t * yes + (1 - t) * no,
             (1, 0): slope * (1 + moved) if values.directions else slope,
