@@ -85,7 +85,7 @@ def max_pool1d(
 def _goes_by_images(input: Tensor) -> bool:
     """Return whether torch pools images of one row, and so keeps strides: where it may differentiate."""
     trained = input.requires_grad and torch.is_grad_enabled()
-    return trained or torch.compiler.is_compiling() or input.device.type != "cpu"
+    return trained or input.device.type != "cpu"
 
 
 @replaces(F.max_pool1d_with_indices, torch.max_pool1d_with_indices)

@@ -138,6 +138,11 @@ class MaxPool1d(MaxPool3d):
         {"kernel_size": 2.5},
     )
 
+    def draw_case(self, draw: Drawing) -> Case:
+        case = super().draw_case(draw)
+        # The strides of torch's output depend on whether it may be differentiated.
+        return case.arranged("input", "contiguous") if case.wanted else case
+
 
 class AvgPool3d(_OfAxes, AvgPool2d):
     """torch.nn.functional.avg_pool3d; it refuses kernels that are larger than the input."""
