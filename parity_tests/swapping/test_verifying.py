@@ -230,3 +230,31 @@ def test_what_cannot_be_verified_is_refused() -> None:
         sc.verify(nn.LazyConv2d(2, 3), torch.ones(1, 2, 4, 4))
     with sc.override(), pytest.raises(RuntimeError, match="override"):
         sc.verify(nn.ReLU(), torch.ones(2))
+
+
+class Losses(nn.Module):
+    """Every loss of two tensors, and of a tensor and its classes."""
+
+    def __init__(self, reduction: str) -> None:
+        super().__init__()
+        weight, kept = torch.tensor([0.5, 2.0, 1.0]), {"reduction": reduction}
+        self.plain = nn.ModuleList([nn.MSELoss(**kept), nn.L1Loss(**kept), nn.SmoothL1Loss(beta=0.5, **kept)])
+        self.plain += [nn.HuberLoss(delta=0.7, **kept), nn.BCEWithLogitsLoss(**kept)]
+        self.plain += [nn.BCEWithLogitsLoss(weight, pos_weight=2 * weight, **kept)]
+        self.likely = nn.ModuleList([nn.BCELoss(**kept), nn.BCELoss(weight, **kept)])
+        self.picking = nn.ModuleList([nn.NLLLoss(**kept), nn.NLLLoss(weight, ignore_index=1, **kept)])
+
+    def forward(self, x: Tensor, target: Tensor, classes: Tensor) -> Tensor:
+        losses = [loss(x, target) for loss in self.plain]
+        losses += [loss(x.sigmoid(), target) for loss in self.likely]
+        losses += [loss(x.movedim(-1, 1).contiguous(), classes) for loss in self.picking]
+        return torch.stack([loss.sum() for loss in losses]).sum()
+
+
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+def test_losses_are_within_their_bounds(reduction: str) -> None:
+    torch.manual_seed(0)
+    x, target = 3 * torch.randn(2, 4, 5, 3), torch.rand(2, 4, 5, 3)
+    report = sc.verify(Losses(reduction), x, target, torch.randint(0, 3, (2, 4, 5)))
+    assert report, str(report)
+    assert len(report.rows) == 10

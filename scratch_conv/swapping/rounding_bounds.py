@@ -50,6 +50,10 @@ _SMOOTH = (
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 _NORMS = (*_BATCH_NORMS, *_INSTANCE_NORMS, nn.LayerNorm, nn.GroupNorm)
+_LOSSES = (
+    *(nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.NLLLoss),
+    *(nn.BCELoss, nn.BCEWithLogitsLoss),
+)
 _COMPUTING = ("forward", "_conv_forward")
 
 
@@ -90,6 +94,8 @@ def reference_and_bounds(call: LayerCall, torchs: Results) -> tuple[Results, Bou
         bounds = _interpolated(wide, right, narrow)
     elif isinstance(layer, nn.CrossEntropyLoss):
         bounds = _cross_entropy(wide, narrow)
+    elif isinstance(layer, _LOSSES):
+        bounds = _loss(wide, right, narrow)
     else:
         return None
     bounds = {name: bound.detach() for name, bound in bounds.items() if name in named(right)}
@@ -485,3 +491,59 @@ def _cross_entropy(wide: LayerCall, dtype: torch.dtype) -> Bounds:
     tiny = 4 * q.numel() * _tiny(dtype)
     bounds = _propagated(polynomials, (p, log), (p_error, log_error), rounding)
     return {name: bound + tiny for name, bound in bounds.items()}
+
+
+def _loss(wide: LayerCall, right: Results, dtype: torch.dtype) -> Bounds:
+    """Bound a loss by elements: its terms and derivatives err by gamma_40 of their sizes, sums of n by more."""
+    layer, x, target = wide.layer, *wide.tensors[:2]
+    n = max(1, x.numel())
+    sizes = _sizes_of_picked(layer, x, target) if isinstance(layer, nn.NLLLoss) else _sizes(layer, x, target)
+    value, *slopes = sizes
+    divisor, weight = torch.tensor(float(n)), getattr(layer, "weight", None)
+    if isinstance(layer, nn.NLLLoss):
+        kept = target != layer.ignore_index
+        weights = torch.ones(x.shape[min(1, x.dim() - 1)], dtype=x.dtype) if weight is None else weight
+        divisor = (weights[torch.where(kept, target, 0)] * kept).sum()
+    h = torch.zeros(()) if wide.gradient is None else wide.gradient.abs()
+    divisor = divisor if layer.reduction == "mean" else torch.ones(())
+    reduced = value / divisor if layer.reduction == "none" else value.sum() / divisor
+    if isinstance(layer, nn.NLLLoss) and layer.reduction == "none":
+        h, reduced = h.unsqueeze(min(1, x.dim() - 1)), value.sum(min(1, x.dim() - 1))
+    rounding, tiny = _gamma(2 * n + 40, dtype), 8 * n * torch.finfo(dtype).smallest_normal
+    results = {"output": reduced} | dict(
+        zip(("grad input", "grad target"), (h * slope / divisor for slope in slopes), strict=False)
+    )
+    return {name: rounding * size + tiny * (1 + size.amax()) for name, size in results.items()}
+
+
+def _sizes(layer: Any, x: Tensor, t: Tensor) -> tuple[Tensor, ...]:
+    """Return the sums of the sizes of the terms of a loss, and of its derivatives by x and by t."""
+    d = (x - t).abs()
+    one = torch.ones_like(d)
+    if isinstance(layer, nn.MSELoss):
+        return d * d, 2 * d, 2 * d
+    if isinstance(layer, (nn.L1Loss, nn.SmoothL1Loss)):
+        return 2 * d, one, one
+    if isinstance(layer, nn.HuberLoss):
+        slope = d.clamp(max=layer.delta)
+        return 2 * layer.delta * d, slope, slope
+    weight = one if layer.weight is None else layer.weight.abs()
+    if isinstance(layer, nn.BCELoss):
+        logs = [log.abs().clamp(max=100) for log in (x.log(), torch.log1p(-x))]
+        apart = torch.special.xlogy(one, x).abs() + torch.special.xlog1py(one, -x).abs()
+        value, slope = t * logs[0] + (1 - t).abs() * logs[1], (x + t) / ((1 - x) * x).clamp(min=1e-12)
+        return weight * value, weight * slope, weight * apart
+    weight = weight * (1 if layer.pos_weight is None else 1 + layer.pos_weight.abs())
+    each = (1 + t.abs()) * weight
+    return each * (2 * x.abs() + 1), 2 * each, weight * (2 * x.abs() + 1)
+
+
+def _sizes_of_picked(layer: Any, x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
+    """Return them of nll_loss, for each class: what the target picks, times its weight."""
+    axis = min(1, x.dim() - 1)
+    kept = (target != layer.ignore_index).unsqueeze(axis)
+    index = torch.where(kept, target.unsqueeze(axis), 0)
+    picked = torch.zeros_like(x).scatter(axis, index, kept.to(x.dtype))
+    if layer.weight is not None:
+        picked = picked * layer.weight.abs().reshape([-1 if each == axis else 1 for each in range(x.dim())])
+    return x.abs() * picked, picked
