@@ -237,7 +237,7 @@ class Losses(nn.Module):
 
     def __init__(self, reduction: str) -> None:
         super().__init__()
-        weight, kept = torch.tensor([0.5, 2.0, 1.0]), {"reduction": reduction}
+        weight, kept = torch.tensor([0.5, 2.0, 1.0]), dict[str, Any](reduction=reduction)
         self.plain = nn.ModuleList([nn.MSELoss(**kept), nn.L1Loss(**kept), nn.SmoothL1Loss(beta=0.5, **kept)])
         self.plain += [nn.HuberLoss(delta=0.7, **kept), nn.BCEWithLogitsLoss(**kept)]
         self.plain += [nn.BCEWithLogitsLoss(weight, pos_weight=2 * weight, **kept)]

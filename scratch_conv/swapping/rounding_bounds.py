@@ -494,7 +494,7 @@ def _cross_entropy(wide: LayerCall, dtype: torch.dtype) -> Bounds:
 
 
 def _loss(wide: LayerCall, right: Results, dtype: torch.dtype) -> Bounds:
-    """Bound a loss by elements: its terms and derivatives err by gamma_40 of their sizes, sums of n by more."""
+    """Bound a loss by elements: terms and derivatives err by gamma_40 of their sizes, sums of n by more."""
     layer, x, target = wide.layer, *wide.tensors[:2]
     n = max(1, x.numel())
     sizes = _sizes_of_picked(layer, x, target) if isinstance(layer, nn.NLLLoss) else _sizes(layer, x, target)
