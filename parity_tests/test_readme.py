@@ -19,10 +19,18 @@ def test_the_code_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert "52 of 52 layers swapped" in capsys.readouterr().out
 
 
+def expanded(name: str) -> list[str]:
+    """Return the names that `Conv{1,2,3}d` stands for."""
+    before, _, rest = name.partition("{")
+    numbers, _, after = rest.partition("}")
+    return [f"{before}{number}{after}" for number in numbers.split(",")]
+
+
 def test_the_table_of_layers_is_complete() -> None:
     before = README.partition("## Test your own")[0]
     rows = re.findall(r"^\| \w+ \| (`.*?) \| (`.*`) \|$", before, re.MULTILINE)
-    modules, functions = ({*re.findall(r"`(\w+)`", " ".join(column))} for column in zip(*rows, strict=True))
+    columns = [re.findall(r"`([\w{},]+)`", " ".join(column)) for column in zip(*rows, strict=True)]
+    modules, functions = ({each for name in names for each in expanded(name)} for names in columns)
     assert functions == {*scratch_conv.functional.__all__}
     assert modules == {name for name in scratch_conv.nn.__all__ if not name.startswith("Lazy")}
 
