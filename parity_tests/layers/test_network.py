@@ -20,6 +20,7 @@ from scratch_conv.layers import (
     Dense,
     Dropout,
     Flatten,
+    GlobalAvgPool2D,
     MaxPool2D,
     ReLU,
     ResidualBlock,
@@ -274,6 +275,7 @@ def test_the_summary_counts(capsys: pytest.CaptureFixture[str]) -> None:
         ],
         [Conv2D(1, 2, 3, stride=2, padding=1), Sequential(ReLU(), ResidualBlock(2, 3, stride=2))],
         [Conv2D(1, 2, (2, 3), dilation=(1, 3)), ResidualBlock(2, 2)],
+        [Conv2D(1, 2, (2, 3)), GlobalAvgPool2D()],
     ],
 )
 def test_the_receptive_field_is_where_an_output_has_a_gradient(

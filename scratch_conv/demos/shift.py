@@ -12,10 +12,10 @@ from scratch_conv.demos.showing import BLUE, GREEN, GREY, RED, explain, save_fig
 from scratch_conv.kernels.windows import Array
 from scratch_conv.layers import (
     Adam,
-    AvgPool2D,
     Conv2D,
     Dense,
     Flatten,
+    GlobalAvgPool2D,
     Layer,
     MaxPool2D,
     ReLU,
@@ -77,7 +77,7 @@ def build_pooled(rng: np.random.Generator) -> Sequential:
     """Return three convolutions, whose maps are averaged, and a dense layer: 12,738 parameters."""
     return Sequential(
         *_convolutions(rng),
-        *(Conv2D(24, 48, 3, rng=rng), ReLU(), AvgPool2D(9)),  # all of 9x9: a global average
+        *(Conv2D(24, 48, 3, rng=rng), ReLU(), GlobalAvgPool2D()),
         *(Flatten(), Dense(48, 10, rng=rng)),
     )
 

@@ -1,7 +1,7 @@
 """The pooling layers."""
 
 from scratch_conv import kernels
-from scratch_conv.kernels.windows import Array
+from scratch_conv.kernels.windows import Array, Window
 from scratch_conv.layers.expecting import expect_gradient, expect_input
 from scratch_conv.layers.layer import Layer
 from scratch_conv.layers.sliding import Size, output_size, pooling_window
@@ -133,3 +133,7 @@ class GlobalAvgPool2D(Layer):
         """Return the gradient with respect to x."""
         expect_gradient(self, dy)
         return kernels.adaptive_avg_pool2d_grad_input(dy, self.input_size)
+
+    def windows(self) -> list[Window]:
+        """Return the window that was over the whole image in the last forward pass."""
+        return [Window(self.input_size, (1, 1), ((0, 0), (0, 0)), (1, 1))]
