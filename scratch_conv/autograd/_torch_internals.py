@@ -76,6 +76,11 @@ _adaptive_avg_pool3d = _find("torch:_C._nn.adaptive_avg_pool3d")
 _max_pool3d_with_indices = _find("torch:_C._nn.max_pool3d_with_indices")
 _adaptive_max_pool2d = _find("torch:_C._nn.adaptive_max_pool2d")
 _adaptive_max_pool3d = _find("torch:_C._nn.adaptive_max_pool3d")
+_nearest_exact = [_find(f"torch:ops.aten._upsample_nearest_exact{axes}d") for axes in (1, 2, 3)]
+_antialiased = {
+    "linear": _find("torch:ops.aten._upsample_bilinear2d_aa"),
+    "cubic": _find("torch:ops.aten._upsample_bicubic2d_aa"),
+}
 _pad = _find("torch:_C._nn.pad")
 _im2col = _find("torch:_C._nn.im2col")
 _col2im = _find("torch:_C._nn.col2im")
@@ -354,6 +359,25 @@ def register_decomposition(operator: Any, decomposition: Callable[..., Any]) -> 
     """
     if _decompositions is not None and _shape_functions is not None:
         _decompositions[operator] = _shape_functions[operator] = decomposition
+
+
+def interpolation(mode: str, axes: int, antialias: bool) -> Any:
+    """Return torch's operator of a mode: nearest, nearest-exact, linear or cubic, for its decomposition.
+
+    Raises:
+        NotImplementedError: this version of torch lacks it.
+    """
+    found: Any
+    if antialias:
+        found = _antialiased[mode]
+    elif mode == "nearest-exact":
+        found = _nearest_exact[axes - 1]
+    else:
+        kind = {1: "linear", 2: "bilinear", 3: "trilinear"}[axes] if mode == "linear" else mode
+        found = getattr(torch.ops.aten, f"upsample_{'bicubic' if kind == 'cubic' else kind}{axes}d")
+    if found is None:
+        raise NotImplementedError(f"this version of torch has no operator for {mode}, {antialias=}")
+    return found
 
 
 def let_inductor_call_operators() -> None:

@@ -218,24 +218,6 @@ def _(input: Tensor, output_size: Sequence[int], channels_last: bool) -> Any:
     return aten.adaptive_avg_pool3d(input, output_size)
 
 
-_INTERPOLATIONS: dict[tuple[str, int], Any] = {
-    ("nearest", 1): aten.upsample_nearest1d,
-    ("nearest", 2): aten.upsample_nearest2d,
-    ("nearest", 3): aten.upsample_nearest3d,
-    ("nearest-exact", 1): aten._upsample_nearest_exact1d,
-    ("nearest-exact", 2): aten._upsample_nearest_exact2d,
-    ("nearest-exact", 3): aten._upsample_nearest_exact3d,
-    ("linear", 1): aten.upsample_linear1d,
-    ("linear", 2): aten.upsample_bilinear2d,
-    ("linear", 3): aten.upsample_trilinear3d,
-    ("cubic", 2): aten.upsample_bicubic2d,
-}
-_ANTIALIASED: dict[str, Any] = {
-    "linear": aten._upsample_bilinear2d_aa,
-    "cubic": aten._upsample_bicubic2d_aa,
-}
-
-
 @_decomposes(ours.interpolate.default)
 def _(
     input: Tensor,
@@ -247,7 +229,7 @@ def _(
     scales: Sequence[float],
     in_float32: bool,
 ) -> Any:
-    torchs = _ANTIALIASED[mode] if antialias else _INTERPOLATIONS[mode, len(output_size)]
+    torchs = internals.interpolation(mode, len(output_size), antialias)
     corners = [] if mode.startswith("nearest") else [align_corners]
     return torchs(input, output_size, *corners, *(scale or None for scale in scales))
 

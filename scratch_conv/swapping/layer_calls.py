@@ -114,8 +114,8 @@ def alone(layer: nn.Module) -> nn.Module:
         tensor = getattr(layer, name).detach()
         vars(found)[name] = tensor.requires_grad_(is_floating(tensor))
     vars(found).update({name: buffer.detach() for name, buffer in layer.named_buffers(recurse=False)})
-    registered = {**layer._parameters, **layer._buffers}
-    vars(found).update({name: None for name, tensor in registered.items() if tensor is None})
+    optional = ("weight", "bias", "pos_weight", *WRITTEN)
+    vars(found).update({name: None for name in optional if getattr(layer, name, layer) is None})
     return found
 
 
