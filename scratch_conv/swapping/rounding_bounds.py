@@ -287,7 +287,8 @@ def _view(layer: Any, input: Tensor) -> tuple[tuple[int, int, int, int], tuple[i
     if isinstance(layer, nn.LayerNorm):
         elements = math.prod(layer.normalized_shape)
         return (input.numel() // max(1, elements), 1, elements, 1), sample
-    alone = isinstance(layer, _INSTANCE_NORMS) and input.dim() == layer._get_no_batch_dim()
+    of_axes = enumerate(_INSTANCE_NORMS, 1)
+    alone = any(isinstance(layer, norm) and input.dim() == axes + 1 for axes, norm in of_axes)
     samples, channels, *sizes = (1, *input.shape) if alone else input.shape
     groups = layer.num_groups if isinstance(layer, nn.GroupNorm) else channels
     shape = samples, groups, channels // groups, math.prod(sizes)

@@ -42,5 +42,5 @@ def pack(tensor: Tensor) -> Packed:
     if tensor.dtype == torch.bfloat16:  # unknown to NumPy
         plain = _TENSOR.view(plain, torch.int16)
     shape = tuple(int(size) for size in tensor.shape)
-    data: bytes = _TENSOR.numpy(plain).tobytes()
+    data: bytes = _TENSOR.numpy(plain, force=True).tobytes()  # of torch's zeros without memory too
     return Packed(shape, str(tensor.dtype).removeprefix("torch."), data)
