@@ -41,7 +41,7 @@ def test_torch_equals_itself(like: str) -> None:
     for_each_case(like, claims, lambda case: assert_parity(OPERATORS[like].reference, case, claims))
 
 
-@pytest.mark.parametrize("like", OPERATORS)
+@pytest.mark.parametrize("like", [like for like in OPERATORS if "float16" in OPERATORS[like].dtypes])
 def test_torch_equals_itself_in_reduced_precision(like: str) -> None:
     """Where torch rounds on the way depends on the processor."""
     second = OPERATORS[like].accurate_twice

@@ -218,11 +218,14 @@ def _seeded(seed: int | None) -> Iterator[None]:
 
 
 def share_memory(a: Tensor, b: Tensor) -> bool:
-    """Return whether two tensors lie in the same memory; empty ones lie nowhere."""
+    """Return whether two tensors lie in the same memory; empty ones, and torch's zeros, lie nowhere."""
     if {a.layout, b.layout} != {torch.strided}:
         return False
-    where = a.untyped_storage().data_ptr()
-    return where != 0 and where == b.untyped_storage().data_ptr()
+    try:
+        where = a.untyped_storage().data_ptr()
+        return where != 0 and where == b.untyped_storage().data_ptr()
+    except RuntimeError:  # zeros that torch's derivatives never wrote
+        return False
 
 
 def positional(tensors: dict[str, Tensor], signature: tuple[str, ...]) -> list[Tensor | None]:
