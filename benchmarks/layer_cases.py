@@ -157,6 +157,8 @@ CASES: list[Case] = [
     Case("dropout1d", "M5 on sound", {"input": (16, 128, 2000)}, {}),
     Case("dropout2d", "ENet bottleneck", {"input": (8, 128, 64, 64)}, {}),
     Case("dropout3d", "3-D U-Net", {"input": (2, 64, 16, 32, 32)}, {}),
+    Case("alpha_dropout", "self-normalizing network", {"input": (4096, 256)}, {}),
+    Case("feature_alpha_dropout", "ENet bottleneck", {"input": (8, 128, 64, 64)}, {}),
     Case("interpolate", "FPN, nearest", {"input": (2, 256, 40, 40)}, {"scale_factor": 2, "mode": "nearest"}),
     Case(
         "interpolate",
