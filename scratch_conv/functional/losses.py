@@ -170,7 +170,8 @@ def huber_loss(
     if weight is not None:
         _check_real("huber_loss", weight)
         dtype = torch.promote_types(dtype, weight.dtype)
-        losses = _computed("huber", (delta,), one, other, "none", dtype)
+        computed = torch.float32 if dtype in NARROW else dtype  # a loss is rounded once, with its weight
+        losses = _computed("huber", (delta,), one, other, "none", computed)
         return _weighted_after(losses, _with_axes(weight, losses.dim()), reduction, dtype)
     return _computed("huber", (delta,), one, other, reduction, dtype)
 

@@ -29,6 +29,7 @@ so may a partial result.
 from __future__ import annotations
 
 from dataclasses import replace
+from inspect import signature
 from typing import Any, ClassVar
 
 import torch
@@ -75,8 +76,9 @@ class Loss(Operator):
     def draw_case(self, draw: Drawing) -> Case:
         shape = draw.lengthen(draw.shape(2, 4, 5), {-1: VALUES, -2: CHANNELS})
         shapes = {"input": shape, "target": shape}
+        of_module = signature(self.module).parameters  # some weights only the function takes
         for name in self.signature[2:]:
-            if draw.present(name):
+            if (draw.supports.functional or name in of_module) and draw.present(name):
                 shapes[name] = self.draw_weights_shape(draw, shape)
         arguments = {"reduction": draw.argument("reduction", "mean", "sum", "none")}
         differentiable = tuple(name for name in self.differentiable if name in shapes)
@@ -103,10 +105,9 @@ class Loss(Operator):
 
     def invalid_changes(self, draw: Drawing, case: Case) -> list[Case]:
         shape = case.shapes["input"]
-        changes = [
-            case.reshaped("target", (*shape, 7)) if shape else case.retyped("target", "complex64"),
-            case.retyped("input", "int64").retyped("target", "int64"),
-        ]
+        changes = [case.retyped("input", "int64").retyped("target", "int64")]
+        if shape and shape[-1] > 1:
+            changes.append(case.reshaped("target", (*shape[:-1], shape[-1] + 1)))
         if "weight" in case.shapes:
             changes.append(case.reshaped("weight", (7, *case.shapes["weight"])))
         return changes
