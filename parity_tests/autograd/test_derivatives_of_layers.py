@@ -354,7 +354,7 @@ OPERATORS: list[tuple[str, tuple[Any, ...]]] = [
     ("prelu", (A, drawn(1, 3, 1).requires_grad_())),
     ("prelu_slope", (A, drawn(2, 3, 4), drawn(1, 3, 1).requires_grad_())),
     ("negative_gate", (A, drawn(2, 3, 4))),
-    ("alpha_drop", (A, drawn(2, 3, 4).sign().clamp(0), 0.75, 0.5, -0.5)),
+    ("alpha_drop", (A, drawn(2, 3, 4).sign().clamp(0), 0.25, True)),
     ("drop", (A, drawn(2, 3, 4).sign().clamp(0), 0.25)),
     ("softmax", (A, 1)),
     ("softmax_grad", (A.detach(), drawn(2, 3, 4), 1)),

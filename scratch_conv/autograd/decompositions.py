@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from scratch_conv.autograd import _torch_internals as internals
+from scratch_conv.kernels import alpha_numbers
 
 __all__: list[str] = []
 
@@ -326,8 +327,9 @@ def _(input: Tensor, weight: Tensor) -> Any:
 
 
 @_decomposes(ours.alpha_drop.default)
-def _(input: Tensor, mask: Tensor, scale: float, kept: float, dropped: float) -> Any:
-    return input * (mask * scale) + (mask * (kept - dropped) + dropped)
+def _(input: Tensor, mask: Tensor, p: float, adds: bool) -> Any:
+    scale, kept, dropped = alpha_numbers(p)
+    return input * (mask * scale) + (mask * (kept - dropped) + dropped if adds else 0)
 
 
 @_decomposes(ours.drop.default)

@@ -60,36 +60,37 @@ register_derivatives(Drop)
 
 
 @operator
-def alpha_drop(input: Tensor, mask: Tensor, scale: float, kept: float, dropped: float) -> Tensor:
-    output = kernels.alpha_drop(to_array(input), to_array(mask), scale, kept, dropped)
+def alpha_drop(input: Tensor, mask: Tensor, p: float, adds: bool) -> Tensor:
+    scale, *added = kernels.alpha_numbers(p)
+    output = kernels.alpha_drop(to_array(input), to_array(mask), scale, *(added if adds else (0.0, 0.0)))
     return to_tensor_like(output, input)
 
 
 @register_fake(alpha_drop)
-def _(input: Any, mask: Any, scale: float, kept: float, dropped: float) -> Tensor:
+def _(input: Any, mask: Any, p: float, adds: bool) -> Tensor:
     return torch.empty_like(input)
 
 
 class AlphaDrop(Function):
-    """y = x · mask · scale + (kept or dropped): its derivative is itself with nothing added."""
+    """y = x · mask · scale + one of two numbers: its derivative is itself with nothing added."""
 
     forward = staticmethod(torch.ops.scratch_conv.alpha_drop.default)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        _, mask, ctx.scale, *_ = inputs
+        _, mask, ctx.p, _ = inputs
         ctx.save_for_backward(mask, mask.new_empty(0))  # the last as dropout's
         ctx.save_for_forward(mask)
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> Any:
         mask, _ = ctx.saved_tensors
-        return call(AlphaDrop, grad_output, mask, ctx.scale, 0.0, 0.0), None, None, None, None
+        return call(AlphaDrop, grad_output, mask, ctx.p, False), None, None, None
 
     @staticmethod
     def jvp(ctx: Any, input_t: Tensor, *_: Any) -> Any:
         (mask,) = ctx.saved_tensors
-        return call(AlphaDrop, input_t, mask, ctx.scale, 0.0, 0.0)
+        return call(AlphaDrop, input_t, mask, ctx.p, False)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *operands: Any) -> Any:

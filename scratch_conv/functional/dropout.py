@@ -13,9 +13,6 @@ from scratch_conv.functional.calling import overridable, replaces, warn
 
 __all__ = ["alpha_dropout", "dropout", "dropout1d", "dropout2d", "dropout3d", "feature_alpha_dropout"]
 
-_SATURATION = 1.7580993408473766
-"""What selu tends to for large negative numbers, in absolute value: scale · alpha of its paper."""
-
 
 @replaces(F.dropout)
 @overridable
@@ -245,9 +242,7 @@ def _alpha_product(input: Tensor, mask: Tensor, probability: float) -> Tensor:
     if input.dim() > arguments.MOST_DIMENSIONS:
         rows = (*input.shape[:2], -1)
         return reshaped(_alpha_product(input.reshape(rows), mask.reshape(rows), probability), input.shape)
-    scale = 1 / math.sqrt((_SATURATION**2 * probability + 1) * (1 - probability))
-    kept = _SATURATION * scale * probability
-    output: Tensor = call(AlphaDrop, input, mask, scale, kept, kept - _SATURATION * scale)
+    output: Tensor = call(AlphaDrop, input, mask, probability, True)
     return output
 
 

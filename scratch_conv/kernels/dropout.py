@@ -13,7 +13,10 @@ from scratch_conv.kernels.elementwise import over_elements
 from scratch_conv.kernels.scratch_memory import scratch
 from scratch_conv.kernels.windows import Array
 
-__all__ = ["alpha_drop", "drop"]
+__all__ = ["alpha_drop", "alpha_numbers", "drop"]
+
+_SATURATION = 1.7580993408473766
+"""What selu tends to for large negative numbers, in absolute value: scale · alpha of its paper."""
 
 
 def drop(x: Array, mask: Array, scale: float) -> Array:
@@ -46,3 +49,13 @@ def alpha_drop(x: Array, mask: Array, scale: float, kept: float, dropped: float)
 
     over_elements(work, y, x, np.broadcast_to(mask, x.shape))
     return y
+
+
+def alpha_numbers(p: float) -> tuple[float, float, float]:
+    """Return the scale of alpha dropout, and what it adds to what is kept and to what is dropped.
+
+    With them mean and variance stay 0 and 1 (Klambauer et al., Self-normalizing neural networks, 2017).
+    """
+    scale = ((_SATURATION**2 * p + 1) * (1 - p)) ** -0.5
+    kept = _SATURATION * scale * p
+    return scale, kept, kept - _SATURATION * scale
