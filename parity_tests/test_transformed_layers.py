@@ -75,10 +75,13 @@ def exported(function: Function) -> Function:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("like", OPERATORS)
 def test_exported_functions_give_torch_results(like: str) -> None:
+    # Within a function mode, as export has one, torch's l1_loss (2.14) forgets its weight.
+    claims = Supports(memory_format=True, without=frozenset({"weight"}) if like == "l1_loss" else frozenset())
+
     @A_FEW
-    @given(cases(like, CLAIMS))
+    @given(cases(like, claims))
     def compare(case: Case) -> None:
-        assert_parity(exported(FUNCTIONS[like]), case, CLAIMS)
+        assert_parity(exported(FUNCTIONS[like]), case, claims)
 
     compare()
 

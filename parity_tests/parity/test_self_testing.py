@@ -104,8 +104,8 @@ def test_every_fault_is_found_and_named(fault: Fault, seed: int) -> None:
 @pytest.mark.parametrize("seed", range(1 if QUICK else 10))
 @pytest.mark.parametrize("variant", SOUND, ids=lambda variant: f"{variant.like}-{variant.name}")
 def test_no_right_implementation_is_refused(variant: Variant, seed: int) -> None:
-    claims = variant.supports
-    report = check(variant.candidate, variant.like, examples=500, seed=seed, supports=claims, time_limit=60)
+    claims, examples = variant.supports, 100 if QUICK else 500
+    report = check(variant.candidate, variant.like, examples, seed, supports=claims, time_limit=60)
     assert report.passed, str(report)
 
 
