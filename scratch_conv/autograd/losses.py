@@ -121,27 +121,28 @@ class PairLoss(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        input, target, values = ctx.saved_tensors
+        *pair, values = ctx.saved_tensors
+        input, target = pair
         wants_input, wants_target, wants_values = (*wanted(ctx), False)[:3]
         given = _product(grad, values) if wants_input or wants_target else grad
-        to_input = _derivative(ctx, given, 1, 0, input.shape) if wants_input else None
-        to_target = _derivative(ctx, given, 0, 1, target.shape) if wants_target else None
-        to_values = _derivative(ctx, grad, 0, 0, ctx.values_shape) if wants_values else None
+        to_input = _derivative(ctx, pair, given, 1, 0, input.shape) if wants_input else None
+        to_target = _derivative(ctx, pair, given, 0, 1, target.shape) if wants_target else None
+        to_values = _derivative(ctx, pair, grad, 0, 0, ctx.values_shape) if wants_values else None
         return to_input, to_target, to_values, None, None, None, None, None
 
     @staticmethod
     def jvp(
         ctx: Any, input_t: Tensor | None, target_t: Tensor | None, values_t: Tensor | None, *_: Any
     ) -> Any:
-        _, _, values = ctx.saved_tensors
+        *pair, values = ctx.saved_tensors
         *_, shape, _ = ctx.rest
         parts = []
         if input_t is not None:
-            parts.append(_derivative(ctx, _product(input_t, values), 1, 0, shape))
+            parts.append(_derivative(ctx, pair, _product(input_t, values), 1, 0, shape))
         if target_t is not None:
-            parts.append(_derivative(ctx, _product(target_t, values), 0, 1, shape))
+            parts.append(_derivative(ctx, pair, _product(target_t, values), 0, 1, shape))
         if values_t is not None:
-            parts.append(_derivative(ctx, values_t, 0, 0, shape))
+            parts.append(_derivative(ctx, pair, values_t, 0, 0, shape))
         first, *others = parts
         return sum(others, first)
 
@@ -169,9 +170,11 @@ def _product(grad: Tensor, values: Tensor | None) -> Tensor:
     return product(grad, values, _broadcast(grad.shape, values.shape))
 
 
-def _derivative(ctx: Any, given: Tensor, i: int, j: int, shape: Sequence[int]) -> Tensor:
-    """Return the map of a given a, whose orders are i and j more, of a shape."""
-    input, target, _ = ctx.saved_tensors
+def _derivative(
+    ctx: Any, pair: Sequence[Tensor], given: Tensor, i: int, j: int, shape: Sequence[int]
+) -> Tensor:
+    """Return the map of a given a, whose orders are i and j more, of a shape; x and t are taken out once."""
+    input, target = pair
     name, orders, parameters, _, divisor = ctx.rest
     more = [orders[0] + i, orders[1] + j]
     if name not in _FROM_THE_DIFFERENCE and more[1]:  # linear in the target, on which nothing depends then
