@@ -373,6 +373,12 @@ class BCEWithLogits(Loss):
     def draw_weights_shape(self, draw: Drawing, shape: tuple[int, ...]) -> tuple[int, ...]:
         return broadcast_shape(draw, shape)
 
+    def valued(self, case: Case, name: str) -> Any:
+        """Return likewise, but no target beyond 1 beside infinities: under vmap torch makes NaN of them."""
+        array = super().valued(case, name)
+        special = name == "target" and "special" in case.kinds()
+        return replace(array, kind="probabilities") if special else array
+
     def invalid_changes(self, draw: Drawing, case: Case) -> list[Case]:
         changes = [*super().invalid_changes(draw, case), case.retyped("target", "int64")]
         if "pos_weight" in case.shapes:
