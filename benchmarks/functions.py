@@ -1,7 +1,7 @@
 """The speed of every function, forward and backward, against torch's: `python -m benchmarks.functions`.
 
-Each has a case of a real network (`layer_cases.py`), in float32. Both are timed in turn in one process. Prints
-a table; writes functions.json and functions.txt to benchmarks/results.
+Each has a case of a real network (`layer_cases.py`), in float32. Both are timed in turn in one process. It
+prints a table, and writes functions.json and functions.txt to benchmarks/results.
 """
 
 from benchmarks.measuring import OURS, RESULTS, TORCH, as_text, keep, machine, options, restart_for_measuring
