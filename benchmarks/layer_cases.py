@@ -119,24 +119,6 @@ CASES: list[Case] = [
     Case("adaptive_max_pool1d", "PointNet", {"input": (16, 1024, 1024)}, {"output_size": 1}),
     Case("adaptive_max_pool2d", "CBAM", {"input": (32, 256, 56, 56)}, {"output_size": 1}),
     Case("adaptive_max_pool3d", "3-D CBAM", {"input": (2, 128, 8, 28, 28)}, {"output_size": 1}),
-    Case(
-        "max_unpool1d",
-        "autoencoder of sound",
-        {"input": (16, 64, 2000)},
-        {"indices": _indices("max_pool1d", (16, 64, 4000), 2), "kernel_size": 2},
-    ),
-    Case(
-        "max_unpool2d",
-        "SegNet stage 2",
-        {"input": (4, 128, 56, 56)},
-        {"indices": _indices("max_pool2d", (4, 128, 112, 112), 2), "kernel_size": 2},
-    ),
-    Case(
-        "max_unpool3d",
-        "3-D SegNet",
-        {"input": (1, 32, 16, 16, 16)},
-        {"indices": _indices("max_pool3d", (1, 32, 32, 32, 32), 2), "kernel_size": 2},
-    ),
     Case("batch_norm", "simple-cnn 1", {"input": (128, 32, 32, 32), **_affine(32)}, _NORM),
     Case("batch_norm", "simple-cnn 3", {"input": (128, 128, 8, 8), **_affine(128)}, _NORM),
     Case(
