@@ -14,6 +14,7 @@ from scratch_conv.autograd import (
     builtins_of,
     call,
     call_constant,
+    in_torch_func,
     is_channels_last,
     picked_indices,
     refuse_backward_after_writes,
@@ -93,6 +94,8 @@ def max_pool3d(
 
 def _is_channels_last_volume(batched: Tensor) -> bool:
     """Return whether torch's maxima of one volume are channels_last: there it asks for dense memory."""
+    if in_torch_func():  # vmap knows nothing but strides
+        return is_channels_last(batched)
     return batched.is_contiguous(memory_format=torch.channels_last_3d) and not batched.is_contiguous()
 
 
