@@ -7,7 +7,7 @@ from torch.autograd import Function
 
 from scratch_conv.autograd.operators import call
 
-__all__ = ["fold", "unfold", "vmap_elementwise"]
+__all__ = ["fold", "fold_into_batch", "unfold", "vmap_elementwise"]
 
 
 def vmap_elementwise(function: type[Function], info: Any, in_dims: Any, *operands: Any) -> Any:
@@ -34,6 +34,12 @@ def fold(tensor: Tensor, vmapped_dim: int | None, dim: int, size: int) -> Tensor
     else:
         tensor = tensor.movedim(vmapped_dim, dim)
     return tensor.flatten(dim, dim + 1)
+
+
+def fold_into_batch(info: Any, in_dims: Any, *operands: Tensor) -> tuple[Tensor, ...]:
+    """Merge the dimension that vmap added into the batch of each operand."""
+    folded = zip(operands, in_dims, strict=False)  # what else is passed on has no dimension
+    return tuple(fold(operand, dim, 0, info.batch_size) for operand, dim in folded)
 
 
 def unfold(tensor: Tensor, dim: int, size: int) -> Tensor:

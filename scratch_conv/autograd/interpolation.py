@@ -15,13 +15,12 @@ from torch import Tensor
 from torch.autograd import Function
 
 from scratch_conv import kernels
-from scratch_conv.autograd import _torch_internals as internals
 from scratch_conv.autograd.batching import fold, unfold
 from scratch_conv.autograd.operators import call, operator, register_derivatives, register_fake
-from scratch_conv.autograd.tensors import empty, is_channels_last, to_array, to_tensor
+from scratch_conv.autograd.tensors import empty, suggests_channels_last, to_array, to_tensor
 from scratch_conv.kernels.windows import Array
 
-__all__ = ["Interpolate", "are_channels_last"]
+__all__ = ["Interpolate"]
 
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
@@ -91,21 +90,10 @@ for _operator in (interpolate, interpolate_grad_input):
     register_fake(_operator)(_of_that_size)
 
 
-def are_channels_last(images: Tensor) -> bool:
-    """Return whether torch's results for these images are channels_last; never of one axis."""
-    if images.dim() != 5:
-        return images.dim() == 4 and is_channels_last(images)
-    if torch.compiler.is_compiling() and not internals.in_transform():
-        suits = images.is_contiguous(memory_format=torch.channels_last_3d) and not images.is_contiguous()
-    else:
-        suits = internals.suggested_memory_format(images) == torch.channels_last_3d
-    return suits and bool(images.shape[0])
-
-
 def _gradients_are_channels_last(grad_output: Tensor, mode: str) -> bool:
     """Return whether torch's gradient is: by the layout of the incoming one, where it looks at that."""
     looked_at = ("linear", "nearest", "nearest-exact") if grad_output.dim() == 4 else ("linear",)
-    return mode in looked_at and are_channels_last(grad_output)
+    return mode in looked_at and suggests_channels_last(grad_output)
 
 
 class Interpolate(Function):
@@ -126,7 +114,7 @@ class Interpolate(Function):
 
     @staticmethod
     def jvp(ctx: Any, input_t: Tensor, *_: Any) -> Any:
-        return call(Interpolate, input_t, ctx.output_size, are_channels_last(input_t), *ctx.resizing)
+        return call(Interpolate, input_t, ctx.output_size, suggests_channels_last(input_t), *ctx.resizing)
 
     @classmethod
     def vmap(cls, info: Any, in_dims: Any, images: Tensor, *rest: Any) -> Any:
@@ -145,7 +133,7 @@ class InterpolateGradInput(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        output = call(Interpolate, grad, ctx.output_size, are_channels_last(grad), *ctx.resizing)
+        output = call(Interpolate, grad, ctx.output_size, suggests_channels_last(grad), *ctx.resizing)
         return output, *[None] * 7
 
     @staticmethod

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scratch_conv.autograd import Interpolate, are_channels_last, call
+from scratch_conv.autograd import Interpolate, call, suggests_channels_last
 from scratch_conv.functional import arguments
 from scratch_conv.functional.calling import overridable, replaces, size_of
 from scratch_conv.functional.pooling import adaptive_avg_pool2d
@@ -100,7 +100,7 @@ def interpolate(
     else:
         scales, sizes = [0.0] * axes, list(arguments.integers("interpolate", "size", list(sizes), axes))
     _check(input, sizes, mode, bool(antialias))
-    channels_last = are_channels_last(input)
+    channels_last = suggests_channels_last(input)
     kernel, options = _KERNELS.get(mode, mode), (align_corners, bool(antialias), scales)
     in_float32 = channels_last and input.shape[1] > 3
     output: Tensor = call(Interpolate, input, sizes, channels_last, kernel, *options, in_float32)

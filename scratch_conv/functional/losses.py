@@ -170,8 +170,7 @@ def huber_loss(
     if weight is not None:
         _check_real("huber_loss", weight)
         dtype = torch.promote_types(dtype, weight.dtype)
-        computed = torch.float32 if dtype in NARROW else dtype  # a loss is rounded once, with its weight
-        losses = _computed("huber", (delta,), one, other, "none", computed)
+        losses = _computed("huber", (delta,), one, other, "none", _inside(dtype))  # rounded once, weighted
         return _weighted_after(losses, _with_axes(weight, losses.dim()), reduction, dtype)
     return _computed("huber", (delta,), one, other, reduction, dtype)
 
@@ -278,7 +277,7 @@ def binary_cross_entropy_with_logits(
     if pos_weight is None:
         return _computed("logits", (), input, target, reduction, dtype, weight)
     computed = torch.promote_types(input.dtype, target.dtype)
-    computed = torch.float32 if computed in NARROW else computed
+    computed = _inside(computed)
     input, target = input.to(computed), target.to(computed)
     positive = _product(weight, pos_weight, computed)
     of_positives = _computed("positives", (), input, target, reduction, computed, positive)
@@ -418,7 +417,7 @@ def _weighted(
 
 def _weighted_after(losses: Tensor, weight: Tensor, reduction: str, dtype: torch.dtype) -> Tensor:
     """Return losses times a weight, reduced: each is kept for the other's gradient alone, as torch does."""
-    computed = torch.float32 if dtype in NARROW else dtype
+    computed = _inside(dtype)
     factors = losses.to(computed), weight.to(computed)
     full = _broadcast(losses.shape, weight.shape)
     if reduction == "none":
@@ -428,6 +427,11 @@ def _weighted_after(losses: Tensor, weight: Tensor, reduction: str, dtype: torch
     return loss if count else loss + math.nan  # whose gradients are zeros
 
 
+def _inside(dtype: torch.dtype) -> torch.dtype:
+    """Return what is computed in for results of a dtype: float32 for half precision."""
+    return torch.float32 if dtype in NARROW else dtype
+
+
 def _kept_differences(
     input: Tensor, target: Tensor, dtype: torch.dtype, weight: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -435,7 +439,7 @@ def _kept_differences(
 
     Of the losses that torch composes it keeps the difference for the backward pass, in place of its operands.
     """
-    dtype = torch.float32 if dtype in NARROW else dtype
+    dtype = _inside(dtype)
     input, target = input.to(dtype), target.to(dtype)
     trained = any(each is not None and each.requires_grad for each in (input, target, weight))
     if not (torch.is_grad_enabled() and trained):
@@ -474,7 +478,7 @@ def _computed(
         weight: what each loss is multiplied by, or None; it broadcasts with the losses.
     """
     computed = torch.promote_types(input.dtype, target.dtype)
-    computed = torch.float32 if computed in NARROW else computed
+    computed = _inside(computed)
     full = _broadcast(input.shape, target.shape)
     if len(full) > arguments.MOST_DIMENSIONS:
         flat = [each.expand(full).reshape(-1) for each in (input, target)]

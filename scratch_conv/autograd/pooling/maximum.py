@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from scratch_conv import kernels
-from scratch_conv.autograd.batching import fold, unfold
+from scratch_conv.autograd.batching import fold, fold_into_batch, unfold
 from scratch_conv.autograd.operators import call, operator, register_derivatives, register_fake, window_of
 from scratch_conv.autograd.tensors import (
     common_memory_format,
@@ -179,7 +179,7 @@ class MaxPool2dScatter(Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, grad_output: Tensor, indices: Tensor, *rest: Any) -> Any:
-        folded = _fold(info, in_dims, grad_output, indices)
+        folded = fold_into_batch(info, in_dims, grad_output, indices)
         return unfold(call(MaxPool2dScatter, *folded, *rest), 0, info.batch_size), 0
 
 
@@ -209,13 +209,8 @@ class MaxPool2dGather(Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, input: Tensor, indices: Tensor, *window: Any) -> Any:
-        folded = _fold(info, in_dims, input, indices)
+        folded = fold_into_batch(info, in_dims, input, indices)
         return unfold(call(MaxPool2dGather, *folded, *window), 0, info.batch_size), 0
-
-
-def _fold(info: Any, in_dims: Any, values: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
-    values_dim, indices_dim, *_ = in_dims
-    return fold(values, values_dim, 0, info.batch_size), fold(indices, indices_dim, 0, info.batch_size)
 
 
 for _function in (MaxPool2d, MaxPool2dScatter, MaxPool2dGather):

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from scratch_conv import kernels
-from scratch_conv.autograd.batching import fold, unfold
+from scratch_conv.autograd.batching import fold, fold_into_batch, unfold
 from scratch_conv.autograd.operators import call, operator, register_derivatives, register_fake, window_of
 from scratch_conv.autograd.tensors import (
     empty,
@@ -218,7 +218,7 @@ class ScatterPicked(Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, values: Tensor, indices: Tensor, *rest: Any) -> Any:
-        folded = _fold(info, in_dims, values, indices)
+        folded = fold_into_batch(info, in_dims, values, indices)
         return unfold(call(ScatterPicked, *folded, *rest), 0, info.batch_size), 0
 
 
@@ -246,13 +246,8 @@ class GatherPicked(Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, input: Tensor, indices: Tensor, non_overlapping: bool) -> Any:
-        folded = _fold(info, in_dims, input, indices)
+        folded = fold_into_batch(info, in_dims, input, indices)
         return unfold(call(GatherPicked, *folded, non_overlapping), 0, info.batch_size), 0
-
-
-def _fold(info: Any, in_dims: Any, values: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
-    values_dim, indices_dim, *_ = in_dims
-    return fold(values, values_dim, 0, info.batch_size), fold(indices, indices_dim, 0, info.batch_size)
 
 
 for _function in (MaxPool3d, AdaptiveMaxPool, ScatterPicked, GatherPicked):
