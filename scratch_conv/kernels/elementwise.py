@@ -1,7 +1,9 @@
 """Work on each element by itself, in chunks of flattened arrays that stay in the core's own cache."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 
 import numpy as np
 
@@ -40,7 +42,8 @@ def over_elements(
     """Call `work(result, *operands)` on chunks of the flattened arrays that fit into the core's own cache.
 
     All have one shape. The result is dense, in whatever order of its axes; the chunks of an operand whose
-    order in memory is another one are copied first. Of work that makes many passes, the chunks are smaller.
+    order in memory is another one are copied first, unless it is one number for a long row: chunks are not
+    flat then. Of work that makes many passes, the chunks are smaller.
     """
     chunk_bytes = chunk_bytes or _CHUNK_BYTES
     if any(operand.strides != result.strides for operand in operands):
@@ -61,16 +64,25 @@ def _over_blocks(
     """Do the work of `over_elements` where operands have other strides than the result."""
     order = sorted(range(result.ndim), key=lambda axis: -result.strides[axis])
     result, *operands = (array.transpose(order) for array in (result, *operands))
+    runs = [_run(operand) for operand in operands]
+    length = min((run for run in runs if run >= _SHORT), default=0)
 
     def on_chunk(block: tuple[slice, ...]) -> None:
-        chunks = [result[block].ravel()]
-        for number, operand in enumerate(operands):
+        chunks = [result[block]]
+        for number, (operand, run) in enumerate(zip(operands, runs, strict=True)):
             chunk = operand[block]
-            if operand.strides != result.strides:
+            if operand.strides != result.strides and run < _SHORT:
                 copy = scratch(f"operand {number}", chunk.shape, chunk.dtype)
                 np.copyto(copy, chunk)
                 chunk = copy
-            chunks.append(chunk.ravel())
-        work(*chunks)
+            chunks.append(chunk)
+        with row_by_row(length):
+            work(*(chunks if length else (chunk.ravel() for chunk in chunks)))
 
     parallel(on_chunk, plane_blocks(result.shape, result.nbytes, chunk_bytes))
+
+
+def _run(operand: Array) -> int:
+    """Return how many neighbouring elements are one and the same number, broadcast."""
+    inner = takewhile(lambda axis: operand.strides[axis] == 0, reversed(range(operand.ndim)))
+    return math.prod(operand.shape[axis] for axis in inner)

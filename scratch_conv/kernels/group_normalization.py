@@ -28,8 +28,8 @@ from scratch_conv.kernels.windows import Array, plane_blocks
 
 __all__ = ["group_norm", "group_norm_grad"]
 
-_BLOCK_BYTES = 2**20
-"""The arrays of a block together, which stay in the core's own cache between the passes."""
+_BLOCK_BYTES = 2**21
+"""The arrays of a block together: half of it, in the core's own cache, lets threads wait for each other."""
 
 _LONG = 2**7
 """Channels of fewer pixels have their numbers repeated for each: NumPy's passes over so few are slow."""

@@ -19,8 +19,17 @@ __all__ = ["negative_gate", "prelu", "prelu_slope"]
 
 
 def prelu(x: Array, weight: Array) -> Array:
-    """Return x where x > 0, else weight · x."""
-    return prelu_slope(x, x, weight)
+    """Return x where x > 0, else weight · x: the greater of both where no weight is above 1."""
+    if not (np.all(weight > 0) and np.all(weight <= 1)):
+        return prelu_slope(x, x, weight)
+    y = np.empty_like(x)
+
+    def work(y: Array, x: Array, weight: Array) -> None:
+        np.multiply(x, weight, out=y)
+        np.maximum(x, y, out=y)
+
+    over_elements(work, y, x, np.broadcast_to(weight, x.shape))
+    return y
 
 
 def prelu_slope(values: Array, x: Array, weight: Array) -> Array:
