@@ -26,13 +26,24 @@ from scratch_conv.parity.operators import OPERATORS
 COMPUTED = [like for like, operator in OPERATORS.items() if not (operator.views or operator.random)]
 LINEAR = [like for like in COMPUTED if OPERATORS[like].linear or OPERATORS[like].piecewise_linear]
 
+# Compiling takes long: what differs by a formula alone is drawn together.
+_BY_FORMULA = ("scratch_conv.functional.activation", "scratch_conv.functional.losses")
+ALIKE: dict[str, list[str]] = {}
+for _like in OPERATORS:
+    _module = getattr(sc.functional, _like).__module__
+    ALIKE.setdefault(_module if _module in _BY_FORMULA else _like, []).append(_like)
+
 CLAIMS = Supports(memory_format=True)
-A_FEW = settings(max_examples=max(4, settings().max_examples // 25))
 SOME = settings(max_examples=max(30, settings().max_examples // 5))
 
 Function = Callable[..., Any]
 
 FUNCTIONS = {like: each.tensors_first(getattr(sc.functional, like)) for like, each in OPERATORS.items()}
+
+
+def a_few(alike: Sequence[str]) -> settings:
+    """Return how many cases are drawn of functions that differ by a formula alone."""
+    return settings(max_examples=max(4, settings().max_examples // 25, len(alike)))
 
 
 def without_effects(like: str) -> dict[str, Any]:
@@ -51,11 +62,12 @@ def compiled(function: Function, backend: str, dynamic: bool) -> Function:
 
 @pytest.mark.compiles
 @pytest.mark.filterwarnings("ignore")  # torch's own, of its deprecated parts
-@pytest.mark.parametrize("like", OPERATORS)
-def test_compiled_functions_give_torch_results(like: str) -> None:
-    @A_FEW
-    @given(cases(like, CLAIMS), st.sampled_from(["eager", "aot_eager"]), st.booleans())
-    def compare(case: Case, backend: str, dynamic: bool) -> None:
+@pytest.mark.parametrize("alike", ALIKE)
+def test_compiled_functions_give_torch_results(alike: str) -> None:
+    @a_few(ALIKE[alike])
+    @given(st.sampled_from(ALIKE[alike]), st.sampled_from(["eager", "aot_eager"]), st.booleans(), st.data())
+    def compare(like: str, backend: str, dynamic: bool, data: st.DataObject) -> None:
+        case = data.draw(cases(like, CLAIMS))
         assert_parity(compiled(FUNCTIONS[like], backend, dynamic), case, CLAIMS)
 
     compare()
@@ -74,14 +86,15 @@ def exported(function: Function) -> Function:
 
 @pytest.mark.compiles
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("like", OPERATORS)
-def test_exported_functions_give_torch_results(like: str) -> None:
-    # Within a function mode, as export has one, torch's l1_loss (2.14) forgets its weight.
-    claims = Supports(memory_format=True, without=frozenset({"weight"}) if like == "l1_loss" else frozenset())
-
-    @A_FEW
-    @given(cases(like, claims))
-    def compare(case: Case) -> None:
+@pytest.mark.parametrize("alike", ALIKE)
+def test_exported_functions_give_torch_results(alike: str) -> None:
+    @a_few(ALIKE[alike])
+    @given(st.sampled_from(ALIKE[alike]), st.data())
+    def compare(like: str, data: st.DataObject) -> None:
+        # Within a function mode, as export has one, torch's l1_loss (2.14) forgets its weight.
+        without = frozenset({"weight"} if like == "l1_loss" else ())
+        claims = Supports(memory_format=True, without=without)
+        case = data.draw(cases(like, claims))
         assert_parity(exported(FUNCTIONS[like]), case, claims)
 
     compare()
