@@ -218,6 +218,7 @@ def test_layer_passes_gradcheck_in_every_mode(name: str) -> None:
     assert torch.autograd.gradgradcheck(call, inputs, check_fwd_over_rev=True, check_batched_grad=True)
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # torch's unpooling under its vmap
 @pytest.mark.parametrize("name", [*CALLS, *RANDOM])
 @pytest.mark.parametrize("transform", [torch.func.hessian, torch.func.jacrev, torch.func.jacfwd])
 def test_transforms_give_torchs_derivatives(name: str, transform: Any) -> None:

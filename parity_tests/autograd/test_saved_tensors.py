@@ -452,7 +452,7 @@ def test_indices_of_maxima_that_were_written_into_end_the_backward_pass(x: Tenso
         x = x.detach().requires_grad_()
         y, indices = library.max_pool2d(x, 2, return_indices=True)
         y.sum().backward(retain_graph=True)
-        z = library.max_unpool2d(y, indices, 2)
+        z = library.max_unpool2d(y, indices, 2, output_size=x.shape[-2:])
         indices.add_(1)
         for output in (y, z):
             with pytest.raises(RuntimeError, match="modified by an inplace operation"):

@@ -69,7 +69,7 @@ class Model(nn.Module):
             nn.AdaptiveMaxPool2d((4, 5)),
             nn.Unflatten(2, (2, 2)),
             nn.MaxPool3d((1, 2, 2), 1),
-            Unpooled("3d", 2),
+            Unpooled("3d", (2, 1, 2)),
             nn.AdaptiveMaxPool3d((2, None, 4)),
             nn.AdaptiveAvgPool3d((2, None, 5)),
             nn.Flatten(2, 3),
