@@ -1,6 +1,5 @@
 """Max unpooling: the partial inverse of max pooling, by its indices."""
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -209,7 +208,7 @@ def _unpool(name: str, input: Tensor, indices: Tensor, size: Size) -> Tensor:
         )
     arguments.output_size(name, *(each or 1 for each in input.shape[:-axes]), *(each or 1 for each in size))
     input = autocast_to_float32(input)
-    if not input.dtype.is_floating_point and math.prod((*input.shape, *size)):
+    if not input.dtype.is_floating_point and 0 not in (*input.shape, *size):
         raise NotImplementedError(f"{name} is not implemented for {input.dtype}")
     if input.dim() == axes + 2:
         channels_last = axes == 2 and input.device.type != "meta" and is_channels_last(input)
