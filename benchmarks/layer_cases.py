@@ -51,6 +51,13 @@ def _numbers(*shape: int) -> Callable[[], Tensor]:
     return lambda: torch.randn(shape)
 
 
+def _places(*shape: int) -> Callable[[], Tensor]:
+    """Return what draws the indices of the maxima under windows of two pixels, of four in a signal."""
+    axes = len(shape) - 2
+    pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[axes - 1]
+    return lambda: pool(torch.randn(shape), 4 if axes == 1 else 2, return_indices=True)[1]
+
+
 def _labels(classes: int, *shape: int) -> Callable[[], Tensor]:
     return lambda: torch.randint(classes, shape)
 
@@ -119,6 +126,24 @@ CASES: list[Case] = [
     Case("adaptive_max_pool1d", "PointNet", {"input": (16, 1024, 1024)}, {"output_size": 1}),
     Case("adaptive_max_pool2d", "CBAM", {"input": (32, 256, 56, 56)}, {"output_size": 1}),
     Case("adaptive_max_pool3d", "3-D CBAM", {"input": (2, 128, 8, 28, 28)}, {"output_size": 1}),
+    Case(
+        "max_unpool1d",
+        "M5 on sound, decoded",
+        {"input": (16, 128, 2000)},
+        {"indices": _places(16, 128, 8000), "kernel_size": 4},
+    ),
+    Case(
+        "max_unpool2d",
+        "SegNet, the last",
+        {"input": (4, 64, 90, 120)},
+        {"indices": _places(4, 64, 180, 240), "kernel_size": 2},
+    ),
+    Case(
+        "max_unpool3d",
+        "C3D, decoded",
+        {"input": (2, 64, 8, 28, 28)},
+        {"indices": _places(2, 64, 16, 56, 56), "kernel_size": 2},
+    ),
     Case("batch_norm", "simple-cnn 1", {"input": (128, 32, 32, 32), **_affine(32)}, _NORM),
     Case("batch_norm", "simple-cnn 3", {"input": (128, 128, 8, 8), **_affine(128)}, _NORM),
     Case(

@@ -29,6 +29,7 @@ OPERATORS = (
     *("nn.functional.dropout2d", "nn.functional.cross_entropy", "softmax", "log_softmax", "flatten"),
     *("nn.functional.pad", "nn.functional.pixel_shuffle", "nn.functional.pixel_unshuffle"),
     *("nn.functional.channel_shuffle", "nn.functional.unfold", "nn.functional.fold"),
+    *("nn.functional.max_unpool1d", "nn.functional.max_unpool2d", "nn.functional.max_unpool3d"),
     "nn.functional.dropout3d",
 )
 DTYPES = (torch.float64, torch.float32, torch.bfloat16)

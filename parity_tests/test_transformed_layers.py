@@ -175,6 +175,8 @@ def test_vmapped_functions_give_torch_results(like: str) -> None:
     claims = without_effects(like)
     # A mean by weights of 0, or the gradient of the target of a probability of 0, times nothing is NaN.
     beside = (0.25, 0.75) if like in ("binary_cross_entropy", "l1_loss", "mse_loss") else (0, 1)
+    if like.startswith("max_unpool"):  # an output may have one pixel
+        beside = (0, 0)
 
     @SOME
     @given(cases(like, claims), st.tuples(*[st.booleans()] * 5), st.tuples(*[st.integers(0, 4)] * 5))

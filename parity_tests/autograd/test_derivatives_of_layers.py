@@ -37,6 +37,7 @@ def quietly(function: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 CLASSES = torch.tensor([[0, 2], [1, 3], [2, 2]])
+PLACES = torch.tensor([[[3, 0], [2, 1]], [[0, 1], [3, 2]]])
 STATISTICS = drawn(2), drawn(2).square()
 GAINS = drawn(3), drawn(2, 1)
 OTHERS = drawn(6).reshape(2, 3), drawn(1, 6).reshape(2, 3)
@@ -121,6 +122,9 @@ CALLS: dict[str, Call] = {
     "avg_pool1d": (lambda f, x: f.avg_pool1d(x, 2, 1, 1), (drawn(2, 2, 3),)),
     "adaptive_avg_pool1d": (lambda f, x: f.adaptive_avg_pool1d(x, 2), (drawn(2, 2, 3),)),
     "adaptive_max_pool1d": (lambda f, x: f.adaptive_max_pool1d(x, 2), (drawn(2, 2, 3),)),
+    "max_unpool1d": (lambda f, x: f.max_unpool1d(x, PLACES, 2), (drawn(2, 2, 2),)),
+    "max_unpool2d": (lambda f, x: f.max_unpool2d(x, PLACES[None], 2, 1), (drawn(1, 2, 2, 2),)),
+    "max_unpool3d": (lambda f, x: f.max_unpool3d(x, PLACES[:, None], (1, 2, 2), 1), (drawn(2, 1, 2, 2),)),
     "interpolate": (lambda f, x: f.interpolate(x, scale_factor=1.6, mode="linear"), (drawn(2, 1, 3),)),
     "interpolate, antialias": (
         lambda f, x: f.interpolate(x, size=(2, 3), mode="bicubic", antialias=True),
@@ -214,6 +218,7 @@ def test_layer_passes_gradcheck_in_every_mode(name: str) -> None:
     assert torch.autograd.gradgradcheck(call, inputs, check_fwd_over_rev=True, check_batched_grad=True)
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # torch's unpooling under its vmap
 @pytest.mark.parametrize("name", [*CALLS, *RANDOM])
 @pytest.mark.parametrize("transform", [torch.func.hessian, torch.func.jacrev, torch.func.jacfwd])
 def test_transforms_give_torchs_derivatives(name: str, transform: Any) -> None:
@@ -381,6 +386,8 @@ OPERATORS: list[tuple[str, tuple[Any, ...]]] = [
     ("pixel_shuffle", (drawn(1, 4, 1, 2).requires_grad_(), 2, False)),
     ("pixel_unshuffle", (drawn(1, 1, 2, 4).requires_grad_(), 2, True)),
     ("channel_shuffle", (A, 3, False)),
+    ("max_unpool", (drawn(1, 2, 2, 2).requires_grad_(), PLACES[None], [2, 3], True)),
+    ("max_unpool", (drawn(2, 1, 1, 2, 2).requires_grad_(), PLACES[:, None, None], [2, 2, 1], False)),
     ("pad_constant", (A, [1, -1, 0, 2], 0.5, False)),
     ("pad_constant", (A, [-1, 0], 0.5, False)),
     ("pad_edges", (A, [1, 2], "reflect", False)),

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 import scratch_conv as sc
 
@@ -17,6 +17,19 @@ TORCHS_OWN = re.compile(
     r"pad|shuffle",
     re.IGNORECASE,
 )
+
+
+class Unpooled(nn.Module):
+    """Max pooling and its partial inverse."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.pool = getattr(nn, f"MaxPool{name}")(2, 2, return_indices=True)
+        self.unpool = getattr(nn, f"MaxUnpool{name}")(2, 2)
+
+    def forward(self, input: Tensor) -> Tensor:
+        output: Tensor = self.unpool(*self.pool(input), output_size=input.shape)
+        return output
 
 
 def network() -> nn.Sequential:
@@ -30,6 +43,7 @@ def network() -> nn.Sequential:
         nn.PixelUnshuffle(2),
         nn.ReflectionPad2d(1),
         nn.ZeroPad2d(-1),
+        Unpooled("2d"),
         nn.MaxPool2d(2),
         nn.PReLU(4),
         nn.GELU(),
@@ -48,6 +62,7 @@ def network() -> nn.Sequential:
         nn.AdaptiveMaxPool2d((6, 8)),
         nn.Unflatten(2, (2, 3)),
         nn.MaxPool3d(2, stride=1, padding=1),
+        Unpooled("3d"),
         nn.AvgPool3d(2, stride=1),
         nn.AdaptiveMaxPool3d((2, 3, 5)),
         nn.AdaptiveAvgPool3d((2, 2, None)),
@@ -55,6 +70,7 @@ def network() -> nn.Sequential:
         nn.AdaptiveAvgPool2d((1, 5)),
         nn.Flatten(2),
         nn.MaxPool1d(3, stride=1, padding=1),
+        Unpooled("1d"),
         nn.AvgPool1d(3, stride=1, padding=1),
         nn.AdaptiveMaxPool1d(4),
         nn.AdaptiveAvgPool1d(5),

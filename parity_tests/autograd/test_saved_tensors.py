@@ -29,6 +29,7 @@ def seeded(function: Any, *args: Any, **named: Any) -> Any:
 
 
 CLASSES = torch.tensor([0, 1, 1])
+PLACES = torch.arange(50).reshape(2, 5, 5)
 IMAGES, KERNEL, ROWS = drawn(3, 2, 5, 5), drawn(4, 2, 2, 2), drawn(3, 4)
 CHANNELS = (drawn(2), drawn(2) + 3)
 OTHER_ROWS = drawn(4, 3).mT.contiguous() + 0.3
@@ -110,6 +111,13 @@ CALLS: dict[str, Call] = {
     "avg_pool1d": (lambda f, x: f.avg_pool1d(x, 2), {"x": IMAGES[0]}),
     "adaptive_avg_pool1d": (lambda f, x: f.adaptive_avg_pool1d(x, 2), {"x": IMAGES[0]}),
     "adaptive_max_pool1d": (lambda f, x: f.adaptive_max_pool1d(x, 2), {"x": IMAGES[0]}),
+    "max_unpool1d": (lambda f, x: f.max_unpool1d(x, PLACES % 9, 2), {"x": IMAGES[0]}),
+    "max_unpool2d": (
+        lambda f, x: f.max_unpool2d(x, PLACES.expand(3, 2, 5, 5), 2),
+        {"x": IMAGES},
+    ),
+    "max_unpool2d without a batch": (lambda f, x: f.max_unpool2d(x, PLACES, 2), {"x": IMAGES[0]}),
+    "max_unpool3d": (lambda f, x: f.max_unpool3d(x, PLACES.expand(3, 2, 5, 5), 2), {"x": IMAGES}),
     "batch_norm in training": (
         lambda f, running_mean, running_var, **t: f.batch_norm(
             running_mean=running_mean, running_var=running_var, training=True, **t
@@ -444,6 +452,8 @@ def test_indices_of_maxima_that_were_written_into_end_the_backward_pass(x: Tenso
         x = x.detach().requires_grad_()
         y, indices = library.max_pool2d(x, 2, return_indices=True)
         y.sum().backward(retain_graph=True)
+        z = library.max_unpool2d(y, indices, 2, output_size=x.shape[-2:])
         indices.add_(1)
-        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-            y.sum().backward()
+        for output in (y, z):
+            with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+                output.sum().backward()

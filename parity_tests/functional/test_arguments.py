@@ -24,6 +24,7 @@ class Index:
 
 IMAGE, KERNEL = torch.ones(1, 2, 6, 6), torch.ones(2, 2, 1, 1)
 RAMP = torch.arange(72.0).reshape(IMAGE.shape)
+PLACES = torch.arange(72).reshape(IMAGE.shape) % 36
 LOGITS, TARGETS = torch.ones(2, 3), torch.tensor([0, 1])
 
 INTEGERS: dict[str, Callable[[Any, Any], Any]] = {
@@ -55,6 +56,13 @@ INTEGERS: dict[str, Callable[[Any, Any], Any]] = {
     "adaptive_max_pool1d": lambda lib, value: lib.adaptive_max_pool1d(IMAGE[0], value),
     "adaptive_max_pool2d": lambda lib, value: lib.adaptive_max_pool2d(IMAGE, value),
     "adaptive_max_pool3d": lambda lib, value: lib.adaptive_max_pool3d(IMAGE, value),
+    "max_unpool2d, kernel_size": lambda lib, value: lib.max_unpool2d(RAMP, 0 * PLACES, value),
+    "max_unpool1d, stride": lambda lib, value: lib.max_unpool1d(RAMP[0], 0 * PLACES[0], 2, value),
+    "max_unpool3d, stride": lambda lib, value: lib.max_unpool3d(RAMP, 0 * PLACES, 3, value, 1),
+    "max_unpool3d, padding": lambda lib, value: lib.max_unpool3d(RAMP, 0 * PLACES, 3, 2, value),
+    "max_unpool2d, output_size": lambda lib, value: lib.max_unpool2d(
+        RAMP[..., :1, :1], 0 * PLACES[..., :1, :1], 2, output_size=value
+    ),
     "softmax, dim": lambda lib, value: lib.softmax(IMAGE, value),
     "pixel_shuffle, upscale_factor": lambda lib, value: lib.pixel_shuffle(torch.ones(4, 1, 2), value),
     "channel_shuffle, groups": lambda lib, value: lib.channel_shuffle(RAMP, value),
@@ -255,6 +263,27 @@ COMPUTED: dict[str, Callable[[Any], Tensor]] = {
         RAMP.reshape([1] * 62 + [2, 6, 6]), 3
     ),
     "local_response_norm of nothing": lambda lib: lib.local_response_norm(RAMP[:0], -1),
+    "max_unpool2d to no pixels": lambda lib: lib.max_unpool2d(RAMP, PLACES, 0),
+    "max_unpool2d of no images of whole numbers": lambda lib: lib.max_unpool2d(
+        TARGETS[:0, None, None, None], PLACES[:0, :1, :1, :1], 2
+    ),
+    "max_unpool2d of no channels without a batch": lambda lib: lib.max_unpool2d(
+        IMAGE[0, :0], PLACES[0, :0], 2
+    ),
+    "max_unpool2d, a larger stride than the window": lambda lib: lib.max_unpool2d(RAMP, PLACES, 1, (2, 3)),
+    "max_unpool2d, a window of no pixels between others": lambda lib: lib.max_unpool2d(
+        RAMP, PLACES, (0, 1), 2
+    ),
+    "max_unpool2d, a negative padding": lambda lib: lib.max_unpool2d(RAMP, PLACES, 2, padding=(-1, 1)),
+    "max_unpool2d, a stride for a third axis": lambda lib: lib.max_unpool2d(RAMP, PLACES, 2, (2, 2, 9)),
+    "max_unpool2d, a size in a list after two others": lambda lib: lib.max_unpool2d(
+        RAMP, PLACES, 2, output_size=[None, "C", 13, 11]
+    ),
+    "max_unpool2d, a stride of nearly two": lambda lib: lib.max_unpool2d(
+        RAMP, PLACES, 2, 1.9, output_size=(12, 11)
+    ),
+    "max_unpool1d, indices that occur twice": lambda lib: lib.max_unpool1d(RAMP[0], PLACES[0] % 4, 2),
+    "max_unpool3d, indices that occur twice": lambda lib: lib.max_unpool3d(RAMP, PLACES % 7, 1),
     "softmax of nothing into whole numbers": lambda lib: lib.softmax(LOGITS[:0], 1, dtype=int),
     "log_softmax of no complex numbers": lambda lib: lib.log_softmax(torch.ones(0, 3) * 1j, 1),
     "softmax of many rows without classes": lambda lib: lib.softmax(torch.empty(2**31, 0), 1),
@@ -520,6 +549,38 @@ REFUSED: dict[str, Callable[[Any], Tensor]] = {
     "local_response_norm of half precision": lambda lib: lib.local_response_norm(RAMP.half(), 2),
     "local_response_norm of bools": lambda lib: lib.local_response_norm(RAMP[0].bool(), 2),
     "local_response_norm of complex numbers": lambda lib: lib.local_response_norm(RAMP * 1j, 2),
+    "max_unpool2d, an index beyond the output": lambda lib: lib.max_unpool2d(RAMP, PLACES + 109, 2),
+    "max_unpool1d, a negative index": lambda lib: lib.max_unpool1d(RAMP[0], -PLACES[0], 99),
+    "max_unpool2d, indices of 32 bits": lambda lib: lib.max_unpool2d(RAMP, PLACES.int(), 2),
+    "max_unpool2d, indices of another shape": lambda lib: lib.max_unpool2d(RAMP, PLACES[0], 2),
+    "max_unpool2d of two dimensions": lambda lib: lib.max_unpool2d(RAMP[0, 0], PLACES[0, 0], 2),
+    "max_unpool2d of five dimensions": lambda lib: lib.max_unpool2d(RAMP[None], PLACES[None], 2),
+    "max_unpool1d of four dimensions": lambda lib: lib.max_unpool1d(RAMP, PLACES, 20),
+    "max_unpool3d of no channels": lambda lib: lib.max_unpool3d(RAMP[None, :, :0], PLACES[None, :, :0], 2),
+    "max_unpool2d of no rows": lambda lib: lib.max_unpool2d(RAMP[:, :, :0], PLACES[:, :, :0], 2),
+    "max_unpool2d of whole numbers": lambda lib: lib.max_unpool2d(RAMP.long(), PLACES, 2),
+    "max_unpool2d of complex numbers": lambda lib: lib.max_unpool2d(RAMP * 1j, PLACES, 2),
+    "max_unpool2d to less than nothing": lambda lib: lib.max_unpool2d(RAMP, PLACES, -11),
+    "max_unpool2d to a size a stride away": lambda lib: lib.max_unpool2d(
+        RAMP, PLACES, 2, output_size=(14, 12)
+    ),
+    "max_unpool2d to three sizes": lambda lib: lib.max_unpool2d(RAMP, PLACES, 2, output_size=(12, 12, 12)),
+    "max_unpool2d to one size": lambda lib: lib.max_unpool2d(RAMP, PLACES, 2, output_size=12),
+    "max_unpool2d to a size and a half": lambda lib: lib.max_unpool2d(
+        RAMP, PLACES, 2, output_size=(12, 12.5)
+    ),
+    "max_unpool2d to a size of NumPy's": lambda lib: lib.max_unpool2d(
+        RAMP, PLACES, 2, output_size=(np.int64(12), 12)
+    ),
+    "max_unpool2d, a kernel of one axis": lambda lib: lib.max_unpool2d(RAMP, PLACES, (2,)),
+    "max_unpool1d, a kernel of two axes": lambda lib: lib.max_unpool1d(RAMP[0], PLACES[0] * 0, (2, 2)),
+    "max_unpool3d, a stride of two axes": lambda lib: lib.max_unpool3d(RAMP, PLACES * 0, 2, (2, 2)),
+    "max_unpool3d, a stride of four axes": lambda lib: lib.max_unpool3d(RAMP, PLACES * 0, 2, (2, 2, 2, 2)),
+    "max_unpool3d, no stride": lambda lib: lib.max_unpool3d(RAMP, PLACES * 0, 2, 0),
+    "max_unpool3d, a stride of nearly two": lambda lib: lib.max_unpool3d(
+        RAMP, PLACES * 0, 2, 1.9, output_size=(4, 12, 11)
+    ),
+    "max_unpool2d of nothing to more than 64 bits": lambda lib: lib.max_unpool2d(RAMP[:0], PLACES[:0], 2**31),
     "softmax into float8": lambda lib: lib.softmax(LOGITS, 1, dtype=torch.float8_e4m3fn),
 }
 

@@ -88,6 +88,10 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Tensor]]] = {
         sc.functional.cross_entropy,
         {"input": torch.ones(2, 3), "target": torch.ones(2, 3), "weight": torch.ones(3)},
     ),
+    "max_unpool2d": (
+        lambda **tensors: sc.functional.max_unpool2d(kernel_size=2, **tensors),
+        {"input": torch.ones(1, 1, 2, 2), "indices": torch.tensor([[[[0, 3], [8, 15]]]])},
+    ),
 }
 
 

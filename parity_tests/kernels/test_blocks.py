@@ -31,6 +31,7 @@ from scratch_conv.kernels import (
 )
 from scratch_conv.kernels.pooling import average as average_pooling
 from scratch_conv.kernels.pooling import maximum as max_pooling
+from scratch_conv.kernels.pooling import picked
 from scratch_conv.kernels.windows import Array, Pair
 
 pytestmark = pytest.mark.mutation
@@ -158,6 +159,8 @@ def operations_on(size: Pair) -> dict[str, Callable[[], object]]:
         "max_pool2d": lambda: kernels.max_pool2d(x, window, ceil_mode=False),
         "max_pool2d_scatter": lambda: kernels.max_pool2d_scatter(y, indices, size, window),
         "max_pool2d_gather": lambda: kernels.max_pool2d_gather(x, indices, window),
+        "max_unpool": lambda: kernels.max_unpool(y, indices, size),
+        "gather_picked": lambda: kernels.gather_picked(x, indices),
         "avg_pool2d": lambda: kernels.avg_pool2d(x, size, window, False, None),
         "avg_pool2d_grad_input": lambda: kernels.avg_pool2d_grad_input(x, size, window, False, None),
         "adaptive_avg_pool2d": lambda: kernels.adaptive_avg_pool2d(x, few),
@@ -201,7 +204,7 @@ def test_no_temporary_memory_grows_with_a_plane(
     """With blocks of a sixty-fourth of the plane, less than half of it is taken beside the results."""
     operation = operations_on(size)[name]
     monkeypatch.setattr(elementwise, "_CHUNK_BYTES", 2**16)
-    for module in (average_pooling, interpolation, normalization, max_pooling, softmax):
+    for module in (average_pooling, interpolation, normalization, max_pooling, picked, softmax):
         monkeypatch.setattr(module, "_BLOCK_BYTES", 2**16)
     monkeypatch.setattr(normalization, "_MOST_BYTES", 2**16)
     with kernels.using_num_threads(1):

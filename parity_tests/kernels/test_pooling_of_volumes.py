@@ -128,6 +128,27 @@ def test_max_pool3d_is_its_definition(drawn: Any, block_bytes: int, data: st.Dat
     np.testing.assert_array_equal(names, np.where(indices < 0, ~indices, indices))
 
 
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=3), st.integers(0, 9), BLOCKS, st.data())
+def test_max_unpooling_is_its_definition(
+    size: list[int], count: int, block_bytes: int, data: st.DataObject
+) -> None:
+    """Of elements at one index the last stays, also where they are cut apart, and whoever computes."""
+    x = data.draw(st.composite(drawn_numbers)((2, 3, count), False))
+    places = np.random.default_rng(count).integers(0, prod(size), x.shape)
+    expected = np.zeros((2, 3, prod(size)), np.float32)
+    for (n, c, k), place in np.ndenumerate(places):
+        expected[n, c, place] = x[n, c, k]
+    with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(2):
+        patch.setattr(picked, "_BLOCK_BYTES", block_bytes)
+        y = kernels.max_unpool(x, places, tuple(size))
+    np.testing.assert_array_equal(y, expected.reshape(2, 3, *size))
+    wrong = data.draw(st.sampled_from([-1, -(2**40), prod(size), 2**40]))
+    places.flat[-1:] = wrong
+    if count:
+        with pytest.raises(IndexError, match=f"invalid max index: {wrong} .*{'x'.join(map(str, size))}"):
+            kernels.max_unpool(x, places, tuple(size))
+
+
 @given(st.lists(st.tuples(st.integers(1, 7), st.integers(1, 5)), min_size=2, max_size=3), BLOCKS, st.data())
 def test_adaptive_max_pooling_is_its_definition(
     axes: list[tuple[int, int]], block_bytes: int, data: st.DataObject

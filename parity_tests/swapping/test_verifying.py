@@ -21,6 +21,19 @@ class Doubled(nn.Conv2d):
         return 2 * super().forward(input)
 
 
+class Unpooled(nn.Module):
+    """Max pooling and its partial inverse, which is called with two tensors."""
+
+    def __init__(self, name: str, *window: Any) -> None:
+        super().__init__()
+        self.pool = getattr(nn, f"MaxPool{name}")(*window, return_indices=True)
+        self.unpool = getattr(nn, f"MaxUnpool{name}")(*window)
+
+    def forward(self, input: Tensor) -> Tensor:
+        output: Tensor = self.unpool(*self.pool(input), output_size=input.shape)
+        return output
+
+
 class Model(nn.Module):
     """Every kind of layer, functional calls, nested inputs and outputs, and a layer that is never called."""
 
@@ -41,6 +54,7 @@ class Model(nn.Module):
             nn.PixelUnshuffle(2),
             nn.ReplicationPad2d((2, 1, -1, 1)),
             nn.ZeroPad2d((-2, -1, 0, 0)),
+            Unpooled("2d", 2),
             nn.MaxPool2d(2, 1),
             nn.Dropout2d(0.3),
             nn.Unflatten(1, (2, 2)),
@@ -55,12 +69,14 @@ class Model(nn.Module):
             nn.AdaptiveMaxPool2d((4, 5)),
             nn.Unflatten(2, (2, 2)),
             nn.MaxPool3d((1, 2, 2), 1),
+            Unpooled("3d", (2, 1, 2)),
             nn.AdaptiveMaxPool3d((2, None, 4)),
             nn.AdaptiveAvgPool3d((2, None, 5)),
             nn.Flatten(2, 3),
             nn.AdaptiveAvgPool2d((2, 3)),
             nn.Flatten(2),
             nn.MaxPool1d(3, 1, 1),
+            Unpooled("1d", 2, 2),
             nn.AvgPool1d(3, 1, 1),
             nn.AdaptiveMaxPool1d(5),
             nn.AdaptiveAvgPool1d(6),

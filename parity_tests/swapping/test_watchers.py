@@ -141,6 +141,7 @@ CALLS: list[Any] = [
     lambda lib, x, w: lib.max_pool3d(x, 2),
     lambda lib, x, w: lib.avg_pool1d(x[0], 2),
     lambda lib, x, w: lib.adaptive_max_pool2d(x, 2),
+    lambda lib, x, w: lib.max_unpool2d(x, x.argsort(-1), 2),
     lambda lib, x, w: lib.dropout(x, 0.5),
     lambda lib, x, w: lib.dropout2d(x, 0.5),
     lambda lib, x, w: lib.linear(x, w[0, 0]),

@@ -194,6 +194,13 @@ def _(indices: Tensor, channels_last: bool) -> Any:
     return indices.to(torch.int64)
 
 
+@_decomposes(ours.max_unpool.default)
+def _(input: Tensor, indices: Tensor, output_size: Sequence[int], channels_last: bool) -> Any:
+    if len(output_size) == 2:
+        return aten.max_unpool2d(input, indices, output_size)
+    return aten.max_unpool3d(input, indices, output_size, [1, 1, 1], [0, 0, 0])
+
+
 @_decomposes(ours.avg_pool3d.default)
 def _(
     input: Tensor,

@@ -20,5 +20,6 @@ from scratch_conv.functional.response_normalization import *
 from scratch_conv.functional.shuffling import *
 from scratch_conv.functional.softmax import *
 from scratch_conv.functional.unfolding import *
+from scratch_conv.functional.unpooling import *
 
 __all__ = sorted(name for name, value in globals().items() if callable(value) and not name.startswith("_"))

@@ -15,6 +15,9 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
+    "MaxUnpool1d",
+    "MaxUnpool2d",
+    "MaxUnpool3d",
 ]
 
 
@@ -99,4 +102,25 @@ class MaxPool1d(torch.nn.MaxPool1d):
     """`torch.nn.MaxPool1d` in every respect but who computes it: NumPy, by hand-written derivatives.
 
     Shapes: input (N, C, L) or (C, L), output (N, C, OL) or (C, OL).
+    """
+
+
+class MaxUnpool1d(torch.nn.MaxUnpool1d):
+    """`torch.nn.MaxUnpool1d` in every respect but who computes it: NumPy, by hand-written derivatives.
+
+    Shapes: input and indices (N, C, L) or (C, L), output (N, C, OL) or (C, OL).
+    """
+
+
+class MaxUnpool2d(torch.nn.MaxUnpool2d):
+    """`torch.nn.MaxUnpool2d` in every respect but who computes it: NumPy, by hand-written derivatives.
+
+    Shapes: input and indices (N, C, H, W) or (C, H, W), output (N, C, OH, OW) or (C, OH, OW).
+    """
+
+
+class MaxUnpool3d(torch.nn.MaxUnpool3d):
+    """`torch.nn.MaxUnpool3d` in every respect but who computes it: NumPy, by hand-written derivatives.
+
+    Shapes: input and indices (N, C, D, H, W) or (C, D, H, W), output (N, C, OD, OH, OW) or (C, OD, OH, OW).
     """

@@ -32,7 +32,8 @@ _MAXIMA = (
     *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d),
     *(nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),
 )
-_PICKS = (nn.ReLU, nn.Hardtanh, nn.Flatten, *_MAXIMA)
+_UNPOOLING = (nn.MaxUnpool1d, nn.MaxUnpool2d, nn.MaxUnpool3d)
+_PICKS = (nn.ReLU, nn.Hardtanh, nn.Flatten, *_MAXIMA, *_UNPOOLING)
 _SHUFFLES = (nn.ChannelShuffle, nn.PixelShuffle, nn.PixelUnshuffle)
 _BLOCKS = (nn.Fold, nn.Unfold)
 _PADS = (

@@ -74,6 +74,8 @@ def scatter_picked(
 
 @operator
 def gather_picked(input: Tensor, indices: Tensor, non_overlapping: bool) -> Tensor:
+    if 0 in input.shape[2:] and indices.numel():
+        raise RuntimeError(f"max unpooling: an output of size {tuple(input.shape[2:])} has no gradient")
     return to_tensor(kernels.gather_picked(to_array(input), to_array(indices)), input)
 
 

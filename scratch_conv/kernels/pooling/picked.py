@@ -55,10 +55,11 @@ def gather_picked(x: Array, indices: Array) -> Array:
 
     def work(block: tuple[slice, slice]) -> None:
         images, cut = block
-        flat = _into_all(flat_indices[images, cut], pixels)
-        read = flat_x[images].ravel()[np.maximum(flat, 0)]
-        read[flat < 0] = 0
-        flat_y[images, cut] = read.reshape(flat_y[images, cut].shape)
+        some, into = flat_indices[images, cut], flat_y[images, cut]
+        flat = _into_all(some, pixels).reshape(some.shape)
+        np.take(flat_x[images].ravel(), flat, out=into, mode="clip")  # checked indices cost more
+        if some.min(initial=0) < 0:
+            into[some < 0] = 0
 
     parallel(work, [(images, cut) for (cut,) in cuts for images in batch])
     return y

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, fields, replace
+from itertools import count
+from math import gcd
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 
 Kind: TypeAlias = Literal[
-    "counting", "integers", "normal", "graded", "special", "zeros", "offset", "classes", "probabilities"
+    "counting",
+    "integers",
+    "normal",
+    "graded",
+    "special",
+    "zeros",
+    "offset",
+    "classes",
+    "places",
+    "probabilities",
 ]
 Layout: TypeAlias = Literal["contiguous", "channels_last", "transposed", "sliced", "expanded", "image"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
@@ -29,13 +40,14 @@ class Array:
             ties abound; normal; graded: normal numbers times powers of two from 2**-20 to 2**20; special:
             integers, one in eight replaced by a NaN, an infinity, a subnormal or the largest number (in an
             integer dtype by its least or greatest), and no zeros, since a BLAS may skip 0 · inf; zeros: 0.0,
-            -0.0, 1 and -1; offset: normal about 1000; classes: 0 to high - 1; probabilities: from 0 to 1, one
+            -0.0, 1 and -1; offset: normal about 1000; classes: 0 to high - 1; places: the same, so that each
+            is met once among as many elements that follow each other; probabilities: from 0 to 1, one
             in four a multiple of a quarter.
         layout: its strides. expanded: the first axis has stride 0; image: of one in a channels_last batch.
         seed: where the values come from.
         dtype: name of the dtype where it differs from the case's.
-        high: the number of classes; of special values, one in so many, where that is not one in eight; of
-            probabilities, 2 to leave out 0 and 1.
+        high: the number of classes or places; of special values, one in so many, where that is not one in
+            eight; of probabilities, 2 to leave out 0 and 1.
         positive: whether the absolute values are taken (a variance).
     """
 
@@ -84,7 +96,11 @@ class Array:
             values = f"torch.zeros({tuple(tensor.shape)}, dtype={tensor.dtype})"
         elif tensor.numel() > _INLINE and self.kind in _CODE:
             values = _CODE[self.kind].format(
-                shape=tuple(tensor.shape), n=tensor.numel(), seed=self.seed, high=self.high
+                shape=tuple(tensor.shape),
+                n=tensor.numel(),
+                seed=self.seed,
+                high=self.high,
+                step=_step(self),
             )
             values += f"{'.abs()' if self.positive else ''}.to({tensor.dtype})"
         return values + _arrange_code(tensor, self.layout, self.shape)
@@ -174,6 +190,16 @@ def _classes(array: Array, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor
     return torch.randint(0, array.high, shape, generator=_generator(array.seed))
 
 
+def _places(array: Array, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    numbers = torch.arange(torch.Size(shape).numel())
+    return ((numbers * _step(array) + array.seed) % array.high).reshape(shape)
+
+
+def _step(array: Array) -> int:
+    """Return the distance between places, the multiples of which meet all of them."""
+    return next(step for step in count(array.seed % array.high + 1) if gcd(step, array.high) == 1)
+
+
 def _probabilities(array: Array, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     generator, inner = _generator(array.seed), array.high == 2
     values = torch.rand(shape, generator=generator, dtype=torch.float64) * 0.96 + 0.02
@@ -190,6 +216,7 @@ _VALUES = {
     "zeros": _zeros,
     "offset": _offset,
     "classes": _classes,
+    "places": _places,
     "probabilities": _probabilities,
 }
 
@@ -200,6 +227,7 @@ _CODE = {
     "integers": "torch.randint(-3, 4, {shape}, generator=torch.Generator().manual_seed({seed}))",
     "normal": "torch.randn({shape}, generator=torch.Generator().manual_seed({seed}), dtype=torch.float64)",
     "classes": "torch.randint(0, {high}, {shape}, generator=torch.Generator().manual_seed({seed}))",
+    "places": "((torch.arange({n}) * {step} + {seed}) % {high}).reshape({shape})",
 }
 
 
