@@ -473,3 +473,45 @@ def test_vmap_over_nothing_gives_the_shapes_of_torchs(name: str) -> None:
         grads = torch.func.vmap(torch.func.grad(lambda *each, f=library: function(f, *each).sum()))(*batched)
         shapes.append((outputs.shape, grads.shape))
     assert shapes[0] == shapes[1]
+
+
+INFINITE, UNIT = torch.tensor([[torch.inf, -torch.inf]]), torch.tensor([[0.0, 1.0]])
+ALONG_ONE_OPERAND: dict[str, tuple[Callable[..., Tensor], Tensor]] = {
+    "linear": (lambda f, x: f.linear(x, INFINITE[:, :1].expand(1, 2)), UNIT + 1),
+    "conv1d": (lambda f, x: f.conv1d(x[None], INFINITE[None, :, :1]), UNIT + 1),
+    "prelu": (lambda f, x: f.prelu(x, UNIT[0] + 1), INFINITE),
+    "hardswish": (lambda f, x: f.hardswish(x), INFINITE),
+    "batch_norm of given statistics": (lambda f, x: f.batch_norm(x, *[UNIT[0] + 1] * 4), INFINITE),
+    "cross_entropy": (lambda f, x: f.cross_entropy(x, torch.tensor([0])), -INFINITE.abs() * (1 - UNIT) + 1),
+    "nll_loss": (lambda f, x: f.nll_loss(x, torch.tensor([0])), INFINITE),
+    "weighted mse_loss": (lambda f, x: f.mse_loss(x, UNIT, weight=UNIT + 1), INFINITE),
+    "binary_cross_entropy": (lambda f, x: f.binary_cross_entropy(x, UNIT, reduction="none"), UNIT),
+}
+
+
+@pytest.mark.parametrize("name", ALONG_ONE_OPERAND)
+def test_a_tangent_of_one_operand_meets_no_zeros_for_the_others(name: str) -> None:
+    function, x = ALONG_ONE_OPERAND[name]
+    got, want = (
+        torch.func.jvp(lambda x, f=library: function(f, x), (x,), (torch.ones_like(x),))
+        for library in (sc.functional, F)
+    )
+    torch.testing.assert_close(got, want, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", ["linear", "prelu", "layer_norm", "mse_loss"])
+def test_without_a_gradient_of_the_output_there_is_none_of_the_operands(name: str) -> None:
+    class Constant(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: Any, grad: Tensor) -> None:
+            return None
+
+    function, tensors = CALLS[name]
+    operands = [tensor.clone().requires_grad_() for tensor in tensors]
+    for library in (sc.functional, F):
+        Constant.apply(function(library, *operands)).sum().backward()
+        assert all(operand.grad is None for operand in operands)

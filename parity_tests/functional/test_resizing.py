@@ -59,6 +59,17 @@ def test_what_there_is_no_kernel_for_stays_torchs(name: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+def test_antialias_leaves_an_axis_that_keeps_its_size_as_it_is_whatever_the_factor(mode: str) -> None:
+    image = torch.randn(1, 2, 3, 5)
+    image[0, 0, 1, 1] = torch.inf
+    for arguments in ({"scale_factor": (1.2, 1.1)}, {"scale_factor": (1.2, 2.0)}, {"size": (3, 2)}):
+        got, want = (
+            lib.interpolate(image, mode=mode, antialias=True, **arguments) for lib in (sc.functional, F)
+        )
+        torch.testing.assert_close(got, want, equal_nan=True)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
 def test_antialias_of_a_column_is_that_of_the_row(mode: str) -> None:
     """Torch 2.14 returns the first row of the output in all its rows, where they are one pixel wide."""
     image = torch.randn(1, 2, 6, 3, dtype=torch.float64)

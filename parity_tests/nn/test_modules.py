@@ -288,6 +288,7 @@ def test_autocast_gives_torchs_dtypes(dtype: torch.dtype) -> None:
     model = nn.Sequential(
         nn.Linear(8, 8),
         nn.Conv2d(3, 4, 3),
+        nn.PReLU(),
         nn.BatchNorm2d(4),
         nn.ReLU(),
         nn.MaxPool2d(2),

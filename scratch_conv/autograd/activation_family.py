@@ -91,6 +91,7 @@ class ActivationSlope(Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         values, saved, ctx.name, ctx.order, ctx.parameters = inputs
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(values, saved)
         ctx.save_for_forward(values, saved)
 
@@ -135,6 +136,7 @@ class PReLU(_OfChannels):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(*inputs)
         ctx.save_for_forward(*inputs)
 

@@ -27,6 +27,7 @@ class Bilinear(Function):
     @classmethod
     def setup_context(cls, ctx: Any, inputs: Any, output: Any) -> None:
         a, b, *ctx.rest = inputs
+        ctx.set_materialize_grads(False)
         ctx.shapes = a.shape, b.shape
         needs_a, needs_b, *_ = ctx.needs_input_grad
         both = cls.saves_both

@@ -315,6 +315,7 @@ def _merged(size: int, in_dims: Any, tensors: Any) -> tuple[list[Tensor | None],
 
 def _save(ctx: Any, input: Tensor, output: Any, weight: Tensor | None, *others: Tensor | None) -> None:
     _, mean, variance = output
+    ctx.set_materialize_grads(False)
     ctx.mark_non_differentiable(mean, variance)
     # The last is for checkpoints that torch recomputes, as dropout's.
     ctx.save_for_backward(input, mean, variance, weight, *others, input.new_empty(0))

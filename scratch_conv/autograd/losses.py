@@ -114,6 +114,7 @@ class PairLoss(Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         input, target, values, *ctx.rest = inputs
+        ctx.set_materialize_grads(False)
         ctx.values_shape = None if values is None else values.shape
         used = any(ctx.needs_input_grad[:2])
         ctx.save_for_backward(input, target, values if used else None)
@@ -191,6 +192,7 @@ class Difference(Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         ctx.shapes, ctx.full = [each.shape for each in inputs], output.shape
+        ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
@@ -221,6 +223,7 @@ class Ratio(Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         values, divisors = inputs
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(values if ctx.needs_input_grad[1] else None, divisors)
         ctx.save_for_forward(values, divisors)
 

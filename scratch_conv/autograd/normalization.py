@@ -146,6 +146,7 @@ class BatchNorm(ByChannel):
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         input, weight, _, *running, ctx.eps = inputs
         _, mean, variance = output
+        ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(mean, variance)
         # The last is for checkpoints that torch recomputes, as dropout's.
         ctx.save_for_backward(input, mean, variance, weight, *running, input.new_empty(0))
@@ -205,6 +206,7 @@ class BatchNormInference(ByChannel):
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         input, weight, _, mean, variance, ctx.eps = inputs
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(input, weight, mean, variance)
         ctx.save_for_forward(input, weight, mean, variance)
 

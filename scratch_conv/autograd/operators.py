@@ -232,12 +232,28 @@ class _Primals:
 
 
 def register_derivatives(function: Any) -> None:
-    """Register the derivative and the batching rule of a Function for its operator, its `forward`."""
+    """Register the derivative and the batching rule of a Function for its operator, its `forward`.
+
+    A Function of several operands calls `ctx.set_materialize_grads(False)`: an operand without a tangent
+    would get one of zeros, whose product with an infinity is NaN.
+    """
     operator = function.forward
     _functions.append(function)
+    function.backward = staticmethod(of_no_gradient_too(function.backward))
     function.vmap = staticmethod(batching_nothing_too(function.vmap))
     torch.library.register_autograd(operator, function.backward, setup_context=function.setup_context)
     torch.library.register_vmap(operator, function.vmap)
+
+
+def of_no_gradient_too(rule: Callable[..., Any]) -> Callable[..., Any]:
+    """Let the rule of a backward pass know that there may be no gradient: then there is none."""
+
+    def backward(ctx: Any, *grads: Tensor | None) -> Any:
+        if all(grad is None for grad in grads):
+            return (None,) * len(ctx.needs_input_grad)
+        return rule(ctx, *grads)
+
+    return backward
 
 
 def batching_nothing_too(rule: Callable[..., Any]) -> Callable[..., Any]:

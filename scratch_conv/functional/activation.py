@@ -16,7 +16,7 @@ from scratch_conv.autograd import (
     reshaped,
 )
 from scratch_conv.functional import arguments
-from scratch_conv.functional.calling import overridable, replaces
+from scratch_conv.functional.calling import autocast, overridable, replaces
 from scratch_conv.kernels import keeps_output
 
 __all__ = [
@@ -435,6 +435,8 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
         NotImplementedError: the input is of whole numbers, bool or complex.
     """
     arguments.tensors("prelu", input=input, weight=weight)
+    if torch.is_autocast_enabled("cpu"):
+        input, weight = autocast(input), autocast(weight)
     if input.dtype != weight.dtype:
         raise RuntimeError(
             f"prelu: Type promoting not supported. Got {input.dtype} and {weight.dtype} for the weight"

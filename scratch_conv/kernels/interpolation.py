@@ -378,6 +378,8 @@ def _keys(distances: Array, a: Any) -> Array:
 def _antialiased(inputs: int, outputs: int, scale: Any, cubic: bool) -> tuple[Array, Array, Array]:
     """Return indices and weights (outputs, taps), and which of the taps there are."""
     real = type(scale)
+    if inputs == outputs:  # as it is, whatever the scale
+        return np.arange(outputs)[:, None], np.ones((outputs, 1), real), np.ones((outputs, 1), bool)
     stretch = max(scale, real(1))
     support = stretch * real(2 if cubic else 1)
     centers = scale * (np.arange(outputs).astype(real) + real(0.5))

@@ -287,7 +287,7 @@ def _hardswish(x: Array, *, out: Array) -> None:
 def _hardswish_slope(values: Array, x: Array, order: int, *, out: Array) -> None:
     if order == 1:
         gated(values, ~(x <= -3), out)
-        out *= chosen(x >= 3, 1.0, x * (1 / 3) + 0.5, x.dtype)
+        out *= chosen(x >= 3, 1.0, np.maximum(x, -3) * (1 / 3) + 0.5, x.dtype)
     elif order == 2:
         gated(values, np.abs(x) < 3, out)
         out /= 3
