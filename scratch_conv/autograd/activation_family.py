@@ -12,7 +12,14 @@ from torch.autograd import Function
 
 from scratch_conv import kernels
 from scratch_conv.autograd.batching import vmap_elementwise
-from scratch_conv.autograd.operators import call, operator, register_derivatives, register_fake, wanted
+from scratch_conv.autograd.operators import (
+    beside_zeros,
+    call,
+    operator,
+    register_derivatives,
+    register_fake,
+    wanted,
+)
 from scratch_conv.autograd.products import product
 from scratch_conv.autograd.tensors import to_array, to_tensor_like
 
@@ -146,7 +153,7 @@ class PReLU(_OfChannels):
         wants_input, wants_weight = wanted(ctx)
         to_input = call(PReLUSlope, grad_output, input, weight) if wants_input else None
         to_weight = _below(grad_output, input, input, weight.shape) if wants_weight else None
-        return to_input, to_weight
+        return to_input, beside_zeros(to_weight, weight)
 
     @staticmethod
     def jvp(ctx: Any, input_t: Tensor | None, weight_t: Tensor | None) -> Any:

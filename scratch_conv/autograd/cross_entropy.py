@@ -13,6 +13,7 @@ from scratch_conv import kernels
 from scratch_conv.autograd.batching import fold, unfold, vmap_elementwise
 from scratch_conv.autograd.operators import (
     batching_nothing_too,
+    beside_zeros,
     call,
     operator,
     register_derivatives,
@@ -121,10 +122,17 @@ class Nll(_OfClasses):
 
     forward = staticmethod(torch.ops.scratch_conv.nll.default)
 
+    @classmethod
+    def setup_context(cls, ctx: Any, inputs: Any, output: Any) -> None:
+        super().setup_context(ctx, inputs, output)
+        logarithms, target, weight, *_ = inputs
+        ctx.save_for_backward(target, weight, logarithms)  # these because torch saves them
+
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> Any:
-        numbers = ctx.ignore_index, ctx.smoothing, ctx.count
-        return call(NllGrad, grad_output, *ctx.saved_tensors, *numbers), None, None, None, None
+        *classes, logarithms = ctx.saved_tensors
+        gradient = call(NllGrad, grad_output, *classes, ctx.ignore_index, ctx.smoothing, ctx.count)
+        return beside_zeros(gradient, logarithms), None, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, logarithms_t: Tensor, *_: Any) -> Any:

@@ -20,9 +20,10 @@ from torch import Tensor
 from torch.autograd import Function
 
 from scratch_conv import kernels
-from scratch_conv.autograd._torch_internals import in_transform, suggested_memory_format
+from scratch_conv.autograd._torch_internals import suggested_memory_format
 from scratch_conv.autograd.batching import fold, unfold
 from scratch_conv.autograd.operators import (
+    beside_zeros,
     call,
     call_constant,
     may_be_differentiated,
@@ -167,7 +168,7 @@ class _ByGroup(Function):
         )
         gradients = tuple(shaped)
         if hasattr(ctx, "bias"):
-            gradients = *(_beside_zeros(each, weight, ctx.bias) for each in gradients[:2]), gradients[2]
+            gradients = *(beside_zeros(each, weight, ctx.bias) for each in gradients[:2]), gradients[2]
         else:
             gradients = of_one_node(gradients, grad_output, input, weight, *others)
         return *gradients, *[None] * (len(ctx.needs_input_grad) - 3)
@@ -203,30 +204,6 @@ def _gradients(ctx: Any, grad_output: Tensor, input: Tensor, weight: Tensor | No
         grad_input = centred(weighted(grad_output, weight).reshape(by_group.shape), by_group, inverse)
     grad_weight = channel_sum(grad_output, normal) if needs_weight else None
     return grad_input, grad_weight, channel_sum(grad_output) if needs_bias else None
-
-
-def _beside_zeros(gradient: Tensor | None, *parameters: Tensor | None) -> Tensor | None:
-    """Let a gradient have derivatives of zero with respect to parameters.
-
-    Torch's own has them: it depends on the statistics, which are results of the same node.
-    """
-    if not torch.is_grad_enabled() or torch.compiler.is_compiling() or in_transform():
-        return gradient
-    trained = [each for each in parameters if each is not None and each.requires_grad]
-    return _BesideZeros.apply(gradient, *trained) if gradient is not None and trained else gradient
-
-
-class _BesideZeros(Function):
-    """The first tensor, whose derivatives with respect to the others are zero."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, *others: Tensor) -> Tensor:
-        ctx.shapes = [other.shape for other in others]
-        return value.detach()
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        return grad, *map(grad.new_zeros, ctx.shapes)
 
 
 class LayerNorm(_ByGroup):

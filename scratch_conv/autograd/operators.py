@@ -200,6 +200,27 @@ class _OfOneNode(Function):
         return grad, *[None] * ctx.others
 
 
+def beside_zeros(gradient: Tensor | None, *operands: Tensor | None) -> Tensor | None:
+    """Let a gradient have derivatives of zero with respect to operands, as torch's has."""
+    if not torch.is_grad_enabled() or torch.compiler.is_compiling() or internals.in_transform():
+        return gradient
+    trained = [each for each in operands if each is not None and each.requires_grad]
+    return _BesideZeros.apply(gradient, *trained) if gradient is not None and trained else gradient
+
+
+class _BesideZeros(Function):
+    """The first tensor, whose derivatives with respect to the others are zero."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, *others: Tensor) -> Tensor:
+        ctx.shapes = [other.shape for other in others]
+        return value.detach()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return grad, *map(grad.new_zeros, ctx.shapes)
+
+
 @cache
 def _nested(function: type[Function]) -> type[Function]:
     """Return a Function whose `jvp` is differentiated by the transforms around the innermost one.
