@@ -104,6 +104,16 @@ def test_layers_work_where_torch_cannot_be_imported() -> None:
     )
 
 
+def test_demos_work_where_torch_cannot_be_imported(tmp_path: Path) -> None:
+    run(
+        "import sys; sys.modules['torch'] = None\n"
+        "from pathlib import Path\n"
+        "from scratch_conv.demos import edges, gradcheck, lines, notebook\n"
+        f"edges.run(None, Path({str(tmp_path)!r}))\n"
+        f"notebook.run(Path({str(tmp_path)!r}) / 'course.ipynb')\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("names", "loaded"),
     [("sc", {"scratch_conv"}), ("sc.swap, sc.verify, sc.nn", {"numpy", "scratch_conv", "threadpoolctl"})],
