@@ -139,6 +139,12 @@ def enormous(path: Path, intact: bytes) -> None:
         archive.writestr("0.weight.npy", file.getvalue())
 
 
+def spoilt(path: Path, intact: bytes) -> None:
+    """Flip a bit of the first array's last number, before the second member of the zip file."""
+    offset = intact.index(b"PK\x03\x04", 1) - 1
+    path.write_bytes(intact[:offset] + bytes([intact[offset] ^ 1]) + intact[offset + 1 :])
+
+
 def encrypted(path: Path, intact: bytes) -> None:
     """Flip the bit by which a zip file says that its first member is encrypted."""
     offset = intact.index(b"PK\x01\x02") + 8
@@ -159,7 +165,7 @@ def compressed(path: Path, intact: bytes) -> None:
 
 
 NO_ZIP_FILES = [damaged, emptied, an_image, a_pickle, one_array]
-NO_WEIGHTS = [flipped, patched, encrypted, compressed, objects, text, enormous]
+NO_WEIGHTS = [flipped, spoilt, patched, encrypted, compressed, objects, text, enormous]
 
 
 @pytest.mark.parametrize("damage", [*NO_ZIP_FILES, *NO_WEIGHTS])
