@@ -139,12 +139,6 @@ def enormous(path: Path, intact: bytes) -> None:
         archive.writestr("0.weight.npy", file.getvalue())
 
 
-def spoilt(path: Path, intact: bytes) -> None:
-    """Flip a bit of the first array's last number, before the second member of the zip file."""
-    offset = intact.index(b"PK\x03\x04", 1) - 1
-    path.write_bytes(intact[:offset] + bytes([intact[offset] ^ 1]) + intact[offset + 1 :])
-
-
 def encrypted(path: Path, intact: bytes) -> None:
     """Flip the bit by which a zip file says that its first member is encrypted."""
     offset = intact.index(b"PK\x01\x02") + 8
@@ -165,7 +159,7 @@ def compressed(path: Path, intact: bytes) -> None:
 
 
 NO_ZIP_FILES = [damaged, emptied, an_image, a_pickle, one_array]
-NO_WEIGHTS = [flipped, spoilt, patched, encrypted, compressed, objects, text, enormous]
+NO_WEIGHTS = [flipped, patched, encrypted, compressed, objects, text, enormous]
 
 
 @pytest.mark.parametrize("damage", [*NO_ZIP_FILES, *NO_WEIGHTS])
@@ -178,6 +172,17 @@ def test_a_damaged_or_foreign_file_is_refused_and_changes_nothing(tmp_path: Path
         trained.load(path)
     for name, array in trained.state.items():
         np.testing.assert_array_equal(array, before[name])
+
+
+def test_a_large_array_with_one_wrong_bit_is_refused(tmp_path: Path) -> None:
+    """Its end is not read together with its header."""
+    path, layer = tmp_path / "weights.npz", Sequential(Dense(64, 64))
+    layer.save(path)
+    intact = path.read_bytes()
+    end = intact.index(b"PK\x03\x04", 1) - 1  # before the second member of the zip file
+    path.write_bytes(intact[:end] + bytes([intact[end] ^ 1]) + intact[end + 1 :])
+    with pytest.raises(ValueError, match="Bad CRC-32"):
+        layer.load(path)
 
 
 @pytest.mark.parametrize(
