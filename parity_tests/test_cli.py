@@ -329,6 +329,13 @@ def test_a_missing_extra_of_the_parity_suite_is_named(module: str) -> None:
     assert process.stderr == f"scratch-conv: {module} is not installed: pip install 'scratch-conv[parity]'\n"
 
 
+def test_a_missing_torch_is_named() -> None:
+    code = "import sys; sys.modules['torch'] = None; from scratch_conv.cli import main; sys.exit(main())"
+    process = run_python("-c", code, "demo", "filters")
+    assert process.returncode == 2
+    assert process.stderr == "scratch-conv: torch is not installed: pip install torch\n"
+
+
 def test_help_loads_no_torch_and_the_wait_policy_is_set_before_it() -> None:
     code = (
         "import os, sys; os.environ.pop('OMP_WAIT_POLICY', None); from scratch_conv.cli import main; main();"

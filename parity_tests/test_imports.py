@@ -104,12 +104,33 @@ def test_layers_work_where_torch_cannot_be_imported() -> None:
     )
 
 
-def test_importing_the_package_loads_nothing_heavy() -> None:
-    run("import sys, scratch_conv; assert 'torch' not in sys.modules; assert 'numpy' not in sys.modules")
+def test_demos_work_where_torch_cannot_be_imported(tmp_path: Path) -> None:
+    run(
+        "import sys; sys.modules['torch'] = None\n"
+        "from pathlib import Path\n"
+        "from scratch_conv.demos import edges, gradcheck, lines, notebook\n"
+        f"edges.run(None, Path({str(tmp_path)!r}))\n"
+        f"notebook.run(Path({str(tmp_path)!r}) / 'course.ipynb')\n"
+    )
 
 
-def test_importing_the_layers_does_not_load_the_compiler() -> None:
-    run("import sys, scratch_conv.nn; assert 'torch._dynamo' not in sys.modules")
+@pytest.mark.parametrize(
+    ("names", "loaded"),
+    [("sc", {"scratch_conv"}), ("sc.swap, sc.verify, sc.nn", {"numpy", "scratch_conv", "threadpoolctl"})],
+)
+def test_importing_loads_nothing_else(names: str, loaded: set[str]) -> None:
+    """Beside torch; and of torch what counts operations, not the compiler."""
+    run(
+        "import sys, torch, torch.utils.flop_counter\n"
+        "before = {*sys.modules}\n"
+        f"import scratch_conv as sc; {names}\n"
+        "new = {name.partition('.')[0] for name in {*sys.modules} - before}\n"
+        f"assert new - {{*sys.stdlib_module_names}} == {loaded}, new\n"
+    )
+
+
+def test_importing_the_package_does_not_load_torch() -> None:
+    run("import sys, scratch_conv; assert not {'torch', 'numpy'} & {*sys.modules}")
 
 
 def test_the_core_needs_no_extra() -> None:

@@ -36,8 +36,11 @@ def test_the_table_of_layers_is_complete() -> None:
 
 
 def test_the_files_that_it_names_are_there() -> None:
-    for name in re.findall(r"\]\(([\w/.-]+)\)", README):
+    for name, section in re.findall(r"\]\(([\w/.-]+)(?:#([\w-]+))?\)", README):
         assert (ROOT / name).exists(), name
+        if section:
+            heading = "## " + section.replace("-", " ")
+            assert heading in (ROOT / name).read_text(encoding="utf-8").lower().splitlines(), heading
     held = README.partition("| promise | held by |")[2].partition("\n\n")[0]
     for name in re.findall(r"`([\w/]+\.(?:py|txt))`", held):
         assert list(ROOT.glob(f"**/{Path(name).name}")), name

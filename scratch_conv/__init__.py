@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # so that a misspelt name is an error
     )
     from scratch_conv.swapping import is_swapped, override, restore, swap, verify
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 __all__ = [
     "__version__",

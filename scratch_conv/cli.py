@@ -5,6 +5,7 @@ import os
 import sys
 
 # The extra of the package that installs a module that may be missing; parity's includes some of train's.
+# Without torch, which the package asks for, the NumPy layers are there, and the demos of these alone.
 EXTRAS = {
     "typer": "train",
     "rich": "train",
@@ -30,6 +31,8 @@ def main() -> int:
         return _run()
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
+        if package == "torch":
+            return _fail("torch is not installed: pip install torch", 2)
         if package not in EXTRAS:
             raise
         extra = "parity" if package in PARITY and sys.argv[1:2] == ["parity"] else EXTRAS[package]

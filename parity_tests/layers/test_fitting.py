@@ -1,5 +1,6 @@
 """A classifier is trained, watched and tested by `fit`, `predict` and `accuracy`."""
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,15 @@ def test_the_loss_falls_and_each_epoch_is_a_line(capsys: pytest.CaptureFixture[s
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines] == [f"epoch {epoch}/10" for epoch in range(1, 11)]
     assert f"loss {history['loss'][-1]:.4f}, accuracy {history['accuracy'][-1]:.1%}" in lines[-1]
+
+
+def test_a_terminal_shows_the_steps(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    fit(Dense(4, 2, rng=0), *points(6), epochs=1, batch_size=2)
+    steps = "".join(f"\repoch 1/1: step {step}/3 " for step in (1, 2, 3))
+    assert capsys.readouterr().err == steps + "\r\x1b[K"
 
 
 def test_an_epoch_is_a_loop_by_hand() -> None:

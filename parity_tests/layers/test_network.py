@@ -174,6 +174,17 @@ def test_a_damaged_or_foreign_file_is_refused_and_changes_nothing(tmp_path: Path
         np.testing.assert_array_equal(array, before[name])
 
 
+def test_a_large_array_with_one_wrong_bit_is_refused(tmp_path: Path) -> None:
+    """Its end is not read together with its header."""
+    path, layer = tmp_path / "weights.npz", Sequential(Dense(64, 64))
+    layer.save(path)
+    intact = path.read_bytes()
+    end = intact.index(b"PK\x03\x04", 1) - 1  # before the second member of the zip file
+    path.write_bytes(intact[:end] + bytes([intact[end] ^ 1]) + intact[end + 1 :])
+    with pytest.raises(ValueError, match="Bad CRC-32"):
+        layer.load(path)
+
+
 @pytest.mark.parametrize(
     ("other", "message"),
     [

@@ -16,7 +16,7 @@ from scratch_conv.autograd import in_torchscript
 from scratch_conv.functional.overriding import LEFT, OVERRIDE, PLACES, REAL, REPLACEMENTS
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-IntOrPair = int | tuple[int, ...]
+IntOrPair = int | list[int] | tuple[int, ...]
 
 _TORCHS: dict[Any, Any] = {}
 """The function of torch's that a function of ours shows itself as."""
