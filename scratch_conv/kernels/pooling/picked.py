@@ -2,7 +2,7 @@
 
 They are each other's transposes, as in `maximum`: y[k] = x[indices[k]], and dx[indices[k]] += dy[k].
 
-Shapes: x (N, C, ...), y and indices (N, C, ...); an index is that into the flattened image or volume, int32.
+Shapes: x (N, C, ...), y and indices (N, C, ...); an index is that into the flattened image or volume, of int32 or int64.
 A negative one, ~index, is that of a window without any tap in the image: nothing is read or added there.
 """
 
