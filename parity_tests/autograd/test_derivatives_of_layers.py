@@ -415,7 +415,11 @@ def test_what_is_unpooled_to_one_place_has_torchs_gradients_and_their_strides() 
     x = drawn(2, 3, 2, 2).to(memory_format=torch.channels_last).requires_grad_()
     indices = torch.arange(24).reshape(x.shape) % 3
     outcomes = []
-    for library, places in ((F, indices), (sc.functional, indices), (sc.functional, indices.mT.contiguous().mT)):
+    for library, places in (
+        (F, indices),
+        (sc.functional, indices),
+        (sc.functional, indices.mT.contiguous().mT),
+    ):
         y = library.max_unpool2d(x, places, 2)
         upstream = torch.empty_like(y).copy_(drawn(*y.shape)).requires_grad_()
         (grad,) = torch.autograd.grad(y, x, upstream, create_graph=True)
