@@ -410,6 +410,26 @@ def test_operator_passes_opcheck(name: str, arguments: tuple[Any, ...]) -> None:
     torch.library.opcheck(getattr(torch.ops.scratch_conv, name).default, arguments)
 
 
+def test_what_is_unpooled_to_one_place_has_torchs_gradients_and_their_strides() -> None:
+    """Of several elements at one index one stays, and the gradient is gathered for all."""
+    x = drawn(2, 3, 2, 2).to(memory_format=torch.channels_last).requires_grad_()
+    indices = torch.arange(24).reshape(x.shape) % 3
+    outcomes = []
+    for library, places in (
+        (F, indices),
+        (sc.functional, indices),
+        (sc.functional, indices.mT.contiguous().mT),
+    ):
+        y = library.max_unpool2d(x, places, 2)
+        upstream = torch.empty_like(y).copy_(drawn(*y.shape)).requires_grad_()
+        (grad,) = torch.autograd.grad(y, x, upstream, create_graph=True)
+        (second,) = torch.autograd.grad(grad.pow(2).sum(), upstream)
+        outcomes.append((y, grad, second))
+    for ours in outcomes[1:]:  # the backward pass of torch's refuses the last indices
+        torch.testing.assert_close(ours, outcomes[0], rtol=1e-14, atol=0)
+        assert [each.stride() for each in ours] == [each.stride() for each in outcomes[0]]
+
+
 @pytest.mark.parametrize("make", ["scaled", "normalized", "view", "transposed"])
 def test_relu_in_place_has_the_derivatives_of_torchs(make: str) -> None:
     def result(library: Any) -> list[Tensor]:

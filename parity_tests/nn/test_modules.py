@@ -323,6 +323,20 @@ def test_padding_under_autocast_is_in_torchs_dtypes(dtype: torch.dtype) -> None:
         torch.testing.assert_close(*grads, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_unpooling_under_autocast_is_in_torchs_dtypes(dtype: torch.dtype) -> None:
+    for axes in (1, 2, 3):
+        indices = torch.arange(2 ** (axes + 2)).reshape((2,) * (axes + 2)) % 2**axes
+        x = indices.to(dtype).requires_grad_()
+        with torch.autocast("cpu"):
+            want, got = (
+                getattr(lib, f"max_unpool{axes}d")(x, indices, (2,) * axes) for lib in (F, sc.functional)
+            )
+        torch.testing.assert_close(got, want, rtol=0, atol=0)
+        grads = [torch.autograd.grad(each.sum(), x)[0] for each in (got, want)]
+        torch.testing.assert_close(*grads, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize(
     "make",
     [

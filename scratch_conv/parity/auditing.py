@@ -305,7 +305,8 @@ def _script(case: Case, way: Way) -> str:
         body = [f"    {name}.requires_grad_()" for name in case.wanted]
         body += [f"    output = {call}", f"    return output{grads}"]
     lines += ["", f"def results({', '.join(names)}):", *body, ""]
-    plain = [f"{name}{'' if name == 'target' else '.double()'}.contiguous()" for name in names]
+    whole = ("target", "indices")
+    plain = [f"{name}{'' if name in whole else '.double()'}.contiguous()" for name in names]
     for said, given in (("right", plain), ("torch", names)):
         lines.append(f"print('{said}:', *results({', '.join(given)}), sep='\\n')")
     return "\n".join(lines)

@@ -2,8 +2,9 @@
 
 They are each other's transposes, as in `maximum`: y[k] = x[indices[k]], and dx[indices[k]] += dy[k].
 
-Shapes: x (N, C, ...), y and indices (N, C, ...); an index is that into the flattened image or volume, int32.
-A negative one, ~index, is that of a window without any tap in the image: nothing is read or added there.
+Shapes: x (N, C, ...), y and indices (N, C, ...); an index is that into the flattened image or volume, int32
+or int64. A negative one, ~index, is that of a window without any tap in the image: nothing is read or added
+there.
 """
 
 import math

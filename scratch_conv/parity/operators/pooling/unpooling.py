@@ -7,10 +7,12 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import FLOATS
 from scratch_conv.parity.drawing.strategies import Drawing
+from scratch_conv.parity.operators.calling import Call
 from scratch_conv.parity.operators.operator import Picking
 from scratch_conv.parity.operators.pooling.one_and_three_dimensional import for_each_axis, image_sizes
 
@@ -34,6 +36,16 @@ class MaxUnpool2d(Picking):
     linear = frozenset({"input"})
     signed_zeros = True
 
+    @property
+    def reference(self) -> Call:
+        """Torch's own, of contiguous indices: the backward pass of torch 2.14 refuses most others."""
+        torchs = getattr(torch.nn.functional, self.name)
+
+        def call(input: Tensor, indices: Tensor, **arguments: Any) -> Any:
+            return torchs(input, indices.contiguous(), **arguments)
+
+        return call
+
     def draw_case(self, draw: Drawing) -> Case:
         batch, channels = draw.batch(), draw.integer(1, 3)
         lengths = (draw.integer(1, 6) for _ in range(self.axes))
@@ -52,7 +64,7 @@ class MaxUnpool2d(Picking):
             given["output_size"] = (*leading, *size)
         case = self.complete(draw, {"input": shape, "indices": shape}, given, differentiable=("input",))
         indices = replace(case.tensors["indices"], kind="places", high=math.prod(size), dtype="int64")
-        if case.wanted:  # torch 2.14 differentiates with few others
+        if case.wanted:
             indices = replace(indices, layout="contiguous")
         case = replace(case, arrays=(("input", case.tensors["input"]), ("indices", indices)))
         return case if all(shape) else replace(case, order=1)  # torch 2.14 differentiates nothing once
