@@ -349,7 +349,7 @@ CHANNELS = drawn(3)
 OPERATORS: list[tuple[str, tuple[Any, ...]]] = [
     ("linear", (A, drawn(2, 5, 4).requires_grad_(), drawn(2, 5).requires_grad_())),
     ("matrix_product", (A, drawn(2, 4, 5).requires_grad_())),
-    ("summed_product", (A, drawn(1, 3, 1).requires_grad_(), [1, 3, 1], 0.5)),
+    ("summed_product", (A, drawn(1, 3, 1).requires_grad_(), [1, 3, 1], 0.5, 3)),
     ("relu", (A,)),
     ("relu_gate", (A, drawn(2, 3, 4))),
     ("activation", (A, "silu", [])),

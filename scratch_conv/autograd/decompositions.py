@@ -415,7 +415,7 @@ def _(
     orders: Sequence[int],
     parameters: Sequence[float],
     shape: Sequence[int],
-    divisor: float,
+    divisor: int,
 ) -> Any:
     losses = _LOSSES[name](input, target, *parameters)
     losses = losses if values is None else losses * values
@@ -438,5 +438,5 @@ def _(a: Tensor, b: Tensor) -> Any:
 
 
 @_decomposes(ours.summed_product.default)
-def _(a: Tensor, b: Tensor, shape: Sequence[int], factor: float) -> Any:
-    return (a * b * factor).sum_to_size(list(shape))
+def _(a: Tensor, b: Tensor, shape: Sequence[int], factor: float, divisor: int) -> Any:
+    return (a * b * (factor / divisor)).sum_to_size(list(shape))

@@ -273,7 +273,11 @@ class InstanceNorm(_ByGroup):
         *tensors, eps = operands
         merged, dim = _merged(info.batch_size, in_dims, tensors)
         outputs = call(InstanceNorm, *merged, eps)
-        return tuple(unfold(each, dim, info.batch_size) for each in outputs), (dim,) * 3
+        output, mean, variance = (unfold(each, dim, info.batch_size) for each in outputs)
+        if in_dims[0] is not None:
+            return (output, mean, variance), (dim,) * 3
+        # Of one input, whose statistics are all the same.
+        return (output, mean.select(dim, 0), variance.select(dim, 0)), (dim, None, None)
 
 
 def _merged(size: int, in_dims: Any, tensors: Any) -> tuple[list[Tensor | None], int]:
@@ -302,9 +306,9 @@ def _save(ctx: Any, input: Tensor, output: Any, weight: Tensor | None, *others: 
 def mean_of_samples(statistic: Tensor) -> Tensor:
     """Return the mean (G,) of a statistic (N, G); NaN where there are no samples."""
     samples, groups = statistic.shape
-    factor = 1 / samples if samples else math.nan
+    factor = 1.0 if samples else math.nan
     ones = statistic.new_ones(1, 1)
-    return product(statistic, ones, (1, groups), factor).reshape(groups)
+    return product(statistic, ones, (1, groups), factor, max(samples, 1)).reshape(groups)
 
 
 def _in_front(tensor: Tensor | None, dim: int | None, size: int) -> Tensor | None:

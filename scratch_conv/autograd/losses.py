@@ -33,7 +33,7 @@ def pair_loss(
     orders: Sequence[int],
     parameters: Sequence[float],
     shape: Sequence[int],
-    divisor: float,
+    divisor: int,
 ) -> Tensor:
     arrays = to_array(input), to_array(target), to_array_if_any(values)
     result = kernels.pair_loss(*arrays, name, orders, parameters, shape, divisor)
@@ -59,7 +59,7 @@ def _(
     orders: Any,
     parameters: Any,
     shape: Any,
-    divisor: float,
+    divisor: int,
 ) -> Tensor:
     return _result(input, target, name, shape)
 

@@ -33,8 +33,9 @@ def matrix_product(a: Tensor, b: Tensor) -> Tensor:
 
 
 @operator
-def summed_product(a: Tensor, b: Tensor, shape: Sequence[int], factor: float) -> Tensor:
-    return to_tensor(kernels.summed_product(to_array(a), to_array(b), shape, factor), a)
+def summed_product(a: Tensor, b: Tensor, shape: Sequence[int], factor: float, divisor: int) -> Tensor:
+    """Return Σ a · b · factor / divisor; a compiler compiles again for another float, not for an integer."""
+    return to_tensor(kernels.summed_product(to_array(a), to_array(b), shape, factor / divisor), a)
 
 
 @register_fake(matrix_product)
@@ -43,7 +44,7 @@ def _(a: Any, b: Any) -> Tensor:
 
 
 @register_fake(summed_product)
-def _(a: Any, b: Any, shape: Any, factor: float) -> Tensor:
+def _(a: Any, b: Any, shape: Any, *_: Any) -> Tensor:
     return a.new_empty(shape)
 
 
@@ -77,32 +78,35 @@ class MatrixProduct(Bilinear):
 
 
 class SummedProduct(Bilinear):
-    """c = Σ factor·a·b, summed to a given shape: da = Σ factor·dc·b, db = Σ factor·dc·a."""
+    """c = Σ a·b · factor / divisor, summed to a given shape: da and db are so of dc·b and dc·a."""
 
     forward = staticmethod(torch.ops.scratch_conv.summed_product.default)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         a, b = ctx.saved_tensors
-        (a_shape, b_shape), (_, factor) = ctx.shapes, ctx.rest
+        (a_shape, b_shape), (_, *scale) = ctx.shapes, ctx.rest
         wants_a, wants_b = wanted(ctx)
-        to_a = call(SummedProduct, grad, b, a_shape, factor) if wants_a else None
-        to_b = call(SummedProduct, grad, a, b_shape, factor) if wants_b else None
-        return to_a, to_b, None, None
+        to_a = call(SummedProduct, grad, b, a_shape, *scale) if wants_a else None
+        to_b = call(SummedProduct, grad, a, b_shape, *scale) if wants_b else None
+        return to_a, to_b, None, None, None
 
     @classmethod
     def vmap(cls, info: Any, in_dims: Any, a: Tensor, b: Tensor, *rest: Any) -> Any:
-        shape, factor = rest
+        shape, *scale = rest
         a, b = (
             operand.unsqueeze(0) if dim is None else operand.movedim(dim, 0)
             for operand, dim in zip((a, b), in_dims, strict=False)
         )
-        return call(cls, a, b, (info.batch_size, *shape), factor), 0
+        return call(cls, a, b, (info.batch_size, *shape), *scale), 0
 
 
-def product(a: Tensor, b: Tensor, shape: Sequence[int], factor: float = 1.0) -> Tensor:
-    """Return Σ factor·a·b of a shape: summed over the axes of size 1."""
-    result: Tensor = call(SummedProduct, a, b, shape, factor)
+def product(a: Tensor, b: Tensor, shape: Sequence[int], factor: float = 1.0, divisor: int = 1) -> Tensor:
+    """Return Σ a·b · factor / divisor of a shape: summed over the axes of size 1.
+
+    What depends on sizes is the divisor.
+    """
+    result: Tensor = call(SummedProduct, a, b, shape, factor, divisor)
     return result
 
 

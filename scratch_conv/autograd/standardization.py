@@ -99,7 +99,7 @@ class Normalize(ByChannel):
     def backward(ctx: Any, grad_normal: Tensor, grad_inverse: Tensor) -> Any:
         normal, inverse = ctx.saved_tensors
         inverse, grad_inverse = beside(inverse, normal), beside(grad_inverse, normal)
-        through_inverse = product(_square(inverse), grad_inverse, inverse.shape, -1 / _count(normal))
+        through_inverse = product(_square(inverse), grad_inverse, inverse.shape, -1.0, _count(normal))
         by_inverse = product(normal, through_inverse, normal.shape)
         return centred(grad_normal, normal, inverse) + by_inverse, None
 
@@ -107,7 +107,7 @@ class Normalize(ByChannel):
     def jvp(ctx: Any, input_t: Tensor, _: Any) -> Any:
         normal, inverse = ctx.saved_tensors
         inverse = beside(inverse, normal)
-        along = channel_sum(input_t, normal, -1 / _count(normal))
+        along = channel_sum(input_t, normal, -1.0, _count(normal))
         inverse_t = product(_square(inverse), along, inverse.shape)
         return centred(input_t, normal, inverse), inverse_t.reshape(normal.shape[1])
 
@@ -119,14 +119,15 @@ def centred(g: Tensor, normal: Tensor, inverse: Tensor) -> Tensor:
 
 def _uncorrelated(g: Tensor, normal: Tensor) -> Tensor:
     """Subtract from g its mean and its projection on x̂: g - Σ g / n - x̂ · Σ g x̂ / n."""
-    factor = 1 / _count(normal)
-    return g - channel_sum(g, factor=factor) - product(normal, channel_sum(g, normal, factor), normal.shape)
+    n = _count(normal)
+    along = channel_sum(g, normal, divisor=n)
+    return g - channel_sum(g, divisor=n) - product(normal, along, normal.shape)
 
 
-def channel_sum(a: Tensor, b: Tensor | None = None, factor: float = 1.0) -> Tensor:
-    """Return Σ factor · a · b for each channel, (1, C, 1, ...)."""
+def channel_sum(a: Tensor, b: Tensor | None = None, factor: float = 1.0, divisor: int = 1) -> Tensor:
+    """Return Σ a · b · factor / divisor for each channel, (1, C, 1, ...)."""
     ones = (1,) * a.dim()
-    return product(a, a.new_ones(ones) if b is None else b, (1, a.shape[1], *ones[2:]), factor)
+    return product(a, a.new_ones(ones) if b is None else b, (1, a.shape[1], *ones[2:]), factor, divisor)
 
 
 def _square(inverse: Tensor) -> Tensor:

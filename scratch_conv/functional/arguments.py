@@ -101,6 +101,8 @@ def _item(function: str, name: str, value: Any) -> int:
 
 
 def _index(function: str, name: str, value: Any) -> int:
+    if type(value) is int:  # as a compiler shows its symbols, which `operator.index` would bind to one number
+        return value
     try:
         return operator.index(value)
     except TypeError:
@@ -114,7 +116,7 @@ def _no_integer(function: str, name: str, value: Any) -> TypeError:
 
 
 def _within_64_bits(value: int, refusal: type[Exception]) -> int:
-    if not -(2**63) <= value < 2**63:
+    if not torch.compiler.is_compiling() and not -(2**63) <= value < 2**63:
         raise refusal("Overflow when unpacking long long")
     return value
 

@@ -106,7 +106,7 @@ def _of_probabilities(
         shape = (*input.shape[:1], *input.shape[2:]) if input.dim() > 1 else ()
         return reshaped(product(*factors, (outer, 1, inner), -1.0), shape).to(dtype)
     count = outer * inner if reduction == "mean" else 1
-    loss = reshaped(product(*factors, (1, 1, 1), -1.0 / max(count, 1)), ()).to(dtype)
+    loss = reshaped(product(*factors, (1, 1, 1), -1.0, max(count, 1)), ()).to(dtype)
     nothing = not count or (not number and reduction == "mean")
     return loss + math.nan if nothing else loss  # whose gradients are zeros
 

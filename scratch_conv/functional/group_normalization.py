@@ -243,6 +243,9 @@ def _learn(running: Tensor, mean: Tensor, momentum: float, count: int) -> None:
             "instance_norm: more than one element of a running statistic refers to a single memory location. "
             "Please clone() the tensor before performing the operation."
         )
+    if torch.compiler.is_compiling():
+        update_running(running, mean, momentum, count)
+        return
     updated = running.resolve_neg()
     call_constant(update_running, updated, mean, momentum, count)
     if running.is_neg():

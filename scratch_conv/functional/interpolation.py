@@ -165,7 +165,7 @@ def _times(length: int, scale: float) -> int:
 
 def _check(input: Tensor, sizes: list[int], mode: str, antialias: bool) -> None:
     """Refuse sizes and dtypes that torch refuses."""
-    if min(*input.shape[2:], *sizes) <= 0:
+    if any(size <= 0 for size in (*input.shape[2:], *sizes)):
         raise RuntimeError(
             f"interpolate: Input and output sizes should be greater than 0, "
             f"but got input {size_of(input)[2:]} and output {sizes}"

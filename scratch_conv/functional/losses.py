@@ -423,7 +423,7 @@ def _weighted_after(losses: Tensor, weight: Tensor, reduction: str, dtype: torch
     if reduction == "none":
         return product(*factors, full).to(dtype)
     count = math.prod(full) if reduction == "mean" else 1
-    loss = reshaped(product(*factors, (1,) * len(full), 1 / max(count, 1)), ()).to(dtype)
+    loss = reshaped(product(*factors, (1,) * len(full), 1.0, max(count, 1)), ()).to(dtype)
     return loss if count else loss + math.nan  # whose gradients are zeros
 
 
@@ -493,7 +493,7 @@ def _computed(
     shape = full if reduction == "none" else (1,) * axes
     count = math.prod(full) if reduction == "mean" else 1
     pair = input.to(computed), target.to(computed)
-    rest = name, [0, 0], list(parameters), list(shape), float(max(count, 1))
+    rest = name, [0, 0], list(parameters), list(shape), max(count, 1)
     loss = call(PairLoss, *pair, by, *rest)
     loss = (loss if reduction == "none" else reshaped(loss, ())).to(dtype)
     return loss if count else loss + math.nan  # whose gradients are zeros
