@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import scratch_conv as sc
 
 ROOT = Path(__file__).parents[1]
@@ -37,7 +35,6 @@ torch.testing.assert_close(model(x), expected)
 
 
 def test_an_installed_source_distribution_works(tmp_path: Path) -> None:
-    pytest.importorskip("hatchling", reason="the build backend, of the extra `test`")
     target, elsewhere = tmp_path / "installed", tmp_path / "elsewhere"
     elsewhere.mkdir()
     environment = {**os.environ, "PYTHONPATH": str(target)}
