@@ -276,10 +276,13 @@ def test_mec_cuts_blocks_that_fit_and_are_not_smaller_than_needed(
 
 
 @pytest.mark.parametrize(("batch", "sharing"), [(1, 1), (25, 1), (26, 2)])
-def test_mec_uses_the_threads_that_work_is_worth_a_thread(batch: int, sharing: int) -> None:
+def test_mec_uses_the_threads_that_work_is_worth_a_thread(
+    batch: int, sharing: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each thread's takes at least half a MiB, which is 12.8 of these images."""
     window = Window((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
     x, w = np.ones((batch, 32, 8, 8), dtype=np.float32), np.ones((32, 32, 3, 3), dtype=np.float32)
+    monkeypatch.setattr(mec, "_BLOCK_BYTES", 2**22)  # all of them fit into a block
     with kernels.using_num_threads(4):
         blocks = blocks_of(Layer(x, w, window, 1))
     side = max(block.side for block in blocks)

@@ -16,6 +16,10 @@ class ReLU(Layer):
     Shapes: x and y of any one shape.
     """
 
+    y: Array
+    pooled: tuple[Array, Array, Array] | None = None
+    """Where a sequence has computed it after max pooling: x, the indices of the maxima, and their y."""
+
     def forward(self, x: Array) -> Array:
         """Return max(x, 0)."""
         expect_input(self, x)

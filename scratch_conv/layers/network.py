@@ -14,6 +14,7 @@ from scratch_conv.layers.convolution import Conv2D
 from scratch_conv.layers.initialization import Initialization, he_normal
 from scratch_conv.layers.layer import Layer
 from scratch_conv.layers.normalization import BatchNorm2D
+from scratch_conv.layers.runs import passes
 from scratch_conv.layers.saving import read_arrays, write_arrays
 from scratch_conv.layers.summarizing import summary_table
 
@@ -43,14 +44,14 @@ class Sequential(Layer):
 
     def forward(self, x: Array) -> Array:
         """Return the output of the last layer."""
-        for layer in self.layers:
-            x = layer.forward(x)
+        for each in passes(self.layers):
+            x = each.forward(x)
         return x
 
     def backward(self, dy: Array) -> Array:
         """Return the gradient with respect to x, through all layers in reverse."""
-        for layer in reversed(self.layers):
-            dy = layer.backward(dy)
+        for each in reversed([*passes(self.layers)]):
+            dy = each.backward(dy)
         return dy
 
     @property

@@ -10,6 +10,7 @@ Shapes: x (N, C, H, W), y (N, C, OH, OW). `indices` (N, C, OH, OW) are those of 
 row · W + column, in int32, where torch has int64.
 """
 
+import math
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -26,7 +27,10 @@ _Block = tuple[slice, ...]
 """An index into outputs (N·C, OH, OW): planes, and rows and columns of them."""
 
 _BLOCK_BYTES = 2**20
-"""A block of planes, or of one that is larger, stays in the core's own cache between the passes."""
+"""A plane is cut if it takes more: a block of it stays in the core's own cache between the passes."""
+
+_BATCH_BYTES = 2**18
+"""Smaller planes are worked on so much at a time: 0.75 to 0.9 of the time of blocks of a MiB."""
 
 _FEW_WINDOWS = 2**16
 """The positions of more windows on an image are kept for two sizes of images only."""
@@ -54,51 +58,47 @@ def max_pool2d(x: Array, window: Window, ceil_mode: bool) -> tuple[Array, Array]
         return y, indices
 
     def work(block: _Block) -> None:
-        offsets, positions = index_planes[block], _positions_of(block, window, _size(x), _size(y))
-        _maxima(_in_cache(x_planes[block[0]]), y_planes[block], offsets, positions)
-        offsets += positions.corners
+        positions = _positions_of(block, window, _size(x), _size(y))
+        places = scratch("places", y_planes[block].shape, positions.first_places.dtype)
+        _maxima(x_planes[block[0]], y_planes[block], places, positions)
+        np.take(positions.offsets, places, out=index_planes[block], mode="clip")
+        index_planes[block] += positions.corners
 
     parallel(work, [(planes, *of_plane) for of_plane in plane_cuts for planes in batch])
     return y, indices
 
 
-def _in_cache(images: Array) -> Array:
-    """Copy images to scratch memory: in half the time that reading them tap by tap takes."""
-    if images.nbytes > _BLOCK_BYTES:
-        return images
-    copy = scratch("images", images.shape, images.dtype)
-    np.copyto(copy, images)
-    return copy
+def _maxima(x: Array, y: Array, places: Array, positions: "_Positions") -> None:
+    """Go through the taps in reading order, keeping the maximum so far and its place: the tap's number.
 
-
-def _maxima(x: Array, y: Array, offsets: Array, positions: "_Positions") -> None:
-    """Go through the taps in reading order, keeping the maximum so far and its offset from the first tap.
-
-    As later taps are farther from it, the last improvement's offset is itself a maximum: no masked write.
+    As numbers increase, the last improvement's is itself a maximum: no masked write. They take one byte
+    each, which is 0.7 of the time that indices take.
     """
-    (first, _), *others = positions.taps
-    y[...] = lowest(y.dtype)
-    y[first.windows] = x[first.pixels]
-    offsets[...] = positions.first_offsets
-    for tap, offset in others:
-        best, best_offsets = y[tap.windows], offsets[tap.windows]
+    first, *others = positions.taps
+    met = y[first.windows]
+    if met.shape != y.shape:
+        y[...] = lowest(y.dtype)
+    met[...] = x[first.pixels]
+    places[...] = positions.first_places
+    for tap in others:
+        best, best_places = y[tap.windows], places[tap.windows]
         # Contiguous, each pass below runs at several times the speed that it has on strided pixels.
         pixels = scratch("pixels", best.shape, x.dtype)
         np.copyto(pixels, x[tap.pixels])
         better = scratch("better", best.shape, np.bool_)
-        improved = scratch("improved", best.shape, np.int32)
         np.greater(pixels, best, out=better)
         np.maximum(pixels, best, out=best)
-        np.multiply(better, offset, out=improved)
-        np.maximum(improved, best_offsets, out=best_offsets)
+        improved = scratch("improved", best.shape, places.dtype)
+        np.multiply(better.view(np.uint8), places.dtype.type(tap.number), out=improved)
+        np.maximum(improved, best_places, out=best_places)
     if np.isnan(y.max()):
-        _find_nans(x, offsets, positions)
+        _find_nans(x, places, positions)
 
 
-def _find_nans(x: Array, offsets: Array, positions: "_Positions") -> None:
+def _find_nans(x: Array, places: Array, positions: "_Positions") -> None:
     """Point at the last NaN of each window that has one (a comparison with NaN never was an improvement)."""
-    for tap, offset in positions.taps:
-        np.copyto(offsets[tap.windows], offset, where=np.isnan(x[tap.pixels]))
+    for tap in positions.taps:
+        np.copyto(places[tap.windows], tap.number, where=np.isnan(x[tap.pixels]))
 
 
 def max_pool2d_scatter(grad_output: Array, indices: Array, input_size: Pair, window: Window) -> Array:
@@ -166,13 +166,15 @@ def _flat_indices(indices: Array, input_size: Pair) -> Array:
 class _Positions(NamedTuple):
     """The positions of the windows on images of one size. Offsets are distances in the flattened image."""
 
-    taps: list[tuple[Tap, np.int32]]
-    """In reading order, each with its offset from the window's first tap."""
+    taps: list[Tap]
+    """In reading order."""
+    offsets: Array
+    """The offset of each tap from the window's first."""
     corners: Array
     """The index of each window's first tap (OH, OW), which may be in the padding."""
-    first_offsets: Array
-    """The offset of each window's first tap that is not above or left of the image: the maximum if all
-    are -inf."""
+    first_places: Array
+    """The number of each window's first tap that is not above or left of the image: the maximum if all
+    are -inf. A single 0 for all where that is so."""
 
 
 def _window_of(block: _Block, window: Window) -> tuple[Window, Pair]:
@@ -192,20 +194,17 @@ def _positions_of(block: _Block, window: Window, input_size: Pair, output_size: 
 
 
 def _positions(window: Window, output_size: Pair, input_size: Pair) -> _Positions:
-    width, dilation = input_size[1], window.dilation
-    taps = [
-        (tap, np.int32(i * dilation[0] * width + j * dilation[1]))
-        for tap, (i, j) in zip(
-            window.taps(input_size, output_size), np.ndindex(*window.kernel_size), strict=True
-        )
-    ]
+    width, (_, taps) = input_size[1], window.kernel_size
     starts = [np.arange(output_size[axis]) * window.stride[axis] - window.padding[axis][0] for axis in (0, 1)]
-    # The least multiple of the dilation that is not less than what is outside.
-    outside = [-(np.minimum(starts[axis], 0) // dilation[axis]) * dilation[axis] for axis in (0, 1)]
+    outside = [-(np.minimum(starts[axis], 0) // window.dilation[axis]) for axis in (0, 1)]
+    numbers = np.arange(math.prod(window.kernel_size))
+    offsets = numbers // taps * window.dilation[0] * width + numbers % taps * window.dilation[1]
+    first_places = np.add.outer(outside[0] * taps, outside[1]).astype(np.min_scalar_type(len(numbers)))
     return _Positions(
-        taps,
+        list(window.taps(input_size, output_size)),
+        offsets.astype(np.int32),
         np.add.outer((starts[0] * width).astype(np.int32), starts[1].astype(np.int32)),
-        np.add.outer((outside[0] * width).astype(np.int32), outside[1].astype(np.int32)),
+        first_places if first_places.any() else np.zeros((), first_places.dtype),
     )
 
 
@@ -231,5 +230,5 @@ def _size(images: Array) -> Pair:
 def _cut(x_planes: Array, y_planes: Array) -> tuple[list[slice], list[tuple[slice, ...]]]:
     """Cut the batch into planes that fit into a block, and the outputs of a plane if one does not."""
     plane_bytes = max(x_planes[:1].nbytes, y_planes[:1].nbytes)
-    batch = axis_blocks(len(x_planes), plane_bytes, _BLOCK_BYTES)
+    batch = axis_blocks(len(x_planes), plane_bytes, min(_BATCH_BYTES, _BLOCK_BYTES))
     return batch, plane_blocks(_size(y_planes), plane_bytes, _BLOCK_BYTES)
