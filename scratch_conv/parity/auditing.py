@@ -111,9 +111,10 @@ def audit(
     with Isolated(judging, _SECONDS, spawned=True) as elsewhere:  # torch's threads do not survive a fork
         judge = _Judge(elsewhere)
         for suspect in suspected:
-            if (shown := judge(suspect.case, _WAYS[:1], suspect)) is not None:
+            ways = (Way(forward=suspect.forward),)
+            if (shown := judge(suspect.case, ways, suspect)) is not None:
                 plainer = _plainer(suspect.case)
-                needed = (name for name, each in plainer if judge(each, _WAYS[:1], suspect) is None)
+                needed = (name for name, each in plainer if judge(each, ways, suspect) is None)
                 yield Fault(suspect.case, *shown, tuple(needed), _script(suspect.case, shown[0], suspect))
 
         def other(case: Case) -> tuple[Case, Shown | None]:
@@ -223,7 +224,7 @@ def judge(case: Case, ways: tuple[Way, ...] = _WAYS, suspect: int | None = None)
     if expectation.error is not None:
         return None
     for way in ways:
-        difference = _difference(case, expectation, way)
+        difference = _difference(case, expectation, way, None if suspect is None else SUSPECTS[suspect])
         if difference is not None:
             return way, Difference(difference.what, difference.message)
     return None
@@ -262,7 +263,7 @@ def _right(case: Case, suspect: Suspect) -> Expectation:
     return Expectation(values, {suspect.result: Expected(value, bound.allowed, bound.overflow, dtype=dtype)})
 
 
-def _difference(case: Case, expectation: Expectation, way: Way) -> Difference | None:
+def _difference(case: Case, expectation: Expectation, way: Way, suspect: Suspect | None) -> Difference | None:
     """Return what differs where torch runs in a certain way."""
     operator = OPERATORS[case.like]
     if way.forward and case.order == 1:
@@ -271,7 +272,8 @@ def _difference(case: Case, expectation: Expectation, way: Way) -> Difference | 
     try:
         with using_onednn(way.onednn):
             if way.forward:
-                results = {"second_grad_output": _forward_mode(case, expectation)}
+                together = suspect is not None and suspect.forward
+                results = {"second_grad_output": _forward_mode(case, expectation, together)}
             else:
                 results = run(_torchs(operator), case, expectation.values, operator.signature).results
     except Exception as error:  # of any type: it was computed in another way
@@ -291,8 +293,11 @@ def _torchs(operator: Operator) -> Call:
     return operator.reference if function is None else operator.tensors_first(function)
 
 
-def _forward_mode(case: Case, expectation: Expectation) -> Tensor:
-    """Return the derivative along the case's directions, which the second backward pass returns too."""
+def _forward_mode(case: Case, expectation: Expectation, together: bool) -> Tensor:
+    """Return the derivative along the case's directions, which the second backward pass returns too.
+
+    Unless they are to be left together, elements that share memory are put apart, as vmap asks.
+    """
     operator, values = OPERATORS[case.like], expectation.values
 
     def output(*wanted: Tensor) -> Tensor:
@@ -302,7 +307,8 @@ def _forward_mode(case: Case, expectation: Expectation) -> Tensor:
         return returned[0] if isinstance(returned, tuple) else returned
 
     def derivative(*tangents: Tensor) -> Tensor:
-        primals = tuple(values.tensors[name] for name in case.wanted)
+        given = (values.tensors[name] for name in case.wanted)
+        primals = tuple(each if together else each.clone() for each in given)
         return torch.func.jvp(output, primals, tangents)[1]
 
     tangents = [torch.stack([values.directions[name]] * 2) for name in case.wanted]
