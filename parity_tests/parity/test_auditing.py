@@ -117,8 +117,10 @@ def test_suspects_are_judged_by_what_is_right(monkeypatch: pytest.MonkeyPatch) -
 def test_the_code_of_a_suspect_shows_it(
     suspect: Suspect, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    way = Way(forward=suspect.forward)
-    shown = judge(suspect.case, (way,), SUSPECTS.index(suspect))
+    way, place = Way(forward=suspect.forward), SUSPECTS.index(suspect)
+    shown = judge(suspect.case, (way,), place)
+    for _, plainer in auditing._plainer(suspect.case):
+        judge(plainer, (way,), place)
     if shown is None:
         pytest.skip("this version of torch is right here")
     _, _, text = shown[1].message.partition(": ")
