@@ -341,7 +341,8 @@ def _script(case: Case, way: Way, suspect: Suspect | None = None) -> str:
     body = _forward_body(case, call) if way.forward else _backward_body(case, call, incoming is not None)
     lines += ["", f"def results({', '.join(names)}):", *body, ""]
     whole = {name for name, tensor in values.tensors.items() if not tensor.is_floating_point()}
-    plain = [f"{name}{'' if name in whole else '.double()'}.contiguous()" for name in names]
+    wide = {name: ".long()" if name == "target" else "" for name in whole}
+    plain = [f"{name}{wide.get(name, '.double()')}.contiguous()" for name in names]
     right = f"*results({', '.join(plain)})"
     if suspect is not None:
         value = expectation.results[suspect.result].value
