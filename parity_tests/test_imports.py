@@ -43,7 +43,8 @@ MAY_IMPORT_INSIDE = {
         "judging": {"candidates", "drawing", "judging", "operators"},
         "reporting": {"candidates", "catalogue", "drawing", "judging", "operators", "reporting"},
         "searching.py": {"drawing", "judging"},
-        "auditing.py": {"candidates", "drawing", "judging", "operators", "searching"},
+        "suspects.py": {"drawing", "operators"},
+        "auditing.py": {"candidates", "drawing", "judging", "operators", "searching", "suspects"},
         "options.py": {"candidates", "drawing", "operators"},
         "answering.py": {"candidates", "drawing", "judging", "operators", "reporting", "searching"},
         "checking.py": {

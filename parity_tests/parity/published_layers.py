@@ -450,3 +450,107 @@ class AddingUpUnpadded:
         for i, j in np.ndindex(self.W.shape[2:]):
             dx[:, :, i : i + height, j : j + width] += np.einsum("nohw,oc->nchw", dy, self.W[:, :, i, j])
         return dx
+
+
+class RowsNorm:
+    """Normalizes rows of one number of features; its gradients stand in a dictionary."""
+
+    def __init__(self, dim: int, eps: float = 1e-5) -> None:
+        self.gamma, self.beta, self.eps = np.ones(dim), np.zeros(dim), eps
+        self.grads: dict[str, Arrays] = {}
+
+    def forward(self, x: Arrays) -> Arrays:
+        """Return the output."""
+        self.std = np.sqrt(x.var(-1, keepdims=True) + self.eps)
+        self.normal = (x - x.mean(-1, keepdims=True)) / self.std
+        return np.asarray(self.gamma * self.normal + self.beta)
+
+    def backward(self, dy: Arrays) -> Arrays:
+        """Return the gradient of the input."""
+        axes = tuple(range(dy.ndim - 1))
+        self.grads["gamma"], self.grads["beta"] = (dy * self.normal).sum(axes), dy.sum(axes)
+        g = dy * self.gamma
+        slope = (g * self.normal).mean(-1, keepdims=True)
+        return np.asarray((g - g.mean(-1, keepdims=True) - self.normal * slope) / self.std)
+
+
+def groupnorm_forward(x: Arrays, gamma: Arrays, beta: Arrays, G: int, gn_param: Any) -> Any:  # noqa: N803
+    """Return the output and what backward needs."""
+    groups, shape = x.reshape(len(x), G, -1), (1, -1, *(1,) * (x.ndim - 2))
+    std = np.sqrt(groups.var(-1, keepdims=True) + gn_param.get("eps", 1e-5))
+    normal = (groups - groups.mean(-1, keepdims=True)) / std
+    return gamma.reshape(shape) * normal.reshape(x.shape) + beta.reshape(shape), (normal, std, gamma)
+
+
+def groupnorm_backward(dout: Arrays, cache: Any) -> Any:
+    """Return the gradients."""
+    normal, std, gamma = cache
+    axes = (0, *range(2, dout.ndim))
+    g = (dout * gamma.reshape(1, -1, *(1,) * (dout.ndim - 2))).reshape(normal.shape)
+    dx = (g - g.mean(-1, keepdims=True) - normal * (g * normal).mean(-1, keepdims=True)) / std
+    return dx.reshape(dout.shape), (dout * normal.reshape(dout.shape)).sum(axes), dout.sum(axes)
+
+
+class Squares:
+    """A loss whose backward pass takes nothing."""
+
+    def forward(self, pred: Arrays, actual: Arrays) -> Arrays:
+        """Return the loss."""
+        self.difference = pred - actual
+        return np.asarray(np.mean(self.difference**2))
+
+    def backward(self) -> Arrays:
+        """Return the gradient of the prediction."""
+        return np.asarray(2 * self.difference / self.difference.size)
+
+
+class SquaresOfSamples(Squares):
+    """Divides by the number of samples alone in its backward pass."""
+
+    def backward(self) -> Arrays:
+        """Return the gradient of the prediction."""
+        return np.asarray(2 * self.difference / len(self.difference))
+
+
+class OfTargetFirst:
+    """A loss of the target and the prediction, in this order; so is its gradient."""
+
+    def loss(self, y: Arrays, y_pred: Arrays) -> Arrays:
+        """Return the losses."""
+        return np.asarray(np.square(y_pred - y))
+
+    def gradient(self, y: Arrays, y_pred: Arrays) -> Arrays:
+        """Return the gradient of the prediction."""
+        return np.asarray(2 * (y_pred - y))
+
+
+def loss_and_gradient(scores: Arrays, y: Arrays) -> Any:
+    """Return the mean squared error and its gradient."""
+    return np.mean((scores - y) ** 2), 2 * (scores - y) / scores.size
+
+
+def entropy(y_true: Arrays, y_pred: Arrays) -> Arrays:
+    """Return the binary cross entropy."""
+    return np.asarray(np.mean(-y_true * np.log(y_pred) - (1 - y_true) * np.log(1 - y_pred)))
+
+
+def entropy_prime(y_true: Arrays, y_pred: Arrays) -> Arrays:
+    """Return its gradient."""
+    return np.asarray(((1 - y_true) / (1 - y_pred) - y_true / y_pred) / np.size(y_true))
+
+
+class Enlarging:
+    """Copies each pixel of images."""
+
+    def __init__(self, scale_factor: int = 2) -> None:
+        self.scale_factor = scale_factor
+
+    def forward(self, x: Arrays) -> Arrays:
+        """Return the output."""
+        return x.repeat(self.scale_factor, 2).repeat(self.scale_factor, 3)
+
+    def backward(self, dy: Arrays) -> Arrays:
+        """Return the gradient of the input."""
+        samples, channels, height, width = dy.shape
+        s = self.scale_factor
+        return np.asarray(dy.reshape(samples, channels, height // s, s, width // s, s).sum((3, 5)))

@@ -78,6 +78,33 @@ RIGHT: list[Any] = [
     (published.only_same, "conv2d", {"fix": "padding=same"}),
     (published.whole, "max_pool2d", {"without": "unbatched,rectangular,remainders,empty"}),
     (published.whole, "max_pool2d", {"without": "unbatched,rectangular,empty", "skip_on": ValueError}),
+    (published.RowsNorm, "layer_norm", {"without": "unbatched,empty,special_values"}),
+    (
+        published.groupnorm_forward,
+        "group_norm",
+        {"backward": published.groupnorm_backward, "without": "empty,special_values"},
+    ),
+    (published.Squares, "mse_loss", {"fix": "reduction=mean", "without": "unbatched,empty"}),
+    (
+        published.OfTargetFirst,
+        "mse_loss",
+        {"fix": "reduction=none", "names": "forward=loss,backward=gradient"},
+    ),
+    (
+        published.loss_and_gradient,
+        "mse_loss",
+        {"fix": "reduction=mean", "outputs": "output,grad_input", "without": "empty"},
+    ),
+    (
+        published.entropy,
+        "binary_cross_entropy",
+        {
+            "fix": "reduction=mean",
+            "backward": published.entropy_prime,
+            "without": "empty,special_values",
+        },
+    ),
+    (published.Enlarging, "interpolate", {"fix": "axes=4,scale_factor=2", "without": "empty"}),
     (F.conv2d, "conv2d", {"device": "cpu"}),
     (torch.nn.Conv2d, "conv2d", {"device": "cpu"}),
 ]
@@ -93,6 +120,12 @@ def test_a_right_layer_is_tested_as_it_stands(candidate: Any, like: str, options
     ("candidate", "like", "options", "what"),
     [
         (published.SteppingTwice, "linear", {"names": "bias=offset", "without": ROWS}, "grad_weight"),
+        (
+            published.SquaresOfSamples,
+            "mse_loss",
+            {"fix": "reduction=mean", "without": "unbatched,empty"},
+            "grad_input",
+        ),
         (
             published.conv_forward,
             "conv2d",

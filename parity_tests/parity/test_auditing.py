@@ -1,5 +1,6 @@
 """The audit of torch's own operators: a fault is found once, with its causes and code that shows it."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from scratch_conv.parity.auditing import Way, audit, judge
 from scratch_conv.parity.drawing.arrays import Array
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.judging.isolate import Isolated
+from scratch_conv.parity.suspects import SUSPECTS, Suspect
 
 
 @pytest.fixture
@@ -97,19 +99,40 @@ def test_what_every_call_has_is_no_cause() -> None:
     assert list(dict(auditing._plainer(pooling))) == ["padding", "float32"]
 
 
-def test_calls_on_which_torch_is_always_wrong_are_judged_by_what_is_right(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    (suspect,) = (case for case in auditing._SUSPECTS if case.like == "max_pool2d")
-    right = torch.nn.functional.max_pool2d
+def test_suspects_are_judged_by_what_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = next(i for i, each in enumerate(SUSPECTS) if each.case.like == "max_pool2d")
+    suspect, right = SUSPECTS[place], torch.nn.functional.max_pool2d
 
     def without_gradient(input: Tensor, *args: Any, **arguments: Any) -> Tensor:
         return right(input.detach(), *args, **arguments) + 0 * input.sum()
 
     with Isolated(auditing.judging, 20, spawned=True) as elsewhere:  # torch writes outside of its memory
-        assert auditing._Judge(elsewhere)(suspect, (Way(),)) is not None or torch.__version__ > "2.14.1"
+        shown = auditing._Judge(elsewhere)(suspect.case, (Way(),), suspect)
+        assert shown is not None or torch.__version__ > "2.14.1"
     monkeypatch.setattr(torch.nn.functional, "max_pool2d", without_gradient)
-    assert judge(suspect) is None
+    assert judge(suspect.case, (Way(),), place) is None
+
+
+@pytest.mark.parametrize("suspect", [each for each in SUSPECTS if each.case.like != "max_pool2d"], ids=str)
+def test_the_code_of_a_suspect_shows_it(
+    suspect: Suspect, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    way, place = Way(forward=suspect.forward), SUSPECTS.index(suspect)
+    shown = judge(suspect.case, (way,), place)
+    for _, plainer in auditing._plainer(suspect.case):
+        judge(plainer, (way,), place)
+    if shown is None:
+        pytest.skip("this version of torch is right here")
+    _, _, text = shown[1].message.partition(": ")
+    expected = (
+        pytest.raises(Exception, match=re.escape(text)) if shown[1].what == "exception" else nullcontext()
+    )
+    with expected:
+        exec(auditing._script(suspect.case, way, suspect), {})
+    torch.set_printoptions(profile="default")  # type: ignore[no-untyped-call]
+    right, _, wrong = capsys.readouterr().out.partition("torch:\n")
+    assert right.startswith("right:\n")
+    assert right.removeprefix("right:\n") != wrong
 
 
 def test_the_code_of_a_fault_needs_nothing_but_torch() -> None:
@@ -125,14 +148,3 @@ def test_the_code_of_a_fault_needs_nothing_but_torch() -> None:
     right, _, wrong = ran.stdout.partition("torch:")
     assert "2.8284" in right
     assert "2.8284" not in wrong
-
-
-def test_the_code_of_a_fault_in_forward_mode_differentiates_so() -> None:
-    case = Case("relu", (("input", Array((2,), layout="expanded")),), wanted=("input",), order=2)
-    shown = judge(case)
-    if shown is None:
-        pytest.skip("this version of torch differentiates repeated numbers in forward mode")
-    code = auditing._script(case, shown[0])
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert ran.stdout == "right:\ntensor([1., 2.], dtype=torch.float64)\n"
-    assert shown[1].message in ran.stderr

@@ -1,6 +1,7 @@
 """No candidate reaches what it is judged by, and none takes anything with it."""
 
 import os
+import pickle
 import stat
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from torch import Tensor
 
 import scratch_conv
 from scratch_conv.parity import check
-from scratch_conv.parity.judging.isolate import Isolated
+from scratch_conv.parity.judging.isolate import Isolated, _fork, _serve
 
 ROOT = Path(scratch_conv.__file__).parent.parent
 EXAMPLES = 12
@@ -152,3 +153,29 @@ class Compiling:
 def test_a_longer_first_call_is_waited_for() -> None:
     with Isolated(Compiling, time_limit=1.0) as isolated:
         assert [isolated(("observe",)) for _ in range(3)] == ["observe"] * 3
+
+
+class Spinning:
+    """Works for a second over each request."""
+
+    def __call__(self, request: tuple[str]) -> str:
+        """Return the request's word."""
+        before = time.process_time()
+        while time.process_time() < before + 1.0:
+            pass
+        return request[0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="tells by /proc whether a process waits for a processor")
+def test_who_waits_for_a_processor_is_told_from_who_works_and_who_waits_for_something_else() -> None:
+    child = _fork(_serve, Spinning)
+    try:
+        child.channel.send(pickle.dumps(("work",)))
+        while child.is_kept_waiting(1.0):  # until it has worked for half a second
+            time.sleep(0.01)
+        assert child.is_kept_waiting(1000.0)
+        child.channel.receive(60.0)
+        time.sleep(0.1)
+        assert not child.is_kept_waiting(1000.0)  # it waits for a request
+    finally:
+        child.stop()

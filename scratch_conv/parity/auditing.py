@@ -5,7 +5,8 @@ on several, with oneDNN and without, backward and in forward mode (vmapped, as `
 truth is torch's result from contiguous tensors in float64; the bounds are those of every candidate.
 
 A fault is told from another by its causes, the properties of a call without which torch is right. Once it is
-known, cases are judged beside it, so that other faults come to light.
+known, cases are judged beside it, so that other faults come to light. Calls that operators do not draw, since
+torch is wrong on contiguous float64 too, are judged first, by what is right: `suspects`.
 """
 
 from __future__ import annotations
@@ -18,19 +19,21 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from scratch_conv.parity.candidates.writing import copies_of, write_call, write_incoming
+from scratch_conv.parity.candidates.writing import copies_of, updated_by, write_call, write_incoming
 from scratch_conv.parity.drawing.arrays import LAYOUTS, Array
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import Supports
 from scratch_conv.parity.judging.compare import Difference, Verdict, compare_values
-from scratch_conv.parity.judging.expect import Expectation, Expected, expect, using_onednn
+from scratch_conv.parity.judging.expect import Expectation, Expected, expect, output_form, using_onednn
 from scratch_conv.parity.judging.isolate import Isolated, LostError, Work
 from scratch_conv.parity.operators import OPERATORS
-from scratch_conv.parity.operators.calling import positional, run
-from scratch_conv.parity.operators.operator import exact
+from scratch_conv.parity.operators.calling import Call, make_values, positional, run, with_shape
+from scratch_conv.parity.operators.operator import Operator, exact
 from scratch_conv.parity.searching import search
+from scratch_conv.parity.suspects import SUSPECTS, Suspect
 
 _SECONDS = 20.0  # that a case may take
+_SHRINKING = 60.0  # seconds after which no smaller case is looked for
 _CLAIMS = Supports(special_values=False, string_padding=False)
 
 
@@ -55,16 +58,6 @@ class Way(NamedTuple):
 
 
 _WAYS = (Way(), Way(onednn=False), Way(threads=2), Way(forward=True))
-
-_SUSPECTS = {
-    Case(
-        "max_pool2d",  # each window steps over the pixel, and has no maximum
-        (("input", Array((1, 3, 1, 1))),),
-        (("kernel_size", (1, 2)), ("stride", 1), ("padding", (0, 1)), ("dilation", (1, 2))),
-        wanted=("input",),
-    ): ("grad_input", 0.0),
-}
-"""Calls that are not drawn, since torch is wrong on contiguous float64 too; a result, and its right value."""
 
 Shown: TypeAlias = tuple[Way, Difference]
 """The first way in which torch is wrong on a case, and what differs."""
@@ -114,8 +107,15 @@ def audit(
         The faults, each once and with its smallest case.
     """
     known: list[Fault] = []
+    suspected = [suspect for suspect in SUSPECTS if suspect.case.like == like]
     with Isolated(judging, _SECONDS, spawned=True) as elsewhere:  # torch's threads do not survive a fork
         judge = _Judge(elsewhere)
+        for suspect in suspected:
+            ways = (Way(forward=suspect.forward),)
+            if (shown := judge(suspect.case, ways, suspect)) is not None:
+                plainer = _plainer(suspect.case)
+                needed = (name for name, each in plainer if judge(each, ways, suspect) is None)
+                yield Fault(suspect.case, *shown, tuple(needed), _script(suspect.case, shown[0], suspect))
 
         def other(case: Case) -> tuple[Case, Shown | None]:
             """Return the case without causes of known faults, and what else is wrong there."""
@@ -127,8 +127,11 @@ def audit(
             _, shown = other(case)
             return Verdict() if shown is None else Verdict([shown[1]])
 
-        while (found := search(_cases(like), verdict, examples, seed, progress=progress)).case is not None:
-            case, shown = other(found.case)
+        def found() -> Case | None:
+            return search(_cases(like), verdict, examples, seed, _SHRINKING, progress).case
+
+        while (failing := found()) is not None:
+            case, shown = other(failing)
             assert shown is not None, "judged before"
             causes = tuple(name for name, plainer in _plainer(case) if judge(plainer, (shown[0],)) is None)
             known.append(Fault(case, *shown, causes, _script(case, shown[0])))
@@ -139,15 +142,13 @@ def audit(
 def _cases(draw: Callable[[st.SearchStrategy[Any]], Any], like: str) -> Case:
     """Draw a call of an operator, and a layout for each of its tensors."""
     operator = OPERATORS[like]
-    suspects = [case for case in _SUSPECTS if case.like == like]
-    if suspects and draw(st.integers(0, 19)) == 19:
-        return draw(st.sampled_from(suspects))
     twice = operator.accurate_twice and not operator.random
     case: Case = draw(operator.cases(replace(_CLAIMS, second_derivatives=twice)))
     layouts = st.sampled_from(LAYOUTS)
+    apart = st.sampled_from([layout for layout in LAYOUTS if layout != "expanded"])
     for name in case.tensors:
-        if not (case.keywords.get("inplace") and name == "input"):
-            case = case.arranged(name, draw(layouts))
+        if not (case.keywords.get("inplace") and name == "input"):  # what is written into lies apart
+            case = case.arranged(name, draw(apart if name in operator.updates else layouts))
     return replace(case, grad_output=replace(case.grad_output, layout=draw(layouts)))
 
 
@@ -197,45 +198,77 @@ class _Judge:
 
     def __init__(self, elsewhere: Work) -> None:
         self._elsewhere = elsewhere
-        self._judged: dict[tuple[Case, tuple[Way, ...]], Shown | None] = {}
+        self._judged: dict[Any, Shown | None] = {}
 
-    def __call__(self, case: Case, ways: tuple[Way, ...]) -> Shown | None:
+    def __call__(self, case: Case, ways: tuple[Way, ...], suspect: Suspect | None = None) -> Shown | None:
         """Return what `judge` does."""
-        if (case, ways) not in self._judged:
+        place = None if suspect is None else SUSPECTS.index(suspect)
+        asked = (case, ways, place)
+        if asked not in self._judged:
             try:
-                self._judged[case, ways] = self._elsewhere(("judge", case, ways))
+                self._judged[asked] = self._elsewhere(("judge", *asked))
             except LostError as lost:
-                self._judged[case, ways] = ways[0], Difference(lost.what, str(lost))
-        return self._judged[case, ways]
+                self._judged[asked] = ways[0], Difference(lost.what, str(lost))
+        return self._judged[asked]
 
 
-def judge(case: Case, ways: tuple[Way, ...] = _WAYS) -> Shown | None:
-    """Return the first way in which torch is wrong on a case, and what differs; None where it is right."""
-    expectation = _right(case) if case in _SUSPECTS else expect(OPERATORS[case.like], case)
+def judge(case: Case, ways: tuple[Way, ...] = _WAYS, suspect: int | None = None) -> Shown | None:
+    """Return the first way in which torch is wrong on a case, and what differs; None where it is right.
+
+    Args:
+        case: the call.
+        ways: how it is run.
+        suspect: which of `SUSPECTS` says what is right of it, None for the operator.
+    """
+    try:
+        expectation = _expected(case) if suspect is None else _right(case, SUSPECTS[suspect])
+    except Exception:
+        if suspect is None:
+            raise
+        return None  # without one of its arguments the call is refused
     if expectation.error is not None:
         return None
     for way in ways:
-        difference = _difference(case, expectation, way)
+        difference = _difference(case, expectation, way, None if suspect is None else SUSPECTS[suspect])
         if difference is not None:
             return way, Difference(difference.what, difference.message)
     return None
 
 
-def _right(suspect: Case) -> Expectation:
+def _expected(case: Case) -> Expectation:
+    """Return what is right of a call: what it is of contiguous tensors, where torch refuses their strides."""
+    operator, contiguous = OPERATORS[case.like], case
+    expectation = expect(operator, case)
+    if expectation.error is None:
+        return expectation
+    for name in case.tensors:
+        contiguous = contiguous.arranged(name, "contiguous")
+    alike = expect(operator, contiguous)
+    if alike.error is None:
+        alike.values.tensors.update(make_values(case).tensors)
+    return alike
+
+
+def _right(case: Case, suspect: Suspect) -> Expectation:
     """Return what is right of a suspect, without differentiating it by torch, which may end the process."""
-    expectation = expect(OPERATORS[suspect.like], replace(suspect, wanted=()))
-    tensors, output = expectation.values.tensors, expectation.results["output"].value
-    expectation.values.grad_output = suspect.grad_output.reshaped(tuple(output.shape)).make(
-        suspect.torch_dtype
-    )
-    name, right = _SUSPECTS[suspect]
-    value = torch.full_like(tensors[name.removeprefix("grad_")], right, dtype=torch.float64)
+    if suspect.right is None:
+        return expect(OPERATORS[case.like], case)
+    values, like = make_values(case), case.torch_dtype
+    output = output_form(replace(case, wanted=()))
+    if output is not None:
+        values = with_shape(case, values, *output)
+    precise = values.map(lambda tensor: tensor.double().contiguous())
+    value = suspect.right(case, precise)
+    named = values.tensors.get(suspect.result.removeprefix("grad_"))
+    dtype = like if value.is_floating_point() else value.dtype
+    dtype, value = dtype if named is None else named.dtype, value.double()
     bound = exact(value)
-    expectation.results[name] = Expected(value, bound.allowed, bound.overflow, dtype=suspect.torch_dtype)
-    return expectation
+    if suspect.rounded:
+        bound = OPERATORS[case.like].bounds(case, precise, {suspect.result: value})[suspect.result]
+    return Expectation(values, {suspect.result: Expected(value, bound.allowed, bound.overflow, dtype=dtype)})
 
 
-def _difference(case: Case, expectation: Expectation, way: Way) -> Difference | None:
+def _difference(case: Case, expectation: Expectation, way: Way, suspect: Suspect | None) -> Difference | None:
     """Return what differs where torch runs in a certain way."""
     operator = OPERATORS[case.like]
     if way.forward and case.order == 1:
@@ -244,72 +277,112 @@ def _difference(case: Case, expectation: Expectation, way: Way) -> Difference | 
     try:
         with using_onednn(way.onednn):
             if way.forward:
-                results = {"second_grad_output": _forward_mode(case, expectation)}
+                together = suspect is not None and suspect.forward
+                results = {"second_grad_output": _forward_mode(case, expectation, together)}
             else:
-                results = run(operator.reference, case, expectation.values, operator.signature).results
+                results = run(_torchs(operator), case, expectation.values, operator.signature).results
     except Exception as error:  # of any type: it was computed in another way
         return Difference("exception", f"{type(error).__name__}: {error}".partition("\n")[0])
     finally:
         torch.set_num_threads(1)
-    differences = (compare_values(name, got, expectation.results[name]) for name, got in results.items())
+    expected = expectation.results
+    differences = (
+        compare_values(name, got, expected[name]) for name, got in results.items() if name in expected
+    )
     return next((each for each in differences if each is not None), None)
 
 
-def _forward_mode(case: Case, expectation: Expectation) -> Tensor:
-    """Return the derivative along the case's directions, which the second backward pass returns too."""
+def _torchs(operator: Operator) -> Call:
+    """Return torch's function as it is: a reference may call it in a way that avoids a fault."""
+    function = getattr(torch.nn.functional, operator.name, None)
+    return operator.reference if function is None else operator.tensors_first(function)
+
+
+def _forward_mode(case: Case, expectation: Expectation, together: bool) -> Tensor:
+    """Return the derivative along the case's directions, which the second backward pass returns too.
+
+    Unless they are to be left together, elements that share memory are put apart, as vmap asks.
+    """
     operator, values = OPERATORS[case.like], expectation.values
 
     def output(*wanted: Tensor) -> Tensor:
         tensors = {name: tensor.clone() for name, tensor in values.tensors.items()}
         tensors |= dict(zip(case.wanted, wanted, strict=True))
-        returned = operator.reference(*positional(tensors, operator.signature), **case.keywords)
+        returned = _torchs(operator)(*positional(tensors, operator.signature), **case.keywords)
         return returned[0] if isinstance(returned, tuple) else returned
 
     def derivative(*tangents: Tensor) -> Tensor:
-        primals = tuple(values.tensors[name] for name in case.wanted)
+        given = (values.tensors[name] for name in case.wanted)
+        primals = tuple(each if together else each.clone() for each in given)
         return torch.func.jvp(output, primals, tangents)[1]
 
     tangents = [torch.stack([values.directions[name]] * 2) for name in case.wanted]
     return torch.vmap(derivative)(*tangents)[0]
 
 
-def _script(case: Case, way: Way) -> str:
-    """Return code that prints a call's results, after those from contiguous tensors in float64."""
+def _script(case: Case, way: Way, suspect: Suspect | None = None) -> str:
+    """Return code that prints a call's results, after the right ones, from contiguous tensors in float64."""
     operator = OPERATORS[case.like]
-    lines = ["import torch", "import torch.nn.functional as F", ""]
+    lines = ["import torch", "import torch.nn.functional as F", "", "torch.set_printoptions(precision=12)"]
     lines += [f"torch.set_num_threads({way.threads})"] if way.threads > 1 else []
     lines += [] if way.onednn else ["torch.backends.mkldnn.enabled = False"]
     lines += [f"{name} = {array.code(case.torch_dtype)}" for name, array in case.arrays]
-    values = (_right(case) if case in _SUSPECTS else expect(operator, case)).values
+    expectation = _expected(case) if suspect is None else _right(case, suspect)
+    values = expectation.values
     call = f"{operator.code}({write_call(case, operator, copies_of(case))})"
-    call += "[0]" if case.keywords.get("return_indices") else ""
-    wanted, names = ", ".join(case.wanted), [*case.tensors]
-    if way.forward:
-        directions = {f"of_{name}": values.directions[name] for name in case.wanted}
-        lines += [f"{name} = {_written(direction)}" for name, direction in directions.items()]
-        names += directions
-        body = [
-            f"    def output({wanted}):",
-            f"        return {call}",
-            "    def derivative(*directions):",
-            f"        return torch.func.jvp(output, ({wanted},), directions)[1]",
-            f"    stacked = [torch.stack([each] * 2) for each in ({', '.join(directions)},)]",
-            "    return [torch.vmap(derivative)(*stacked)[0]]",
-        ]
-    else:
-        incoming = write_incoming(case, values)
-        if incoming is not None:
-            lines.append(f"grad_output = {incoming}")
-            names.append("grad_output")
-        grads = "," if incoming is None else f", *torch.autograd.grad(output, [{wanted}], grad_output)"
-        body = [f"    {name}.requires_grad_()" for name in case.wanted]
-        body += [f"    output = {call}", f"    return output{grads}"]
+    if case.keywords.get("return_indices"):
+        call += "[1]" if suspect is not None and suspect.result == "indices" else "[0]"
+    incoming = None if way.forward else write_incoming(case, values)
+    given = {} if incoming is None else {"grad_output": incoming}
+    if case.order == 2:
+        given |= {f"of_{name}": _written(values.directions[name]) for name in case.wanted}
+    lines += [f"{name} = {code}" for name, code in given.items()]
+    names = [*case.tensors, *given]
+    body = _forward_body(case, call) if way.forward else _backward_body(case, call, incoming is not None)
     lines += ["", f"def results({', '.join(names)}):", *body, ""]
-    whole = ("target", "indices")
-    plain = [f"{name}{'' if name in whole else '.double()'}.contiguous()" for name in names]
-    for said, given in (("right", plain), ("torch", names)):
-        lines.append(f"print('{said}:', *results({', '.join(given)}), sep='\\n')")
+    whole = {name for name, tensor in values.tensors.items() if not tensor.is_floating_point()}
+    wide = {name: ".long()" if name == "target" else "" for name in whole}
+    plain = [f"{name}{wide.get(name, '.double()')}.contiguous()" for name in names]
+    right = f"*results({', '.join(plain)})"
+    if suspect is not None:
+        value = expectation.results[suspect.result].value
+        zeros = f"torch.zeros({tuple(value.shape)})"
+        right = f"'{suspect.result}', {_written(value) if value.any() else zeros}"
+    lines.append(f"print('right:', {right}, sep='\\n')")
+    lines.append(f"print('torch:', *results({', '.join(names)}), sep='\\n')")
     return "\n".join(lines)
+
+
+def _forward_body(case: Case, call: str) -> list[str]:
+    """Return the lines of a function that differentiates a call in forward mode, vmapped."""
+    wanted, along = ", ".join(case.wanted), ", ".join(f"of_{name}" for name in case.wanted)
+    return [
+        f"    def output({wanted}):",
+        f"        return {call}",
+        "    def derivative(*directions):",
+        f"        return torch.func.jvp(output, ({wanted},), directions)[1]",
+        f"    stacked = [torch.stack([each] * 2) for each in ({along},)]",
+        "    return [torch.vmap(derivative)(*stacked)[0]]",
+    ]
+
+
+def _backward_body(case: Case, call: str, differentiated: bool) -> list[str]:
+    """Return the lines of a function that returns what a call returns and updates, and its derivatives."""
+    copied = [f"    {name} = {name}.clone()" for name in updated_by(case)]
+    body = [*copied, *(f"    {name}.requires_grad_()" for name in case.wanted), f"    output = {call}"]
+    returned = ["output", *updated_by(case)]
+    if differentiated:
+        wanted, twice = ", ".join(case.wanted), case.order == 2
+        body += ["    grad_output.requires_grad_()"] * twice
+        graph = ", create_graph=True" * twice
+        body.append(f"    grads = torch.autograd.grad(output, [{wanted}], grad_output{graph})")
+        returned.append("*grads")
+        if twice:
+            along = ", ".join(f"of_{name}" for name in case.wanted)
+            sources = f"[{wanted}, grad_output], [{along}], materialize_grads=True"
+            body.append(f"    seconds = torch.autograd.grad(grads, {sources})")
+            returned.append("*seconds")
+    return [*body, f"    return {', '.join(returned)},"]
 
 
 def _written(tensor: Tensor) -> str:

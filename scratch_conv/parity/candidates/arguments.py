@@ -59,6 +59,13 @@ def sources_of(
     return match(taken, offered, adapter.names, inspect.unwrap(candidate))
 
 
+def is_one_number(candidate: Callable[..., Any], sources: Sources, argument: str) -> bool:
+    """Return whether a candidate takes a number for torch's shape, as its name or annotation shows."""
+    taken = parameters_of(candidate) or {}
+    own = [name for name, source in sources.items() if source == Source(argument)]
+    return any(not name.endswith("shape") or taken[name].annotation in (int, "int") for name in own)
+
+
 def differing_defaults(
     candidate: Callable[..., Any], operator: Operator, adapter: Adapter, constructs: bool
 ) -> list[str]:
@@ -233,7 +240,7 @@ def _fitted(
             }
         elif source.name in values:
             value, own = source.of(values[source.name]), taken[name].default
-            if flags and source.name == "kernel_size":
+            if flags and source.name in ("kernel_size", "normalized_shape"):
                 value = _window(name, value)
             optional = isinstance(value, GivenTensor) and source.name not in given and bool(flags)
             optional = optional or (source.name in adapter.unclaimed and source.name not in given)
@@ -246,7 +253,7 @@ def _fitted(
 
 
 def _window(name: str, size: Any) -> Any:
-    """Return the kernel_size as a layer is given it: a square one as one number, but for a `..._shape`."""
+    """Return a size as a layer is given it: equal numbers as one, but for a `..._shape`."""
     if name.endswith("shape"):
         return size if isinstance(size, tuple) else (size, size)
     return size[0] if isinstance(size, tuple) and len({*size}) == 1 else size

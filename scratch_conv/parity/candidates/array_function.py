@@ -18,6 +18,7 @@ from scratch_conv.parity.candidates.adapter import Adapter
 from scratch_conv.parity.candidates.arguments import function_call, opened, sources_of
 from scratch_conv.parity.candidates.candidate import GradientError, Use, Wiring
 from scratch_conv.parity.candidates.function import Function
+from scratch_conv.parity.candidates.loss import chained, inputs_of_backward, without_target
 from scratch_conv.parity.candidates.names import Source
 from scratch_conv.parity.candidates.numpy_layer.use import as_tensor, returned_names
 from scratch_conv.parity.candidates.returned import selected, sorted_gradients
@@ -66,13 +67,18 @@ class ArrayFunction(Function):
         shown = arrays_of(self.given)
         return self.adapter.arrays or ("numpy" if shown == "torch" else shown)
 
+    @property
+    def _has_gradients(self) -> bool:
+        """Whether there is another function for the gradients, or this one returns them too."""
+        return self.adapter.backward is not None or any(is_gradient(each) for each in self.adapter.outputs)
+
     def start(self) -> Use:
         return self.adapted(_ArrayFunctionInUse(self.given, self.operator, self.adapter, self.framework))
 
     def narrow(self, claims: Supports) -> tuple[Supports, list[str]]:
         """Leave out what arrays cannot do, and gradients where there is none to ask for them."""
         claims, reasons = super().narrow(claims)
-        if claims.gradients and self.framework == "numpy" and self.adapter.backward is None:
+        if claims.gradients and self.framework == "numpy" and not self._has_gradients:
             reasons.append(f"gradients: {self.name} has no backward; --backward names one")
             claims = replace(claims, gradients=False)
         left = {"second_derivatives": "not asked of arrays", "layouts": f"{self.framework} has no strides"}
@@ -80,6 +86,11 @@ class ArrayFunction(Function):
             if getattr(claims, name) and (name != "layouts" or self.framework != "numpy"):
                 reasons.append(f"{name}: {reason}")
                 claims = replace(claims, **{name: False})  # type: ignore[arg-type]
+        if self.framework == "numpy":
+            claims, asked = without_target(
+                claims, self.operator, self.adapter.gradients, self.adapter.outputs
+            )
+            reasons += asked
         unknown = _unknown_dtypes(self.framework)
         dtypes = tuple(each for each in claims.dtypes if each not in unknown)
         reasons += [f"{each}: {unknown[each]}" for each in claims.dtypes if each in unknown]
@@ -109,16 +120,31 @@ class ArrayFunction(Function):
 
     def _write_backward(self, case: Case, values: Values, outputs: tuple[str, ...]) -> list[str]:
         incoming, backward = write_incoming(case, values), self.adapter.backward
-        if incoming is None or backward is None:
+        if incoming is None or not self._has_gradients:
             return []
+        torchs = f"print(torch.autograd.grad(expected, [{', '.join(case.wanted)}], grad_output))"
+        if backward is None:
+            given = [f"print({each} * grad_output.numpy())" for each in outputs if is_gradient(each)]
+            return [f"grad_output = {incoming}", torchs, *given]
         cache = ", ".join(each for each in outputs if each not in ("output", "indices"))
         code = self.adapter.layout.code("output", "grad_output")
+        call = f"backward({code}.numpy(), {cache})"
+        instead = inputs_of_backward(backward, self.operator, self.adapter.names)
+        if instead is not None:
+            call = (
+                f"backward({', '.join(f'{name}.detach().numpy()' for name in instead)}) * grad_output.numpy()"
+            )
         return [
             f"from {module_of(backward)} import {full_name(backward)} as backward",
             f"grad_output = {incoming}",
-            f"print(torch.autograd.grad(expected, [{', '.join(case.wanted)}], grad_output))",
-            f"print(backward({code}.numpy(), {cache}))",
+            torchs,
+            f"print({call})",
         ]
+
+
+def is_gradient(output: str) -> bool:
+    """Return whether what is returned under a name is a gradient of the loss beside it."""
+    return output.startswith("grad_")
 
 
 def _unknown_dtypes(framework: str) -> dict[str, str]:
@@ -208,14 +234,15 @@ class _ArrayFunctionInUse(Use):
             outputs = ("output", "cache")
         output = selected(returned, outputs)
         if isinstance(output, (tuple, list)):
-            hint = "--outputs output,cache names what is returned"
+            hint = "--outputs output,cache, or output,grad_input of a loss, names what is returned"
             raise InterfaceError(f"expected an array to be returned, got {describe_returned(output)}; {hint}")
         if not outputs:
             return output, None
-        caches = [
-            each for name, each in zip(outputs, returned, strict=True) if name not in ("output", "indices")
-        ]
-        return output, caches if outputs else None
+        named = dict(zip(outputs, returned, strict=True))
+        if self.adapter.backward is None:
+            grads = {n.removeprefix("grad_"): each for n, each in named.items() if is_gradient(n)}
+            return output, grads or None
+        return output, [each for name, each in named.items() if name not in ("output", "indices")]
 
     def gradients(self, dy: NDArray[Any], kept: Any) -> dict[str, NDArray[Any]]:
         """Return the gradients by the names of their tensors."""
@@ -223,12 +250,17 @@ class _ArrayFunctionInUse(Use):
             grads: dict[str, NDArray[Any]] = kept(dy)
             return grads
         backward = self.adapter.backward
-        words = [dy, *kept] if kept is not None else [dy]
+        if backward is None:
+            return chained(kept, dy)
+        instead = inputs_of_backward(backward, self.operator, self.adapter.names)
+        words = [dy, *(kept or [])] if instead is None else [self._given[name] for name in instead]
         check_call(backward, *words)
         stated = self.adapter.gradients
         returned = sorted_gradients(
             backward(*words), stated or tuple(returned_names(self.operator)), bool(stated)
         )
+        if instead is not None:
+            return chained(returned, dy)
         return {name: np.asarray(grad) for name, grad in returned.items()}
 
 

@@ -173,10 +173,10 @@ class Candidate(ABC, Generic[W]):
         stated = {name: value for name, value in fixed.items() if name in self.adapter.builtin}
         reasons += [f"{name}: {value!r} in every call" for name, value in stated.items()]
         lacking -= fixed.keys()
-        if "dim" in lacking:
-            reasons.append(f"dim: the last axis in every call, no such argument of {self.name}")
-        if lacking - {"dim"}:
-            listed = ", ".join(sorted(lacking - {"dim"}))
+        for name in sorted(lacking & {"dim", "normalized_shape"}):
+            reasons.append(f"{name}: the last axis in every call, no such argument of {self.name}")
+        if others := lacking - {"dim", "normalized_shape"}:
+            listed = ", ".join(sorted(others))
             reasons.append(f"{listed}: kept at torch's default, no such argument of {self.name}")
         whole = [each for each in self._annotated_int() if claims.takes(each)]
         if whole and claims.rectangular:

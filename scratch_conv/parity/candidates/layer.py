@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from scratch_conv.parity.candidates.arguments import differing_defaults, sources_of
+from scratch_conv.parity.candidates.arguments import differing_defaults, is_one_number, sources_of
 from scratch_conv.parity.candidates.candidate import Candidate, W
 from scratch_conv.parity.candidates.names import taken_of
 from scratch_conv.parity.candidates.signatures import parameters_of, takes_any_keyword
@@ -38,6 +38,10 @@ class LayerClass(Candidate[W]):
     def narrow(self, claims: Supports) -> tuple[Supports, list[str]]:
         """Leave out what the constructor's signature shows, and what no layer of torch.nn does."""
         claims, reasons = super().narrow(claims)
+        sources = sources_of(self.given, self.operator, self.adapter, constructs=True) or {}
+        if claims.takes("normalized_shape") and is_one_number(self.given, sources, "normalized_shape"):
+            reasons.append("normalized_shape: the last axis in every call, since it is one number")
+            claims = replace(claims, without=claims.without | {"normalized_shape"})
         return replace(claims, functional=False), reasons
 
     def holds(self, name: str, case: Case, values: Values) -> bool | None:

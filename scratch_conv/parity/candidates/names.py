@@ -11,14 +11,24 @@ from typing import Any, TypeAlias
 from scratch_conv.parity.drawing.claims import words_of
 
 SPELLINGS = {
-    "input": ("input", "inputs", "x", "X", "A_prev", "A", "a", "data", "image", "images", "img", "z", "Z"),
-    "target": ("target", "targets", "y", "labels", "label", "t", "y_true"),
+    "input": (
+        *("input", "inputs", "x", "X", "A_prev", "A", "a", "data", "image", "images", "img", "z", "Z"),
+        *("y_pred", "y_hat", "yhat", "pred", "preds", "prediction", "predictions", "predicted", "logits"),
+        *("scores", "probs"),
+    ),
+    "target": (
+        *("target", "targets", "labels", "label", "t", "y_true", "true", "truth", "actual", "expected"),
+        *("ground_truth", "gt"),
+    ),
     "weight": ("weight", "weights", "W", "w", "kernel", "kernels", "filters", "gamma", "scale", "filter"),
     "bias": ("bias", "biases", "b", "beta", "shift", "w0"),
     "running_mean": ("running_mean", "moving_mean"),
     "running_var": ("running_var", "moving_var", "running_variance", "moving_variance"),
 }
 """What a tensor may be called."""
+
+EITHER = "y"
+"""A prediction beside a target of another name, else the target."""
 
 ARGUMENTS = {
     "kernel_size": "kernel_shape filter_size filter_shape pool_size pool_shape window_size ksize f_size "
@@ -31,6 +41,10 @@ ARGUMENTS = {
     "padding": "pad pads pad_size padding_size zero_padding p",
     "dilation": "dilations dilation_rate dilate",
     "groups": "num_groups n_groups group",
+    "num_groups": "groups n_groups group ngroups num_group G g",
+    "normalized_shape": "dim dims normalized_dim feature_dim hidden_dim hidden_size d_model embed_dim "
+    "emb_dim n_embd n_features num_features features size shape input_dim input_size in_features units",
+    "num_channels": "channels n_channels num_features n_features features C c in_channels dim",
     "out_channels": "num_filters n_filters nb_filters n_filter filters out_ch output_channels out_channel "
     "channels_out n_out_channels num_kernels n_kernels out_chan dim_out out_dim depth kernels out_depth "
     "n_filter_out out_planes c_out cout n_out output_channel filter_num num_filter features",
@@ -208,7 +222,7 @@ def match(
     plain = [name for name, each in taken.items() if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]
     found: Sources = {name: names.sources[name] for name in plain if name in names.sources}
     found |= {name: Source(name) for name in plain if name in offered and name not in found}
-    for name in plain:
+    for name in sorted(plain, key=lambda name: name == EITHER):
         if name not in found and (source := _spelled(name, offered, found)):
             found[name] = source
     for name in plain:
@@ -228,7 +242,11 @@ def _spelled(name: str, offered: Iterable[str], found: Sources) -> Source | None
         free = source not in used_sources(found) and (source.index is not None or source.name not in used)
         if source.name in offered and free and name in spellings.split():
             return source
-    left = (torchs for torchs in offered if torchs not in used)
+    left = [torchs for torchs in offered if torchs not in used]
+    if name == EITHER:
+        return next(
+            (Source(torchs) for torchs in ("target", "input") if "target" in offered and torchs in left), None
+        )
     return next((Source(torchs) for torchs in left if name in SPELLINGS.get(torchs, ())), None)
 
 

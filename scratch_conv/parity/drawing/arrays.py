@@ -94,13 +94,21 @@ class Array:
         values = f"torch.tensor({_literal(tensor)}, dtype={tensor.dtype})"
         if tensor.numel() == 0:
             values = f"torch.zeros({tuple(tensor.shape)}, dtype={tensor.dtype})"
-        elif tensor.numel() > _INLINE and self.kind in _CODE:
+        elif (
+            tensor.numel() > _INLINE
+            and self.kind in _CODE
+            and not (dtype.is_complex and self.kind != "counting")
+        ):
+            inner = self.high == 2
             values = _CODE[self.kind].format(
                 shape=tuple(tensor.shape),
                 n=tensor.numel(),
                 seed=self.seed,
+                following=self.seed + 1,
                 high=self.high,
                 step=_step(self),
+                fewer=" // 5" if dtype == torch.float16 else "",
+                quarters="1, 4" if inner else "0, 5",
             )
             values += f"{'.abs()' if self.positive else ''}.to({tensor.dtype})"
         return values + _arrange_code(tensor, self.layout, self.shape)
@@ -226,6 +234,15 @@ _CODE = {
     "counting": "(torch.arange({n}) % 9 + 1).reshape({shape})",
     "integers": "torch.randint(-3, 4, {shape}, generator=torch.Generator().manual_seed({seed}))",
     "normal": "torch.randn({shape}, generator=torch.Generator().manual_seed({seed}), dtype=torch.float64)",
+    "graded": "torch.randn({shape}, generator=torch.Generator().manual_seed({seed}), dtype=torch.float64)"
+    ".mul(2.0 ** (torch.randint(-20, 21, {shape}, "
+    "generator=torch.Generator().manual_seed({following})){fewer}))",
+    "offset": "torch.randn({shape}, generator=torch.Generator().manual_seed({seed}), dtype=torch.float64)"
+    ".add(1000)",
+    "probabilities": "(lambda g: (lambda values, quarters: torch.where("
+    "torch.randint(0, 4, {shape}, generator=g) == 0, quarters, values))("
+    "torch.rand({shape}, generator=g, dtype=torch.float64) * 0.96 + 0.02, "
+    "torch.randint({quarters}, {shape}, generator=g) / 4))(torch.Generator().manual_seed({seed}))",
     "classes": "torch.randint(0, {high}, {shape}, generator=torch.Generator().manual_seed({seed}))",
     "places": "((torch.arange({n}) * {step} + {seed}) % {high}).reshape({shape})",
 }

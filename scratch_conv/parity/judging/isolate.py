@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeAlias
 
@@ -90,6 +91,7 @@ class Isolated(AbstractContextManager["Isolated"]):
         if self._child is None:
             self._child = _spawn(self.make_work) if self.spawned else _fork(_serve, self.make_work)
         self._asked = request, request[0] not in self._child.answered, time.monotonic()
+        self._child.worked = _seconds_of(self._child.pid)[1]
         with contextlib.suppress(OSError):  # a child that is dead: its end is read
             self._child.channel.send(pickle.dumps(request))
 
@@ -125,6 +127,8 @@ class Isolated(AbstractContextManager["Isolated"]):
         assert self._asked is not None
         try:
             message = self._child.channel.receive(limit)
+            while message is None and self._child.is_kept_waiting(limit):
+                message = self._child.channel.receive(limit)
         except EOFError:
             raise LostError("process", f"ended its process: {self._stop()}") from None
         if message is None:
@@ -173,6 +177,12 @@ class _Child:
         self.pid = pid
         self.channel = channel
         self.answered: set[str] = set()  # the words of the requests that it has answered
+        self.worked = 0.0  # seconds on a processor before the last request
+
+    def is_kept_waiting(self, limit: float) -> bool:
+        """Return whether others keep the processors busy: it would work, and has not for half of a limit."""
+        runs, worked = _seconds_of(self.pid)
+        return runs and worked - self.worked < limit / 2
 
     def stop(self) -> str:
         """End the group; return how the process ended, if by itself."""
@@ -187,6 +197,16 @@ class _Child:
         if status in (_DEAF, None):
             return "it closed the file descriptor by which it answers"
         return signal.Signals(-status).name if status < 0 else f"exit status {status}"
+
+
+def _seconds_of(pid: int) -> tuple[bool, float]:
+    """Return whether a process wants a processor, and for how long it has had one; known on Linux only."""
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()  # proc(5)
+    except OSError:
+        return False, 0.0
+    ticks = int(fields[10]) + int(fields[11])  # utime, stime
+    return state in "RD", ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _wait(pid: int, seconds: float | None) -> int | None:

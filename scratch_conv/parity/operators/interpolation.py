@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from hypothesis import assume
 from torch import Tensor
 
 from scratch_conv.parity.drawing.arrays import INTEGER_KINDS
@@ -95,7 +96,8 @@ class Interpolate(Operator):
         return (in_float32,)
 
     def draw_case(self, draw: Drawing) -> Case:
-        axes = draw.size("axes", 3, 5) - 2
+        fixed = [axes for axes, modes in _MODES.items() if draw.fixed("mode") in modes]
+        axes = draw.size("axes", 2 + min(fixed, default=1), 2 + max(fixed, default=3)) - 2
         of_bytes, half = draw.dtype == "uint8", draw.dtype in ("float16", "bfloat16")
         mode = draw.argument("mode", *_NEAREST, *(() if of_bytes else _MODES[axes] * 2))
         batches = [1, 2, 3] if draw.supports.batches else [1]
@@ -114,7 +116,9 @@ class Interpolate(Operator):
             ):
                 arguments["antialias"] = True  # Torch 2.14 computes one row alone where a row is one pixel.
         if not _is_unambiguous(shape, arguments):
-            arguments |= {"size": tuple(shape[2:]), "scale_factor": None, "recompute_scale_factor": None}
+            assume(draw.takes("size") or draw.fixed("scale_factor") is None)
+            given = {"size": tuple(shape[2:])} if draw.takes("size") else {"scale_factor": 2}
+            arguments |= {"size": None, "scale_factor": None, "recompute_scale_factor": None, **given}
         return self.complete(draw, {"input": shape}, arguments)
 
     def _draw_sizes(self, draw: Drawing, lengths: tuple[int, ...]) -> dict[str, Any]:

@@ -330,6 +330,14 @@ class BCE(Loss):
             return super().valued(case, name)
         return replace(array, kind="probabilities", high=2 if case.order == 2 else 1)
 
+    def draw_case(self, draw: Drawing) -> Case:
+        """Draw a call; without special values, none of probabilities of 0 and 1, whose logarithms are."""
+        case = super().draw_case(draw)
+        if draw.supports.special_values:
+            return case
+        inner = {name: replace(case.tensors[name], high=2) for name in self.inputs}
+        return replace(case, arrays=tuple({**case.tensors, **inner}.items()))
+
     def invalid_changes(self, draw: Drawing, case: Case) -> list[Case]:
         changes = super().invalid_changes(draw, case)
         counted = replace(case.tensors["input"], kind="counting")
@@ -344,7 +352,7 @@ class BCE(Loss):
         shifted = (x + eps) * (1 - x + eps)
         moved = (eps / (x + eps) + eps / (1 - x + eps)) / max(u, 1e-300)
         variance = (1 - x) * x
-        slope = (x - t).abs() / variance.clamp(min=eps)
+        slope = (t * (1 - x) + (1 - t) * x) / variance.clamp(min=eps)
         slope = slope * (1 + (variance < eps) * (4e-9 / max(u, 1e-20)))
         return {
             (0, 0): t * yes + (1 - t) * no,

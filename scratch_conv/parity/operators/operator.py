@@ -160,8 +160,8 @@ class Operator(ABC):
     def sizes(self) -> tuple[str, ...]:
         """The names of a layer's sizes, which a call shows in the shapes of its tensors."""
         named = inspect.signature(self.module).parameters
-        known = ("in_channels", "out_channels", "kernel_size", "in_features", "out_features", "num_features")
-        return (*(name for name in known if name in named and name not in self.arguments), "axes")
+        known = "in_channels out_channels kernel_size in_features out_features num_features num_channels"
+        return (*(name for name in known.split() if name in named and name not in self.arguments), "axes")
 
     @cached_property
     def required(self) -> tuple[str, ...]:

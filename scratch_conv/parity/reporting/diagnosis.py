@@ -216,7 +216,9 @@ def describe_rounding(case: Case, verdict: Verdict) -> list[str]:
             )
             ratio += " whole numbers"
         lines.append(f"{each.what} {_ROUNDING_ONLY}: by {worst:.9g}, {ratio}")
-    return [*lines, "if its errors are small beside the largest result: --accuracy norm"] if lines else []
+    if lines and find_operator(case.like).normwise:
+        lines.append("if its errors are small beside the largest result: --accuracy norm")
+    return lines
 
 
 def rounds_only(diagnosis: list[str]) -> bool:

@@ -13,6 +13,7 @@ from scratch_conv.parity.candidates.adapter import Adapter
 from scratch_conv.parity.candidates.arguments import ABSENT, constructor_arguments
 from scratch_conv.parity.candidates.candidate import Use, Wiring
 from scratch_conv.parity.candidates.layer import LayerClass, present_tensors
+from scratch_conv.parity.candidates.loss import without_target
 from scratch_conv.parity.candidates.names import NO_NAMES
 from scratch_conv.parity.candidates.numpy_layer.use import ConstructedLayer, as_tensor
 from scratch_conv.parity.candidates.signatures import class_of
@@ -43,6 +44,8 @@ class NumpyWiring(Wiring):
         returned: the names of the gradients that its backward returns, where it returns several.
         made: the code that makes its parameters, where its constructor does not.
         rate: the rate at which its backward takes a step, 0 where it takes none.
+        order: the names of the inputs, as its forward takes them.
+        instead: the names of the inputs that its backward takes instead of the output's gradient, else None.
     """
 
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -52,6 +55,8 @@ class NumpyWiring(Wiring):
     returned: tuple[str, ...] = ()
     made: str = ""
     rate: float = 0.0
+    order: tuple[str, ...] = ()
+    instead: tuple[str, ...] | None = None
 
 
 class NumpyLayerClass(LayerClass[NumpyWiring]):
@@ -79,6 +84,8 @@ class NumpyLayerClass(LayerClass[NumpyWiring]):
         if claims.gradients and self._method("backward") is None:
             reasons.append(f"gradients: {self.name} has no backward")
             claims = replace(claims, gradients=False)
+        claims, asked = without_target(claims, self.operator, self.adapter.gradients)
+        reasons += asked
         if claims.second_derivatives:
             reasons.append("second_derivatives: a backward in NumPy cannot be differentiated")
             claims = replace(claims, second_derivatives=False)
@@ -110,6 +117,7 @@ class NumpyLayerClass(LayerClass[NumpyWiring]):
         tensors = {name: self.adapter.layout.arrange(name, tensor) for name, tensor in values.tensors.items()}
         used = ConstructedLayer(self.given, self.operator, tensors, case.keywords, self.adapter)
         wiring.constructed, wiring.switch, wiring.made = used.constructed, used.switch, used.made
+        wiring.order, wiring.instead = used.order, used.instead
         wiring.forward = "".join(f", {name}={value}" for name, value in used.mode.items())
         for name, place in used.absent.items():
             wiring.absent[str(place)] = (place.get(used.layer).shape, ABSENT[name])
@@ -133,9 +141,7 @@ class NumpyLayerClass(LayerClass[NumpyWiring]):
     def write(self, case: Case, values: Values, wiring: NumpyWiring) -> list[str]:
         """Return the construction of the layer, the calls of its forward and backward, and prints."""
         layout, forward = self.adapter.layout, self._method("forward") or "forward"
-        inputs = ", ".join(
-            f"{self.expression(name, f'{name}.detach()')}.numpy()" for name in self.operator.inputs
-        )
+        inputs = self._write_inputs(wiring.order or self.operator.inputs)
         lines = write_constructor(case, wiring)
         if wiring.made:
             lines.append(wiring.made if wiring.made != "forward" else f"layer.{forward}({inputs})")
@@ -149,6 +155,10 @@ class NumpyLayerClass(LayerClass[NumpyWiring]):
         got = layout.code("output", "torch.from_numpy(got)", back=True) if layout.letters("output") else "got"
         lines.append(f"print('output', expected.detach().numpy(), {got}, sep='\\n')")
         return [*lines, *print_updated(case, wiring.places), *self._write_backward(case, values, wiring)]
+
+    def _write_inputs(self, names: tuple[str, ...]) -> str:
+        """Return the code of inputs as arrays."""
+        return ", ".join(f"{self.expression(name, f'{name}.detach()')}.numpy()" for name in names)
 
     def _write_backward(self, case: Case, values: Values, wiring: NumpyWiring) -> list[str]:
         incoming = write_incoming(case, values)
@@ -167,7 +177,10 @@ class NumpyLayerClass(LayerClass[NumpyWiring]):
             wiring.gradients |= {
                 n: f"(before_{n} - {place}) / {wiring.rate!r}" for n, place in stepped.items()
             }
+        given = given if wiring.instead is None else self._write_inputs(wiring.instead)
         lines.append(f"{', '.join(names)} = layer.{self._method('backward')}({given})")
+        if wiring.instead is not None:
+            lines += [f"{name} = {name} * grad_output.numpy()" for name in names]
         for index, name in enumerate(case.wanted):
             at = wiring.gradients.get(name, f"layer.grad_{name}")
             got = f"grad_{name}" if f"grad_{name}" in names else at

@@ -12,6 +12,7 @@ from torch import Tensor
 from scratch_conv.parity.candidates.adapter import Adapter
 from scratch_conv.parity.candidates.arguments import ABSENT, construct, constructor_arguments
 from scratch_conv.parity.candidates.candidate import GradientError
+from scratch_conv.parity.candidates.loss import chained, inputs_in_order, inputs_of_backward
 from scratch_conv.parity.candidates.names import ARGUMENTS, SPELLINGS
 from scratch_conv.parity.candidates.numpy_layer.descent import Descent, rate_of
 from scratch_conv.parity.candidates.numpy_layer.places import (
@@ -47,6 +48,8 @@ class ConstructedLayer:
         switch: the code that set whether the layer trains; empty where forward takes it or nothing does.
         returned: the names of the gradients that backward has returned, where it returned several.
         rate: what backward has taken as its rate, 0 where it takes none.
+        order: the names of the inputs, as forward takes them.
+        instead: the names of the inputs that backward takes instead of the output's gradient, else None.
 
     Raises:
         InterfaceError: the constructor takes other arguments, or a parameter cannot be found.
@@ -71,6 +74,10 @@ class ConstructedLayer:
         self._method = {
             word: adapter.names.method(self.layer, word) or "" for word in ("forward", "backward")
         }
+        forward, backward = (getattr(self.layer, each, None) for each in self._method.values())
+        self.order = inputs_in_order(forward, operator, adapter.names) if forward else operator.inputs
+        self.instead = inputs_of_backward(backward, operator, adapter.names)
+        self._inputs: tuple[NDArray[Any], ...] = ()
         self.made, self._unmade = self._make(self.layer, tensors)
         self.transposed = self._find_transposed(layer, tensors, arguments)
         arrays = {name: tensor.detach().numpy() for name, tensor in tensors.items()}
@@ -105,7 +112,7 @@ class ConstructedLayer:
         named = "weight" not in tensors or "weight" in self.adapter.names.places
         if named or self._find("weight", layer) is not None:
             return "", ""
-        inputs = [tensors[name].detach().numpy() for name in self.operator.inputs]
+        inputs = [tensors[name].detach().numpy() for name in self.order]
         made = ""
         try:
             for maker in _MAKERS:
@@ -212,14 +219,16 @@ class ConstructedLayer:
         return held
 
     def forward(self, *inputs: NDArray[Any]) -> NDArray[Any]:
-        """Return the layer's output."""
-        returned = selected(self._forward(*inputs), self.adapter.outputs)
+        """Return the layer's output for inputs in torch's order."""
+        self._inputs = inputs
+        named = dict(zip(self.operator.inputs, inputs, strict=True))
+        returned = selected(self._forward(*map(named.get, self.order)), self.adapter.outputs)
         if isinstance(returned, (tuple, list)):
             hint = "; --outputs output,cache names what is returned"
             raise InterfaceError(f"expected an array to be returned, got {describe_returned(returned)}{hint}")
         return np.asarray(returned)
 
-    def _forward(self, *inputs: NDArray[Any]) -> Any:
+    def _forward(self, *inputs: Any) -> Any:
         method = getattr(self.layer, self._method["forward"])
         check_call(method, *inputs, **self.mode)
         return method(*inputs, **self.mode)
@@ -240,6 +249,9 @@ class ConstructedLayer:
             returned, self.rate = descent.step(dy), descent.usual
             grads = self._sorted(returned)
             grads = {**{name: descent.gradient(name) for name in wanted}, **grads}
+        elif self.instead is not None:
+            named = dict(zip(self.operator.inputs, self._inputs, strict=True))
+            grads = chained(self._sorted(method(*map(named.get, self.instead))), dy)
         else:
             check_call(method, dy)
             grads = self._sorted(method(dy))
