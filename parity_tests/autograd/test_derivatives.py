@@ -217,6 +217,23 @@ def test_vmap_of_max_pool2d(arguments: dict[str, Any], in_dim: int) -> None:
         assert torch.equal(ours, torchs)
 
 
+@pytest.mark.parametrize("in_dims", [(1, None), (None, 0), (0, 1)])
+@pytest.mark.parametrize("name", ["batch_norm", "instance_norm"])
+def test_vmap_of_parameters_leaves_running_statistics_to_one_batch(name: str, in_dims: Any) -> None:
+    x = distinct(2, 3, 4, 4).detach()
+    affine = [torch.randn(*([3] if dim is None else [3, 3]), dtype=torch.float64) for dim in in_dims]
+
+    def normalized(library: Any) -> list[Tensor]:
+        statistics = x.new_zeros(3), x.new_ones(3)
+
+        def one(weight: Tensor, bias: Tensor) -> Any:
+            return getattr(library, name)(x, *statistics, weight, bias, True)
+
+        return [torch.func.vmap(one, in_dims)(*affine), *statistics]
+
+    torch.testing.assert_close(normalized(sc.functional), normalized(F), rtol=1e-12, atol=1e-12)
+
+
 def test_per_sample_gradients() -> None:
     x, w, b = (t.detach() for t in operands(1))
 

@@ -74,7 +74,8 @@ def cross_entropy(
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
     if torch.is_autocast_enabled("cpu"):
         input, target, weight = (widened(tensor) for tensor in (input, target, weight))
-    if target.shape == input.shape:
+    # Tuples are compared item by item, which would bind the sizes that a compiler keeps open.
+    if target.dim() == input.dim() and target.shape == input.shape:
         _check_probabilities(input, target, weight, ignore_index)
         return _of_probabilities(input, target, weight, reduction, smoothing)
     _check_classes(input, target, weight)

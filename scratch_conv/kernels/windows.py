@@ -157,10 +157,11 @@ class Window(NamedTuple):
 def _positions(size: int, taps: int, stride: int, padding: Pair, dilation: int, ceil_mode: bool) -> int:
     """Count the positions of a window along one axis."""
     room = size + padding[0] + padding[1] - dilation * (taps - 1) - 1
-    count = room // stride + 1
-    if ceil_mode and room % stride and count * stride < size + padding[0]:
-        return count + 1
-    return count
+    if not ceil_mode:
+        return room // stride + 1
+    # Not by the remainder, by which a compiler would compile again; the last window may not start beyond.
+    count = (room + stride - 1) // stride + 1
+    return count - 1 if (count - 1) * stride >= size + padding[0] else count
 
 
 class Phase(NamedTuple):

@@ -186,6 +186,8 @@ class AdaptiveMaxPool(_Maximum):
     @staticmethod
     def scattering(input: Tensor, rest: Sequence[Any]) -> tuple[bool, bool]:
         output_size, channels_last = rest
+        if torch.compiler.is_compiling():  # a compiler would compile again for other remainders
+            return channels_last, False
         sizes = zip(input.shape[2:], output_size, strict=True)
         return channels_last, all(bool(count) and size % count == 0 for size, count in sizes)
 
