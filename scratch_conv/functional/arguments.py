@@ -116,7 +116,7 @@ def _no_integer(function: str, name: str, value: Any) -> TypeError:
 
 
 def _within_64_bits(value: int, refusal: type[Exception]) -> int:
-    if not torch.compiler.is_compiling() and not -(2**63) <= value < 2**63:
+    if not -(2**63) <= value < 2**63:
         raise refusal("Overflow when unpacking long long")
     return value
 
