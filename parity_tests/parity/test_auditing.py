@@ -113,7 +113,9 @@ def test_suspects_are_judged_by_what_is_right(monkeypatch: pytest.MonkeyPatch) -
     assert judge(suspect.case, (Way(),), place) is None
 
 
-@pytest.mark.parametrize("suspect", [each for each in SUSPECTS if each.case.like != "max_pool2d"], ids=str)
+@pytest.mark.parametrize(
+    "suspect", [each for each in SUSPECTS if each.case.like != "max_pool2d"], ids=lambda each: each.case.like
+)
 def test_the_code_of_a_suspect_shows_it(
     suspect: Suspect, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
