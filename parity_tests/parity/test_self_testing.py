@@ -4,10 +4,12 @@ One seed each in the quick profile; three for the faults and ten for the right o
 """
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+import scratch_conv as sc
 from scratch_conv.parity import check
 from scratch_conv.parity.catalogue import FAULTS, SOUND, Fault, Variant
 from scratch_conv.parity.catalogue.collection import TEXTBOOK
@@ -115,6 +117,15 @@ def test_no_right_implementation_is_refused(variant: Variant, seed: int) -> None
 def test_no_fault_and_no_sound_variant_is_lost() -> None:
     faults, variants = (Counter(each.like for each in some) for some in (FAULTS, SOUND))
     assert {like: (faults[like], variants[like]) for like in variants} == COUNTS
+
+
+def test_the_manual_counts_as_many_as_there_are() -> None:
+    text = (Path(sc.parity.__file__).parent / "README.md").read_text(encoding="utf-8")
+    sourced = sum(fault.source != TEXTBOOK for fault in FAULTS)
+    assert f"a catalogue of {len(FAULTS)} faults, {sourced} of them met in other projects" in text
+    assert f"by {len(SOUND)} sound implementations" in text
+    shown = len([line for line in text.splitlines() if line.startswith("| [")])
+    assert f"and {len(FAULTS) - shown} more:" in text
 
 
 def test_the_catalogue_names_each_fault_once_and_its_source() -> None:
