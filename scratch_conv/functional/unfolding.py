@@ -138,7 +138,7 @@ def _window_of(function: str, kernel_size: Any, dilation: Any, padding: Any, str
     given = {"kernel_size": kernel_size, "dilation": dilation, "padding": padding, "stride": stride}
     pairs = {name: _pair(function, name, value) for name, value in given.items()}
     for name, numbers in pairs.items():
-        if min(numbers) < (name != "padding"):
+        if min(numbers) < (0 if name == "padding" else 1):
             least = "non-negative" if name == "padding" else "greater than zero"
             raise RuntimeError(f"{function}: {name} should be {least}, but got {name}={numbers}")
     return list(pairs.values())
