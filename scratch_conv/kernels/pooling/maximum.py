@@ -29,9 +29,6 @@ _Block = tuple[slice, ...]
 _BLOCK_BYTES = 2**20
 """A plane is cut if it takes more: a block of it stays in the core's own cache between the passes."""
 
-_BATCH_BYTES = 2**18
-"""Smaller planes are worked on so much at a time: 0.75 to 0.9 of the time of blocks of a MiB."""
-
 _FEW_WINDOWS = 2**16
 """The positions of more windows on an image are kept for two sizes of images only."""
 
@@ -230,5 +227,5 @@ def _size(images: Array) -> Pair:
 def _cut(x_planes: Array, y_planes: Array) -> tuple[list[slice], list[tuple[slice, ...]]]:
     """Cut the batch into planes that fit into a block, and the outputs of a plane if one does not."""
     plane_bytes = max(x_planes[:1].nbytes, y_planes[:1].nbytes)
-    batch = axis_blocks(len(x_planes), plane_bytes, min(_BATCH_BYTES, _BLOCK_BYTES))
+    batch = axis_blocks(len(x_planes), plane_bytes, _BLOCK_BYTES)
     return batch, plane_blocks(_size(y_planes), plane_bytes, _BLOCK_BYTES)
