@@ -114,7 +114,7 @@ def bound(gradient: Tensor, largest: float) -> Tensor:
 def relative_difference(got: Tensor, want: Tensor) -> float:
     """Return the greatest difference / the largest output, beyond one rounding of what is in float32.
 
-    That are losses of torchvision's detectors whose targets are of float32, whatever the model is.
+    Some losses of torchvision's detectors are, since their targets are, whatever the model is.
     """
     if not want.numel():
         return 0.0

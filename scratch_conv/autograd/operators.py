@@ -176,15 +176,20 @@ def of_one_node(gradients: Sequence[Tensor | None], *operands: Tensor | None) ->
     Torch's backward pass is one node: where a graph of gradients is wanted, they depend on all operands, also
     on those with respect to which their derivative is zero. Here each gradient is a Function of its own.
     """
-    if not torch.is_grad_enabled() or torch.compiler.is_compiling() or internals.in_transform():
-        return tuple(gradients)
-    trained = [operand for operand in operands if operand is not None and operand.requires_grad]
+    trained = _trained(operands)
     return tuple(
         _OfOneNode.apply(gradient, *trained)
         if gradient is not None and trained and not gradient.requires_grad
         else gradient
         for gradient in gradients
     )
+
+
+def _trained(operands: Sequence[Tensor | None]) -> list[Tensor]:
+    """Return the operands that require a gradient, none where the engine builds no graph of gradients."""
+    if not torch.is_grad_enabled() or torch.compiler.is_compiling() or internals.in_transform():
+        return []
+    return [operand for operand in operands if operand is not None and operand.requires_grad]
 
 
 class _OfOneNode(Function):
@@ -202,9 +207,7 @@ class _OfOneNode(Function):
 
 def beside_zeros(gradient: Tensor | None, *operands: Tensor | None) -> Tensor | None:
     """Let a gradient have derivatives of zero with respect to operands, as torch's has."""
-    if not torch.is_grad_enabled() or torch.compiler.is_compiling() or internals.in_transform():
-        return gradient
-    trained = [each for each in operands if each is not None and each.requires_grad]
+    trained = _trained(operands)
     return _BesideZeros.apply(gradient, *trained) if gradient is not None and trained else gradient
 
 

@@ -128,9 +128,7 @@ class MaxPool2d(Function):
         ctx.save_for_forward(indices)
 
     @staticmethod
-    def backward(ctx: Any, grad_output: Tensor | None, _: Any) -> Any:
-        if grad_output is None:
-            return (None,) * 6
+    def backward(ctx: Any, grad_output: Tensor, _: Any) -> Any:
         input, indices = ctx.saved_tensors
         size = (ctx.input_size, ctx.channels_last)
         grad_input = call(MaxPool2dScatter, grad_output, indices, input, *size, *ctx.window)

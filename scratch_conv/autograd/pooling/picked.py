@@ -149,12 +149,10 @@ class _Maximum(Function):
         ctx.save_for_forward(indices)
 
     @classmethod
-    def backward(cls, ctx: Any, grad_output: Tensor | None, _: Any) -> Any:
-        nothing = (None,) * ctx.others
-        if grad_output is None:
-            return None, *nothing
+    def backward(cls, ctx: Any, grad_output: Tensor, _: Any) -> Any:
         input, indices = ctx.saved_tensors
-        return call(ScatterPicked, grad_output, indices, input, ctx.input_size, *ctx.scattering), *nothing
+        grad_input = call(ScatterPicked, grad_output, indices, input, ctx.input_size, *ctx.scattering)
+        return grad_input, *[None] * ctx.others
 
     @classmethod
     def jvp(cls, ctx: Any, input_t: Tensor, *_: Any) -> Any:
