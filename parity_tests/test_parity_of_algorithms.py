@@ -60,6 +60,7 @@ ACCEPTED = [
     Accepted("im2col", depthwise),
     Accepted("mec"),
     Accepted("mec", depthwise),
+    Accepted("kn2row", without=frozenset({"stride"})),
     Accepted("banded", depthwise, frozenset({"stride", "dilation"})),
 ]
 

@@ -9,7 +9,7 @@ import pytest
 
 from scratch_conv import kernels
 from scratch_conv.kernels import Window
-from scratch_conv.kernels.convolution import choosing, im2col, mec, winograd, winograd_transforms
+from scratch_conv.kernels.convolution import choosing, im2col, kn2row, mec, winograd, winograd_transforms
 from scratch_conv.kernels.convolution.choosing import ALGORITHMS
 from scratch_conv.kernels.convolution.shapes import Shapes
 from scratch_conv.kernels.windows import Array, Pair
@@ -19,6 +19,12 @@ pytestmark = pytest.mark.mutation
 PADDED = Window((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
 FRACTIONS = np.full((1, 1), 0.5)
 WHOLE = np.full((1, 1), 3.0)
+
+
+@pytest.fixture(autouse=True)
+def two_threads() -> Iterator[None]:
+    with kernels.using_num_threads(2):
+        yield
 
 
 @pytest.fixture
@@ -89,7 +95,7 @@ def test_what_decides_is_what_an_operation_is_given() -> None:
         (shapes(outs=31), mec),
         (shapes(batch=2), winograd),  # of 16 tiles each
         (shapes(batch=1), mec),
-        (shapes(batch=31, size=4), mec),
+        (shapes(batch=31, size=4), kn2row),
         (shapes(batch=32, size=4), winograd),
     ],
 )
@@ -114,7 +120,7 @@ def test_what_is_small_is_computed_by_what_starts_soonest(batch: int, expected: 
 @pytest.mark.parametrize(("batch", "expected"), [(2, im2col), (3, mec)])
 def test_just_65536_numbers_of_columns_are_few(batch: int, expected: ModuleType) -> None:
     """32 channels x 4 taps x 256 windows x 2 images."""
-    asked = shapes(batch, size=17, window=Window((2, 2), (1, 1), ((0, 0), (0, 0)), (1, 1)))
+    asked = shapes(batch, outs=31, size=17, window=Window((2, 2), (1, 1), ((0, 0), (0, 0)), (1, 1)))
     assert choosing._algorithm(asked, im2col, FRACTIONS) is expected
 
 
@@ -167,19 +173,22 @@ def test_a_single_tap_is_one_product() -> None:
         window._replace(padding=((0, 1), (0, 0))),
         window._replace(padding=((0, 0), (-1, 0))),
     ):
-        assert choosing._algorithm(shapes(batch=32, size=40, window=other), im2col, FRACTIONS) is mec
+        assert (
+            choosing._algorithm(shapes(batch=32, channels=31, size=40, window=other), im2col, FRACTIONS)
+            is mec
+        )
 
 
 @with_winograd
 def test_whole_numbers_are_summed_directly() -> None:
     soon, later = np.array([[1.0, 2.5], [3.0, 4.0]]), np.array([[1.0, 2.0], [3.0, 4.5]])
     for operands, expected in (
-        ((WHOLE, WHOLE), mec),
-        ((WHOLE, FRACTIONS), mec),
-        ((FRACTIONS, WHOLE), mec),
+        ((WHOLE, WHOLE), kn2row),
+        ((WHOLE, FRACTIONS), kn2row),
+        ((FRACTIONS, WHOLE), kn2row),
         ((later, FRACTIONS), winograd),
         ((soon, FRACTIONS), winograd),
-        ((np.full((1, 1), np.inf), FRACTIONS), mec),
+        ((np.full((1, 1), np.inf), FRACTIONS), kn2row),
     ):
         assert choosing._algorithm(shapes(), im2col, *operands) is expected
     rng = np.random.default_rng(0)
@@ -211,7 +220,7 @@ def test_fractions_show_in_the_first_plane() -> None:
 
 def test_winograd_is_off_and_can_be_switched_on() -> None:
     assert not kernels.winograd_enabled()
-    for enabled, expected in ((False, mec), (True, winograd)):
+    for enabled, expected in ((False, kn2row), (True, winograd)):
         with kernels.using_winograd(enabled):
             assert kernels.winograd_enabled() is enabled
             assert choosing._algorithm(shapes(), im2col, FRACTIONS) is expected
@@ -251,7 +260,8 @@ def test_winograd_is_off_and_can_be_switched_on() -> None:
 def test_winograd_is_for_small_steps_of_real_numbers(changed: Shapes, accepted: bool) -> None:
     """What it does not accept is computed by another algorithm, though it be forced."""
     assert winograd.accepts(changed) is accepted
-    other = mec if changed.window.stride == (1, 1) else im2col
+    many = changed.groups == 1 and changed.channels > 1 and changed.dtype.kind in "fc"
+    other = im2col if changed.window.stride != (1, 1) else kn2row if many else mec
     with kernels.convolution_algorithm("winograd"):
         assert choosing._algorithm(changed, mec, WHOLE) is (winograd if accepted else other)
 

@@ -20,7 +20,7 @@ from scratch_bounds import (
 
 from scratch_conv import kernels
 from scratch_conv.kernels import Window, threads
-from scratch_conv.kernels.convolution import banded, im2col, mec, winograd
+from scratch_conv.kernels.convolution import banded, im2col, kn2row, mec, winograd
 from scratch_conv.kernels.windows import Array, Pair, effective_kernel_size
 
 pytestmark = pytest.mark.mutation
@@ -85,6 +85,7 @@ def cut_up(block_bytes: int, few_columns: int) -> Iterator[None]:
         patch.setattr(mec, "_FEW_COLUMNS", few_columns)
         patch.setattr(banded, "_TOGETHER_BYTES", block_bytes)
         patch.setattr(banded, "_BLOCK_BYTES", 4 * block_bytes)
+        patch.setattr(kn2row, "_BLOCK_BYTES", block_bytes)
         patch.setattr(threads, "_WORTH_A_THREAD", 1)
         yield
 
@@ -98,7 +99,7 @@ def test_results_do_not_depend_on_the_blocks(algorithm: str, cuts: tuple[int, in
         test_convolution.test_conv2d_gradients_are_its_transposes(algorithm)
 
 
-@pytest.mark.parametrize("algorithm", ["im2col", "mec", "winograd"])
+@pytest.mark.parametrize("algorithm", ["im2col", "mec", "kn2row", "winograd"])
 def test_products_are_of_the_operands_type(algorithm: str) -> None:
     """Factors and memory of float64 would cost time, and the results, of float32 again, would not show it."""
     window, groups, x, w = test_convolution.FEW_TO_MANY

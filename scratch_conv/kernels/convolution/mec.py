@@ -28,7 +28,7 @@ from scratch_conv.kernels.scratch_memory import scratch
 from scratch_conv.kernels.threads import get_num_threads, num_threads_for, parallel
 from scratch_conv.kernels.windows import Array, Pair, Window, axis_blocks
 
-__all__ = ["accepts", "conv", "conv_grad_input", "conv_grad_weight"]
+__all__ = ["accepts", "conv", "conv_grad_input", "conv_grad_weight", "flipped", "in_order"]
 
 _BLOCK_BYTES = 2**22
 """A block, lowered, with its sums, takes about this much memory.
@@ -113,7 +113,7 @@ def conv_grad_weight(grad_output: Array, x: Array, window: Window, groups: int) 
     parallel(work, range(threads))
     total = sums.sum(axis=0, dtype=x.dtype)[:, :, : height // products * channels * width]
     total = total.reshape(groups, height, channels, width, outs)
-    return _in_order(total.transpose(0, 4, 2, 1, 3), 1).reshape(shape)
+    return in_order(total.transpose(0, 4, 2, 1, 3), 1).reshape(shape)
 
 
 def conv_grad_input(grad_output: Array, w: Array, input_size: Pair, window: Window, groups: int) -> Array:
@@ -155,14 +155,14 @@ def _grad_input_by_convolution(
     input_size = grad_input.shape[2], grad_input.shape[3]
     if window.stride == (1, 1):
         backwards = window.backwards(input_size, (grad_output.shape[2], grad_output.shape[3]))
-        _convolve(grad_output, _flipped(w, groups), None, backwards, groups, grad_input)
+        _convolve(grad_output, flipped(w, groups), None, backwards, groups, grad_input)
         return
     for phase in window.phases():
         pixels = grad_input[phase.pixels]
         _grad_input_by_convolution(grad_output, w[phase.taps], phase.window, groups, pixels)
 
 
-def _flipped(w: Array, groups: int) -> Array:
+def flipped(w: Array, groups: int) -> Array:
     """Flip the kernel w (O, C/G, KH, KW), and exchange inputs and outputs: (C, O/G, KH, KW)."""
     outs, channels, *kernel_size = w.shape
     flipped = w.reshape(groups, outs // groups, channels, *kernel_size)[..., ::-1, ::-1].swapaxes(1, 2)
@@ -337,10 +337,10 @@ def _weight_rows(w: Array, groups: int) -> Array:
     """Sort w (O, C/G, KH, KW) by tap row: (KH, G, O/G, C/G·KW)."""
     out_channels, channels, height, width = w.shape
     by_row = w.reshape(groups, out_channels // groups, channels, height, width).transpose(3, 0, 1, 2, 4)
-    return _in_order(by_row, 2).reshape(height, groups, out_channels // groups, channels * width)
+    return in_order(by_row, 2).reshape(height, groups, out_channels // groups, channels * width)
 
 
-def _in_order(weights: Array, axis: int) -> Array:
+def in_order(weights: Array, axis: int) -> Array:
     """Copy weights into the order of their axes, in blocks along one of these: it is a slow copy."""
     ordered = np.empty(weights.shape, weights.dtype)
     of_axis, from_axis = np.moveaxis(ordered, axis, 0), np.moveaxis(weights, axis, 0)

@@ -1,0 +1,178 @@
+"""Convolution by one product for all tap rows: what it accepts, how it is cut up, and where it is used."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scratch_conv import kernels
+from scratch_conv.kernels import Window, threads
+from scratch_conv.kernels.convolution import choosing, im2col, kn2row, mec
+from scratch_conv.kernels.convolution.shapes import Shapes
+from scratch_conv.kernels.windows import Array, Pair
+
+pytestmark = pytest.mark.mutation
+
+PADDED = Window((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> tuple[Window, Pair]:
+    """Draw a window of stride 1 and an image size with at least one output; padding may crop.
+
+    Every other one leaves as many columns as there were.
+    """
+    kernel_size, paddings = draw(st.tuples(*[st.integers(1, 5)] * 2)), st.integers(-2, 4)
+    dilation = draw(st.tuples(*[st.integers(1, 3)] * 2))
+    rows, columns = (draw(st.tuples(paddings, paddings)) for _ in range(2))
+    reach = (kernel_size[1] - 1) * dilation[1]
+    if draw(st.booleans()):
+        before = draw(st.integers(-1, reach + 1))
+        columns = before, reach - before
+    height, width = (
+        max(1, (kernel_size[axis] - 1) * dilation[axis] + 1 - sum(padding)) + draw(st.integers(0, 6))
+        for axis, padding in enumerate((rows, columns))
+    )
+    return Window(kernel_size, (1, 1), (rows, columns), dilation), (height, width)
+
+
+@contextmanager
+def cut_up(block_bytes: int, num_threads: int) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch, kernels.using_num_threads(num_threads):
+        patch.setattr(kn2row, "_BLOCK_BYTES", block_bytes)
+        patch.setattr(threads, "_WORTH_A_THREAD", 1)
+        yield
+
+
+CUTS = st.tuples(st.sampled_from([1, 3000, 2**22]), st.integers(1, 3))
+LAYOUTS = st.sampled_from([(0, 1, 2, 3), (0, 2, 3, 1)])
+
+
+def numbers(rng: np.random.Generator, *shape: int) -> Array:
+    return rng.integers(-4, 5, shape).astype(np.float32)
+
+
+def laid_out(x: Array, order: tuple[int, ...]) -> Array:
+    """Copy x so that its axes lie in memory in this order."""
+    return np.ascontiguousarray(x.transpose(order)).transpose(np.argsort(order))
+
+
+@given(windows(), st.integers(1, 5), st.integers(1, 3), LAYOUTS, CUTS, st.integers(0, 2**32 - 1))
+def test_products_give_what_im2col_does(
+    drawn: tuple[Window, Pair],
+    n: int,
+    groups: int,
+    order: tuple[int, ...],
+    cuts: tuple[int, int],
+    seed: int,
+) -> None:
+    """By themselves: MEC, which takes over where something is not finite, computes nothing."""
+    window, size = drawn
+    rng = np.random.default_rng(seed)
+    ins, outs = rng.integers(1, 4, 2)
+    x = laid_out(numbers(rng, n, groups * ins, *size), order)
+    w = numbers(rng, groups * outs, ins, *window.kernel_size)
+    bias = numbers(rng, groups * outs)
+    expected = im2col.conv(x, w, bias, window, groups)
+    grad_output = laid_out(numbers(rng, *expected.shape), order)
+    with cut_up(*cuts), pytest.MonkeyPatch.context() as patch:
+        for name in ("conv", "conv_grad_weight", "conv_grad_input"):
+            patch.delattr(mec, name)
+        y = kn2row.conv(x, w, bias, window, groups)
+        grad_weight = kn2row.conv_grad_weight(grad_output, x, window, groups)
+        grad_input = kn2row.conv_grad_input(grad_output, w, size, window, groups)
+    np.testing.assert_array_equal(y, expected, strict=True)
+    expected = im2col.conv_grad_weight(grad_output, x, window, groups)
+    np.testing.assert_array_equal(grad_weight, expected, strict=True)
+    expected = im2col.conv_grad_input(grad_output, w, size, window, groups)
+    np.testing.assert_array_equal(grad_input, expected, strict=True)
+
+
+@given(windows(), CUTS, st.sampled_from([np.inf, -np.inf, np.nan]), st.integers(0, 2**32 - 1))
+def test_what_is_not_finite_stays_where_it_belongs(
+    drawn: tuple[Window, Pair], cuts: tuple[int, int], number: float, seed: int
+) -> None:
+    """In a weight, it meets the zeros of the padding as it does in the definition."""
+    window, size = drawn
+    rng = np.random.default_rng(seed)
+    x, w = numbers(rng, 3, 2, *size), numbers(rng, 2, 2, *window.kernel_size)
+    grad_output = numbers(rng, *mec.conv(x, w, None, window, 1).shape)
+    spoilt = [x, w, grad_output][rng.integers(3)]
+    spoilt.flat[rng.integers(spoilt.size)] = number
+    with cut_up(*cuts), np.errstate(all="ignore"):
+        for operation, operands in (
+            ("conv", (x, w, x.dtype.type([1, 2]), window, 1)),
+            ("conv_grad_weight", (grad_output, x, window, 1)),
+            ("conv_grad_input", (grad_output, w, size, window, 1)),
+        ):
+            actual, expected = (getattr(module, operation)(*operands) for module in (kn2row, mec))
+            np.testing.assert_array_equal(actual, expected, strict=True)
+
+
+@given(st.integers(1, 40), st.sampled_from([0, 2000, 9000]), CUTS)
+def test_blocks_fit_and_are_as_many_for_each_thread(
+    n: int, weights_bytes: int, cuts: tuple[int, int]
+) -> None:
+    block_bytes, num_threads = cuts
+    x, image_bytes = np.empty((n, 2, 5, 4), np.float32), (2 * 3 + 4 * 3) * 5 * 4 * 4
+    with cut_up(*cuts):
+        blocks = kn2row._blocks(x, (4, 2, 3, 3), weights_bytes, 4)
+    assert [image for block in blocks for image in range(n)[block]] == list(range(n))
+    most = max(1, max(block_bytes, weights_bytes) // image_bytes)
+    turns = -(-n // (most * num_threads))
+    assert blocks[0].stop == -(-n // (turns * num_threads)) <= most
+    assert len(blocks) <= turns * num_threads
+
+
+def shapes(batch: int = 8, size: int = 28, window: Window = PADDED, **others: Any) -> Shapes:
+    output_size = window.output_size((size, size))
+    asked = Shapes(batch, 32, 32, (size, size), output_size, window, 1, np.dtype(np.float32))
+    return asked._replace(**others)
+
+
+@pytest.mark.parametrize(
+    ("asked", "accepted"),
+    [
+        (shapes(), True),
+        (shapes(window=PADDED._replace(dilation=(2, 3))), True),
+        (shapes(window=PADDED._replace(stride=(1, 2))), False),
+        (shapes(window=PADDED._replace(stride=(2, 1))), False),
+        (shapes(groups=4), True),
+        (shapes(dtype=np.dtype(np.complex64)), True),
+        (shapes(dtype=np.dtype(np.int64)), False),
+        # 4 bytes for 2 · 32 · 3 numbers at each of 2**23 / 768 pixels.
+        (shapes(size=104), True),
+        (shapes(size=105), False),
+    ],
+)
+def test_it_is_for_images_that_fit_into_memory_at_stride_1(asked: Shapes, accepted: bool) -> None:
+    """What it does not accept is computed by another algorithm, though it be forced."""
+    assert kn2row.accepts(asked) is accepted
+    with kernels.convolution_algorithm("kn2row"):
+        assert (choosing._algorithm(asked, im2col) is kn2row) is accepted
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (shapes(), kn2row),
+        (shapes(channels=31), mec),
+        (shapes(out_channels=31), mec),
+        (shapes(groups=2), mec),
+        (shapes(window=PADDED._replace(kernel_size=(1, 3))), mec),
+        (shapes(batch=2), kn2row),
+        (shapes(batch=1), mec),
+        (shapes(size=112), mec),
+        (shapes(window=PADDED._replace(stride=(2, 2)), size=56), mec),
+    ],
+)
+def test_it_is_used_for_many_channels_and_an_image_for_every_thread(
+    asked: Shapes, expected: ModuleType
+) -> None:
+    with kernels.using_num_threads(2):
+        assert choosing._algorithm(asked, im2col) is expected
