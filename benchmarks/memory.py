@@ -1,8 +1,8 @@
-"""The memory that a convolution takes besides its inputs and outputs: `python -m benchmarks.memory`.
+"""The memory that convolutions and training take: `python -m benchmarks.memory`.
 
-The peak of the process's resident memory during a forward and backward pass, minus what it held before and
-the size of the results; each case and backend in a process of its own, on Linux. Prints a table; writes
-memory.json to benchmarks/results.
+The peak of the process's resident memory, minus what it held before, in a process of its own for each case
+and backend, on Linux: of a convolution, forward and backward, without its inputs and outputs; and of a step
+of training. Prints two tables; writes memory.json to benchmarks/results.
 """
 
 from benchmarks.measuring import OURS, TORCH, keep, machine, options, restart_for_measuring
@@ -11,6 +11,7 @@ if __name__ == "__main__":
     restart_for_measuring()
 
 import multiprocessing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from rich.table import Table
 from torch import Tensor
 
 import scratch_conv as sc
+from benchmarks.training import BATCH, NETWORKS, TrainingStep
 
 MEBIBYTE = 2**20
 CHANNELS = 64
@@ -42,22 +44,30 @@ def main() -> None:
         shown.add_column(column, justify="right")
     raw = {}
     for batch, size in QUICK if given.quick else CASES:
-        above = {
-            name: min(in_own_process(name, batch, size) for _ in range(given.rounds))
-            for name in (TORCH, OURS)
-        }
+        above = {name: least(given.rounds, peak_above, name, batch, size) for name in (TORCH, OURS)}
         raw[f"{batch} x {size} x {size}"] = above
         held = 4 * batch * CHANNELS * size**2 * 4  # input, output and their gradients, in float32
         cells = (held, above[TORCH], above[OURS])
         shown.add_row(str(batch), str(size), *(f"{each / MEBIBYTE:.0f}" for each in cells))
     console.print(shown)
+    shown = Table(title=f"a step of training with {BATCH} images of 32x32: MiB at the peak", header_style="")
+    for column in ("", TORCH, OURS):
+        shown.add_column(column, justify="right")
+    for network in NETWORKS:
+        above = {name: least(given.rounds, peak_of_step, name, network) for name in (TORCH, OURS)}
+        raw[f"a step of {network}"] = above
+        shown.add_row(network, *(f"{each / MEBIBYTE:.0f}" for each in above.values()))
+    console.print(shown)
     console.print(f"Raw figures, bytes: {keep(given.name('memory'), raw)}", soft_wrap=True)
 
 
-def in_own_process(name: str, batch: int, size: int) -> int:
-    """Measure in a fresh process."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(peak_above, (name, batch, size))
+def least(rounds: int, measure: Callable[..., int], *arguments: object) -> int:
+    """Measure in a fresh process each time, and return the least."""
+    taken = []
+    for _ in range(rounds):
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            taken.append(pool.apply(measure, arguments))
+    return min(taken)
 
 
 def peak_above(name: str, batch: int, size: int) -> int:
@@ -77,6 +87,19 @@ def peak_above(name: str, batch: int, size: int) -> int:
     before = _status("VmRSS")
     results = forward_and_backward(x, grad_output)
     return _status("VmHWM") - before - sum(result.nbytes for result in results)
+
+
+def peak_of_step(name: str, network: str) -> int:
+    """Return the bytes that a step takes at its peak, besides weights and the optimiser's numbers."""
+    step = TrainingStep(NETWORKS[network], swapped=name == OURS)
+    whole = step.images, step.labels
+    step.images, step.labels = step.images[:2], step.labels[:2]
+    step()
+    step.images, step.labels = whole
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status("VmRSS")
+    step()
+    return _status("VmHWM") - before
 
 
 def _status(field: str) -> int:
