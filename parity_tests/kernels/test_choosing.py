@@ -165,6 +165,15 @@ def test_a_single_tap_is_one_product() -> None:
     window = Window((1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1))
     assert choosing._algorithm(shapes(window=window), mec, FRACTIONS) is im2col
     assert choosing._algorithm(shapes(window=window, groups=2), mec, FRACTIONS) is im2col
+    for asked, expected in (
+        (shapes(channels=512, outs=512, size=8), kn2row),
+        (shapes(channels=512, outs=512, size=8, groups=2), im2col),
+        (shapes(channels=512, outs=511, size=8), im2col),
+        (shapes(channels=512, outs=512, size=9), im2col),
+        (shapes(batch=1, channels=512, outs=512, size=8), im2col),
+    ):
+        asked = asked._replace(window=window, output_size=asked.input_size)
+        assert choosing._algorithm(asked, mec, FRACTIONS) is expected
     for other in (
         window._replace(kernel_size=(1, 2)),
         window._replace(kernel_size=(2, 1)),
