@@ -1,8 +1,8 @@
 """The speed of training against torch's, with swapped layers: `python -m benchmarks.training`.
 
-A step (forward, backward, Adam) of simple-cnn and of ResNet-18 on images of 32x32, and an epoch (of
-ResNet-18 a tenth of one) in which both take each step in turn. Prints a table; writes training.json to
-benchmarks/results.
+A step (forward, backward, Adam) of simple-cnn, ResNet-18 and VGG-11 on images of 32x32, by direct sums and
+with Winograd's algorithm, and an epoch by direct sums (of the larger networks a tenth of one) in which both
+take each step in turn. Prints a table; writes training.json to benchmarks/results.
 """
 
 from benchmarks.measuring import (
@@ -26,14 +26,16 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
-from torchvision.models import resnet18
+from torchvision.models import resnet18, vgg11
 
 import scratch_conv as sc
 from scratch_conv.training.backends.models import simple_cnn
 
 BATCH = 128
-EPOCHS = {"simple-cnn": 50_000, "ResNet-18": 5_000}
-"""Images of an epoch: all of CIFAR-10, and a tenth for the network that takes half an hour an epoch."""
+EPOCHS = {"simple-cnn": 50_000, "ResNet-18": 5_000, "VGG-11": 5_000}
+"""Images of an epoch: all of CIFAR-10, and a tenth for the networks that take up to half an hour an epoch."""
+
+WINOGRAD = f"{OURS}, Winograd"
 
 
 def resnet18_for_small_images() -> nn.Module:
@@ -44,9 +46,15 @@ def resnet18_for_small_images() -> nn.Module:
     return network
 
 
+def vgg11_for_small_images() -> nn.Module:
+    """Return VGG-11 as it is used on 32x32: one layer classifies the pixel that its poolings leave."""
+    return nn.Sequential(vgg11().features, nn.Flatten(), nn.Linear(512, 10))
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "simple-cnn": lambda: simple_cnn(3, 32, 10),
     "ResNet-18": resnet18_for_small_images,
+    "VGG-11": vgg11_for_small_images,
 }
 
 
@@ -56,17 +64,18 @@ def main() -> None:
     console = Console(highlight=False, width=120)
     console.print(machine(), soft_wrap=True)
     shown = Table(title="torch's time / ours", header_style="")
-    for column in ("", "a step", "an epoch", "images", "in seconds, torch | ours"):
+    for column in ("", "a step", "with Winograd's", "an epoch", "images", "in seconds, torch | ours"):
         shown.add_column(column)
     raw = {}
     for name, build in NETWORKS.items():
         steps = {TORCH: TrainingStep(build), OURS: TrainingStep(build, swapped=True)}
-        step = in_turn(steps, given.rounds, given.seconds)
+        step = in_turn({**steps, WINOGRAD: steps[OURS].by_winograd}, given.rounds, given.seconds)
         images = 2 * BATCH if given.quick else EPOCHS[name]
         passed = epoch(steps, images)
         raw[name] = {"step": step.seconds, "epoch": passed.seconds}
         seconds = f"{passed.median(TORCH):.1f} | {passed.median(OURS):.1f}"
-        shown.add_row(name, str(step), f"{passed.ratio():.2f}", f"{images:,}", seconds)
+        by_winograd = f"{step.ratio(ours=WINOGRAD):.2f}"
+        shown.add_row(name, str(step), by_winograd, f"{passed.ratio():.2f}", f"{images:,}", seconds)
     console.print(shown)
     console.print(f"Raw figures: {keep(given.name('training'), raw)}", soft_wrap=True)
 
@@ -91,6 +100,11 @@ class TrainingStep:
         self.optimiser.zero_grad()
         torch.autograd.backward(loss)
         self.optimiser.step()
+
+    def by_winograd(self) -> None:
+        """Take a step with Winograd's algorithm where it is faster."""
+        with sc.using_winograd(True):
+            self()
 
 
 def epoch(steps: dict[str, TrainingStep], images: int) -> Times:
