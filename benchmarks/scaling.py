@@ -1,8 +1,8 @@
 """How the time of layers grows with batch, image and threads: `python -m benchmarks.scaling`.
 
 A 3x3 convolution and max pooling, forward and backward, for batches of 1 to 512, images of 8 to 512 pixels
-a side, and one thread up to all cores. Prints tables; writes scaling.json and scaling.png to
-benchmarks/results.
+a side, and one thread up to all cores; and a step of training by threads, with what Amdahl's law makes of it
+for more. Prints tables; writes scaling.json and scaling.png to benchmarks/results.
 """
 
 from benchmarks.measuring import (
@@ -32,6 +32,7 @@ from rich.table import Table
 from torch import Tensor
 
 import scratch_conv as sc
+from benchmarks.training import NETWORKS, TrainingStep
 
 
 class Case(NamedTuple):
@@ -71,13 +72,17 @@ def main() -> None:
                 times[str(getattr(case, series))] = in_turn(layer(case), given.rounds, given.seconds)
             measured[name][series] = times
             console.print(table(f"{name}, by {series}", cases, times))
-    torch.set_num_threads(CORES)
-    raw = {
+    raw: dict[str, Any] = {
         layer: {
             series: {case: times.seconds for case, times in cases.items()} for series, cases in by.items()
         }
         for layer, by in measured.items()
     }
+    if not given.quick:
+        steps = steps_by_threads(given.rounds, given.seconds)
+        raw["a step of simple-cnn"] = {threads: times.seconds for threads, times in steps.items()}
+        console.print(table_of_steps(steps))
+    torch.set_num_threads(CORES)
     name = given.name("scaling")
     console.print(f"Raw figures: {keep(name, raw)}", soft_wrap=True)
     console.print(f"Chart: {draw(measured, RESULTS / f'{name}.png')}", soft_wrap=True)
@@ -102,6 +107,38 @@ def _passes(case: Case, layer: Callable[..., Tensor], *weights: Tensor) -> dict[
         return lambda: torch.autograd.grad(layer(library, *operands), operands, grad_output)
 
     return {TORCH: passes(F), OURS: passes(sc.functional)}
+
+
+def steps_by_threads(rounds: int, seconds: float) -> dict[int, Times]:
+    """Time a step of training simple-cnn on one thread up to all cores."""
+    build = NETWORKS["simple-cnn"]
+    steps = {TORCH: TrainingStep(build), OURS: TrainingStep(build, swapped=True)}
+    measured = {}
+    for threads in range(1, CORES + 1):
+        torch.set_num_threads(threads)
+        measured[threads] = in_turn(steps, rounds, seconds)
+    return measured
+
+
+def table_of_steps(measured: dict[int, Times]) -> Table:
+    """Return a table of a step's speed by threads, as measured, and up to 8 by Amdahl's law.
+
+    With the serial share s of a step's time on one thread, n threads take s + (1 - s) / n of it.
+    """
+    shown = Table(title="a step of simple-cnn, times as fast as on one thread", header_style="")
+    for column in ("threads", TORCH, OURS):
+        shown.add_column(column, justify="right")
+    taken = {way: {n: times.median(way) for n, times in measured.items()} for way in (TORCH, OURS)}
+    for n, times in measured.items():
+        shown.add_row(str(n), *(f"{taken[way][1] / times.median(way):.2f}" for way in taken))
+    most = max(measured)
+    if most > 1:
+        serial = {way: (by[most] / by[1] * most - 1) / (most - 1) for way, by in taken.items()}
+        shown.add_row("serial share", *(f"{share:.2f}" for share in serial.values()))
+        for n in (4, 8):
+            expected = (1 / (share + (1 - share) / n) for share in serial.values())
+            shown.add_row(f"{n}, expected", *(f"{each:.2f}" for each in expected))
+    return shown
 
 
 def table(title: str, cases: list[Case], measured: dict[str, Times]) -> Table:
