@@ -128,6 +128,7 @@ def test_the_same_layer_twice_is_refused() -> None:
 def test_sizes_may_be_integers_of_numpys_and_lists() -> None:
     x = np.ones((1, 1, 7, 7))
     assert Conv2D(1, 2, np.int64(3), stride=np.int32(2)).forward(x).shape == (1, 2, 3, 3)
+    assert repr(Dense(np.int64(3), 4)) == "Dense(in_features=3, out_features=4)"
     listed: Any = [3, 1]
     assert Conv2D(1, 2, listed).forward(x).shape == (1, 2, 5, 7)
 
@@ -175,6 +176,11 @@ LABELS: Any = np.array([0, 1])
         ),
         (lambda: SoftmaxCrossEntropy().forward(SCORES, SCORES.tolist()), TypeError, "integers, got list"),
         (lambda: SoftmaxCrossEntropy().forward(SCORES.tolist(), LABELS), TypeError, "floats, got list"),
+        (
+            lambda: SoftmaxCrossEntropy().forward(SCORES, np.eye(3, dtype=int)[LABELS]),
+            ValueError,
+            r"of one-hot rows: labels.argmax\(axis=1\)",
+        ),
         (lambda: SoftmaxCrossEntropy().backward(), RuntimeError, "backward before forward"),
         (lambda: MSE().forward(SCORES, SCORES[0]), ValueError, "one shape"),
         (lambda: MSE().forward(SCORES, LABELS), TypeError, "floats, got int64"),
@@ -192,7 +198,7 @@ LABELS: Any = np.array([0, 1])
         (lambda: Flatten(1, 0).forward(SCORES), ValueError, "start_dim comes after end_dim"),
         (lambda: Sequential(SHARED, Dense(3, 3), SHARED), ValueError, "occurs twice"),
         (lambda: Sequential(Sequential(SHARED), SHARED), ValueError, "occurs twice"),
-        (lambda: SGD(Dense(3, 3)).step(), RuntimeError, "no gradients before a backward pass"),
+        (lambda: SGD(Dense(3, 3)).step(), RuntimeError, "before a backward pass: no grad_weight, grad_bias"),
         (lambda: SGD(Dense(3, 3), lr=-1), ValueError, "lr must be a number of at least 0; got -1"),
         (lambda: Adam(Dense(3, 3), lr=float("nan")), ValueError, "lr must be"),
         (lambda: Adam(Dense(3, 3), betas=(0.9, 1)), ValueError, "betas must be below 1"),

@@ -74,11 +74,15 @@ def test_it_trains_in_training_mode_and_predicts_in_evaluation() -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"labels": np.zeros(3, int)}, "got 4 images, 3 labels, batch_size=64"),
-        ({"images": np.zeros((0, 4)), "labels": np.zeros(0, int)}, "got 0 images, 0 labels"),
+        ({"labels": np.zeros(3, int)}, r"got 4 images, labels of shape \(3,\)"),
+        ({"labels": np.zeros((4, 1), int)}, r"got 4 images, labels of shape \(4, 1\)"),
+        ({"images": np.zeros((0, 4)), "labels": np.zeros(0, int)}, "got 0 images, batch_size=64"),
+        ({"validation": (np.zeros((2, 4)), np.zeros(3, int))}, r"got 2 images, labels of shape \(3,\)"),
+        ({"validation": (np.zeros((2, 4)),)}, "validation must be images and their labels; got 1"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"epochs": -1}, "epochs must be an integer of at least 0; got -1"),
         ({"optimizer": SGD(Dense(4, 2))}, "the optimizer is of another network"),
+        ({"optimizer": SGD}, r"expected one such as SGD\(network, lr=0.01\)"),
     ],
 )
 def test_what_cannot_be_fitted_is_refused(changed: dict[str, Any], message: str) -> None:
@@ -87,3 +91,9 @@ def test_what_cannot_be_fitted_is_refused(changed: dict[str, Any], message: str)
     with pytest.raises(ValueError, match=message):
         fit(network, **{"images": np.zeros((4, 4)), "labels": np.zeros(4, int), **changed})
     np.testing.assert_array_equal(network.weight, before)
+
+
+@pytest.mark.parametrize("labels", [np.zeros((4, 1), int), np.eye(4), np.zeros(1, int)])
+def test_accuracy_takes_one_label_for_each_image(labels: Any) -> None:
+    with pytest.raises(ValueError, match="got 4 images, labels of shape"):
+        accuracy(Dense(4, 2), points(4)[0], labels)

@@ -10,7 +10,7 @@ import numpy as np
 
 from scratch_conv.kernels.windows import Array
 from scratch_conv.layers.cross_entropy import SoftmaxCrossEntropy
-from scratch_conv.layers.expecting import expect_counts
+from scratch_conv.layers.expecting import expect_array, expect_counts
 from scratch_conv.layers.layer import Layer
 from scratch_conv.layers.optimizers import SGD, Adam
 
@@ -53,14 +53,18 @@ def fit(
         IndexError: a label is not among the classes.
     """
     expect_counts(epochs=epochs, batch_size=batch_size)
-    if not len(images) == len(labels) > 0 < batch_size:
-        raise ValueError(
-            f"expected a label for each image, and batches of them; "
-            f"got {len(images)} images, {len(labels)} labels, {batch_size=}"
-        )
+    expect_array(network, "images", images)
+    expect_array(network, "labels", labels, of="integers")
+    _expect_a_label_each(images, labels)
+    if not len(images) > 0 < batch_size:
+        raise ValueError(f"expected images, and batches of them; got {len(images)} images, {batch_size=}")
+    if validation is not None:
+        if len(validation) != 2:
+            raise ValueError(f"validation must be images and their labels; got {len(validation)} of these")
+        _expect_a_label_each(*validation)
     optimizer = Adam(network) if optimizer is None else optimizer
-    if optimizer.network is not network:
-        raise ValueError("the optimizer is of another network")
+    if getattr(optimizer, "network", None) is not network:
+        raise ValueError("the optimizer is of another network: expected one such as SGD(network, lr=0.01)")
     history: dict[str, list[float]] = {"loss": [], "accuracy": []}
     loss, rng = SoftmaxCrossEntropy(), np.random.default_rng(rng)
     steps = math.ceil(len(images) / batch_size)
@@ -93,8 +97,22 @@ def predict(network: Layer, images: Array, batch_size: int = 250) -> Array:
 
 
 def accuracy(network: Layer, images: Array, labels: Array) -> float:
-    """Return the share of the images, 0 to 1, whose highest score is that of their label."""
+    """Return the share of the images, 0 to 1, whose highest score is that of their label.
+
+    Raises:
+        ValueError: there is not one label for each image.
+    """
+    _expect_a_label_each(images, labels)
     return float((predict(network, images).argmax(axis=1) == labels).mean())
+
+
+def _expect_a_label_each(images: Array, labels: Array) -> None:
+    """Check that labels are (N,): those of (N, 1) or (N, K) would be compared with every image's guess."""
+    if np.shape(labels) != (len(images),):
+        raise ValueError(
+            f"expected a label, the number of its class, for each image; "
+            f"got {len(images)} images, labels of shape {np.shape(labels)}"
+        )
 
 
 def _show(epoch: int, epochs: int, history: dict[str, list[float]], seconds: float) -> None:
