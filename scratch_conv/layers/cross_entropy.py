@@ -35,7 +35,7 @@ class SoftmaxCrossEntropy:
         expect_array(self, "labels", labels, of="integers")
         if scores.ndim != 2 or labels.shape != scores.shape[:1]:
             shapes = f"{scores.shape} and {labels.shape}"
-            hint = "; of one-hot rows: labels.argmax(axis=1)" * (labels.ndim == 2)
+            hint = "; of one-hot rows: labels.argmax(axis=1)" * (labels.shape == scores.shape)
             raise ValueError(f"expected scores (N, K) and labels (N,), got shapes {shapes}{hint}")
         self.right = _one_hot(labels, scores.shape[1])
         self.log_p = kernels.log_softmax(scores[:, :, None])[:, :, 0]
