@@ -142,7 +142,8 @@ class Layer(ABC):
         plain = {
             name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()
         }
-        arguments = [f"{n}={v!r}" for n, v in plain.items() if v != defaults[n].default]
+        unsaid = {name: (defaults[name].default,) * 2 for name in plain}  # (1, 1) is 1 too
+        arguments = [f"{n}={v!r}" for n, v in plain.items() if v != unsaid[n][0] and v != unsaid[n]]
         return f"{type(self).__name__}({', '.join(arguments)})"
 
 
