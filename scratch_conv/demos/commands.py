@@ -49,7 +49,7 @@ def shift(data_dir: DataDir = None, seed: Seed = 0, out: Out = None) -> None:
 
 @app.command()
 def gradcheck(seed: Seed = 0, out: Out = None) -> None:
-    """Compare every layer's backward pass with finite differences of its forward pass."""
+    """Compare each layer's backward pass with differences of its forward pass: takes about ten seconds."""
     from scratch_conv.demos.gradcheck import run
 
     if not run(seed, _folder(out, "gradcheck")):
@@ -58,7 +58,10 @@ def gradcheck(seed: Seed = 0, out: Out = None) -> None:
 
 @app.command()
 def filters(checkpoint: Checkpoint = None, image: ImageFile = None, seed: Seed = 0, out: Out = None) -> None:
-    """Show the filters of a trained network, and its feature maps for an image."""
+    """Show the filters of a trained network, and its feature maps for an image.
+
+    Without --checkpoint a network is trained first, which takes about half a minute.
+    """
     from scratch_conv.demos.filters import run
 
     run(checkpoint, image, seed, _folder(out, "filters"))

@@ -51,8 +51,9 @@ def run(checkpoint: Path | None, file: Path | None, seed: int, out: Path) -> Non
     given = None if file is None else read_image(file, "RGB")
     network, dataset = _trained_on_shapes(seed) if checkpoint is None else load_network(checkpoint)
     explain(
-        """Look in filters.png for edges and colours, and in feature-maps.png, line by line, for what of the
-        image each map still shows."""
+        """Look in filters.png for edges and colours (after few epochs most filters still look like the random
+        numbers that they began as), and in feature-maps.png, line by line, for what of the image each map
+        still shows."""
     )
     first = network[0]
     assert isinstance(first, Conv2D)
@@ -176,13 +177,14 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _trained_on_shapes(seed: int) -> tuple[Sequential, str]:
+    print(f"Training a network on {TRAIN_COUNT:,} drawn shapes first: about half a minute")
     torch.manual_seed(seed)
     network = from_torch(MODELS["mnist-cnn"](3, SHAPE_SIZE, len(SHAPES)))
     assert isinstance(network, Sequential)
     (images, labels), (tests, test_labels) = draw_shapes(TRAIN_COUNT, seed), draw_shapes(500, seed, test=True)
     fit(network, normalised(images, "shapes"), labels, EPOCHS, rng=seed)
     right = accuracy(network, normalised(tests, "shapes"), test_labels)
-    print(f"Trained on {TRAIN_COUNT:,} drawn shapes; {right:.1%} of 500 others are recognised")
+    print(f"{right:.1%} of 500 other shapes are recognised")
     return network, "shapes"
 
 
