@@ -67,7 +67,10 @@ def test_it_trains_in_training_mode_and_predicts_in_evaluation() -> None:
     fit(network, x, np.zeros(8, int), rng=0, validation=(x, np.zeros(8, int)), verbose=False)
     assert network.training
     assert network.state["0.num_batches_tracked"] == 1
-    np.testing.assert_array_equal(predict(network, x, batch_size=3), network.eval()(x))
+    network[0].eval()
+    predicted = predict(network, x, batch_size=3)
+    assert [network.training, *(layer.training for layer in network)] == [True, False, True, True, True]
+    np.testing.assert_array_equal(predicted, network.eval()(x))
     assert predict(network, x[:0]).shape == (0, 2)
 
 

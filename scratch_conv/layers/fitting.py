@@ -90,10 +90,18 @@ def fit(
 
 
 def predict(network: Layer, images: Array, batch_size: int = 250) -> Array:
-    """Return a network's scores (N, K) for images (N, ...), in evaluation mode, a batch at a time."""
+    """Return a network's scores (N, K) for images (N, ...), in evaluation mode, a batch at a time.
+
+    Afterwards each layer is in the mode that it was in: a loop by hand goes on in training mode.
+    """
+    modes = _modes(network)
     network.eval()
     starts = range(0, max(1, len(images)), batch_size)
-    return np.concatenate([network.forward(images[start : start + batch_size]) for start in starts])
+    try:
+        return np.concatenate([network.forward(images[start : start + batch_size]) for start in starts])
+    finally:
+        for layer, training in modes:
+            layer.training = training
 
 
 def accuracy(network: Layer, images: Array, labels: Array) -> float:
@@ -104,6 +112,12 @@ def accuracy(network: Layer, images: Array, labels: Array) -> float:
     """
     _expect_a_label_each(images, labels)
     return float((predict(network, images).argmax(axis=1) == labels).mean())
+
+
+def _modes(layer: Layer) -> list[tuple[Layer, bool]]:
+    """Return a layer and all inside it, each with whether it is in training mode."""
+    inside = [each for child in layer.children.values() for each in _modes(child)]
+    return [(layer, layer.training), *inside]
 
 
 def _expect_a_label_each(images: Array, labels: Array) -> None:
