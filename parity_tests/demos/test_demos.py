@@ -305,6 +305,7 @@ def test_feature_maps_are_what_the_layers_return() -> None:
         ("notebook --out text.png/a.ipynb", "--out text.png: text.png is a file, not a folder"),
         ("notebook --out /proc/a.ipynb", "--out /proc: cannot be written"),
         ("waves", "waves"),
+        ("", "a demo is missing; scratch-conv demo --help lists them"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(

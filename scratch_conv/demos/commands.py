@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Small illustrated demonstrations on the NumPy layers.")
+app = typer.Typer()
 
 Out = Annotated[Path | None, typer.Option(help="The folder for the images.", show_default="runs/demo-<name>")]
 ImageFile = Annotated[Path | None, typer.Option(help="An image file.", show_default="a drawn one")]
@@ -21,6 +21,15 @@ Checkpoint = Annotated[
         show_default="a network trained first on drawn shapes",
     ),
 ]
+
+
+@app.callback(invoke_without_command=True)
+def demo(context: typer.Context) -> None:
+    """Small illustrated demonstrations on the NumPy layers."""
+    from scratch_conv.training.settings import InputError
+
+    if context.invoked_subcommand is None:
+        raise InputError("a demo is missing; scratch-conv demo --help lists them")
 
 
 @app.command()
