@@ -133,6 +133,12 @@ def test_sizes_may_be_integers_of_numpys_and_lists() -> None:
     assert Conv2D(1, 2, listed).forward(x).shape == (1, 2, 5, 7)
 
 
+def with_parameters(layer: Any, **arrays: Any) -> Any:
+    """Return a layer whose parameters were replaced."""
+    vars(layer).update(arrays)
+    return layer
+
+
 LISTED: Any = [ReLU()]
 SHARED = ReLU()
 SCORES: Any = np.ones((2, 3), np.float32)
@@ -152,6 +158,18 @@ LABELS: Any = np.array([0, 1])
             lambda: Conv2D(1, 4, 5).forward(np.ones((1, 1, 4, 9))),
             ValueError,
             "does not fit into an image of 4x9",
+        ),
+        (
+            lambda: with_parameters(Conv2D(1, 4, 3), weight=np.ones((4, 3, 3))).forward(
+                np.ones((1, 1, 5, 5))
+            ),
+            ValueError,
+            r"expected weight of shape \(4, 1, 3, 3\), got \(4, 3, 3\)",
+        ),
+        (
+            lambda: with_parameters(Dense(3, 4), bias=np.ones(1)).forward(np.ones((2, 3))),
+            ValueError,
+            r"expected bias of shape \(4,\), got \(1,\)",
         ),
         (lambda: Conv2D(3, 4, 3, groups=2), ValueError, "groups=2 must divide in_channels=3"),
         (lambda: Conv2D(3, 4, 0), ValueError, "kernel_size must be an integer of at least 1"),
