@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from scratch_conv import layers
 from scratch_conv.cli import main
 from scratch_conv.demos import edges, filters, gradcheck, lines, shift
 from scratch_conv.demos.images import normalised, read_image
-from scratch_conv.layers import Adam, Conv2D, ReLU, accuracy, fit
+from scratch_conv.layers import Adam, Conv2D, Layer, ReLU, accuracy, fit
 from scratch_conv.training.backends.batches import Batches
 from scratch_conv.training.data.datasets import open_images
 from scratch_conv.training.settings import BACKENDS, Settings
@@ -144,7 +145,12 @@ def test_four_filters_learn_lines(seed: int) -> None:
 def test_gradcheck(command: Command, tmp_path: Path) -> None:
     status, stdout, stderr = command("demo", "gradcheck")
     assert (status, stderr) == (0, "")
-    assert stdout.count("passed") == len(gradcheck.layers(np.random.default_rng(0)))
+    checked = gradcheck.layers(np.random.default_rng(0))
+    assert stdout.count("passed") == len(checked)
+    kinds = {each for each in vars(layers).values() if isinstance(each, type) and issubclass(each, Layer)}
+    assert kinds - {Layer} == {
+        type(inner) for each in checked.values() for inner in (each, *each.children.values())
+    }
     assert_images(tmp_path / "runs/demo-gradcheck", "gradcheck.png")
 
 
@@ -242,7 +248,8 @@ def test_filters_of_a_network_trained_for_it(
     Image.new("L", (300, 200), 90).save(tmp_path / "grey.png")
     status, stdout, _ = command("demo", "filters", "--image", "grey.png")
     assert status == 0
-    assert "of 500 others are recognised" in stdout
+    assert stdout.startswith("Training a network on 200 drawn shapes first")
+    assert "of 500 other shapes are recognised" in stdout
     assert_images(tmp_path / "runs/demo-filters", "filters.png", "feature-maps.png")
 
 
@@ -298,6 +305,7 @@ def test_feature_maps_are_what_the_layers_return() -> None:
         ("notebook --out text.png/a.ipynb", "--out text.png: text.png is a file, not a folder"),
         ("notebook --out /proc/a.ipynb", "--out /proc: cannot be written"),
         ("waves", "waves"),
+        ("", "a demo is missing; scratch-conv demo --help lists them"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(

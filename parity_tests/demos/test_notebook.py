@@ -4,9 +4,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from PIL import Image
 
 from scratch_conv.demos.notebook import notebook, run, source
 
@@ -36,6 +38,7 @@ def test_it_runs_and_its_exercises_teach(tmp_path: Path, monkeypatch: pytest.Mon
     outputs = [output for cell in read.cells if cell.cell_type == "code" for output in cell.outputs]
     assert not [output for output in outputs if output.get("name") == "stderr"]
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 17
+    assert "[<Axes" not in str(outputs)
     printed = "".join(output.text for output in outputs if output.get("name") == "stdout")
     reports = re.split(r"^(?=\w+ like \w+: )", printed, flags=re.MULTILINE)[1:]
     for report, (name, mistake) in zip(reports, MISTAKES.items(), strict=False):
@@ -48,6 +51,22 @@ def test_it_runs_and_its_exercises_teach(tmp_path: Path, monkeypatch: pytest.Mon
     assert "shapes are drawn instead" in printed
     assert "epoch 2/2: loss " in printed
     assert "Conv2D(in_channels=3, out_channels=16, kernel_size=3, padding=1)" in str(outputs)
+
+
+def test_it_trains_on_a_folder_of_images_that_is_named(tmp_path: Path) -> None:
+    for number in range(8):
+        path = tmp_path / ("train", "test")[number % 2] / ("dark", "light")[number // 2 % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), (number, 0, 0)).save(path)
+    cells = ["".join(cell["source"]) for cell in notebook(source())["cells"]]
+    named = cells[1].replace("DATA = None", f"DATA = {str(tmp_path)!r}")
+    opening = next(cell for cell in cells if "open_images(" in cell)
+    known: dict[str, Any] = {}
+    with plt.rc_context():
+        exec(f"{named}\n{opening}", known)
+    plt.close()
+    assert known["data"].classes == ("dark", "light")
+    assert known["images"].shape == (4, 3, 32, 32)
 
 
 def test_every_exercise_has_a_solution() -> None:

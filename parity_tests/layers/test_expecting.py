@@ -128,8 +128,15 @@ def test_the_same_layer_twice_is_refused() -> None:
 def test_sizes_may_be_integers_of_numpys_and_lists() -> None:
     x = np.ones((1, 1, 7, 7))
     assert Conv2D(1, 2, np.int64(3), stride=np.int32(2)).forward(x).shape == (1, 2, 3, 3)
+    assert repr(Dense(np.int64(3), 4)) == "Dense(in_features=3, out_features=4)"
     listed: Any = [3, 1]
     assert Conv2D(1, 2, listed).forward(x).shape == (1, 2, 5, 7)
+
+
+def with_parameters(layer: Any, **arrays: Any) -> Any:
+    """Return a layer whose parameters were replaced."""
+    vars(layer).update(arrays)
+    return layer
 
 
 LISTED: Any = [ReLU()]
@@ -151,6 +158,18 @@ LABELS: Any = np.array([0, 1])
             lambda: Conv2D(1, 4, 5).forward(np.ones((1, 1, 4, 9))),
             ValueError,
             "does not fit into an image of 4x9",
+        ),
+        (
+            lambda: with_parameters(Conv2D(1, 4, 3), weight=np.ones((4, 3, 3))).forward(
+                np.ones((1, 1, 5, 5))
+            ),
+            ValueError,
+            r"expected weight of shape \(4, 1, 3, 3\), got \(4, 3, 3\)",
+        ),
+        (
+            lambda: with_parameters(Dense(3, 4), bias=np.ones(1)).forward(np.ones((2, 3))),
+            ValueError,
+            r"expected bias of shape \(4,\), got \(1,\)",
         ),
         (lambda: Conv2D(3, 4, 3, groups=2), ValueError, "groups=2 must divide in_channels=3"),
         (lambda: Conv2D(3, 4, 0), ValueError, "kernel_size must be an integer of at least 1"),
@@ -175,6 +194,11 @@ LABELS: Any = np.array([0, 1])
         ),
         (lambda: SoftmaxCrossEntropy().forward(SCORES, SCORES.tolist()), TypeError, "integers, got list"),
         (lambda: SoftmaxCrossEntropy().forward(SCORES.tolist(), LABELS), TypeError, "floats, got list"),
+        (
+            lambda: SoftmaxCrossEntropy().forward(SCORES, np.eye(3, dtype=int)[LABELS]),
+            ValueError,
+            r"of one-hot rows: labels.argmax\(axis=1\)",
+        ),
         (lambda: SoftmaxCrossEntropy().backward(), RuntimeError, "backward before forward"),
         (lambda: MSE().forward(SCORES, SCORES[0]), ValueError, "one shape"),
         (lambda: MSE().forward(SCORES, LABELS), TypeError, "floats, got int64"),
@@ -192,7 +216,7 @@ LABELS: Any = np.array([0, 1])
         (lambda: Flatten(1, 0).forward(SCORES), ValueError, "start_dim comes after end_dim"),
         (lambda: Sequential(SHARED, Dense(3, 3), SHARED), ValueError, "occurs twice"),
         (lambda: Sequential(Sequential(SHARED), SHARED), ValueError, "occurs twice"),
-        (lambda: SGD(Dense(3, 3)).step(), RuntimeError, "no gradients before a backward pass"),
+        (lambda: SGD(Dense(3, 3)).step(), RuntimeError, "before a backward pass: no grad_weight, grad_bias"),
         (lambda: SGD(Dense(3, 3), lr=-1), ValueError, "lr must be a number of at least 0; got -1"),
         (lambda: Adam(Dense(3, 3), lr=float("nan")), ValueError, "lr must be"),
         (lambda: Adam(Dense(3, 3), betas=(0.9, 1)), ValueError, "betas must be below 1"),

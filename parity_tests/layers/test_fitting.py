@@ -67,18 +67,25 @@ def test_it_trains_in_training_mode_and_predicts_in_evaluation() -> None:
     fit(network, x, np.zeros(8, int), rng=0, validation=(x, np.zeros(8, int)), verbose=False)
     assert network.training
     assert network.state["0.num_batches_tracked"] == 1
-    np.testing.assert_array_equal(predict(network, x, batch_size=3), network.eval()(x))
+    network[0].eval()
+    predicted = predict(network, x, batch_size=3)
+    assert [network.training, *(layer.training for layer in network)] == [True, False, True, True, True]
+    np.testing.assert_array_equal(predicted, network.eval()(x))
     assert predict(network, x[:0]).shape == (0, 2)
 
 
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"labels": np.zeros(3, int)}, "got 4 images, 3 labels, batch_size=64"),
-        ({"images": np.zeros((0, 4)), "labels": np.zeros(0, int)}, "got 0 images, 0 labels"),
+        ({"labels": np.zeros(3, int)}, r"got 4 images, labels of shape \(3,\)"),
+        ({"labels": np.zeros((4, 1), int)}, r"got 4 images, labels of shape \(4, 1\)"),
+        ({"images": np.zeros((0, 4)), "labels": np.zeros(0, int)}, "got 0 images, batch_size=64"),
+        ({"validation": (np.zeros((2, 4)), np.zeros(3, int))}, r"got 2 images, labels of shape \(3,\)"),
+        ({"validation": (np.zeros((2, 4)),)}, "validation must be images and their labels; got 1"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"epochs": -1}, "epochs must be an integer of at least 0; got -1"),
         ({"optimizer": SGD(Dense(4, 2))}, "the optimizer is of another network"),
+        ({"optimizer": SGD}, r"expected one such as SGD\(network, lr=0.01\)"),
     ],
 )
 def test_what_cannot_be_fitted_is_refused(changed: dict[str, Any], message: str) -> None:
@@ -87,3 +94,9 @@ def test_what_cannot_be_fitted_is_refused(changed: dict[str, Any], message: str)
     with pytest.raises(ValueError, match=message):
         fit(network, **{"images": np.zeros((4, 4)), "labels": np.zeros(4, int), **changed})
     np.testing.assert_array_equal(network.weight, before)
+
+
+@pytest.mark.parametrize("labels", [np.zeros((4, 1), int), np.eye(4), np.zeros(1, int)])
+def test_accuracy_takes_one_label_for_each_image(labels: Any) -> None:
+    with pytest.raises(ValueError, match="got 4 images, labels of shape"):
+        accuracy(Dense(4, 2), points(4)[0], labels)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from scratch_conv.layers import (
+    MSE,
     AvgPool2D,
     BatchNorm2D,
     Conv2D,
@@ -16,6 +17,7 @@ from scratch_conv.layers import (
     Dropout,
     Flatten,
     GlobalAvgPool2D,
+    Layer,
     LayerNorm,
     LeakyReLU,
     MaxPool2D,
@@ -170,6 +172,37 @@ class Transposed(Dense):
 def test_a_gradient_of_another_shape_is_refused() -> None:
     with pytest.raises(ValueError, match=r"gradient of weight has shape \(3, 4\), weight has \(4, 3\)"):
         gradient_check(Transposed(3, 4), np.ones((2, 3)))
+
+
+class Own(Layer):
+    """A layer as one writes it first: its arguments under other names, and no gradients kept or returned."""
+
+    parameter_names = ("w",)
+
+    def __init__(self, inputs: int, keep: bool) -> None:
+        self.w, self.keeps = np.ones(inputs), keep
+
+    def forward(self, x: Array) -> Array:
+        """Return x, scaled."""
+        return x * self.w
+
+    def backward(self, dy: Array) -> Any:
+        """Return nothing."""
+        if self.keeps:
+            self.grad_w = dy.sum(0)
+
+
+@pytest.mark.parametrize(
+    ("layer", "error", "message"),
+    [
+        (Own(3, False), RuntimeError, r"Own\(...\): has no gradients before a backward pass: no grad_w"),
+        (Own(3, True), ValueError, r"Own\(...\): the gradient of x has shape None, x has \(2, 3\)"),
+        (MSE(), TypeError, "expected a layer or a network, a subclass of Layer; got MSE"),
+    ],
+)
+def test_what_a_layer_of_ones_own_lacks_is_named(layer: Any, error: Any, message: str) -> None:
+    with pytest.raises(error, match=message):
+        gradient_check(layer, np.ones((2, 3)))
 
 
 def at_every_distance(shape: tuple[int, ...]) -> st.SearchStrategy[Array]:

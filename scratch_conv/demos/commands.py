@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Small illustrated demonstrations on the NumPy layers.")
+app = typer.Typer()
 
 Out = Annotated[Path | None, typer.Option(help="The folder for the images.", show_default="runs/demo-<name>")]
 ImageFile = Annotated[Path | None, typer.Option(help="An image file.", show_default="a drawn one")]
@@ -21,6 +21,15 @@ Checkpoint = Annotated[
         show_default="a network trained first on drawn shapes",
     ),
 ]
+
+
+@app.callback(invoke_without_command=True)
+def demo(context: typer.Context) -> None:
+    """Small illustrated demonstrations on the NumPy layers."""
+    from scratch_conv.training.settings import InputError
+
+    if context.invoked_subcommand is None:
+        raise InputError("a demo is missing; scratch-conv demo --help lists them")
 
 
 @app.command()
@@ -49,7 +58,7 @@ def shift(data_dir: DataDir = None, seed: Seed = 0, out: Out = None) -> None:
 
 @app.command()
 def gradcheck(seed: Seed = 0, out: Out = None) -> None:
-    """Compare every layer's backward pass with finite differences of its forward pass."""
+    """Compare each layer's backward pass with differences of its forward pass: takes about ten seconds."""
     from scratch_conv.demos.gradcheck import run
 
     if not run(seed, _folder(out, "gradcheck")):
@@ -58,7 +67,10 @@ def gradcheck(seed: Seed = 0, out: Out = None) -> None:
 
 @app.command()
 def filters(checkpoint: Checkpoint = None, image: ImageFile = None, seed: Seed = 0, out: Out = None) -> None:
-    """Show the filters of a trained network, and its feature maps for an image."""
+    """Show the filters of a trained network, and its feature maps for an image.
+
+    Without --checkpoint a network is trained first, which takes about half a minute.
+    """
     from scratch_conv.demos.filters import run
 
     run(checkpoint, image, seed, _folder(out, "filters"))

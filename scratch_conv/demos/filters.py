@@ -49,13 +49,20 @@ def run(checkpoint: Path | None, file: Path | None, seed: int, out: Path) -> Non
         InputError: one of the files cannot be used.
     """
     given = None if file is None else read_image(file, "RGB")
-    network, dataset = _trained_on_shapes(seed) if checkpoint is None else load_network(checkpoint)
-    explain(
-        """Look in filters.png for edges and colours, and in feature-maps.png, line by line, for what of the
-        image each map still shows."""
-    )
+    if checkpoint is None:
+        network, dataset, before = _trained_on_shapes(seed)
+    else:
+        (network, dataset), before = load_network(checkpoint), None
     first = network[0]
     assert isinstance(first, Conv2D)
+    filters = {"filters of the first layer": first.weight}
+    if before is not None:
+        filters["what training has changed of them"] = first.weight - before
+    explain(
+        f"""Look in filters.png for edges and colours (after few epochs filters still look like the random
+        numbers that they began as{"; below them is what has changed" * (len(filters) - 1)}), and in
+        feature-maps.png, line by line, for what of the image each map still shows."""
+    )
     shown = drawn_image(dataset, seed) if given is None else given
     image = _fitted(shown, first.in_channels, _SIZES.get(dataset, SHAPE_SIZE))
     x = normalised(image, dataset)
@@ -66,7 +73,7 @@ def run(checkpoint: Path | None, file: Path | None, seed: int, out: Path) -> Non
         [_row(name, maps) for name, maps in stages.items()],
     )
     print(f"The network takes the image for {_guesses(network, x, dataset)}")
-    _draw_filters(first.weight, out / "filters.png")
+    _draw_filters(filters, out / "filters.png")
     _draw_maps(image, stages, out / "feature-maps.png")
     explain(
         """The first maps are the image as one filter sees it. Behind each pooling there are fewer pixels,
@@ -175,15 +182,18 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
     return weights
 
 
-def _trained_on_shapes(seed: int) -> tuple[Sequential, str]:
+def _trained_on_shapes(seed: int) -> tuple[Sequential, str, Array]:
+    """Return a network, the name of what it was trained on, and the filters that it began with."""
+    print(f"Training a network on {TRAIN_COUNT:,} drawn shapes first: about half a minute")
     torch.manual_seed(seed)
     network = from_torch(MODELS["mnist-cnn"](3, SHAPE_SIZE, len(SHAPES)))
     assert isinstance(network, Sequential)
+    before = network.parameters["0.weight"].copy()
     (images, labels), (tests, test_labels) = draw_shapes(TRAIN_COUNT, seed), draw_shapes(500, seed, test=True)
     fit(network, normalised(images, "shapes"), labels, EPOCHS, rng=seed)
     right = accuracy(network, normalised(tests, "shapes"), test_labels)
-    print(f"Trained on {TRAIN_COUNT:,} drawn shapes; {right:.1%} of 500 others are recognised")
-    return network, "shapes"
+    print(f"{right:.1%} of 500 other shapes are recognised")
+    return network, "shapes", before
 
 
 def drawn_image(dataset: str, seed: int) -> Image.Image:
@@ -203,24 +213,29 @@ def _fitted(image: Image.Image, channels: int, size: int) -> Array:
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
 
-def _draw_filters(weight: Array, path: Path) -> None:
-    """Draw filters (O, C, KH, KW) on one scale: as RGB if they have three channels, else by sign."""
+def _draw_filters(shown: dict[str, Array], path: Path) -> None:
+    """Draw filters (O, C, KH, KW) below their titles, those of each on one scale.
+
+    As RGB if they have three channels, else by sign.
+    """
     columns = 16
-    rows = -(-len(weight) // columns)
-    coloured, means = weight.shape[1] == 3, weight.mean(axis=1)
-    most = float(abs(weight if coloured else means).max()) or 1.0
-    figure = Figure((12, 0.95 * rows + 0.4), layout="constrained")
-    figure.suptitle(f"filters of the first layer{': grey is 0, a bright colour is looked for' * coloured}")
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in grid[len(weight) :]:
-        axes.axis("off")
-    for axes, each, mean in zip(grid, weight, means, strict=False):
-        if coloured:
-            show_image(axes, 0.5 + each.transpose(1, 2, 0) / (2 * most))
-        else:
-            show_signed(axes, mean, most=most)
-    if not coloured:
-        add_scale(figure, grid, "weight")
+    rows = -(-max(map(len, shown.values())) // columns)
+    figure = Figure((12, (0.95 * rows + 0.4) * len(shown)), layout="constrained")
+    parts: Any = figure.subfigures(len(shown), 1, squeeze=False)
+    for part, (title, weight) in zip(parts.ravel(), shown.items(), strict=True):
+        coloured, means = weight.shape[1] == 3, weight.mean(axis=1)
+        most = float(abs(weight if coloured else means).max()) or 1.0
+        part.suptitle(f"{title}{': grey is 0, a bright colour is looked for' * coloured}")
+        grid = part.subplots(rows, columns, squeeze=False).ravel()
+        for axes in grid[len(weight) :]:
+            axes.axis("off")
+        for axes, each, mean in zip(grid, weight, means, strict=False):
+            if coloured:
+                show_image(axes, 0.5 + each.transpose(1, 2, 0) / (2 * most))
+            else:
+                show_signed(axes, mean, most=most)
+        if not coloured:
+            add_scale(part, grid, "weight")
     save_figure(figure, path)
 
 

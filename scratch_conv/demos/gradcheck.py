@@ -14,13 +14,18 @@ from scratch_conv.layers import (
     Dense,
     Dropout,
     Flatten,
+    GlobalAvgPool2D,
     GradientCheck,
     Layer,
+    LayerNorm,
+    LeakyReLU,
     MaxPool2D,
     ReLU,
     ResidualBlock,
     Sequential,
+    Sigmoid,
     Softmax,
+    Tanh,
     gradient_check,
 )
 from scratch_conv.layers.gradient_checking import BOUND
@@ -38,9 +43,14 @@ def layers(rng: np.random.Generator) -> dict[str, Layer]:
         "MaxPool2D": MaxPool2D(2),
         "MaxPool2D, overlapping": MaxPool2D(3, stride=1, padding=1),
         "AvgPool2D": AvgPool2D(2),
+        "GlobalAvgPool2D": GlobalAvgPool2D(),
         "BatchNorm2D in training": BatchNorm2D(4),
         "BatchNorm2D in evaluation": BatchNorm2D(4).eval(),
+        "LayerNorm": LayerNorm((6, 5)),
         "ReLU": ReLU(),
+        "LeakyReLU": LeakyReLU(),
+        "Sigmoid": Sigmoid(),
+        "Tanh": Tanh(),
         "Softmax": Softmax(),
         "Dropout": Dropout(0.5, rng=rng),
         "Flatten and Dense": Sequential(Flatten(), Dense(120, 5, rng=rng)),
@@ -58,7 +68,7 @@ def run(seed: int, out: Path) -> bool:
     explain(
         f"""Each pixel and each weight is changed a little in both directions; the difference of the outputs
         is the derivative, whatever the formula says. Look whether an error comes near the bound,
-        {BOUND:g}."""
+        {BOUND:g}. It takes about ten seconds."""
     )
     rng = np.random.default_rng(seed)
     began = time.perf_counter()

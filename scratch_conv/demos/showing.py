@@ -67,16 +67,15 @@ def show_signed(axes: Axes, values: Array, title: str = "", most: float | None =
     show_image(axes, values, title, cmap="RdBu_r", vmin=-most, vmax=most)
 
 
-def show_matrices(*panels: Panel, cell: float = 0.45) -> Any:
-    """Draw matrices in a row, all in squares of `cell` inches, and return their axes: for notebooks."""
+def show_matrices(*panels: Panel, cell: float = 0.45) -> None:
+    """Draw matrices in a row, all in squares of `cell` inches, in a new figure of pyplot's: for notebooks."""
     import matplotlib.pyplot as plt
 
     rows, columns = zip(*(values.shape for values, *_ in panels), strict=True)
     size = (cell * sum(columns) + 0.35 * len(panels), cell * max(rows) + 0.35)
-    figure, grid = plt.subplots(1, len(panels), figsize=size, width_ratios=columns, layout="constrained")
+    figure, _ = plt.subplots(1, len(panels), figsize=size, width_ratios=columns, layout="constrained")
     for axes, panel in zip(figure.axes, panels, strict=True):
         show_numbers(axes, *panel)
-    return grid
 
 
 def show_numbers(axes: Axes, values: Array, title: str = "", boxes: Iterable[Box] = ()) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from scratch_conv import kernels
 from scratch_conv.kernels.windows import Array
-from scratch_conv.layers.expecting import expect_counts, expect_gradient, expect_input
+from scratch_conv.layers.expecting import expect_counts, expect_gradient, expect_input, expect_parameters
 from scratch_conv.layers.initialization import Initialization, he_normal
 from scratch_conv.layers.layer import Layer, in_one_precision
 from scratch_conv.layers.sliding import Size, output_size, sliding_window
@@ -47,8 +47,8 @@ class Conv2D(Layer):
         dtype: of the parameters.
 
     Raises:
-        ValueError: an argument is too small, or the groups do not divide the channels; on a call, x has the
-            wrong shape.
+        ValueError: an argument is too small, or the groups do not divide the channels; on a call, x or a
+            parameter has the wrong shape.
     """
 
     parameter_names = ("weight", "bias")
@@ -84,6 +84,8 @@ class Conv2D(Layer):
     def forward(self, x: Array) -> Array:
         """Return y (N, O, OH, OW) for x (N, C, H, W)."""
         expect_input(self, x, "N", self.in_channels, "H", "W")
+        filters = (self.out_channels, self.in_channels // self.groups, *self.window.kernel_size)
+        expect_parameters(self, weight=filters, bias=filters[:1])
         output_size(self, self.window, x.shape[2:])
         self.x, weight, bias = in_one_precision(x, self.weight, self.bias)
         y = kernels.conv2d(self.x, weight, bias, self.window, self.groups)

@@ -34,9 +34,9 @@ class SoftmaxCrossEntropy:
         expect_array(self, "scores", scores)
         expect_array(self, "labels", labels, of="integers")
         if scores.ndim != 2 or labels.shape != scores.shape[:1]:
-            raise ValueError(
-                f"expected scores (N, K) and labels (N,), got shapes {scores.shape} and {labels.shape}"
-            )
+            shapes = f"{scores.shape} and {labels.shape}"
+            hint = "; of one-hot rows: labels.argmax(axis=1)" * (labels.shape == scores.shape)
+            raise ValueError(f"expected scores (N, K) and labels (N,), got shapes {shapes}{hint}")
         self.right = _one_hot(labels, scores.shape[1])
         self.log_p = kernels.log_softmax(scores[:, :, None])[:, :, 0]
         with np.errstate(invalid="ignore"):  # the mean of no losses is NaN

@@ -7,7 +7,7 @@ import numpy as np
 from scratch_conv.kernels.windows import Array
 from scratch_conv.layers.layer import Layer
 
-__all__ = ["axis_of", "expect_array", "expect_counts", "expect_gradient", "expect_input"]
+__all__ = ["axis_of", "expect_array", "expect_counts", "expect_gradient", "expect_input", "expect_parameters"]
 
 _KINDS = {"floats": "f", "integers": "iu"}
 
@@ -45,6 +45,18 @@ def expect_gradient(layer: Layer, dy: Array) -> None:
     expect_array(layer, "dy", dy)
     if dy.shape != layer.output_shape:
         raise ValueError(f"{layer!r}: expected dy of y's shape {layer.output_shape}, got {dy.shape}")
+
+
+def expect_parameters(layer: Layer, **shapes: tuple[int, ...]) -> None:
+    """Check that the parameters of a layer, which may have been replaced, have the shapes that it needs.
+
+    Raises:
+        ValueError: one has another.
+    """
+    for name, shape in shapes.items():
+        parameter = getattr(layer, name)
+        if parameter is not None and parameter.shape != shape:
+            raise ValueError(f"{layer!r}: expected {name} of shape {shape}, got {parameter.shape}")
 
 
 def expect_array(owner: object, name: str, values: Any, of: str = "floats") -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from scratch_conv.kernels.windows import Array
 from scratch_conv.layers.cross_entropy import SoftmaxCrossEntropy
-from scratch_conv.layers.expecting import expect_counts
+from scratch_conv.layers.expecting import expect_array, expect_counts
 from scratch_conv.layers.layer import Layer
 from scratch_conv.layers.optimizers import SGD, Adam
 
@@ -53,14 +53,18 @@ def fit(
         IndexError: a label is not among the classes.
     """
     expect_counts(epochs=epochs, batch_size=batch_size)
-    if not len(images) == len(labels) > 0 < batch_size:
-        raise ValueError(
-            f"expected a label for each image, and batches of them; "
-            f"got {len(images)} images, {len(labels)} labels, {batch_size=}"
-        )
+    expect_array(network, "images", images)
+    expect_array(network, "labels", labels, of="integers")
+    _expect_a_label_each(images, labels)
+    if not len(images) > 0 < batch_size:
+        raise ValueError(f"expected images, and batches of them; got {len(images)} images, {batch_size=}")
+    if validation is not None:
+        if len(validation) != 2:
+            raise ValueError(f"validation must be images and their labels; got {len(validation)} of these")
+        _expect_a_label_each(*validation)
     optimizer = Adam(network) if optimizer is None else optimizer
-    if optimizer.network is not network:
-        raise ValueError("the optimizer is of another network")
+    if getattr(optimizer, "network", None) is not network:
+        raise ValueError("the optimizer is of another network: expected one such as SGD(network, lr=0.01)")
     history: dict[str, list[float]] = {"loss": [], "accuracy": []}
     loss, rng = SoftmaxCrossEntropy(), np.random.default_rng(rng)
     steps = math.ceil(len(images) / batch_size)
@@ -86,15 +90,43 @@ def fit(
 
 
 def predict(network: Layer, images: Array, batch_size: int = 250) -> Array:
-    """Return a network's scores (N, K) for images (N, ...), in evaluation mode, a batch at a time."""
+    """Return a network's scores (N, K) for images (N, ...), in evaluation mode, a batch at a time.
+
+    Afterwards each layer is in the mode that it was in: a loop by hand goes on in training mode.
+    """
+    modes = _modes(network)
     network.eval()
     starts = range(0, max(1, len(images)), batch_size)
-    return np.concatenate([network.forward(images[start : start + batch_size]) for start in starts])
+    try:
+        return np.concatenate([network.forward(images[start : start + batch_size]) for start in starts])
+    finally:
+        for layer, training in modes:
+            layer.training = training
 
 
 def accuracy(network: Layer, images: Array, labels: Array) -> float:
-    """Return the share of the images, 0 to 1, whose highest score is that of their label."""
+    """Return the share of the images, 0 to 1, whose highest score is that of their label.
+
+    Raises:
+        ValueError: there is not one label for each image.
+    """
+    _expect_a_label_each(images, labels)
     return float((predict(network, images).argmax(axis=1) == labels).mean())
+
+
+def _modes(layer: Layer) -> list[tuple[Layer, bool]]:
+    """Return a layer and all inside it, each with whether it is in training mode."""
+    inside = [each for child in layer.children.values() for each in _modes(child)]
+    return [(layer, layer.training), *inside]
+
+
+def _expect_a_label_each(images: Array, labels: Array) -> None:
+    """Check that labels are (N,): those of (N, 1) or (N, K) would be compared with every image's guess."""
+    if np.shape(labels) != (len(images),):
+        raise ValueError(
+            f"expected a label, the number of its class, for each image; "
+            f"got {len(images)} images, labels of shape {np.shape(labels)}"
+        )
 
 
 def _show(epoch: int, epochs: int, history: dict[str, list[float]], seconds: float) -> None:

@@ -108,8 +108,12 @@ def gradient_check(layer: Layer, x: Array, seed: int = 0) -> GradientCheck:
         seed: for drawing dy.
 
     Raises:
+        TypeError: layer is no layer: a loss, a function.
         ValueError: a gradient has another shape than its array, or there is nothing to compare.
+        RuntimeError: a backward pass has not stored the gradient of a parameter.
     """
+    if not isinstance(layer, Layer):
+        raise TypeError(f"expected a layer or a network, a subclass of Layer; got {type(layer).__name__}")
     layer, x = deepcopy(layer).astype(np.float64), np.array(x, np.float64)
     used = deepcopy(layer)
     y = used.forward(x.copy()).copy()  # the layer may return its input, or overwrite what it keeps
@@ -118,8 +122,9 @@ def gradient_check(layer: Layer, x: Array, seed: int = 0) -> GradientCheck:
     analytic = {"x": used.backward(dy.copy()), **used.gradients}
     worst, skipped = {}, 0
     for name, values in {"x": x, **layer.parameters}.items():
-        if analytic[name].shape != values.shape:
-            shapes = f"the gradient of {name} has shape {analytic[name].shape}, {name} has {values.shape}"
+        shape = getattr(analytic[name], "shape", None)  # None if backward returns nothing
+        if shape != values.shape:
+            shapes = f"the gradient of {name} has shape {shape}, {name} has {values.shape}"
             raise ValueError(f"{layer!r}: {shapes}")
         elements = [
             _compare(point, name, values, index, analytic[name]) for index in np.ndindex(values.shape)

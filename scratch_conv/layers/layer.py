@@ -21,7 +21,8 @@ class Layer(ABC):
     `forward` computes y from x and keeps what the backward pass needs. That may be x or y itself: do not
     overwrite them before it. `backward` takes dy, the gradient of the loss with respect to y; it stores the
     gradient of each parameter in an attribute (that of `weight` in `grad_weight`) and returns dx, the
-    gradient of the loss with respect to x.
+    gradient of the loss with respect to x. Gradients are replaced, not added to those of an earlier pass:
+    there is nothing to set to zero between steps.
 
     Both first check their argument (`expecting.py`): a TypeError if x or dy is not a NumPy array of floats, a
     ValueError if dy does not have y's shape, a RuntimeError for a backward pass before any forward pass.
@@ -65,11 +66,12 @@ class Layer(ABC):
         """The gradient of each parameter from the last backward pass, by the parameter's name.
 
         Raises:
-            RuntimeError: there was no backward pass.
+            RuntimeError: there was no backward pass, or it has not stored one of them.
         """
         names = self._own(self.parameter_names)
-        if not all(hasattr(self, f"grad_{name}") for name in names):
-            raise RuntimeError(f"{self!r}: has no gradients before a backward pass")
+        missing = [f"grad_{name}" for name in names if not hasattr(self, f"grad_{name}")]
+        if missing:
+            raise RuntimeError(f"{self!r}: has no gradients before a backward pass: no {', '.join(missing)}")
         return {name: getattr(self, f"grad_{name}") for name in names} | self._of_children("gradients")
 
     @property
@@ -133,7 +135,15 @@ class Layer(ABC):
 
     def __repr__(self) -> str:
         defaults = inspect.signature(type(self)).parameters
-        arguments = [f"{n}={v!r}" for n, v in self.arguments().items() if v != defaults[n].default]
+        try:
+            given = self.arguments()
+        except AttributeError:  # a layer of one's own that keeps its arguments under other names
+            return f"{type(self).__name__}(...)"
+        plain = {
+            name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()
+        }
+        unsaid = {name: (defaults[name].default,) * 2 for name in plain}  # (1, 1) is 1 too
+        arguments = [f"{n}={v!r}" for n, v in plain.items() if v != unsaid[n][0] and v != unsaid[n]]
         return f"{type(self).__name__}({', '.join(arguments)})"
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from scratch_conv import kernels
 from scratch_conv.kernels.windows import Array
-from scratch_conv.layers.expecting import expect_counts, expect_gradient, expect_input
+from scratch_conv.layers.expecting import expect_counts, expect_gradient, expect_input, expect_parameters
 from scratch_conv.layers.initialization import Initialization, he_normal
 from scratch_conv.layers.layer import Layer, in_one_precision
 
@@ -30,7 +30,7 @@ class Dense(Layer):
         dtype: of the parameters.
 
     Raises:
-        ValueError: a number of features is negative; on a call, x has the wrong shape.
+        ValueError: a number of features is negative; on a call, x or a parameter has the wrong shape.
     """
 
     parameter_names = ("weight", "bias")
@@ -56,6 +56,7 @@ class Dense(Layer):
     def forward(self, x: Array) -> Array:
         """Return y (N, O) for x (N, I)."""
         expect_input(self, x, "N", self.in_features)
+        expect_parameters(self, weight=(self.out_features, self.in_features), bias=(self.out_features,))
         self.x, weight, bias = in_one_precision(x, self.weight, self.bias)
         y = _product(self.x, weight.T)
         self.output_shape = y.shape

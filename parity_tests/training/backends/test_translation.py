@@ -30,6 +30,7 @@ NETWORKS: dict[str, Any] = {
         nn.Flatten(),
         nn.Dropout(0.0),
         nn.LazyLinear(5, bias=False),
+        nn.LayerNorm(5, eps=1e-3),
         nn.Softmax(dim=1),
     ),
     "residual": lambda: nn.Sequential(
@@ -99,6 +100,7 @@ def test_a_residual_block_is_torchvisions(
 
 def test_there_and_back_is_the_same_network(module: nn.Sequential) -> None:
     back = to_torch(from_torch(module))
+    assert "stride=(1, 1)" not in repr(from_torch(module))
     for name, value in module.state_dict().items():
         assert torch.equal(back.state_dict()[name], value)
     if not isinstance(module[0], sc.nn.Conv2d):
@@ -134,9 +136,11 @@ def test_weights_move_both_ways_between_networks_that_exist() -> None:
         (nn.Conv2d(1, 2, 3, padding_mode="reflect"), "Conv2D cannot do padding_mode='reflect'"),
         (nn.BatchNorm2d(2, affine=False), "BatchNorm2D cannot do affine=False"),
         (nn.BatchNorm2d(2, track_running_stats=False), "BatchNorm2D cannot do track_running_stats=False"),
+        (nn.LayerNorm(2, elementwise_affine=False), "LayerNorm cannot do elementwise_affine=False"),
         (nn.AvgPool2d(2, divisor_override=3), "AvgPool2D cannot do divisor_override=3"),
         (nn.MaxPool2d(2, return_indices=True), "MaxPool2D cannot do return_indices=True"),
         (MODELS["resnet20"](3, 32, 10), "there is no layer in NumPy for Shortcut"),
+        (nn.Sequential(nn.ModuleList([nn.ReLU()])), "for ModuleList: of what holds layers, only for nn.Seq"),
     ],
 )
 def test_what_numpy_has_no_layer_for_is_refused(module: nn.Module, message: str) -> None:

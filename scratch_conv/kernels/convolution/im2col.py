@@ -12,6 +12,15 @@ derivatives of every order.
 
 All three lower the convolution to matrix products: the pixels under each window become one column (im2col;
 Chellapilla, Puri and Simard, "High performance convolutional neural networks for document processing", 2006).
+For each image, with w as (O, C·KH·KW), y and dy as (O, OH·OW), and columns as (C·KH·KW, OH·OW):
+
+    columns(x)  = the pixels under each window, one row a weight, one column a window   (`_columns`)
+    y           = w · columns(x)
+    dw          = dy · columns(x)ᵀ, summed over the images
+    columns(dx) = wᵀ · dy, of which each entry is added to the pixel it belongs to      (`add_columns`)
+
+All else shares the work out: blocks of images and windows that fit into the cache, threads, and memory that
+is used again (`scratch`).
 
 Shapes, for G groups: x (N, C, H, W), w (O, C/G, KH, KW), y (N, O, OH, OW), or as many axes instead of H and W
 as the window has. Arrays may be strided in any way and are never written to; both operands have the same

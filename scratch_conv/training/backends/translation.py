@@ -20,6 +20,7 @@ from scratch_conv.layers import (
     Flatten,
     GlobalAvgPool2D,
     Layer,
+    LayerNorm,
     LeakyReLU,
     MaxPool2D,
     ReLU,
@@ -47,6 +48,7 @@ _PAIRS: dict[type[nn.Module], type[Layer]] = {
     nn.Conv2d: Conv2D,
     nn.Dropout: Dropout,
     nn.Flatten: Flatten,
+    nn.LayerNorm: LayerNorm,
     nn.LeakyReLU: LeakyReLU,
     nn.Linear: Dense,
     nn.MaxPool2d: MaxPool2D,
@@ -63,6 +65,7 @@ _BLOCK_LAYERS = ("conv1", "bn1", "conv2", "bn2", "downsample")
 _UNSUPPORTED = {
     "affine": True,
     "divisor_override": None,
+    "elementwise_affine": True,
     "output_size": 1,
     "padding_mode": "zeros",
     "return_indices": False,
@@ -85,7 +88,7 @@ def from_torch(module: nn.Module) -> Layer:
         ValueError: a layer has no counterpart, or does more than it; or two layers share a weight.
     """
     if len([*module.named_parameters(remove_duplicate=False)]) > len([*module.parameters()]):
-        raise ValueError(f"layers in NumPy cannot share a weight, as two do in {module!r}")
+        raise ValueError(f"layers in NumPy cannot share a weight, as two do in this {type(module).__name__}")
     layer = _from_torch(module)
     first = next(module.parameters(), None)
     if first is not None:
@@ -164,6 +167,9 @@ def _numpy_layer(module: nn.Module) -> Layer:
     for theirs, ours in _PAIRS.items():
         if isinstance(module, theirs):
             return ours(**_arguments(ours, module))
+    if [*module.children()]:  # not by its repr, which may be pages long
+        name, known = type(module).__name__, "nn.Sequential and torchvision's BasicBlock"
+        raise ValueError(f"there is no layer in NumPy for {name}: of what holds layers, only for {known}")
     raise ValueError(f"there is no layer in NumPy for {module!r}")
 
 
