@@ -36,8 +36,8 @@ def thresholds_of(candidate: Any) -> tuple[int, ...]:
 def _held_by(value: Any) -> Iterator[Any]:
     """Yield the numbers in a class, a function or its code, and the classes, functions and code in it.
 
-    What Python and torch add to a class is left out: the number of its first line, and the class of nodes that
-    stands beside an autograd.Function, which holds the count of all such classes.
+    What Python and torch add to a class is left out: the number of its first line, and the class of nodes
+    that stands beside an autograd.Function, which holds the count of all such classes.
     """
     if inspect.isclass(value):
         for name, each in vars(value).items():
