@@ -1,5 +1,8 @@
 """A fault in one aspect does not hide another."""
 
+from dataclasses import replace
+
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -7,6 +10,11 @@ from torch import Tensor
 from scratch_conv.parity import check
 from scratch_conv.parity.catalogue import FAULTS
 from scratch_conv.parity.catalogue.gradients import Backward, Gradients, with_gradients
+from scratch_conv.parity.drawing.claims import Supports
+from scratch_conv.parity.operators import OPERATORS
+from scratch_conv.parity.reporting.aspects import KINDS
+from scratch_conv.parity.reporting.features import features_of
+from scratch_conv.parity.searching import sampled
 
 ROWS = {"unbatched": False, "further_axes": False, "second_derivatives": False}
 
@@ -21,6 +29,14 @@ def _wrong_thrice(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> 
         raise IndexError("nothing to multiply")
     output: Tensor = with_gradients(F.linear, _halved_weight)(input, weight, bias)
     return output.nan_to_num(0.0, torch.inf, -torch.inf)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_calls_of_a_kind_that_is_left_out_are_not_drawn(kind: str) -> None:
+    claims = replace(Supports(), **{kind: False})
+    for operator in OPERATORS.values():
+        drawn = sampled(operator.cases(claims), 8, 1)
+        assert not [case for case in drawn if kind in features_of(case)], operator.name
 
 
 def test_all_findings_come_in_one_report() -> None:

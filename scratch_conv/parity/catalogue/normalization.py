@@ -160,10 +160,11 @@ def _evaluation_normalises_the_batch(input: Tensor, *others: Tensor | None, **ar
 def _evaluation_updates_the_statistics(
     input: Tensor, running_mean: Tensor | None = None, *others: Tensor | None, **arguments: Any
 ) -> Tensor:
-    output = _batch_norm(input, running_mean, *others, **arguments)
-    if running_mean is not None and not arguments.get("training"):
-        with torch.no_grad():
-            running_mean.lerp_(input.detach().mean(_axes(input)), 0.1)
+    if running_mean is None or arguments.get("training"):
+        return _batch_norm(input, running_mean, *others, **arguments)
+    output = _batch_norm(input, running_mean.clone(), *others, **arguments)  # autograd keeps the copy
+    with torch.no_grad():
+        running_mean.lerp_(input.detach().mean(_axes(input)), 0.1)
     return output
 
 

@@ -22,7 +22,7 @@ def features_of(case: Case) -> list[str]:
         pairs.append("kernel_size")
     words = {name for name, value in case.arguments if name == "padding" and isinstance(value, str)}
     needed = {
-        "unbatched": len(input.shape) < operator.batched_axes,
+        "unbatched": operator.unbatched(case),
         "further_axes": operator.batched_axes == 2 < len(input.shape),
         "class_probabilities": "target" in case.tensors and case.tensors["target"].dtype is None,
         "byte_targets": "target" in case.tensors and case.tensors["target"].dtype == "uint8",
