@@ -151,7 +151,7 @@ def check(
             report.counterexample, report.differences = found.case, found.verdict.differences
             failures = [*found.failures, (found.case, found.verdict)]
             report.diagnosis = diagnose(failures, trial)
-            report.code = trial.write(found.case)
+            report.code = trial.write(found.case, found.verdict)
             if further:
                 first = Finding(found.case, found.verdict.differences, report.diagnosis)
                 report.further = trial.go_on(first)
@@ -288,13 +288,14 @@ class Trial:
             return times
         return sum(each.results != seen[0].results or bool(each.repeated) for each in seen[1:])
 
-    def write(self, case: Case) -> str:
-        """Return code that shows what the candidate does with a case."""
+    def write(self, case: Case, verdict: Verdict) -> str:
+        """Return code that shows what the candidate does with a case, given what differs on it."""
         form, code = self.judging(output_form, case), ""
+        plain = [Difference(each.what, each.message, dtypes=each.dtypes) for each in verdict.differences]
         try:
-            code = self.tested(("write", case, form, True))
+            code = self.tested(("write", case, form, True, plain))
         except LostError:
-            code = self.tested(("write", case, form, False))
+            code = self.tested(("write", case, form, False, plain))
         return code
 
 

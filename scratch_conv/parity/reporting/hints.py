@@ -69,7 +69,7 @@ def hints(case: Case, verdict: Verdict, asked: Asked) -> list[str]:
             tried = ", ".join(f"{name} ({count} of {count} drawn fail)" for name, count in failing.items())
             lines.append(f"no call with it is tested then: {tried}")
     for dtype in _DTYPES:
-        if any(dtype in each.dtypes[:1] for each in verdict.differences):
+        if any(dtype in each.dtypes[:1] for each in verdict.differences) and _always(dtype, verdict, asked):
             hint = f"--dtypes {dtype}, or supports={{'dtypes': '{dtype}'}}"
             lines.append(f"{_ALWAYS.format(dtype)}, compare it there: {hint}")
     if any(each.what == "time" for each in verdict.differences):
@@ -94,6 +94,18 @@ def hinted_dtype(diagnosis: list[str]) -> str | None:
     return next(
         (each for each in dtypes for line in diagnosis if line.startswith(_ALWAYS.format(each))), None
     )
+
+
+def _always(dtype: str, verdict: Verdict, asked: Asked) -> bool:
+    """Return whether every drawn call of another dtype that computes something has a result of this one."""
+    whats = {each.what for each in verdict.differences if dtype in each.dtypes[:1]}
+
+    def alike(case: Case) -> bool:
+        wanted = {f"grad_{name}" for name in case.wanted}
+        return case.dtype != dtype and (bool(whats & wanted) or "output" in whats)
+
+    seen = [judged for _, judged in asked.sample([], alike, _FEW) if computes(judged)]
+    return all(any(dtype in each.dtypes[:1] for each in judged.differences) for judged in seen)
 
 
 def _failing(name: str, case: Case, verdict: Verdict, asked: Asked) -> int:
