@@ -60,3 +60,14 @@ def test_rounding_does_not_hide_a_fault_in_the_same_result() -> None:
     report = check(fault.candidate, "conv2d", 300)
     assert any("differs by rounding only" in line for line in report.diagnosis)
     assert any(f", {fault.name}: " in line for each in report.further for line in each.diagnosis), str(report)
+
+
+def test_what_a_candidate_writes_into_is_found_once_whatever_the_kind_of_call() -> None:
+    def overwriting(input: Tensor) -> Tensor:
+        output = F.relu(input)
+        input.data.zero_()
+        return output
+
+    report = check(overwriting, "relu", 60)
+    assert [name for name, outcome in report.aspects.items() if outcome == "differs"] == ["repeated calls"]
+    assert not any("written into" in each.message for more in report.further for each in more.differences)

@@ -23,7 +23,7 @@ from scratch_conv.parity.judging.observe import Observation, observe
 from scratch_conv.parity.operators import find_operator
 from scratch_conv.parity.operators.operator import Operator
 from scratch_conv.parity.options import Words, stated
-from scratch_conv.parity.reporting.aspects import KINDS, Finding, Seen, table
+from scratch_conv.parity.reporting.aspects import KINDS, Finding, Seen, is_conduct, table
 from scratch_conv.parity.reporting.diagnosis import diagnose, rounds_only
 from scratch_conv.parity.reporting.features import features_of
 from scratch_conv.parity.reporting.hints import computes, hinted, is_lost
@@ -245,7 +245,7 @@ class Trial:
             if is_lost(Verdict(last.differences)):
                 break
             kinds = [name for name in features_of(last.case) if name in KINDS]
-            if kinds:
+            if kinds and not all(map(is_conduct, last.differences)):
                 claims = _leave_out(claims, kinds)
             elif operator.normwise and claims.accuracy != "norm" and rounds_only(last.diagnosis):
                 claims = replace(claims, accuracy="norm")
