@@ -195,6 +195,21 @@ def test_a_dtype_that_some_calls_have_is_not_said_to_be_that_of_all() -> None:
     assert not report.diagnosis
 
 
+def test_a_layer_of_images_is_told_how_to_leave_rows_out() -> None:
+    class Repeating:
+        def __init__(self, scale_factor: int = 2) -> None:
+            self.factor = scale_factor
+
+        def forward(self, x: NDArray[Any]) -> NDArray[Any]:
+            return x.repeat(self.factor, 2).repeat(self.factor, 3)
+
+    report = check(Repeating, "interpolate", 60, supports={"fix": {"mode": "nearest"}}, further=False)
+    assert any("images only: --fix axes=4" in line for line in report.diagnosis), str(report)
+    images = {"fix": {"mode": "nearest", "axes": 4}}
+    again = check(Repeating, "interpolate", 60, supports=images, further=False)
+    assert "rectangular.scale_factor" not in str(again)  # which no option leaves out
+
+
 def test_an_exception_in_cython_is_placed_where_it_was_called() -> None:
     class Drawn:
         def __init__(self) -> None:

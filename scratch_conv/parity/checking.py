@@ -258,6 +258,10 @@ class Trial:
             found = search(drawn, judge_rest, _FURTHER, self.seed, _SHRINKING)
             if found.case is None or found.verdict is None:
                 break
+            whats = {each.what for each in found.verdict.differences}
+            if any(found.case == each.case and whats == each.whats for each in findings):
+                masked |= whats  # what was to be left out is drawn all the same
+                continue
             failures = [*found.failures, (found.case, found.verdict)]
             last = Finding(found.case, found.verdict.differences, diagnose(failures, self))
             findings.append(last)

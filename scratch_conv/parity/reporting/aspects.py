@@ -30,6 +30,11 @@ class Finding:
     diagnosis: list[str] = field(default_factory=list)
 
     @property
+    def whats(self) -> set[str]:
+        """What differs."""
+        return {each.what for each in self.differences}
+
+    @property
     def aspects(self) -> list[str]:
         """The aspects that differ."""
         return list(dict.fromkeys(aspect_of(self.case, each) for each in self.differences))
