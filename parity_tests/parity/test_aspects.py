@@ -1,5 +1,6 @@
 """A fault in one aspect does not hide another."""
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -7,6 +8,11 @@ from torch import Tensor
 from scratch_conv.parity import check
 from scratch_conv.parity.catalogue import FAULTS
 from scratch_conv.parity.catalogue.gradients import Backward, Gradients, with_gradients
+from scratch_conv.parity.drawing.claims import parse_supports
+from scratch_conv.parity.operators import OPERATORS
+from scratch_conv.parity.reporting.aspects import KINDS
+from scratch_conv.parity.reporting.features import features_of
+from scratch_conv.parity.searching import sampled
 
 ROWS = {"unbatched": False, "further_axes": False, "second_derivatives": False}
 
@@ -21,6 +27,14 @@ def _wrong_thrice(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> 
         raise IndexError("nothing to multiply")
     output: Tensor = with_gradients(F.linear, _halved_weight)(input, weight, bias)
     return output.nan_to_num(0.0, torch.inf, -torch.inf)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_calls_of_a_kind_that_is_left_out_are_not_drawn(kind: str) -> None:
+    for operator in OPERATORS.values():
+        claims = parse_supports({kind: False}, operator.arguments, operator.sizes, operator.signature)
+        drawn = sampled(operator.cases(claims), 8, 1)
+        assert not [case for case in drawn if kind in features_of(case)], operator.name
 
 
 def test_all_findings_come_in_one_report() -> None:
@@ -46,3 +60,14 @@ def test_rounding_does_not_hide_a_fault_in_the_same_result() -> None:
     report = check(fault.candidate, "conv2d", 300)
     assert any("differs by rounding only" in line for line in report.diagnosis)
     assert any(f", {fault.name}: " in line for each in report.further for line in each.diagnosis), str(report)
+
+
+def test_what_a_candidate_writes_into_is_found_once_whatever_the_kind_of_call() -> None:
+    def overwriting(input: Tensor) -> Tensor:
+        output = F.relu(input)
+        input.data.zero_()
+        return output
+
+    report = check(overwriting, "relu", 60)
+    assert [name for name, outcome in report.aspects.items() if outcome == "differs"] == ["repeated calls"]
+    assert not any("written into" in each.message for more in report.further for each in more.differences)

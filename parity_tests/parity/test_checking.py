@@ -54,6 +54,49 @@ def test_the_report_holds_code_that_shows_the_difference(capsys: pytest.CaptureF
     assert report.code in str(report)
 
 
+def overwriting(input: Tensor) -> Tensor:
+    output = F.relu(input)
+    input.data.zero_()
+    return output
+
+
+class Widening:
+    def forward(self, x: NDArray[Any]) -> NDArray[Any]:
+        return x.clip(0).astype("float64")
+
+
+class Adding(torch.nn.Module):
+    calls = 0
+
+    def forward(self, input: Tensor) -> Tensor:
+        self.calls += 1
+        return F.relu(input) + (self.calls > 1)
+
+
+def aliasing(input: Tensor, upscale_factor: int) -> Tensor:
+    return input if upscale_factor == 1 else F.pixel_shuffle(input, upscale_factor)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "like", "shown"),
+    [
+        (overwriting, "relu", "input before and after"),
+        (Widening, "relu", "dtypes torch.float32 float64"),
+        (Adding, "relu", "the same call again"),
+        (aliasing, "pixel_shuffle", "memory shared with input False True"),
+    ],
+)
+def test_the_code_shows_what_differs_besides_values(
+    candidate: Any, like: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = check(candidate, like, EXAMPLES, further=False)
+    exec(report.code, {"candidate": candidate})
+    printed = capsys.readouterr().out
+    assert shown in printed
+    first, _, again = printed.partition("the same call again\n")
+    assert not again or first != again
+
+
 def test_the_same_seed_gives_the_same_report() -> None:
     first, second = (
         check(flipped, like="conv2d", examples=EXAMPLES, seed=5, further=False) for _ in range(2)

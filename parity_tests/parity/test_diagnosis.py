@@ -102,6 +102,13 @@ def turned(input: Tensor, kernel_size: Any) -> Tensor:
     return F.avg_pool2d(input, kernel_size).mT.contiguous()
 
 
+def on_the_last_axis(input: Tensor, dim: int) -> Tensor:
+    """Take the softmax over the last axis, and none of three axes."""
+    if input.ndim == 3:
+        raise IndexError("not of three axes")
+    return input.softmax(-1)
+
+
 SAID: list[tuple[Any, str, dict[str, Any], str]] = [
     (Dense, "linear", ROWS, "grad_weight and grad_bias are torch's divided by the batch size, 2 here"),
     (noisy, "relu", {}, "results change from run to run: 10 of 10 differ from the first"),
@@ -109,6 +116,7 @@ SAID: list[tuple[Any, str, dict[str, Any], str]] = [
     (unsafe, "log_softmax", {"special_values": False}, "takes log(p + 1e-06)"),
     (without_nan, "relu", {"gradients": False}, "output: the input is NaN there"),
     (turned, "avg_pool2d", IMAGES, "output: height and width are exchanged"),
+    (on_the_last_axis, "softmax", {"special_values": False}, "classic fault, over-the-last-axis"),
     (rounded, "linear", ROWS, "output differs by rounding only: by "),
     (Pad, "avg_pool2d", {**IMAGES, "rectangular": False, "fix": {"kernel_size": 1, "stride": 1}}, "[p:-p]"),
 ]
@@ -176,6 +184,42 @@ def test_what_fails_now_and_then_is_not_said_to_be_left_out() -> None:
     report = check(sometimes, "avg_pool2d", 300, supports=IMAGES, further=False)
     assert "IndexError" in str(report)
     assert not any("leave it out" in line for line in report.diagnosis), report.diagnosis
+
+
+def test_a_dtype_that_some_calls_have_is_not_said_to_be_that_of_all() -> None:
+    def sometimes_wide(input: Tensor) -> Tensor:
+        return F.relu(input).to(torch.float64 if input.ndim == 3 else input.dtype)
+
+    report = check(sometimes_wide, "relu", 60, further=False)
+    assert "has dtype torch.float64" in str(report)
+    assert not report.diagnosis
+
+
+def test_a_layer_of_images_is_told_how_to_leave_rows_out() -> None:
+    class Repeating:
+        def __init__(self, scale_factor: int = 2) -> None:
+            self.factor = scale_factor
+
+        def forward(self, x: NDArray[Any]) -> NDArray[Any]:
+            return x.repeat(self.factor, 2).repeat(self.factor, 3)
+
+    report = check(Repeating, "interpolate", 60, supports={"fix": {"mode": "nearest"}}, further=False)
+    assert any("images only: --fix axes=4" in line for line in report.diagnosis), str(report)
+    images = {"fix": {"mode": "nearest", "axes": 4}}
+    again = check(Repeating, "interpolate", 60, supports=images, further=False)
+    assert "rectangular.scale_factor" not in str(again)  # which no option leaves out
+
+
+def test_an_exception_in_cython_is_placed_where_it_was_called() -> None:
+    class Drawn:
+        def __init__(self) -> None:
+            self.scale = np.random.default_rng(0).random("2")  # type: ignore[arg-type]
+
+        def forward(self, x: NDArray[Any]) -> NDArray[Any]:
+            return np.asarray(x * self.scale)
+
+    (difference,) = check(Drawn, "relu", 5, further=False).differences
+    assert "in __init__ (`self.scale = " in difference.message
 
 
 def test_all_digits_are_shown_whatever_torchs_options_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from scratch_conv.parity.candidates.targets import Target
 from scratch_conv.parity.candidates.thresholds import thresholds_of
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import Supports
+from scratch_conv.parity.judging.compare import Difference
 from scratch_conv.parity.judging.observe import Observation, observe
 from scratch_conv.parity.operators import find_operator
 from scratch_conv.parity.operators.calling import make_values, with_shape
@@ -121,16 +122,17 @@ class _Answering:
             observation.notes.append("what it prints is held back")
         return observation
 
-    def write(self, case: Case, form: Form | None, used: bool) -> str:
+    def write(self, case: Case, form: Form | None, used: bool, differences: Sequence[Difference] = ()) -> str:
         """Return code that shows what it does.
 
         Args:
             case: the call.
             form: that of torch's output.
             used: whether the candidate may be used, to find out how it is called.
+            differences: what differs on it, without its tensors.
         """
         candidate, values = self.candidate, make_values(case)
         if form is not None:
             values = with_shape(case, values, *form)
         wiring = candidate.wire(case, values) if used else candidate.guess(case)
-        return reproduce(case, candidate, values, wiring)
+        return reproduce(case, candidate, values, wiring, differences)

@@ -23,7 +23,7 @@ from scratch_conv.parity.judging.observe import Observation, observe
 from scratch_conv.parity.operators import find_operator
 from scratch_conv.parity.operators.operator import Operator
 from scratch_conv.parity.options import Words, stated
-from scratch_conv.parity.reporting.aspects import KINDS, Finding, Seen, table
+from scratch_conv.parity.reporting.aspects import KINDS, Finding, Seen, is_conduct, table
 from scratch_conv.parity.reporting.diagnosis import diagnose, rounds_only
 from scratch_conv.parity.reporting.features import features_of
 from scratch_conv.parity.reporting.hints import computes, hinted, is_lost
@@ -151,7 +151,7 @@ def check(
             report.counterexample, report.differences = found.case, found.verdict.differences
             failures = [*found.failures, (found.case, found.verdict)]
             report.diagnosis = diagnose(failures, trial)
-            report.code = trial.write(found.case)
+            report.code = trial.write(found.case, found.verdict)
             if further:
                 first = Finding(found.case, found.verdict.differences, report.diagnosis)
                 report.further = trial.go_on(first)
@@ -245,7 +245,7 @@ class Trial:
             if is_lost(Verdict(last.differences)):
                 break
             kinds = [name for name in features_of(last.case) if name in KINDS]
-            if kinds:
+            if kinds and not all(map(is_conduct, last.differences)):
                 claims = _leave_out(claims, kinds)
             elif operator.normwise and claims.accuracy != "norm" and rounds_only(last.diagnosis):
                 claims = replace(claims, accuracy="norm")
@@ -258,6 +258,10 @@ class Trial:
             found = search(drawn, judge_rest, _FURTHER, self.seed, _SHRINKING)
             if found.case is None or found.verdict is None:
                 break
+            whats = {each.what for each in found.verdict.differences}
+            if any(found.case == each.case and whats == each.whats for each in findings):
+                masked |= whats  # what was to be left out is drawn all the same
+                continue
             failures = [*found.failures, (found.case, found.verdict)]
             last = Finding(found.case, found.verdict.differences, diagnose(failures, self))
             findings.append(last)
@@ -288,13 +292,14 @@ class Trial:
             return times
         return sum(each.results != seen[0].results or bool(each.repeated) for each in seen[1:])
 
-    def write(self, case: Case) -> str:
-        """Return code that shows what the candidate does with a case."""
+    def write(self, case: Case, verdict: Verdict) -> str:
+        """Return code that shows what the candidate does with a case, given what differs on it."""
         form, code = self.judging(output_form, case), ""
+        plain = [Difference(each.what, each.message, dtypes=each.dtypes) for each in verdict.differences]
         try:
-            code = self.tested(("write", case, form, True))
+            code = self.tested(("write", case, form, True, plain))
         except LostError:
-            code = self.tested(("write", case, form, False))
+            code = self.tested(("write", case, form, False, plain))
         return code
 
 

@@ -133,7 +133,7 @@ def _find_state(
             kind, count = type(module).__name__, "more than one" if keys else "no"
             what = f"parameter or buffer called {name}, at the top or inside"
             message = f"{kind} has {count} {what}: it has {', '.join(state) or 'none'}"
-            raise InterfaceError(message) if keys else MissingError(name, message)
+            raise InterfaceError(message) if keys else MissingError(name, message, operator.writing)
         if name in present:
             held[name] = keys[0]
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import sys
 from collections.abc import Callable
 from functools import lru_cache
@@ -13,6 +14,8 @@ from typing import Any
 import torch
 
 from scratch_conv.parity.operators.calling import InterfaceError
+
+_MISSING = re.compile(r"missing a required(?: keyword-only)? argument: '(\w+)'")
 
 
 def class_of(candidate: object) -> type | None:
@@ -70,7 +73,9 @@ def check_call(candidate: Callable[..., Any], *positional: Any, **keywords: Any)
         signature.bind(*positional, **keywords)
     except TypeError as error:
         words = [*map(short, positional), *(f"{name}={short(value)}" for name, value in keywords.items())]
-        raise InterfaceError(f"{name_of(candidate)}({', '.join(words)}): {error}") from None
+        missing = _MISSING.search(str(error))
+        hint = f"; --names {missing[1]}=... says which of torch's it is" if missing else ""
+        raise InterfaceError(f"{name_of(candidate)}({', '.join(words)}): {error}{hint}") from None
 
 
 def short(value: Any) -> str:

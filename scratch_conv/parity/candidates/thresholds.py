@@ -34,9 +34,16 @@ def thresholds_of(candidate: Any) -> tuple[int, ...]:
 
 
 def _held_by(value: Any) -> Iterator[Any]:
-    """Yield the numbers in a class, a function or its code, and the classes, functions and code in it."""
+    """Yield the numbers in a class, a function or its code, and the classes, functions and code in it.
+
+    What Python and torch add to a class is left out: the number of its first line, and the class of nodes
+    that stands beside an autograd.Function, which holds the count of all such classes.
+    """
     if inspect.isclass(value):
-        yield from (getattr(each, "__func__", each) for each in vars(value).values())
+        for name, each in vars(value).items():
+            written = not inspect.isclass(each) or each.__module__ == value.__module__
+            if written and not (type(each) is int and name.startswith("__")):
+                yield getattr(each, "__func__", each)
     elif inspect.isfunction(value):
         yield value.__code__
         for each in map(value.__globals__.get, value.__code__.co_names):

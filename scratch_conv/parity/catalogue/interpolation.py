@@ -151,4 +151,4 @@ def _antialias_ignored(input: Tensor, **arguments: Any) -> Tensor:
 @_fault("gradient-of-one-pixel", "each pixel gets the mean of the gradients it should get the sum of")
 @partial(with_gradients, _interpolate)
 def _gradient_averaged(b: Backward) -> Gradients:
-    return [b.right[0] * (b.tensors[0][0, 0].numel() / b.grad_output[0, 0].numel())]
+    return [b.right[0] * (b.tensors[0].shape[2:].numel() / b.grad_output.shape[2:].numel())]

@@ -76,12 +76,12 @@ def _running_variance_biased(
     *affine: Tensor | None,
     **arguments: Any,
 ) -> Tensor:
-    old = None if running_var is None else running_var.clone()
-    output = _batch_norm(input, running_mean, running_var, *affine, **arguments)
-    if old is not None and running_var is not None and arguments.get("training"):
+    own = None if running_var is None else running_var.clone()  # which autograd keeps
+    output = _batch_norm(input, running_mean, own, *affine, **arguments)
+    if running_var is not None and arguments.get("training"):
         momentum = arguments.get("momentum", 0.1)
         with torch.no_grad():
-            running_var.copy_((1 - momentum) * old + momentum * input.var(_axes(input), correction=0))
+            running_var.mul_(1 - momentum).add_(momentum * input.var(_axes(input), correction=0))
     return output
 
 
@@ -160,10 +160,11 @@ def _evaluation_normalises_the_batch(input: Tensor, *others: Tensor | None, **ar
 def _evaluation_updates_the_statistics(
     input: Tensor, running_mean: Tensor | None = None, *others: Tensor | None, **arguments: Any
 ) -> Tensor:
-    output = _batch_norm(input, running_mean, *others, **arguments)
-    if running_mean is not None and not arguments.get("training"):
-        with torch.no_grad():
-            running_mean.lerp_(input.detach().mean(_axes(input)), 0.1)
+    if running_mean is None or arguments.get("training"):
+        return _batch_norm(input, running_mean, *others, **arguments)
+    output = _batch_norm(input, running_mean.clone(), *others, **arguments)  # autograd keeps the copy
+    with torch.no_grad():
+        running_mean.lerp_(input.detach().mean(_axes(input)), 0.1)
     return output
 
 

@@ -64,6 +64,6 @@ def describe_raised(error: BaseException) -> str:
 
 
 def _is_own(file: str) -> bool:
-    if file.startswith(("<frozen", *_FOREIGN)):
+    if file.startswith(("<frozen", *_FOREIGN)) or file.endswith((".pyx", ".pxd")):  # Cython has no paths
         return False
     return not file.startswith(_PYTHON) or "-packages" in file

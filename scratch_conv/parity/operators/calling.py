@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
@@ -21,6 +21,10 @@ class InterfaceError(Exception):
     """A candidate cannot be called, or what it computes cannot be found; it says nothing of its values."""
 
 
+UPDATED = ("running_mean", "running_var")
+"""The tensors that batch_norm updates in place: a call gets copies of them, which are results."""
+
+
 class MissingError(InterfaceError):
     """A layer has no place for one of a call's tensors.
 
@@ -28,13 +32,20 @@ class MissingError(InterfaceError):
         name: torch's name of the tensor.
     """
 
-    def __init__(self, name: str, message: str) -> None:
-        super().__init__(message)
+    def __init__(self, name: str, message: str, training: Iterable[str]) -> None:
+        """Say what is missing and what may be said of it.
+
+        Args:
+            name: torch's name of the tensor.
+            message: what is missing.
+            training: the arguments by which a call updates running statistics.
+        """
+        words = ",".join(f"{each}=True" for each in training)
+        kept_none = f"; if it keeps none: --without running_statistics --fix {words}"
+        hint = kept_none if name in UPDATED else ""
+        super().__init__(f"{message}; --names {name}=... says where it is{hint}")
         self.name = name
 
-
-UPDATED = ("running_mean", "running_var")
-"""The tensors that batch_norm updates in place: a call gets copies of them, which are results."""
 
 INPLACE = ("input",)
 """The tensors that a call with inplace=True writes into: it gets copies of them, which are results."""

@@ -85,6 +85,10 @@ class Operator(ABC):
     normwise: ClassVar[bool] = False
     signed_zeros: ClassVar[bool] = False
 
+    def unbatched(self, case: Case) -> bool:
+        """Return whether an input of a call is without its batch axis."""
+        return len(case.shapes["input"]) < self.batched_axes
+
     def trains(self, arguments: dict[str, Any]) -> bool | None:
         """Return whether a call trains, None where training and evaluation are the same."""
         if "training" not in self.arguments:

@@ -34,12 +34,15 @@ class Pad(SumOfProducts):
     linear = frozenset(signature)
     signed_zeros = True
 
+    def unbatched(self, case: Case) -> bool:
+        return len(case.shapes["input"]) < len(case.keywords["pad"]) // 2 + 2
+
     def draw_case(self, draw: Drawing) -> Case:
         modes = _MODES if draw.supports.functional and draw.dtype != "bool" else _MODES[:1]
         mode = draw.argument("mode", *modes)
         if mode == "constant" and draw.supports.functional:
             shape = draw.shape(2, 5, 4)
-            axes = draw.integer(0, len(shape))
+            axes = draw.integer(0, len(shape) if draw.supports.unbatched else len(shape) - 2)
         else:
             axes = draw.integer(1, 3) if draw.supports.functional else 2
             shape = (*draw.batch(), draw.integer(1, 3), *(draw.integer(1, 5) for _ in range(axes)))

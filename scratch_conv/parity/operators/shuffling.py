@@ -76,6 +76,9 @@ class ChannelShuffle(Picking):
     linear = frozenset(signature)
     signed_zeros = True
 
+    def unbatched(self, case: Case) -> bool:
+        return False
+
     def draw_case(self, draw: Drawing) -> Case:
         groups = draw.size("groups", 1, 4)
         samples, *sizes = draw.claiming(unbatched=False).shape(3, 5, 4)

@@ -30,6 +30,11 @@ class Finding:
     diagnosis: list[str] = field(default_factory=list)
 
     @property
+    def whats(self) -> set[str]:
+        """What differs."""
+        return {each.what for each in self.differences}
+
+    @property
     def aspects(self) -> list[str]:
         """The aspects that differ."""
         return list(dict.fromkeys(aspect_of(self.case, each) for each in self.differences))
@@ -42,17 +47,22 @@ class Finding:
 
 def aspect_of(case: Case, difference: Difference) -> str:
     """Return the aspect of a difference, given the smallest case that shows it."""
+    what = difference.what
+    if is_conduct(difference):
+        return "repeated calls"
     kind = next((name for name in KINDS if name in features_of(case)), None)
     if kind is not None:
         return kind
-    what = difference.what
     if "torch refuses this call" in difference.message:
         return "errors"
-    if what.startswith(_CONDUCT):
-        return "repeated calls"
     if what.startswith("second_"):
         return "second_derivatives"
     return what if what.startswith("grad_") else "values"
+
+
+def is_conduct(difference: Difference) -> bool:
+    """Return whether a difference is what a candidate keeps or writes into, whatever the kind of call."""
+    return difference.what.startswith(_CONDUCT)
 
 
 @dataclass

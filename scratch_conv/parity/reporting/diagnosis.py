@@ -21,7 +21,8 @@ from scratch_conv.parity.reporting.patterns import describe_factor, describe_pat
 _TEN = 10
 _LARGE = 4  # the smallest size of which it is asked whether calls fail from it on
 _NEXT = 24  # cases that are drawn with sizes next to one
-_MORE = 60  # cases that are drawn where the failures met first are all exceptions
+_MORE = 60  # cases that are drawn where few of the failures met first say something of this one
+_FEW = 3
 _ROUNDINGS = 2**12  # what a correct algorithm may lose, in units of roundoff of the greatest result
 _ROUNDING_ONLY = "differs by rounding only"
 _SHAPES = re.compile(r"has shape \(([\d, ]*)\), expected \(([\d, ]*)\)")
@@ -40,16 +41,24 @@ def diagnose(failures: list[Failure], asked: Asked) -> list[str]:
     if is_lost(verdict):
         return hints(case, verdict, asked)
     lines = [*hints(case, verdict, asked), *_unsteady(case, verdict, asked)]
-    if _rounding_only(case, verdict, asked):
-        return [*lines, *asked.judging(describe_rounding, case, verdict)]
-    if not any(_has_values(verdict) for _, verdict in failures):
+    if computes(verdict):  # exceptions are findings of their own, no evidence for or against this one
+        failures = [each for each in failures if computes(each[1])]
+    if len(failures) < _FEW or not any(_has_values(verdict) for _, verdict in failures):
         drawn = asked.sample([], lambda each: {*case.keywords} <= {*each.keywords}, _MORE)
-        failures = [*(each for each in drawn if each[1].differences), *failures]
+        alike = [each for each in drawn if computes(each[1]) or not computes(verdict)]
+        failures = [*(each for each in alike if each[1].differences), *failures]
+    if _rounding_only(case, verdict, asked):
+        lines += asked.judging(_classic_faults, failures, _any_name)
+        return [*lines, *asked.judging(describe_rounding, case, verdict)]
     explained, found = asked.judging(explain, failures, _of_several_gradients(failures, asked))
     lines += found
     if not explained and computes(verdict):
         lines += _from_a_size(case, asked) or _shared(failures, asked)
     return lines
+
+
+def _any_name(what: str) -> bool:
+    return True
 
 
 def _has_values(verdict: Verdict) -> bool:
@@ -81,7 +90,7 @@ def explain(failures: list[Failure], more: list[Failure]) -> tuple[bool, list[st
         more: further failures, for what may be the same in several gradients.
     """
     case, verdict = failures[-1]
-    classic = _classic_faults(failures, lambda what: True)
+    classic = _classic_faults(failures, _any_name)
     lines = [] if classic else _averaged([*more, *failures])
     for difference in verdict.differences:
         what = difference.what

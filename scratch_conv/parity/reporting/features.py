@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from scratch_conv.parity.drawing.case import Case
+from scratch_conv.parity.drawing.claims import PAIRS
 from scratch_conv.parity.operators import find_operator
 
 
@@ -17,12 +18,12 @@ def features_of(case: Case) -> list[str]:
     layouts = {
         each.layout for each in (*case.tensors.values(), *((case.grad_output,) if case.wanted else ()))
     }
-    pairs = [name for name, value in case.arguments if isinstance(value, tuple)]
+    pairs = [name for name, value in case.arguments if isinstance(value, tuple) and name in PAIRS]
     if weight is not None and len(set(weight.shape[2:])) > 1:
         pairs.append("kernel_size")
     words = {name for name, value in case.arguments if name == "padding" and isinstance(value, str)}
     needed = {
-        "unbatched": len(input.shape) < operator.batched_axes,
+        "unbatched": operator.unbatched(case),
         "further_axes": operator.batched_axes == 2 < len(input.shape),
         "class_probabilities": "target" in case.tensors and case.tensors["target"].dtype is None,
         "byte_targets": "target" in case.tensors and case.tensors["target"].dtype == "uint8",

@@ -9,6 +9,7 @@ from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import PAIRS
 from scratch_conv.parity.judging.clean import Caller
 from scratch_conv.parity.judging.compare import Verdict
+from scratch_conv.parity.operators import find_operator
 from scratch_conv.parity.reporting.features import features_of
 
 _DTYPES = "float64", "float32"
@@ -27,6 +28,7 @@ _PLAIN = (
     "special_values",
     "string_padding",
 )
+_IMAGE = 4  # axes
 _HALF = 20  # cases that show whether leaving something out helps
 
 
@@ -68,8 +70,13 @@ def hints(case: Case, verdict: Verdict, asked: Asked) -> list[str]:
             lines.append(f"{_LEAVE}: --without {','.join(failing)}")
             tried = ", ".join(f"{name} ({count} of {count} drawn fail)" for name, count in failing.items())
             lines.append(f"no call with it is tested then: {tried}")
+        if _takes_images_only(case, asked):
+            lines.append(f"if it takes images only: --fix axes={_IMAGE}; nothing else is tested then")
+        averages = find_operator(case.like).averages_its_batches(case.keywords)
+        if averages and any("NoneType" in each.message for each in verdict.differences):
+            lines.append("a layer is given a momentum of 1 as None, which averages over all its batches")
     for dtype in _DTYPES:
-        if any(dtype in each.dtypes[:1] for each in verdict.differences):
+        if any(dtype in each.dtypes[:1] for each in verdict.differences) and _always(dtype, verdict, asked):
             hint = f"--dtypes {dtype}, or supports={{'dtypes': '{dtype}'}}"
             lines.append(f"{_ALWAYS.format(dtype)}, compare it there: {hint}")
     if any(each.what == "time" for each in verdict.differences):
@@ -96,6 +103,18 @@ def hinted_dtype(diagnosis: list[str]) -> str | None:
     )
 
 
+def _always(dtype: str, verdict: Verdict, asked: Asked) -> bool:
+    """Return whether every drawn call of another dtype that computes something has a result of this one."""
+    whats = {each.what for each in verdict.differences if dtype in each.dtypes[:1]}
+
+    def alike(case: Case) -> bool:
+        wanted = {f"grad_{name}" for name in case.wanted}
+        return case.dtype != dtype and (bool(whats & wanted) or "output" in whats)
+
+    seen = [judged for _, judged in asked.sample([], alike, _FEW) if computes(judged)]
+    return all(any(dtype in each.dtypes[:1] for each in judged.differences) for judged in seen)
+
+
 def _failing(name: str, case: Case, verdict: Verdict, asked: Asked) -> int:
     """Return of how many drawn cases that need this claim alone all fail; 0 where one does not.
 
@@ -115,6 +134,20 @@ def _failing(name: str, case: Case, verdict: Verdict, asked: Asked) -> int:
     return 0 if any(computes(verdict) for _, verdict in seen) else len(seen)
 
 
+def _takes_images_only(case: Case, asked: Asked) -> bool:
+    """Return whether drawn calls with as many axes as a case's fail, all of them, and not all of images."""
+    axes = len(case.shapes["input"])
+    if axes == _IMAGE:
+        return False
+
+    def outcomes(count: int) -> list[bool]:
+        seen = asked.sample([*_PLAIN, "rectangular"], lambda each: len(each.shapes["input"]) == count, _FEW)
+        return [computes(verdict) for _, verdict in seen]
+
+    own = outcomes(axes)
+    return bool(own) and not any(own) and any(outcomes(_IMAGE))
+
+
 def _unequal(name: str, case: Case) -> bool:
     """Return whether what `rectangular.<name>` is about is a pair of two different numbers in a case."""
     value = case.keywords.get(name.partition(".")[2])
@@ -124,4 +157,4 @@ def _unequal(name: str, case: Case) -> bool:
 def _works_without(names: list[str], asked: Asked) -> bool:
     """Return whether a candidate computes something on half of a few cases at least."""
     computed = [computes(verdict) for _, verdict in asked.sample(names, lambda case: True, _HALF)]
-    return 2 * sum(computed) >= len(computed)
+    return bool(computed) and 2 * sum(computed) >= len(computed)

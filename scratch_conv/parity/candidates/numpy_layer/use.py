@@ -178,7 +178,7 @@ class ConstructedLayer:
             kind = type(self.layer).__name__
             called = f"{kind} holds no array called {' or '.join(SPELLINGS[name])}"
             called += f"; it holds {holdings(self.layer)}{self._unmade}"
-            raise MissingError(name, f"{called}; --names {name}=... says where it is")
+            raise MissingError(name, called, self.operator.writing)
         shape = np.shape(place.get(self.layer))
         if name in self.transposed:
             value = value.T

@@ -77,6 +77,9 @@ class BatchNorm(Normalization):
         flags = {"affine": "weight" in tensors, "track_running_stats": "running_mean" in tensors}
         return {"num_features": tensors["input"].shape[1], **given, **flags}
 
+    def unbatched(self, case: Case) -> bool:
+        return False
+
     def view(self, case: Case) -> View:
         samples, channels, *sizes = case.shapes["input"]
         return View((samples, channels, 1, torch.Size(sizes).numel()), BATCH)

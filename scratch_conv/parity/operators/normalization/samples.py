@@ -183,6 +183,9 @@ class InstanceNorm(_OfSamples):
     choices = _RATES
     invalid_arguments = ({"eps": "small"}, {"momentum": None}, {"use_input_stats": None})
 
+    def unbatched(self, case: Case) -> bool:
+        return False
+
     def trains(self, arguments: dict[str, Any]) -> bool | None:
         return bool(arguments.get("use_input_stats", True))
 
