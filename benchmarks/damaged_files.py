@@ -110,13 +110,13 @@ def _kinds(folder: Path) -> Iterator[tuple[str, Path, Read]]:
     yield "results", jobs["torch"].result, read_result
     settings = folder / "settings" / "settings.json"
     settings.parent.mkdir()
-    begin(settings.parent, SETTINGS, "digest", resume=False)
+    begin(settings.parent, SETTINGS, "digest", (), resume=False)
     whole = settings.read_bytes()
 
     def read_settings(path: Path) -> list[Any] | None:
         """No checksum: what is read must be the settings, but for the number of epochs, which may grow."""
         try:
-            begin(settings.parent, SETTINGS, "digest", resume=True)
+            begin(settings.parent, SETTINGS, "digest", (), resume=True)
         except InputError:
             return REFUSED
         return [path.read_bytes() == whole]

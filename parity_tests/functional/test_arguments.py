@@ -1,5 +1,6 @@
 """Arguments of odd types and sizes: torch computes or refuses them, and so do these functions."""
 
+import itertools
 import warnings
 from collections.abc import Callable
 from decimal import Decimal
@@ -180,6 +181,16 @@ COMPUTED: dict[str, Callable[[Any], Tensor]] = {
     "dropout3d of a vector": lambda lib: lib.dropout3d(torch.ones(8)),
     "dropout3d of six dimensions": lambda lib: lib.dropout3d(torch.ones(8, 1, 1, 1, 1, 2)),
     "dropout2d of no elements": lambda lib: lib.dropout2d(torch.ones(0), 0.5),
+    "conv2d of an empty batch of bytes": lambda lib: lib.conv2d(IMAGE[:0].byte(), KERNEL),
+    "conv1d of an empty batch of bools": lambda lib: lib.conv1d(
+        IMAGE[0, :0].bool(), torch.ones(2, 6, 1).long(), torch.ones(2).bool()
+    ),
+    "conv3d of an empty batch, a wider weight": lambda lib: lib.conv3d(
+        torch.ones(0, 2, 3, 3, 3), KERNEL[..., None].double()
+    ),
+    "conv_transpose2d of an empty batch of whole numbers": lambda lib: lib.conv_transpose2d(
+        IMAGE[:0].long(), KERNEL.double(), torch.ones(2)
+    ),
     "dropout of whole numbers, p=1": lambda lib: lib.dropout(torch.ones(2, 3, dtype=torch.int64), 1.0),
     "dropout of bools, p=1": lambda lib: lib.dropout(torch.ones(2, 3, dtype=torch.bool), 1.0),
     "dropout of complex numbers, p=1": lambda lib: lib.dropout(torch.ones(2, dtype=torch.complex64), 1.0),
@@ -581,6 +592,15 @@ REFUSED: dict[str, Callable[[Any], Tensor]] = {
         RAMP, PLACES * 0, 2, 1.9, output_size=(4, 12, 11)
     ),
     "max_unpool2d of nothing to more than 64 bits": lambda lib: lib.max_unpool2d(RAMP[:0], PLACES[:0], 2**31),
+    "conv2d of an empty batch, a wider bias": lambda lib: lib.conv2d(
+        IMAGE[:0], KERNEL, torch.ones(2).double()
+    ),
+    "conv1d of an empty batch, a wider weight and bias": lambda lib: lib.conv1d(
+        IMAGE[0, :0], torch.ones(2, 6, 1).double(), torch.ones(2).double()
+    ),
+    "conv3d of an empty batch of complex numbers": lambda lib: lib.conv3d(
+        torch.ones(0, 2, 3, 3, 3) * 1j, KERNEL[..., None]
+    ),
     "softmax into float8": lambda lib: lib.softmax(LOGITS, 1, dtype=torch.float8_e4m3fn),
 }
 
@@ -591,6 +611,42 @@ def test_what_torch_refuses_is_refused(name: str) -> None:
         REFUSED[name](F)
     with pytest.raises(wanted.type):
         REFUSED[name](sc.functional)
+
+
+TENSORS: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys(("adaptive_avg_pool2d", "adaptive_max_pool1d", "adaptive_max_pool3d"), (IMAGE, 1)),
+    **{"adaptive_avg_pool1d": (IMAGE[0], 1), "conv2d": (IMAGE, KERNEL), "conv_transpose2d": (IMAGE, KERNEL)},
+    **{
+        "linear": (LOGITS, LOGITS),
+        "max_pool2d": (IMAGE, 2),
+        "avg_pool2d": (IMAGE, 2),
+        "interpolate": (IMAGE, 3),
+    },
+    **{"layer_norm": (IMAGE, (6,)), "group_norm": (IMAGE, 2), "local_response_norm": (IMAGE, 2)},
+    **{"instance_norm": (IMAGE,), "batch_norm": (IMAGE, torch.zeros(2), torch.ones(2))},
+    **dict.fromkeys(("relu", "gelu", "silu", "elu", "sigmoid", "tanh", "softsign", "hardtanh"), (IMAGE,)),
+    **dict.fromkeys(("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout"), (IMAGE,)),
+    **dict.fromkeys(("softmax", "log_softmax", "pixel_unshuffle"), (IMAGE, 1)),
+    **{"max_unpool1d": (RAMP[0], PLACES[0], 2), "max_unpool2d": (RAMP, PLACES, 2), "pad": (IMAGE, (1, 1))},
+    **dict.fromkeys(("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"), (LOGITS, LOGITS)),
+    **dict.fromkeys(("binary_cross_entropy", "binary_cross_entropy_with_logits"), (LOGITS, LOGITS)),
+    **dict.fromkeys(("cross_entropy", "nll_loss"), (LOGITS, TARGETS)),
+    **{"prelu": (IMAGE, torch.ones(2)), "unfold": (IMAGE, 2), "fold": (torch.ones(1, 4, 1), 2, 2)},
+}
+
+
+@pytest.mark.parametrize("name", TENSORS)
+def test_what_is_no_tensor_is_refused_as_torch_refuses_it(name: str) -> None:
+    given = TENSORS[name]
+    places = [place for place, value in enumerate(given) if isinstance(value, Tensor)]
+    for place, other in itertools.product(places, (None, 1.0, [1.0], "tensor")):
+        if other is None and name == "batch_norm" and place:  # a statistic may be left out
+            continue
+        arguments = [*given[:place], other, *given[place + 1 :]]
+        with pytest.raises(Exception) as wanted:  # noqa: PT011
+            getattr(F, name)(*arguments)
+        with pytest.raises(wanted.type):
+            getattr(sc.functional, name)(*arguments)
 
 
 @pytest.mark.filterwarnings("ignore:.*nested tensors")  # once in a process

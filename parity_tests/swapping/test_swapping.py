@@ -297,7 +297,7 @@ def test_a_single_layer_can_be_swapped() -> None:
     assert "scratch_conv::conv2d" in used(layer, torch.ones(1, 1, 2, 2))
 
 
-@pytest.mark.parametrize("function", [sc.swap, sc.restore])
+@pytest.mark.parametrize("function", [sc.swap, sc.restore, sc.verify, sc.is_swapped])
 def test_what_is_not_a_module_is_refused(function: Any) -> None:
     with pytest.raises(TypeError, match="int"):
         function(3)

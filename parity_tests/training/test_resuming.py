@@ -48,6 +48,19 @@ def test_a_run_is_resumed_for_more_epochs(tmp_path: Path) -> None:
     train_backends((), replace(SETTINGS, epochs=5), DATA, tmp_path, resume=True)
 
 
+@pytest.mark.parametrize("where", ["torch", "seed=1/torch"])
+def test_a_run_is_not_resumed_without_what_it_has_trained(tmp_path: Path, where: str) -> None:
+    train_backends((), SETTINGS, DATA, tmp_path)
+    checkpoint = tmp_path / "checkpoints" / where / "epoch=0.ckpt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    before = (tmp_path / "checkpoints/settings.json").read_text()
+    for backends in [("scratch",), ("numpy",), ("scratch", "numpy")]:
+        with pytest.raises(InputError, match=f"has trained torch, .* of {' and '.join(backends)} would"):
+            train_backends(backends, replace(SETTINGS, epochs=5), DATA, tmp_path, resume=True)
+    assert (tmp_path / "checkpoints/settings.json").read_text() == before
+
+
 def test_a_run_of_one_cycle_is_not_resumed_for_more_epochs(tmp_path: Path) -> None:
     cycle = replace(SETTINGS, schedule="one-cycle")
     train_backends((), cycle, DATA, tmp_path)

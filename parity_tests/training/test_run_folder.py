@@ -47,10 +47,10 @@ def test_an_overwritten_run_is_kept_until_the_new_one_has_finished_a_backend(tmp
     old = write(folder / "torch/epoch=4.ckpt", "old")
     page, notes = write(tmp_path / "report.html"), write(tmp_path / "notes.txt")
     aside = folder / "previous/torch/epoch=4.ckpt"
-    begin(folder, SETTINGS, "digest", resume=False)
+    begin(folder, SETTINGS, "digest", (), resume=False)
     assert not old.exists()
     assert aside.read_text() == "old"
-    begin(folder, SETTINGS, "digest", resume=False)  # killed before its first checkpoint, and started again
+    begin(folder, SETTINGS, "digest", (), resume=False)  # killed before its first checkpoint: started again
     assert aside.read_text() == "old"
     assert page.exists()
     forget_previous(folder)

@@ -20,6 +20,19 @@ _DTYPES = {
 }
 _DTYPES_OF_PYTHON = {float: torch.float64, int: torch.int64, bool: torch.bool, complex: torch.complex128}
 
+_METHOD_FIRST: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("adaptive_avg_pool2d", "adaptive_avg_pool3d"), ("input",)),
+    **dict.fromkeys(("adaptive_max_pool2d", "adaptive_max_pool3d"), ("input",)),
+    **dict.fromkeys(("dropout1d", "dropout2d", "dropout3d"), ("input",)),
+    **dict.fromkeys(("group_norm", "instance_norm", "local_response_norm"), ("input",)),
+    **dict.fromkeys(("log_softmax", "sigmoid", "softmax", "softsign", "tanh"), ("input",)),
+    **{"max_unpool1d": ("input", "indices"), "max_unpool2d": ("input",), "max_unpool3d": ("input",)},
+    **dict.fromkeys(("binary_cross_entropy", "huber_loss", "l1_loss"), ("input", "target", "weight")),
+    **dict.fromkeys(("mse_loss", "smooth_l1_loss"), ("input", "target", "weight")),
+    "binary_cross_entropy_with_logits": ("input", "target"),
+}
+"""Of what torch.nn.functional, in Python, calls a method before it hands it on."""
+
 MOST_DIMENSIONS = 32
 """The most that arrays of every supported version of NumPy have (64 from 2.0 on); torch's have any number."""
 
@@ -206,26 +219,27 @@ def types(function: str, **values: Any) -> None:
 
     Raises:
         TypeError: as torch does.
+        AttributeError: where torch looks for a method of it first.
     """
     for name, value in values.items():
         if not isinstance(value, Tensor):
-            raise TypeError(f"{function}(): argument '{name}' must be Tensor, not {type(value).__name__}")
+            error = AttributeError if name in _METHOD_FIRST.get(function, ()) else TypeError
+            raise error(f"{function}(): argument '{name}' must be Tensor, not {type(value).__name__}")
 
 
 def tensors(function: str, **values: Any) -> None:
     """Refuse what isn't a tensor, and tensors that these kernels cannot reach.
 
     Raises:
-        TypeError: for anything but a tensor.
+        TypeError: for anything but a tensor; for some an AttributeError, see `types`.
         RuntimeError: for a tensor on a device other than the CPU (or meta, which has no data), or for tensors
             on both of these; for one that was made in inference mode and is to be trained.
         NotImplementedError: for a tensor that is not strided (sparse, nested, or of oneDNN's own layout), or
             of a dtype that NumPy cannot compute with.
     """
     first: tuple[str, torch.device] | None = None
+    types(function, **values)
     for name, value in values.items():
-        if not isinstance(value, Tensor):
-            raise TypeError(f"{function}(): argument '{name}' must be Tensor, not {type(value).__name__}")
         if value.layout != torch.strided or value.is_nested:
             layout = "a nested tensor" if value.is_nested else value.layout
             raise NotImplementedError(f"{function}: expected {name} to be a strided tensor, but got {layout}")

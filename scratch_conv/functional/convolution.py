@@ -269,7 +269,7 @@ def _convolve(
         sizes = zip(stride, input.shape[-axes:], sides, strict=True)
         stride = tuple(min(step, size + sum(added)) for step, size, added in sizes)
     dilation = _effective_dilation(weight, dilation)
-    weight, bias = check.as_input(input, weight, bias)
+    input, weight, bias = check.in_one_dtype(function, input, weight, bias)
     if weight.shape[1] == 0:  # without input channels, torch's output has none either
         weight, bias, groups = weight[:0], None if bias is None else bias[:0], 1
     batched = input if input.dim() == axes + 2 else input.unsqueeze(0)
@@ -319,7 +319,7 @@ def _convolve_transposed(
     # Less padding at the end: the convolution whose transpose this is has no window over what output_padding
     # adds, even where that would have room for one.
     sides = tuple((each, each - more) for each, more in zip(padding, output_padding, strict=True))
-    weight, bias = check.as_input(input, weight, bias)
+    input, weight, bias = check.in_one_dtype(function, input, weight, bias)
     batched = input if input.dim() == axes + 2 else input.unsqueeze(0)
     if axes == 1:
         output = _transpose_rows(batched, weight, bias, size, stride, sides, dilation, groups)

@@ -137,9 +137,18 @@ def transposed_size(function: str, input: Tensor, output_size: Size) -> None:
     arguments.output_size(function, *(size or 1 for size in (*input.shape[: -axes - 1], *output_size)))
 
 
-def as_input(input: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Return weight and bias in the input's dtype, where another was allowed."""
-    return weight.to(input.dtype), bias if bias is None else bias.to(input.dtype)
+def in_one_dtype(
+    function: str, input: Tensor, weight: Tensor, bias: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return the operands in the input's dtype, where others were allowed; an empty batch in torch's."""
+    if _is_empty(function, input):
+        input = input.to(_dtype_of_empty(input, weight))
+    return input, weight.to(input.dtype), bias if bias is None else bias.to(input.dtype)
+
+
+def _dtype_of_empty(input: Tensor, weight: Tensor) -> torch.dtype:
+    """Return the dtype of the convolution of an empty batch, which torch multiplies by one weight."""
+    return torch.result_type(input, weight.new_empty(()))
 
 
 def _channels_of_weight(weight: Tensor, groups: int) -> None:
@@ -170,8 +179,18 @@ def _bias(weight: Tensor, bias: Tensor | None, channels: int) -> None:
 
 
 def _dtypes(function: str, input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
-    """Refuse dtypes that differ, or that torch has no convolution of; in an empty batch it does not look."""
-    if _is_empty(function, input):
+    """Refuse dtypes that differ, or that torch has no convolution of.
+
+    Of an empty batch of real numbers torch looks at the bias alone, which it adds where it is transposed.
+    """
+    if _is_empty(function, input) and not (input.dtype.is_complex or weight.dtype.is_complex):
+        if bias is None:
+            return
+        added = "transpose" in function and torch.can_cast(bias.dtype, _dtype_of_empty(input, weight))
+        if bias.dtype != input.dtype and not added:
+            raise RuntimeError(
+                f"{function}: Input type ({input.dtype}) and bias type ({bias.dtype}) should be the same"
+            )
         return
     whole = not (input.dtype.is_floating_point or input.dtype.is_complex)
     if input.dtype == torch.bool or ("transpose" in function and whole and input.dtype != torch.int64):

@@ -29,7 +29,13 @@ _COMPUTING = ("forward", "_conv_forward")
 
 
 def is_swapped(module: nn.Module) -> bool:
-    """Return whether NumPy computes a layer: one that was swapped, or one of `scratch_conv.nn`."""
+    """Return whether NumPy computes a layer: one that was swapped, or one of `scratch_conv.nn`.
+
+    Raises:
+        TypeError: `module` is not a module.
+    """
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"is_swapped() expects a torch.nn.Module, not {type(module).__name__}")
     return _is_ours(module, SWAPPED) or isinstance(module, tuple(_TORCHS))
 
 

@@ -90,7 +90,8 @@ class Verification:
     def _remarks(self) -> list[str]:
         good = sum(row.passed for row in self.rows)
         lines = [f"{good} of {len(self.rows)} layers passed" if self.rows else "no layer was compared"]
-        lines.append("the greatest errors as shares of the rounding bound; after ~ the difference, relative")
+        lines.append("the greatest errors, against torch in float64, as shares of the rounding bound;")
+        lines.append("after ~ the relative difference between ours and torch's")
         functions = "called by the model itself, which scratch_conv.override() alone reaches:"
         for title, names in (
             ("not called:", self.uncalled),

@@ -29,8 +29,9 @@ def verify(model: nn.Module, *inputs: Any, **named_inputs: Any) -> Verification:
     Each layer that `swap` would swap is called twice on the input that torch's layers hand to it, so that
     errors do not accumulate, and differentiated along a random direction. Of the values and of the gradients
     with respect to input and parameters, the report has the greatest error as a share of what rounding
-    explains (see `rounding_bounds`), for ours and for torch's own, and the time of both passes. The whole
-    model is compared too, from its input on.
+    explains (see `rounding_bounds`), for ours and for torch's own, and the time of both passes. What is right
+    is torch's result in float64, from which torch's own differs by nothing where the model has float64. The
+    whole model is compared too, from its input on.
 
     The model is left as it was: swapped or not, its mode, buffers, gradients, hooks, and torch's generator.
 

@@ -24,8 +24,8 @@ FLOAT64_BOUND = 1e-8
 # Training amplifies what two right orders of summation differ by, alike but not equally.
 APART = 10.0
 WITHOUT_ONEDNN, REVERSED = "torch without oneDNN", "torch, batches reversed"
-# What is compared of trained networks: in evaluation, and for the last batches of so many epochs, the median.
-TRAINED, EPOCHS = ("predictions", "gradients"), 5
+# What is compared of trained networks: in evaluation, and for the last batches of so many epochs.
+TRAINED, EPOCHS = ("predictions", "gradients"), 7
 
 
 Differences = Mapping[int, float]
@@ -154,14 +154,15 @@ def train_backends(
 
     Raises:
         InputError: the folder holds a run, and neither `resume` nor `overwrite` is set; the run to be resumed
-            was started with other settings or other images; or another process runs there.
+            was started with other settings or other images, or has trained a backend that is not among these;
+            or another process runs there.
         RunError: a training process failed.
     """
     folder, digest = out / "checkpoints", data.digest()
     check_free(out, resume=resume, overwrite=overwrite)
     saved = folder / "images.npz"  # so that they are decoded or drawn only once
     with locked(out):
-        begin(folder, settings, digest, resume=resume)
+        begin(folder, settings, digest, backends, resume=resume)
         runs: dict[int, dict[str, Outcome]] = {}
         try:
             jobs = [
@@ -212,10 +213,10 @@ def _drift(outcomes: Mapping[str, Outcome], torchs: Job, data: ImageSet) -> Drif
         return {measure: measuring(expected, actual) for measure, measuring in MEASURES.items()}
 
     own = {name: measured(outcome) for name, outcome in yardsticks.items()}
-    own[WITHOUT_ONEDNN] |= _when_trained("torch", expected, batches, onednn=False)
+    own[WITHOUT_ONEDNN] |= _when_trained("torch", expected, batches, np.median, onednn=False)
     return Drift(
         backends={
-            name: measured(outcome) | _when_trained(name, outcome, batches)
+            name: measured(outcome) | _when_trained(name, outcome, batches, np.min)
             for name, outcome in outcomes.items()
             if outcome is not expected
         },
@@ -226,9 +227,20 @@ def _drift(outcomes: Mapping[str, Outcome], torchs: Job, data: ImageSet) -> Drif
 
 
 def _when_trained(
-    backend: str, outcome: Outcome, batches: Batches, *, onednn: bool = True
+    backend: str,
+    outcome: Outcome,
+    batches: Batches,
+    of_batches: Callable[[list[float]], Any],
+    *,
+    onednn: bool = True,
 ) -> dict[str, Differences]:
-    """Return how far a backend's trained network is from torch's layers with the same weights."""
+    """Return how far a backend's trained network is from torch's layers with the same weights.
+
+    Rounding that takes a value across a corner, as of ReLU, or makes another pixel the maximum, moves a
+    batch's gradients a thousand times as far as other rounding, and does so in up to every batch: in a third
+    of ours and three quarters of torch's without oneDNN, of 24 batches of drawn shapes. A wrong gradient is
+    wrong in all of them. So a backend is judged by its least difference, torch by its median.
+    """
     # Not its `flags`, which warns of hardware that is not there.
     before, *_ = torch.backends.mkldnn.set_flags(onednn)  # type: ignore[no-untyped-call]
     try:
@@ -237,14 +249,13 @@ def _when_trained(
         expected = [gradients("torch", outcome, batches, epoch) for epoch in range(EPOCHS)]
     finally:
         torch.backends.mkldnn.set_flags(before)  # type: ignore[no-untyped-call]
-    # Rounding that takes a value across a corner, as of ReLU, moves all gradients of a batch; of few batches.
     apart = [
         relative_difference(each, gradients(backend, outcome, batches, epoch))
         for epoch, each in enumerate(expected)
     ]
     return {
         "predictions": {1: relative_difference(predictions, outcome.predictions)},
-        "gradients": {1: float(np.median(apart))},
+        "gradients": {1: float(of_batches(apart))},
     }
 
 

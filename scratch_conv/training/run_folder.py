@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -72,17 +72,19 @@ def locked(out: Path) -> Iterator[None]:
         lock.release()
 
 
-def begin(folder: Path, settings: Settings, digest: str, *, resume: bool) -> None:
+def begin(folder: Path, settings: Settings, digest: str, backends: Sequence[str], *, resume: bool) -> None:
     """Put an earlier run's checkpoints aside or, to resume, check that they belong to this run.
 
     Args:
         folder: the checkpoints' folder of a run.
         settings: the settings of the run that begins.
         digest: the digest of its images.
+        backends: the names of those that it trains.
         resume: whether the run in the folder is continued.
 
     Raises:
-        InputError: the run in the folder has other settings or images, or these cannot be read.
+        InputError: the run in the folder has other settings or images, or these cannot be read; or it has
+            trained a backend that is not among these, which its report would lack.
     """
     settings_file = folder / "settings.json"
     present = {**settings.options(), "images": digest}
@@ -94,6 +96,14 @@ def begin(folder: Path, settings: Settings, digest: str, *, resume: bool) -> Non
             if value != before.get(name) and not more_epochs and name != "--seeds":
                 other = "other images" if name == "images" else f"{name} {before.get(name)}, not {value}"
                 raise InputError(f"--resume: the run in {folder.parent} was started with {other}")
+        trained = {path.parent.name for path in _files_of_run(folder)}
+        for name in BACKENDS:
+            if name in trained and name not in backends:
+                raise InputError(
+                    f"--resume: the run in {folder.parent} has trained {name}, which a report of "
+                    f"{' and '.join(backends)} would leave out; continue it by the command that started it, "
+                    f"or begin in another folder"
+                )
     elif resume and _files_of_run(folder):
         raise InputError(
             f"--resume: {settings_file} is missing, so nobody knows whether the checkpoints beside it are of "

@@ -3,10 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from scratch_conv.training import comparison
 from scratch_conv.training.backends import numpy_training, torch_training
 from scratch_conv.training.backends.batches import Batches
 from scratch_conv.training.backends.job import Job, Outcome
@@ -82,6 +84,21 @@ def test_gradients_of_the_last_batch_are_those_of_torchs_layers(
     assert expected.norm() > 0
     assert len(found) == outcomes[backend].parameters
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("wrong", range(comparison.EPOCHS + 1))
+def test_a_backend_is_wrong_whose_gradients_are_wrong_in_every_batch(
+    outcomes: dict[str, Outcome], wrong: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rounding that takes a value across a corner, as of ReLU, moves the gradients of that batch alone."""
+
+    def drawn(backend: str, _: Outcome, __: Batches, epoch: int) -> torch.Tensor:
+        return torch.ones(9) + (1e-3 if backend == "scratch" and epoch < wrong else 0)
+
+    monkeypatch.setattr(comparison, "gradients", drawn)
+    shares = comparison._when_trained("scratch", outcomes["scratch"], BATCHES, np.min)
+    assert (shares["gradients"][1] > 0) is (wrong == comparison.EPOCHS)
+    assert shares["predictions"][1] < 1e-12
 
 
 @pytest.mark.parametrize("step", range(6))

@@ -167,8 +167,9 @@ def _key_figures(run: Run, summary: Mapping[str, Any]) -> list[Markup]:
             note += " In reversed order, images would get other random numbers, as of dropout: left out."
         trained = (
             "With the weights that a backend has trained, its layers against torch's: the probabilities of "
-            "all test images, and all gradients of an epoch's last batch, the median of several. Nothing "
-            "amplifies rounding here."
+            "all test images, and all gradients of an epoch's last batch. Nothing amplifies rounding here, "
+            "but where it takes a value across a corner, as of ReLU, all gradients of a batch move: of "
+            "several batches this is the least of a backend's differences, and the median of torch's own."
         )
         for (title, table), said in zip(drift_tables(run.drift).items(), (note, trained), strict=True):
             parts += [text(f"What the verdict rests on: {title}", "h3"), part("table", *table, said)]
