@@ -117,7 +117,8 @@ def audit(
                 plainer = _plainer(suspect.case)
                 needed = tuple(name for name, each in plainer if judge(each, ways, suspect) is None)
                 fault = Fault(suspect.case, *shown, needed, _script(suspect.case, shown[0], suspect))
-                known += [fault] if suspect.right is None and needed and needed[0].startswith("strides") else []
+                if suspect.right is None and needed and needed[0].startswith("strides"):
+                    known.append(fault)  # of calls that are drawn, too
                 yield fault
 
         def other(case: Case) -> tuple[Case, Shown | None]:

@@ -233,7 +233,11 @@ SUSPECTS: tuple[Suspect, ...] = (
     # Where a view has put the axis of samples before one image, its gradient is taken for contiguous.
     Suspect(
         _call(
-            "batch_norm", {"input": (1, 2, 2, 2)}, "input", grad_output=Array((), layout="image"), training=True
+            "batch_norm",
+            {"input": (1, 2, 2, 2)},
+            "input",
+            grad_output=Array((), layout="image"),
+            training=True,
         ),
         "grad_input",
     ),

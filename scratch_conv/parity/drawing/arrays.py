@@ -43,8 +43,8 @@ class Array:
             -0.0, 1 and -1; offset: normal about 1000; classes: 0 to high - 1; places: the same, so that each
             is met once among as many elements that follow each other; probabilities: from 0 to 1, one
             in four a multiple of a quarter.
-        layout: its strides. expanded: the first axis has stride 0; image: of one in a channels_last batch, an axis put
-            before it where the shape has one.
+        layout: its strides. expanded: the first axis has stride 0; image: of one in a channels_last batch,
+            an axis put before it where the shape has one.
         seed: where the values come from.
         dtype: name of the dtype where it differs from the case's.
         high: the number of classes or places; of special values, one in so many, where that is not one in
