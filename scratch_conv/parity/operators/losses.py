@@ -176,7 +176,7 @@ class Loss(Operator):
     def _magnitudes_of_results(self, case: Case, values: Values, u: float) -> dict[str, Tensor]:
         """Return the sums of magnitudes that the module derives."""
         tensors, arguments = values.tensors, {**self.defaults, **case.keywords}
-        x, t = torch.broadcast_tensors(tensors["input"], tensors["target"])
+        x, t = torch.broadcast_tensors(tensors["input"], tensors["target"])  # type: ignore[no-untyped-call]
         reduction = arguments.pop("reduction")
         known = self.magnitudes(x, t, u, values, **arguments)
         m = {orders: known.get(orders, torch.zeros_like(x)) for orders in _ORDERS}
@@ -225,7 +225,8 @@ class Loss(Operator):
 
 def _count(values: Values) -> int:
     """Return how many losses there are."""
-    return torch.broadcast_shapes(*(values.tensors[name].shape for name in Loss.inputs)).numel()
+    input, target = (values.tensors[name] for name in Loss.inputs)
+    return (input - target).numel()
 
 
 _ORDERS: tuple[Orders, ...] = ((0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2))
