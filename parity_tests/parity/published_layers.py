@@ -554,3 +554,66 @@ class Enlarging:
         samples, channels, height, width = dy.shape
         s = self.scale_factor
         return np.asarray(dy.reshape(samples, channels, height // s, s, width // s, s).sum((3, 5)))
+
+
+class PoolOfPairs:
+    """Of windows that do not overlap, whose size is a pair without a default."""
+
+    def __init__(self, size: Any) -> None:
+        self.height, self.width = size
+
+    def forward(self, x: Arrays) -> Any:
+        n, c, rows, columns = (*x.shape[:2], x.shape[2] // self.height, x.shape[3] // self.width)
+        kept = x[:, :, : rows * self.height, : columns * self.width]
+        return kept.reshape(n, c, rows, self.height, columns, self.width).max((3, 5))
+
+
+class PoolByDefaults:
+    """With pairs as its defaults."""
+
+    def __init__(self, pool_size: Any = (2, 2), stride: Any = (2, 2)) -> None:
+        self.size, self.stride = pool_size, stride
+
+    def forward(self, x: Arrays) -> Any:
+        rows, columns = self.stride
+        windows = np.lib.stride_tricks.sliding_window_view(x, self.size, (2, 3))
+        return windows[:, :, ::rows, ::columns].max((-1, -2))
+
+
+class NormOfImages(torch.nn.Module):
+    """Whose parameters have the axes of images."""
+
+    def __init__(self, num_features: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.gamma = torch.nn.Parameter(torch.ones(1, num_features, 1, 1))
+        self.beta = torch.nn.Parameter(torch.zeros(1, num_features, 1, 1))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = x.mean((0, 2, 3), keepdim=True)
+        var = ((x - mean) ** 2).mean((0, 2, 3), keepdim=True)
+        return self.gamma * (x - mean) / torch.sqrt(var + self.eps) + self.beta
+
+
+class LateStatistics:
+    """Whose statistics the constructor takes, or makes later."""
+
+    def __init__(
+        self,
+        gamma: Arrays,
+        beta: Arrays,
+        momentum: float = 0.9,
+        running_mean: Any = None,
+        running_var: Any = None,
+    ) -> None:
+        self.gamma, self.beta, self.momentum = gamma, beta, momentum
+        self.running_mean, self.running_var = running_mean, running_var
+
+    def forward(self, x: Arrays, train_flg: bool = True) -> Any:
+        mean, var = self.running_mean, self.running_var
+        if train_flg:
+            mean, var = x.mean(0), x.var(0)
+            unbiased = var * len(x) / (len(x) - 1)
+            self.running_mean = self.momentum * self.running_mean + (1 - self.momentum) * mean
+            self.running_var = self.momentum * self.running_var + (1 - self.momentum) * unbiased
+        return self.gamma * (x - mean) / np.sqrt(var + 1e-5) + self.beta

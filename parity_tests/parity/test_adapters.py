@@ -104,6 +104,27 @@ RIGHT: list[Any] = [
             "without": "empty,special_values",
         },
     ),
+    (published.PoolOfPairs, "max_pool2d", {"without": "unbatched,empty,special_values"}),
+    (published.PoolByDefaults, "max_pool2d", {"without": "unbatched,empty,special_values"}),
+    (
+        published.NormOfImages,
+        "batch_norm",
+        {
+            "fix": "axes=4,training=True",
+            "without": "momentum,running_statistics,empty,special_values",
+            "dtypes": "float64",
+        },
+    ),
+    (
+        published.LateStatistics,
+        "batch_norm",
+        {
+            "fix": "eps=1e-5,axes=2",
+            "names": "momentum=1-momentum",
+            "without": "empty,special_values",
+            "dtypes": "float64",
+        },
+    ),
     (published.Enlarging, "interpolate", {"fix": "axes=4,scale_factor=2", "without": "empty"}),
     (F.conv2d, "conv2d", {"device": "cpu"}),
     (torch.nn.Conv2d, "conv2d", {"device": "cpu"}),

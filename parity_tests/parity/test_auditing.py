@@ -1,5 +1,6 @@
 """The audit of torch's own operators: a fault is found once, with its causes and code that shows it."""
 
+import inspect
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from scratch_conv.parity import auditing
 from scratch_conv.parity.auditing import Way, audit, judge
 from scratch_conv.parity.drawing.arrays import Array
 from scratch_conv.parity.drawing.case import Case
+from scratch_conv.parity.judging.compare import compare_values
 from scratch_conv.parity.judging.isolate import Isolated
 from scratch_conv.parity.suspects import SUSPECTS, Suspect
 
@@ -129,8 +131,13 @@ def test_the_code_of_a_suspect_shows_it(
     expected = (
         pytest.raises(Exception, match=re.escape(text)) if shown[1].what == "exception" else nullcontext()
     )
+    names: dict[str, Any] = {}
     with expected:
-        exec(auditing._script(suspect.case, way, suspect), {})
+        exec(auditing._script(suspect.case, way, suspect), names)
+        due = auditing._right(suspect.case, suspect).results[suspect.result]
+        returned = names["results"](*(names[each] for each in inspect.signature(names["results"]).parameters))
+        alike = [each for each in returned if each is not None and each.shape == due.value.shape]
+        assert all(compare_values(suspect.result, each.detach(), due) is not None for each in alike)
     torch.set_printoptions(profile="default")  # type: ignore[no-untyped-call]
     right, _, wrong = capsys.readouterr().out.partition("torch:\n")
     assert right.startswith("right:\n")

@@ -80,7 +80,7 @@ COUNTS = {
     "unfold": (4, 3),
     "pixel_shuffle": (3, 3),
     "pixel_unshuffle": (2, 3),
-    "mse_loss": (4, 3),
+    "mse_loss": (5, 3),
     "nll_loss": (3, 3),
     "prelu": (2, 3),
     "relu": (6, 3),

@@ -248,6 +248,16 @@ def test_class_probabilities_are_what_a_loss_of_indices_is_told_to_leave_out() -
     assert any("--without class_probabilities" in line for line in report.diagnosis), str(report)
 
 
+def test_broadcast_targets_are_what_a_loss_of_equal_shapes_is_told_to_leave_out() -> None:
+    def squares(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+        assert input.shape == target.shape
+        return torch.nn.functional.mse_loss(input, target, reduction=reduction)
+
+    report = check(squares, "mse_loss", 100)
+    assert any("--without broadcast_targets" in line for line in report.diagnosis), str(report)
+    assert check(squares, "mse_loss", EXAMPLES, supports={"broadcast_targets": False}).passed
+
+
 def test_a_keyword_that_the_constructor_hands_on_in_vain_is_no_difference() -> None:
     report = check(Swallowing, "conv2d", EXAMPLES)
     assert not report.tested

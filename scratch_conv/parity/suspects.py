@@ -101,7 +101,11 @@ _POINT = {"input": (1, 3, 1, 1)}
 _STEEP: dict[str, Any] = {"input": Array((9,), "zeros"), "weight": Array((1,), "integers", seed=3)}
 _SPECIAL = {"input": Array((2, 40), "special", seed=3)}
 _NARROW: dict[str, Any] = {"size": (4, 1), "antialias": True}
+_STATISTICS = {"input": (2, 3), "running_mean": (3,), "running_var": (3,), "weight": (3,)}
+_SLICED = Array((3,), layout="sliced")
 _WIDER_BIAS: dict[str, Any] = {"input": (2, 4), "bias": Array((4,), dtype="float32")}
+_IMAGE = Array((4, 2, 2), layout="image")
+_LAST = Array((2, 2, 1, 2), layout="channels_last")
 _STEPS_OVER: dict[str, Any] = {"kernel_size": (1, 2), "stride": 1, "padding": (0, 1), "dilation": (1, 2)}
 
 SUSPECTS: tuple[Suspect, ...] = (
@@ -220,6 +224,27 @@ SUSPECTS: tuple[Suspect, ...] = (
         _call("layer_norm", {"input": (2, 3), "bias": (3,)}, "bias", order=2, normalized_shape=(3,)),
         "second_grad_output",
         _of_the_bias,
+    ),
+    # The gradients of rows, and of channels_last images, take what a channel has for contiguous.
+    *(
+        Suspect(_call("batch_norm", _STATISTICS | {sliced: _SLICED}, wanted), f"grad_{wanted}")
+        for sliced, wanted in (("weight", "input"), ("running_mean", "weight"), ("running_var", "input"))
+    ),
+    # Where a view has put the axis of samples before one image, its gradient is taken for contiguous.
+    Suspect(
+        _call(
+            "batch_norm",
+            {"input": (1, 2, 2, 2)},
+            "input",
+            grad_output=Array((), layout="image"),
+            training=True,
+        ),
+        "grad_input",
+    ),
+    # Of one image in a channels_last batch the other channels' gradients are taken.
+    Suspect(
+        _call("conv2d", {"input": _IMAGE, "weight": _LAST}, "weight", groups=2, dtype="float64"),
+        "grad_weight",
     ),
     # The variance is the difference of two nearly equal numbers.
     Suspect(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from scratch_conv.parity.candidates.adapter import Adapter
-from scratch_conv.parity.candidates.names import IMAGE, MODE, Source, Sources, match, taken_of
+from scratch_conv.parity.candidates.names import ARGUMENTS, IMAGE, MODE, Source, Sources, match, taken_of
 from scratch_conv.parity.candidates.signatures import (
     check_call,
     name_of,
@@ -242,7 +242,10 @@ def _fitted(
             value, own = source.of(values[source.name]), taken[name].default
             if flags and source.name in ("kernel_size", "normalized_shape"):
                 value = _window(name, value)
+            if flags and source in _PAIRED and _takes_pairs(taken[name]) and isinstance(value, int):
+                value = (value, value)
             optional = isinstance(value, GivenTensor) and source.name not in given and bool(flags)
+            optional = optional and not (source.name in UPDATED and own is None)
             optional = optional or (source.name in adapter.unclaimed and source.name not in given)
             if not _same_default(own, value) and not (optional and own is not inspect.Parameter.empty):
                 fitted[name] = value
@@ -250,6 +253,17 @@ def _fitted(
     if taken_of(sources) & {"out_channels", "out_features"}:  # it sees its input's size in a first call
         implied |= {"in_channels", "in_features"}
     return fitted | _untaken(taken, sources, given, implied, flags)
+
+
+_PAIRED = tuple(map(Source, ("kernel_size", "stride", "padding", "dilation")))
+
+
+def _takes_pairs(parameter: inspect.Parameter) -> bool:
+    """Return whether an argument is a pair, as its default or its annotation shows."""
+    shown = str(parameter.annotation).lower()
+    return (isinstance(parameter.default, (tuple, list)) and len(parameter.default) == 2) or (
+        shown.startswith(("tuple[", "typing.tuple[", "<class 'tuple'>")) and "|" not in shown
+    )
 
 
 def _window(name: str, size: Any) -> Any:
@@ -311,6 +325,8 @@ def construct(
     try:
         return layer(**given), arguments
     except TypeError as error:
+        if _unpacks(error) and (pairs := _as_pairs(arguments)) != arguments:
+            return construct(layer, pairs, as_array)
         if "unexpected keyword argument" not in str(error):
             raise
         fewer = {name: value for name, value in arguments.items() if name not in _FLAGS}
@@ -318,6 +334,20 @@ def construct(
             return construct(layer, fewer, as_array)
         words = ", ".join(f"{name}={short(value)}" for name, value in given.items())
         raise InterfaceError(f"{name_of(layer)}({words}): {error}") from None
+
+
+def _unpacks(error: TypeError) -> bool:
+    """Return whether a pair was expected and a number given."""
+    return "non-iterable int" in str(error) or "'int' object is not" in str(error)
+
+
+def _as_pairs(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a constructor with windows and strides as pairs."""
+    paired = {spelled for name in ("kernel_size", "stride") for spelled in (name, *ARGUMENTS[name].split())}
+    return {
+        name: (value, value) if name in paired and type(value) is int else value
+        for name, value in arguments.items()
+    }
 
 
 def opened(value: Any, as_array: Callable[[Tensor], Any] | None = None) -> Any:

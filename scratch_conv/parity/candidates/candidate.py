@@ -104,12 +104,14 @@ class Wiring:
         places: where a layer holds its parameters, by torch's names: an expression, or a key of its state.
         absent: what a layer holds and the call has not: the shape and the value that has no effect.
         switch: the statement that sets whether a layer trains.
+        shapes: those in which a layer holds its parameters, where they are not torch's.
     """
 
     constructed: dict[str, Any] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
     absent: dict[str, tuple[tuple[int, ...], float]] = field(default_factory=dict)
     switch: str = ""
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 W = TypeVar("W", bound=Wiring)

@@ -55,10 +55,19 @@ class ModuleClass(LayerClass[Wiring]):
         """Construct the module and look for its parameters."""
         module, wiring.constructed = construct(self.given, wiring.constructed)
         wiring.places, wiring.absent = _find_state(module, self.operator, set(case.tensors), self.adapter)
+        own = module.state_dict()
+        for name, key in wiring.places.items():
+            arranged = self.adapter.layout.arrange(name, values.tensors[name])
+            if key in own and _fits(own[key].shape, arranged.shape):
+                wiring.shapes[name] = tuple(own[key].shape)
 
     def write(self, case: Case, values: Values, wiring: Wiring) -> list[str]:
         """Return the construction and the call of the module, and prints."""
-        held = [f"'{key}': {self.expression(name, name)}" for name, key in wiring.places.items()]
+        shaped = {name: f".reshape({shape})" for name, shape in wiring.shapes.items()}
+        held = [
+            f"'{key}': {self.expression(name, name)}{shaped.get(name, '')}"
+            for name, key in wiring.places.items()
+        ]
         held += [f"'{key}': {write_full(case, *filled)}" for key, filled in wiring.absent.items()]
         state, copies = ", ".join(held), copies_of(case)
         inputs = ", ".join(self.expression(name, copies.get(name, name)) for name in self.operator.inputs)
@@ -84,7 +93,13 @@ class _ModuleInUse(Use):
         inputs = tuple(present[name] for name in self.operator.inputs)
         held, absent = _find_state(self._module, self.operator, set(present), self.adapter)
         self._given = {name: present[name] for name in held if name not in UPDATED}
-        state = {key: present[name] for name, key in held.items()}
+        own = self._module.state_dict()
+        state = {
+            key: present[name].reshape(own[key].shape)
+            if key in own and _fits(own[key].shape, present[name].shape)
+            else present[name]
+            for name, key in held.items()
+        }
         for key, (shape, value) in absent.items():
             state[key] = torch.full(shape, value, dtype=inputs[0].dtype, device=inputs[0].device)
         check_call(self._module.forward, *inputs)
@@ -100,6 +115,11 @@ class _ModuleInUse(Use):
     def held(self) -> dict[str, Tensor]:
         """Return the parameters, which the call gave to the module."""
         return self._given
+
+
+def _fits(shape: tuple[int, ...], given: tuple[int, ...]) -> bool:
+    """Return whether a shape is another one with axes of size 1 before and after, as gamma may have them."""
+    return shape != given and [size for size in shape if size != 1] == [size for size in given if size != 1]
 
 
 def _find_state(

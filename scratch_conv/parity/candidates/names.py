@@ -60,7 +60,7 @@ ARGUMENTS = {
     "num_feature input_features dims n_in in_channels",
     "eps": "epsilon",
     "dim": "axis",
-    "p": "rate drop_rate dropout_rate drop_prob dropout prob dropout_prob drop_p",
+    "p": "rate drop_rate dropout_ratio dropout_rate drop_prob dropout prob dropout_prob drop_p",
     "1-p": "keep_prob keep_probability keep_p",
     "training": "train is_training train_flg is_train",
     "negative_slope": "alpha slope leak",

@@ -66,6 +66,14 @@ def _mean_over_the_batch(
     return _reduced((input - target).square(), weight, reduction, over_weights=True, count=count)
 
 
+@MSE.fault("mean-over-the-targets", "divides the sum by the number of targets, of which there may be fewer")
+def _mean_over_the_targets(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean"
+) -> Tensor:
+    count = None if weight is not None else max(1, target.numel())
+    return _reduced((input - target).square(), weight, reduction, over_weights=True, count=count)
+
+
 @MSE.fault("mean-unweighted", "divides the weighted sum by the number of elements, not by the weights")
 def _mean_unweighted(
     input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean"
@@ -86,9 +94,9 @@ def l1_by_formula(
 def _gradient_at_zero(b: Backward) -> Gradients:
     input, target, *others = b.tensors
     equal = input == target
-    if others or b.arguments.get("reduction", "mean") == "none":
-        return [b.right[0] + torch.where(equal, b.grad_output, 0.0), *b.right[1:]]
-    return [b.right[0] + torch.where(equal, b.grad_output / max(1, input.numel()), 0.0), *b.right[1:]]
+    divided = not others and b.arguments.get("reduction", "mean") != "none"
+    further = torch.where(equal, b.grad_output / (max(1, equal.numel()) if divided else 1), 0.0)
+    return [b.right[0] + further.sum_to_size(input.shape), *b.right[1:]]
 
 
 def _smooth(size: Tensor, beta: float, within: Tensor) -> Tensor:
@@ -118,6 +126,8 @@ def _as_huber(input: Tensor, target: Tensor, reduction: str = "mean", beta: Any 
 @SMOOTH_L1.fault("gradient-beyond-beta", "the gradient is zero where the size is beta or more")
 @partial(with_gradients, F.smooth_l1_loss)
 def _gradient_beyond_beta(b: Backward) -> Gradients:
+    if b.tensors[0].shape != b.tensors[1].shape:
+        return b.right
     near = (b.tensors[0] - b.tensors[1]).abs() < b.arguments.get("beta", 1.0)
     return [torch.where(near, gradient, 0.0) for gradient in b.right]
 

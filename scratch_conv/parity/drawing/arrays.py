@@ -43,7 +43,8 @@ class Array:
             -0.0, 1 and -1; offset: normal about 1000; classes: 0 to high - 1; places: the same, so that each
             is met once among as many elements that follow each other; probabilities: from 0 to 1, one
             in four a multiple of a quarter.
-        layout: its strides. expanded: the first axis has stride 0; image: of one in a channels_last batch.
+        layout: its strides. expanded: the first axis has stride 0; image: of one in a channels_last batch,
+            an axis put before it where the shape has one.
         seed: where the values come from.
         dtype: name of the dtype where it differs from the case's.
         high: the number of classes or places; of special values, one in so many, where that is not one in
@@ -252,8 +253,10 @@ def _arrange(values: Tensor, layout: Layout, shape: tuple[int, ...]) -> Tensor:
     """Return the values with the strides of `layout`."""
     if layout == "channels_last" and values.ndim in _CHANNELS_LAST:
         return values.contiguous(memory_format=_CHANNELS_LAST[values.ndim])
-    if layout == "image" and values.ndim == 3:
-        return values[None].contiguous(memory_format=torch.channels_last)[0]
+    if layout == "image" and _is_image(shape):
+        image = values if values.ndim == 4 else values[None]
+        image = image.contiguous(memory_format=torch.channels_last)[0]
+        return image[None] if values.ndim == 4 else image
     if layout == "transposed" and values.ndim >= 2:
         return values.transpose(-1, -2).contiguous().transpose(-1, -2)
     if layout == "sliced" and values.ndim >= 1:
@@ -263,12 +266,17 @@ def _arrange(values: Tensor, layout: Layout, shape: tuple[int, ...]) -> Tensor:
     return values.contiguous()
 
 
+def _is_image(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 3 or (len(shape) == 4 and shape[0] == 1)
+
+
 def _arrange_code(tensor: Tensor, layout: Layout, shape: tuple[int, ...]) -> str:
     """Return what is appended to an expression of the values to give them the strides of `layout`."""
     if layout == "channels_last" and tensor.ndim in _CHANNELS_LAST:
         return f".contiguous(memory_format={_CHANNELS_LAST[tensor.ndim]})"
-    if layout == "image" and tensor.ndim == 3:
-        return "[None].contiguous(memory_format=torch.channels_last)[0]"
+    if layout == "image" and _is_image(shape):
+        before, after = ("", "[None]") if tensor.ndim == 4 else ("[None]", "")
+        return f"{before}.contiguous(memory_format=torch.channels_last)[0]{after}"
     if layout == "transposed" and tensor.ndim >= 2:
         return ".mT.contiguous().mT"
     if layout == "sliced" and tensor.ndim >= 1:

@@ -28,6 +28,7 @@ class Supports:
         further_axes: takes more axes than (N, C), where the operator is not one of images.
         class_probabilities: a loss takes them as its target, besides the classes' indices.
         byte_targets: a loss takes indices of uint8, besides those of int64.
+        broadcast_targets: a loss takes targets of another shape than the input's, if both broadcast.
         batches: takes a batch of several samples.
         empty: takes a batch of zero.
         remainders: takes rows and columns at the end that no window reaches; False: whole windows only.
@@ -55,6 +56,7 @@ class Supports:
     further_axes: bool = True
     class_probabilities: bool = True
     byte_targets: bool = True
+    broadcast_targets: bool = True
     batches: bool = True
     empty: bool = True
     remainders: bool = True

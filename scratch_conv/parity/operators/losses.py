@@ -72,14 +72,22 @@ class Loss(Operator):
     over_weights: ClassVar[bool] = False  # whether a mean is over the weights
     exponential: ClassVar[bool] = False  # whether exponentials are taken
     whole: ClassVar[bool] = False  # whether of integers the losses are integers
+    broadcasts: ClassVar[bool] = False  # whether input and target may have different shapes
 
     def draw_case(self, draw: Drawing) -> Case:
         shape = draw.lengthen(draw.shape(2, 4, 5), {-1: VALUES, -2: CHANNELS})
         shapes = {"input": shape, "target": shape}
+        if self.broadcasts and draw.supports.broadcast_targets and draw.integer(0, 7) == 7:
+            shapes["target"] = broadcast_shape(draw, shape)
         of_module = signature(self.module).parameters  # some weights only the function takes
         for name in self.signature[2:]:
             if (draw.supports.functional or name in of_module) and draw.present(name):
                 shapes[name] = self.draw_weights_shape(draw, shape)
+        # Of an input that is broadcast the gradient is a sum. That is asked of those who return the target's,
+        # too; few losses in NumPy take the one for the other.
+        alike = shapes["target"] == shape or len(shapes) > 2 or "target" in draw.supports.constants
+        if not alike and draw.boolean():
+            shapes["input"] = broadcast_sizes(draw, shape)
         arguments = {"reduction": draw.argument("reduction", "mean", "sum", "none")}
         differentiable = tuple(name for name in self.differentiable if name in shapes)
         case = self.complete(draw, shapes, arguments, differentiable=differentiable)
@@ -105,6 +113,8 @@ class Loss(Operator):
 
     def invalid_changes(self, draw: Drawing, case: Case) -> list[Case]:
         shape = case.shapes["input"]
+        if case.shapes["target"] != shape:
+            case = case.reshaped("target", shape)
         changes = [case.retyped("input", "int64").retyped("target", "int64")]
         if shape and shape[-1] > 1:
             changes.append(case.reshaped("target", (*shape[:-1], shape[-1] + 1)))
@@ -124,10 +134,8 @@ class Loss(Operator):
         bounds = derived_bounds(results, case.torch_dtype, lambda dtype: self._errors(case, finite, dtype))
         magnitudes = self._magnitudes_of_results(case, finite, 0.0)
         largest = torch.finfo(case.torch_dtype).max
-        x = values.tensors["input"]
-        partial = (
-            self._factors(finite) * (1 + greatest(x) + greatest(finite.tensors["target"])) * (1 + x.numel())
-        )
+        sizes = greatest(values.tensors["input"]) + greatest(finite.tensors["target"])
+        partial = self._factors(finite) * (1 + sizes) * (1 + _count(values))
         integers = self.whole and case.kinds() <= INTEGER_KINDS and not self._divides(case)
         for name, bound in bounds.items():
             if integers and exactly_summable(2 * magnitudes[name], case.torch_dtype):
@@ -153,7 +161,7 @@ class Loss(Operator):
 
     def _errors(self, case: Case, values: Values, dtype: torch.dtype) -> dict[str, Tensor]:
         """Return the bound of the error of each result that is computed in `dtype`."""
-        u, count = unit_roundoff(dtype), values.tensors["input"].numel()
+        u, count = unit_roundoff(dtype), _count(values)
         smallest = torch.finfo(dtype).smallest_normal if self.exponential else smallest_subnormal(dtype)
         tiny = 4 * (1 + count) * smallest * self._factors(values)
         rounding = relative(2 * count + 40, u)
@@ -168,7 +176,8 @@ class Loss(Operator):
     def _magnitudes_of_results(self, case: Case, values: Values, u: float) -> dict[str, Tensor]:
         """Return the sums of magnitudes that the module derives."""
         tensors, arguments = values.tensors, {**self.defaults, **case.keywords}
-        x, t, reduction = tensors["input"], tensors["target"], arguments.pop("reduction")
+        x, t = torch.broadcast_tensors(tensors["input"], tensors["target"])  # type: ignore[no-untyped-call]
+        reduction = arguments.pop("reduction")
         known = self.magnitudes(x, t, u, values, **arguments)
         m = {orders: known.get(orders, torch.zeros_like(x)) for orders in _ORDERS}
         a = self._weights(values).abs().expand(x.shape)
@@ -184,7 +193,9 @@ class Loss(Operator):
             return results
         h = values.grad_output.abs() / divisor
         v, w, r = (
-            values.directions[name].abs() if name in values.directions else torch.zeros_like(x)
+            values.directions[name].abs().expand(x.shape)
+            if name in values.directions
+            else torch.zeros_like(x)
             for name in ("input", "target", "weight")
         )
         loss = m[0, 0]
@@ -206,7 +217,16 @@ class Loss(Operator):
         if over_weights:
             further = back.sum() + (r * loss).sum() + r.sum() * loss
             results["second_weight"] = results["second_weight"] + h * further / divisor
+        for name in ("input", "target"):  # of a tensor of fewer elements they are summed
+            for each in (f"grad_{name}", f"second_{name}"):
+                results[each] = results[each].expand(x.shape).sum_to_size(tensors[name].shape)
         return results
+
+
+def _count(values: Values) -> int:
+    """Return how many losses there are."""
+    input, target = (values.tensors[name] for name in Loss.inputs)
+    return (input - target).numel()
 
 
 _ORDERS: tuple[Orders, ...] = ((0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2))
@@ -223,6 +243,7 @@ class MSE(Loss):
 
     name = "mse_loss"
     module = torch.nn.MSELoss
+    broadcasts = True
     over_weights = True
     whole = True
 
@@ -236,6 +257,7 @@ class L1(Loss):
 
     name = "l1_loss"
     module = torch.nn.L1Loss
+    broadcasts = True
     over_weights = True
     whole = True
 
@@ -259,6 +281,7 @@ class SmoothL1(Loss):
 
     name = "smooth_l1_loss"
     module: ClassVar[type[torch.nn.Module]] = torch.nn.SmoothL1Loss
+    broadcasts = True
     signature = ("input", "target")
     arguments = ("reduction", "beta")
     defaults: ClassVar[dict[str, Any]] = {"reduction": "mean", "beta": 1.0}
@@ -281,6 +304,7 @@ class Huber(Loss):
 
     name = "huber_loss"
     module: ClassVar[type[torch.nn.Module]] = torch.nn.HuberLoss
+    broadcasts = True
     arguments = ("weight", "reduction", "delta")
     defaults: ClassVar[dict[str, Any]] = {"reduction": "mean", "delta": 1.0}
     choices: ClassVar[dict[str, tuple[Any, ...]]] = {"delta": (1.0, 0.5, 2, 0.7)}
@@ -411,8 +435,12 @@ class BCEWithLogits(Loss):
 
 def broadcast_shape(draw: Drawing, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Draw a shape that broadcasts to another: itself, its last axes, or with some of size 1."""
-    kept = shape[draw.integer(0, len(shape)) :] if draw.boolean() else shape
-    return tuple(1 if draw.integer(0, 3) == 3 else size for size in kept)
+    return broadcast_sizes(draw, shape[draw.integer(0, len(shape)) :] if draw.boolean() else shape)
+
+
+def broadcast_sizes(draw: Drawing, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Draw a shape with some sizes of 1."""
+    return tuple(1 if draw.integer(0, 3) == 3 else size for size in shape)
 
 
 OPERATORS = (MSE(), L1(), SmoothL1(), Huber(), BCE(), BCEWithLogits())

@@ -27,6 +27,8 @@ def features_of(case: Case) -> list[str]:
         "further_axes": operator.batched_axes == 2 < len(input.shape),
         "class_probabilities": "target" in case.tensors and case.tensors["target"].dtype is None,
         "byte_targets": "target" in case.tensors and case.tensors["target"].dtype == "uint8",
+        "broadcast_targets": getattr(operator, "broadcasts", False)
+        and case.tensors["target"].shape != input.shape,
         "empty": 0 in input.shape,
         "layouts": layouts != {"contiguous"},
         "special_values": bool(case.kinds() & {"special", "zeros"}),

@@ -23,6 +23,7 @@ _PLAIN = (
     "further_axes",
     "class_probabilities",
     "byte_targets",
+    "broadcast_targets",
     "empty",
     "layouts",
     "special_values",

@@ -37,7 +37,6 @@ class NumpyWiring(Wiring):
     """How a layer in NumPy is called on a case.
 
     Attributes:
-        shapes: those in which it holds its parameters, where they are not torch's.
         transposed: the parameters that it holds transposed.
         forward: what its forward takes besides the inputs, as code.
         gradients: where it leaves the gradients of its parameters.
@@ -48,7 +47,6 @@ class NumpyWiring(Wiring):
         instead: the names of the inputs that its backward takes instead of the output's gradient, else None.
     """
 
-    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     transposed: set[str] = field(default_factory=set)
     forward: str = ""
     gradients: dict[str, str] = field(default_factory=dict)
