@@ -8,7 +8,7 @@ from torch import Tensor
 from scratch_conv.parity import check
 from scratch_conv.parity.catalogue import FAULTS
 from scratch_conv.parity.catalogue.gradients import Backward, Gradients, with_gradients
-from scratch_conv.parity.drawing.claims import parse_supports
+from scratch_conv.parity.drawing.claims import Supports, parse_supports
 from scratch_conv.parity.operators import OPERATORS
 from scratch_conv.parity.reporting.aspects import KINDS
 from scratch_conv.parity.reporting.features import features_of
@@ -35,6 +35,16 @@ def test_calls_of_a_kind_that_is_left_out_are_not_drawn(kind: str) -> None:
         claims = parse_supports({kind: False}, operator.arguments, operator.sizes, operator.signature)
         drawn = sampled(operator.cases(claims), 8, 1)
         assert not [case for case in drawn if kind in features_of(case)], operator.name
+
+
+@pytest.mark.parametrize("like", ["conv2d", "conv3d", "avg_pool3d", "max_pool3d"])
+@pytest.mark.parametrize("name", ["stride", "padding"])
+def test_arguments_that_are_left_out_keep_torchs_default_or_are_no_pairs(like: str, name: str) -> None:
+    """Those of layers of known networks too."""
+    without, square = Supports(without=frozenset({name})), Supports(square=frozenset({name}))
+    for claims, feature in ((without, name), (square, f"rectangular.{name}")):
+        drawn = sampled(OPERATORS[like].cases(claims), 40, 1)
+        assert not [case for case in drawn if feature in features_of(case)]
 
 
 def test_all_findings_come_in_one_report() -> None:

@@ -116,13 +116,22 @@ class Drawing:
             known: the arguments that are not at their defaults, of each layer.
             defaults: torch's defaults of the others.
         """
-        claimed = [each for each in known if all(map(self.takes, each))]
+        claimed = [
+            each
+            for each in known
+            if all(self.takes(name) and self._may_be(name, value) for name, value in each.items())
+        ]
         for name, value in self.supports.fixed:
             claimed = [each for each in claimed if {**defaults, **each}.get(name, value) == value]
         if not claimed:
             return {}
         place = self.integer(0, 5 * len(claimed) - 1)
         return {} if place < 3 * len(claimed) else claimed[place % len(claimed)]
+
+    def _may_be(self, name: str, value: Any) -> bool:
+        """Return whether an argument may have this value: not every layer takes a number for each axis."""
+        rectangular = self.supports.rectangular and name not in self.supports.square
+        return rectangular or not isinstance(value, tuple) or len({*value}) == 1
 
     def enlarged(self, sizes: Mapping[K, Sizes]) -> dict[K, int]:
         """Draw sizes that are large: mostly none, else one by its name, or all of them, which is rare."""

@@ -58,8 +58,10 @@ def _draw_factor(draw: Drawing) -> tuple[tuple[int, ...], dict[str, Any]]:
     """Draw a window that extends along the depth alone, or along all but that, as in R(2+1)D."""
     extends = draw.choice(((True, False, False), (False, True, True)))
 
-    def along(name: str, low: int, high: int) -> tuple[int, ...]:
-        value = draw.integer(low, high) if draw.takes(name) else low
+    def along(name: str, low: int, high: int) -> int | tuple[int, ...]:
+        if not draw.takes(name):
+            return low
+        value = draw.integer(low, high)
         return tuple(value if extended else low for extended in extends)
 
     steps = {"stride": along("stride", 1, 2), "padding": along("padding", 0, 2), "dilation": 1}

@@ -131,7 +131,7 @@ class GroupNorm(_OfSamples):
         groups = draw.fixed("num_groups") or draw.integer(1, 3)
         channels = draw.fixed("num_channels") or groups * draw.integer(1, 3)
         assume(channels % groups == 0)
-        axes = draw.size("axes", 2, 5) - 2
+        axes = draw.size("axes", 2, 5 if draw.supports.further_axes else 2) - 2
         sizes = tuple(draw.integer(1, 5 if axes < 3 else 3) for _ in range(axes))
         shape = (_samples(draw), channels, *sizes)
         ranges = {-axis: LENGTHS for axis in range(2, axes + 1)} | ({-1: VALUES} if axes else {})
