@@ -19,13 +19,13 @@ def features_of(case: Case) -> list[str]:
         each.layout for each in (*case.tensors.values(), *((case.grad_output,) if case.wanted else ()))
     }
     pairs = [name for name, value in case.arguments if isinstance(value, tuple) and name in PAIRS]
-    if weight is not None and len(set(weight.shape[2:])) > 1:
+    if weight is not None and operator.batched_axes > 2 and len(set(weight.shape[2:])) > 1:
         pairs.append("kernel_size")
     words = {name for name, value in case.arguments if name == "padding" and isinstance(value, str)}
     needed = {
         "unbatched": operator.unbatched(case),
         "further_axes": operator.batched_axes == 2 < len(input.shape),
-        "class_probabilities": "target" in case.tensors and case.tensors["target"].dtype is None,
+        "class_probabilities": case.like == "cross_entropy" and case.tensors["target"].dtype is None,
         "byte_targets": "target" in case.tensors and case.tensors["target"].dtype == "uint8",
         "broadcast_targets": getattr(operator, "broadcasts", False)
         and case.tensors["target"].shape != input.shape,
