@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -271,6 +272,20 @@ def test_per_sample_gradients() -> None:
         return torch.func.vmap(one, (None, None, None, 0, 0))(*parameters, x, target)
 
     torch.testing.assert_close(gradients(sc.functional), gradients(F), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("like", ["binary_cross_entropy", "binary_cross_entropy_with_logits"])
+def test_the_third_derivatives_of_a_loss_are_torchs(like: str) -> None:
+    """But for what the 1e-12 that both add to denominators becomes on different ways."""
+    x, target = (drawn(4).sigmoid() for _ in range(2))
+
+    def third(library: Any) -> Any:
+        function: Any = partial(getattr(library, like), reduction="sum")
+        for _ in range(3):
+            function = torch.func.jacrev(function, argnums=(0, 1))
+        return function(x, target)
+
+    torch.testing.assert_close(third(sc.functional), third(F), rtol=1e-9, atol=1e-9)
 
 
 def test_the_third_derivative_of_batch_norm_is_a_difference_of_second_ones() -> None:
