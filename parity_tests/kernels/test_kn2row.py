@@ -129,6 +129,20 @@ def test_blocks_fit_and_are_as_many_for_each_thread(
     assert len(blocks) <= turns * num_threads
 
 
+@pytest.mark.parametrize("size", [(0, 2), (2, 0)])
+def test_of_images_without_pixels_the_bias_is_left(size: Pair) -> None:
+    x, w, bias = (
+        np.ones((3, 2, *size), np.float32),
+        np.ones((4, 2, 3, 3), np.float32),
+        np.arange(4, dtype=np.float32),
+    )
+    window = PADDED._replace(padding=((2, 2), (2, 2)))
+    y = kn2row.conv(x, w, bias, window, 1)
+    np.testing.assert_array_equal(y, im2col.conv(x, w, bias, window, 1), strict=True)
+    assert not kn2row.conv_grad_weight(y, x, window, 1).any()
+    assert kn2row.conv_grad_input(y, w, size, window, 1).shape == x.shape
+
+
 def shapes(batch: int = 8, size: int = 28, window: Window = PADDED, **others: Any) -> Shapes:
     output_size = window.output_size((size, size))
     asked = Shapes(batch, 32, 32, (size, size), output_size, window, 1, np.dtype(np.float32))

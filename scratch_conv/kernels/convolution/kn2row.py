@@ -121,7 +121,7 @@ def _numbers_each(w_shape: tuple[int, ...], channels: int) -> int:
 def _blocks(x: Array, w_shape: tuple[int, ...], weights_bytes: int, columns: int) -> list[slice]:
     """Cut the images of x (N, C, H, W) into blocks: as many of the same size for each thread."""
     n, channels, rows, _ = x.shape
-    image_bytes = _numbers_each(w_shape, channels) * rows * columns * x.itemsize
+    image_bytes = max(1, _numbers_each(w_shape, channels) * rows * columns * x.itemsize)
     threads = num_threads_for(n * image_bytes)
     many = max(1, max(_BLOCK_BYTES, weights_bytes) // image_bytes)
     turns = -(-n // (many * threads))
