@@ -35,7 +35,9 @@ class Pad(SumOfProducts):
     signed_zeros = True
 
     def unbatched(self, case: Case) -> bool:
-        return len(case.shapes["input"]) < len(case.keywords["pad"]) // 2 + 2
+        padding = case.keywords["pad"]
+        padded_axes = len(padding) // 2 if isinstance(padding, tuple) else 0  # a call may be one to refuse
+        return len(case.shapes["input"]) < padded_axes + 2
 
     def draw_case(self, draw: Drawing) -> Case:
         modes = _MODES if draw.supports.functional and draw.dtype != "bool" else _MODES[:1]
