@@ -147,8 +147,16 @@ def in_one_dtype(
 
 
 def _dtype_of_empty(input: Tensor, weight: Tensor) -> torch.dtype:
-    """Return the dtype of the convolution of an empty batch, which torch multiplies by one weight."""
-    return torch.result_type(input, weight.new_empty(()))
+    """Return the dtype of the convolution of an empty batch, which torch multiplies by one weight.
+
+    Of real numbers, that is `torch.result_type`, which compilers do not trace.
+    """
+    return input.dtype if _kind(input.dtype) >= _kind(weight.dtype) else weight.dtype
+
+
+def _kind(dtype: torch.dtype) -> tuple[bool, bool, bool]:
+    """Order dtypes: bool, whole numbers, real ones, complex ones."""
+    return dtype.is_complex, dtype.is_floating_point, dtype != torch.bool
 
 
 def _channels_of_weight(weight: Tensor, groups: int) -> None:
