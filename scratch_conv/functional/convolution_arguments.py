@@ -194,7 +194,7 @@ def _dtypes(function: str, input: Tensor, weight: Tensor, bias: Tensor | None) -
     if _is_empty(function, input) and not (input.dtype.is_complex or weight.dtype.is_complex):
         if bias is None:
             return
-        added = "transpose" in function and torch.can_cast(bias.dtype, _dtype_of_empty(input, weight))
+        added = "transpose" in function and _kind(bias.dtype) <= _kind(_dtype_of_empty(input, weight))
         if bias.dtype != input.dtype and not added:
             raise RuntimeError(
                 f"{function}: Input type ({input.dtype}) and bias type ({bias.dtype}) should be the same"
