@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from convolution_algorithms import assert_gives_what_im2col_does, numbers, operations
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,10 +50,6 @@ def cut_up(together_bytes: int, block_bytes: int, num_threads: int) -> Iterator[
 CUTS = st.tuples(st.sampled_from([1, 500, 2**17]), st.sampled_from([1, 3000, 2**22]), st.integers(1, 3))
 
 
-def numbers(rng: np.random.Generator, *shape: int) -> Array:
-    return rng.integers(-4, 5, shape).astype(np.float32)
-
-
 @given(windows(), st.integers(0, 5), st.integers(1, 5), CUTS, st.integers(0, 2**32 - 1))
 def test_products_give_what_im2col_does(
     drawn: tuple[Window, Pair], n: int, channels: int, cuts: tuple[int, int, int], seed: int
@@ -61,18 +58,10 @@ def test_products_give_what_im2col_does(
     window, size = drawn
     rng = np.random.default_rng(seed)
     x, w = numbers(rng, n, channels, *size), numbers(rng, channels, 1, *window.kernel_size)
-    expected = im2col.conv(x, w, x.dtype.type(range(channels)), window, channels)
-    grad_output = numbers(rng, *expected.shape)
     with cut_up(*cuts), pytest.MonkeyPatch.context() as patch:
         patch.setattr(banded, "mec", ModuleType("no other way"))
-        y = banded.conv(x, w, x.dtype.type(range(channels)), window, channels)
-        grad_weight = banded.conv_grad_weight(grad_output, x, window, channels)
-        grad_input = banded.conv_grad_input(grad_output, w, size, window, channels)
-    np.testing.assert_array_equal(y, expected, strict=True)
-    expected = im2col.conv_grad_weight(grad_output, x, window, channels)
-    np.testing.assert_array_equal(grad_weight, expected, strict=True)
-    expected = im2col.conv_grad_input(grad_output, w, size, window, channels)
-    np.testing.assert_array_equal(grad_input, expected, strict=True)
+        bias = x.dtype.type(range(channels))
+        assert_gives_what_im2col_does(banded, rng, x, w, bias, window, channels)
 
 
 @given(windows(), CUTS, st.sampled_from([np.inf, -np.inf, np.nan]), st.integers(0, 2**32 - 1))
@@ -90,11 +79,8 @@ def test_what_is_not_finite_stays_where_it_belongs(
     spoilt = [x, w, grad_output][rng.integers(3)]
     spoilt.flat[rng.integers(spoilt.size)] = number
     with cut_up(*cuts), np.errstate(all="ignore"):
-        for operation, operands in (
-            ("conv", (x, w, x.dtype.type([1, 2]), window, 2)),
-            ("conv_grad_weight", (grad_output, x, window, 2)),
-            ("conv_grad_input", (grad_output, w, size, window, 2)),
-        ):
+        bias = x.dtype.type([1, 2])
+        for operation, operands in operations(x, w, bias, grad_output, window, 2).items():
             actual, expected = (getattr(module, operation)(*operands) for module in (banded, mec))
             numeric = ~np.isnan(expected)
             np.testing.assert_array_equal(actual[numeric], expected[numeric], strict=True)

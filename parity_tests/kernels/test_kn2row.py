@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from convolution_algorithms import assert_gives_what_im2col_does, numbers, operations
+from drawn_arrays import laid_out
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +16,7 @@ from scratch_conv import kernels
 from scratch_conv.kernels import Window, threads
 from scratch_conv.kernels.convolution import choosing, im2col, kn2row, mec
 from scratch_conv.kernels.convolution.shapes import Shapes
-from scratch_conv.kernels.windows import Array, Pair
+from scratch_conv.kernels.windows import Pair
 
 pytestmark = pytest.mark.mutation
 
@@ -53,15 +55,6 @@ CUTS = st.tuples(st.sampled_from([1, 3000, 2**22]), st.integers(1, 3))
 LAYOUTS = st.sampled_from([(0, 1, 2, 3), (0, 2, 3, 1)])
 
 
-def numbers(rng: np.random.Generator, *shape: int) -> Array:
-    return rng.integers(-4, 5, shape).astype(np.float32)
-
-
-def laid_out(x: Array, order: tuple[int, ...]) -> Array:
-    """Copy x so that its axes lie in memory in this order."""
-    return np.ascontiguousarray(x.transpose(order)).transpose(np.argsort(order))
-
-
 @given(windows(), st.integers(1, 5), st.integers(1, 3), LAYOUTS, CUTS, st.integers(0, 2**32 - 1))
 def test_products_give_what_im2col_does(
     drawn: tuple[Window, Pair],
@@ -78,19 +71,10 @@ def test_products_give_what_im2col_does(
     x = laid_out(numbers(rng, n, groups * ins, *size), order)
     w = numbers(rng, groups * outs, ins, *window.kernel_size)
     bias = numbers(rng, groups * outs)
-    expected = im2col.conv(x, w, bias, window, groups)
-    grad_output = laid_out(numbers(rng, *expected.shape), order)
     with cut_up(*cuts), pytest.MonkeyPatch.context() as patch:
         for name in ("conv", "conv_grad_weight", "conv_grad_input"):
             patch.delattr(mec, name)
-        y = kn2row.conv(x, w, bias, window, groups)
-        grad_weight = kn2row.conv_grad_weight(grad_output, x, window, groups)
-        grad_input = kn2row.conv_grad_input(grad_output, w, size, window, groups)
-    np.testing.assert_array_equal(y, expected, strict=True)
-    expected = im2col.conv_grad_weight(grad_output, x, window, groups)
-    np.testing.assert_array_equal(grad_weight, expected, strict=True)
-    expected = im2col.conv_grad_input(grad_output, w, size, window, groups)
-    np.testing.assert_array_equal(grad_input, expected, strict=True)
+        assert_gives_what_im2col_does(kn2row, rng, x, w, bias, window, groups, order)
 
 
 @given(windows(), CUTS, st.sampled_from([np.inf, -np.inf, np.nan]), st.integers(0, 2**32 - 1))
@@ -105,11 +89,8 @@ def test_what_is_not_finite_stays_where_it_belongs(
     spoilt = [x, w, grad_output][rng.integers(3)]
     spoilt.flat[rng.integers(spoilt.size)] = number
     with cut_up(*cuts), np.errstate(all="ignore"):
-        for operation, operands in (
-            ("conv", (x, w, x.dtype.type([1, 2]), window, 1)),
-            ("conv_grad_weight", (grad_output, x, window, 1)),
-            ("conv_grad_input", (grad_output, w, size, window, 1)),
-        ):
+        bias = x.dtype.type([1, 2])
+        for operation, operands in operations(x, w, bias, grad_output, window, 1).items():
             actual, expected = (getattr(module, operation)(*operands) for module in (kn2row, mec))
             np.testing.assert_array_equal(actual, expected, strict=True)
 

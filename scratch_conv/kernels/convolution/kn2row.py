@@ -54,8 +54,8 @@ def conv(x: Array, w: Array, bias: Array | None, window: Window, groups: int) ->
     weights = mec.in_order(by_row, 2).reshape(groups, height * outs // groups, channels * width)
     start = 0 if bias is None else bias.reshape(groups, outs // groups, 1, 1, 1)
     tap_rows = [window.inside(0, tap, x.shape[2], size[0]) for tap in range(height)]
+    # A tap row that all outputs meet, whose product is not added to zeros first.
     whole = next((tap for tap, (met, _) in enumerate(tap_rows) if met == slice(0, size[0])), None)
-    """A tap row that all outputs meet, whose product is not added to zeros first."""
 
     def work(images: slice) -> None:
         lowered = _lower(x[images], window, size[1], groups)
@@ -80,6 +80,9 @@ def conv_grad_weight(grad_output: Array, x: Array, window: Window, groups: int) 
     outs, rows, columns = grad_output.shape[1:]
     channels, (height, width) = x.shape[1] // groups, window.kernel_size
     tap_rows = [window.inside(0, tap, x.shape[2], rows) for tap in range(height)]
+    beside = [each for met, _ in tap_rows for each in (slice(met.start), slice(met.stop, None))]
+    if not all(np.isfinite(grad_output[:, :, each]).all() for each in beside):
+        return mec.conv_grad_weight(grad_output, x, window, groups)
     sum_shape = (groups, height * outs // groups, channels * width)
     sum_bytes = outs * channels * height * width * x.itemsize
     blocks = _blocks(x, (outs, channels, height, width), sum_bytes, columns)
@@ -134,24 +137,17 @@ def _lower(x: Array, window: Window, columns: int, groups: int) -> Array:
     taps, (left, _) = window.kernel_size[1], window.padding[1]
     lowered = scratch("lowered", (channels, taps, m, height, columns), x.dtype)
     in_chunks = columns == width and x.flags.c_contiguous
-    images = x.swapaxes(0, 1)
+    images, chunk = x.swapaxes(0, 1), (channels, m, height * columns)
     for tap in range(taps):
         met, pixels = window.inside(1, tap, width, columns)
         if in_chunks:  # the rows of an image as one, moved: what goes beyond the end of a row is padding
-            _move(images, tap * window.dilation[1] - left, lowered[:, tap])
+            shift = tap * window.dilation[1] - left
+            mec.move(images.reshape(chunk), shift, lowered[:, tap].reshape(chunk))
         else:
             lowered[:, tap, ..., met] = images[..., pixels]
         lowered[:, tap, ..., : met.start] = 0
         lowered[:, tap, ..., met.stop :] = 0
     return lowered.reshape(groups, channels // groups * taps, m * height * columns)
-
-
-def _move(images: Array, shift: int, moved: Array) -> None:
-    """Copy images (C, m, H, W) to others so that each pixel comes `shift` places earlier."""
-    channels, m, height, width = images.shape
-    kept = max(0, height * width - abs(shift))
-    before, after = (each.reshape(channels, m, height * width) for each in (images, moved))
-    after[..., max(0, -shift) :][..., :kept] = before[..., max(0, shift) :][..., :kept]
 
 
 def _empty_products(x: Array, groups: int, outs: int, taps: int, columns: int) -> Array:

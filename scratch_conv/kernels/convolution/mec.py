@@ -28,7 +28,7 @@ from scratch_conv.kernels.scratch_memory import scratch
 from scratch_conv.kernels.threads import get_num_threads, num_threads_for, parallel
 from scratch_conv.kernels.windows import Array, Pair, Window, axis_blocks
 
-__all__ = ["accepts", "conv", "conv_grad_input", "conv_grad_weight", "flipped", "in_order"]
+__all__ = ["accepts", "conv", "conv_grad_input", "conv_grad_weight", "flipped", "in_order", "move"]
 
 _BLOCK_BYTES = 2**22
 """A block, lowered, with its sums, takes about this much memory.
@@ -434,9 +434,13 @@ def _lower_shifted(lowered: Array, images: Array, filled: slice, shifts: list[in
     """
     pixels = images.reshape(*images.shape[:2], images.shape[2] * images.shape[3])
     for j, shift in enumerate(shifts):
-        chunk = lowered[:, :, j, 0, filled].reshape(pixels.shape)
-        kept = max(0, pixels.shape[2] - abs(shift))
-        chunk[..., max(0, -shift) :][..., :kept] = pixels[..., max(0, shift) :][..., :kept]
+        move(pixels, shift, lowered[:, :, j, 0, filled].reshape(pixels.shape))
+
+
+def move(pixels: Array, shift: int, moved: Array) -> None:
+    """Copy rows of pixels (..., K) to others so that each pixel comes `shift` places earlier."""
+    kept = max(0, pixels.shape[-1] - abs(shift))
+    moved[..., max(0, -shift) :][..., :kept] = pixels[..., max(0, shift) :][..., :kept]
 
 
 def _skips(window: Window) -> bool:
