@@ -1,5 +1,6 @@
 """What is told apart, and what is not."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -142,3 +143,48 @@ def test_the_definition_of_convolution_without_padding_is_torchs(like: str) -> N
         assert_parity(convolve_inside, case)
 
     hold()
+
+
+def test_a_smoothed_loss_of_weight_0_is_not_a_number_or_infinite() -> None:
+    """Torch divides its two parts each, 0 / 0 + c / 0, where a formula divides their sum."""
+    arrays = (
+        ("input", Array((1, 2))),
+        ("target", Array((1,), "classes", high=1, dtype="int64")),
+        ("weight", Array((2,), "zeros", seed=0, positive=True)),
+    )
+    case = Case("cross_entropy", arrays, (("label_smoothing", 0.5),))
+    weight = case.tensors["weight"].make(torch.float32)
+    assert weight[0] == 0 < weight[1]
+
+    def giving(number: float) -> Any:
+        return lambda *tensors, **arguments: torch.tensor(number)
+
+    for number, differs in ((torch.nan, []), (torch.inf, []), (0.0, ["output"]), (-torch.inf, ["output"])):
+        assert found(giving(number), case) == differs
+
+
+def test_the_statistics_of_a_huge_number_may_overflow() -> None:
+    """Torch's own do: the distance from the mean of no numbers is squared."""
+    huge = Array((1, 1), "special", high=1, positive=True)
+    most = torch.finfo(torch.float32).max
+    seed = next(seed for seed in range(100) if replace(huge, seed=seed).make(torch.float32) == most)
+    arrays = (("input", replace(huge, seed=seed)), ("weight", Array((1,), "zeros")))
+    case = Case("layer_norm", arrays, (("normalized_shape", (1,)),))
+    assert case.tensors["weight"].make(torch.float32) == 0
+    for candidate in (F.layer_norm, _layer_norm_in_double):
+        assert not found(candidate, case)
+
+
+def _layer_norm_in_double(input: Tensor, weight: Tensor, **arguments: Any) -> Tensor:
+    return F.layer_norm(input.double(), weight=weight.double(), **arguments).float()
+
+
+def test_what_underflows_before_a_large_factor_is_within_the_bound() -> None:
+    """Torch divides by a power of 4e20 twice, and multiplies by one of 4e10 then."""
+    input = Array((1, 2, 1), "graded", seed=34)
+    arguments = (("size", 1), ("alpha", 1.0), ("beta", 2.0))
+    for seed in range(40):
+        arrays = (("input", replace(input, seed=seed)),)
+        gradient = Array((1, 2, 1), "graded", seed=seed + 1)
+        case = Case("local_response_norm", arrays, arguments, wanted=("input",), grad_output=gradient)
+        assert not found(F.local_response_norm, case)

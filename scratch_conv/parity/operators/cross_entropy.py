@@ -7,13 +7,14 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import nll_loss
 
 from scratch_conv.parity.drawing.arrays import Array
 from scratch_conv.parity.drawing.case import Case
 from scratch_conv.parity.drawing.claims import FLOATS
 from scratch_conv.parity.drawing.sizes import BATCHES, CLASSES, Sizes
 from scratch_conv.parity.drawing.strategies import Drawing
-from scratch_conv.parity.operators.calling import Values
+from scratch_conv.parity.operators.calling import Call, Values
 from scratch_conv.parity.operators.operator import (
     Bound,
     Operator,
@@ -67,6 +68,22 @@ class CrossEntropy(Operator):
         {"label_smoothing": 1.5},
         {"ignore_index": 0.5},
     )
+
+    @property
+    def other_ways(self) -> tuple[Call, ...]:
+        def divided_at_the_end(
+            input: Tensor, target: Tensor, weight: Tensor | None = None, **arguments: Any
+        ) -> Tensor:
+            if arguments.get("reduction", "mean") != "mean" or target.is_floating_point():
+                loss: Tensor = self.reference(input, target, weight, **arguments)
+                return loss
+            summed: Tensor = self.reference(input, target, weight, **{**arguments, "reduction": "sum"})
+            ignored = arguments.get("ignore_index", _DEFAULTS["ignore_index"])
+            ones = -torch.ones_like(input)
+            return summed / nll_loss(ones, target, weight, ignore_index=ignored, reduction="sum")
+
+        # Torch divides the two parts of a smoothed loss: by a weight of 0, a NaN and an infinity.
+        return (divided_at_the_end,)
 
     def draw_case(self, draw: Drawing) -> Case:
         classes = draw.integer(1, 6)

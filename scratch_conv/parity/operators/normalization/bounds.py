@@ -101,10 +101,11 @@ class Normalization(Operator):
 
     A product that underflows adds half the smallest subnormal η, times the factors that follow, which are
     among 1, |γ|, s, |g|, |V| and |a|; there are fewer than 16 n of them: 16 n η (1 + |γ|) (1 + s)² (1 +
-    max|g|) (1 + max|V|, |a|) for every result. Where Σ|x|, Σd² or |x| + |μ| exceeds the largest number, a
-    scale of 0, an infinity or a NaN may follow, and where n times the factors named does, a product may
-    overflow that a smaller factor would follow; nothing is refused there. Nor is it where a derivative is
-    infinite or NaN: whether 0 · inf or inf - inf arises depends on how it is written.
+    max|g|) (1 + max|V|, |a|) for every result. Where Σ|x|, Σd², Σx² (torch merges the statistics of parts,
+    the first with those of none, of mean 0) or |x| + |μ| exceeds the largest number, a scale of 0, an
+    infinity or a NaN may follow, and where n times the factors named does, a product may overflow that a
+    smaller factor would follow; nothing is refused there. Nor is it where a derivative is infinite or NaN:
+    whether 0 · inf or inf - inf arises depends on how it is written.
     """
 
     dtypes = FLOATS
@@ -125,7 +126,7 @@ class Normalization(Operator):
             if name.startswith(("grad_", "second_")):
                 bound.overflow |= ~results[name].isfinite()
         accumulator = accumulator_of(case.torch_dtype)
-        overflowing = _overflowing(seen, accumulator)
+        overflowing = _overflowing(seen, accumulator) | _overflowing_merged(seen, accumulator)
         everywhere = (overflowing | _overflowing_scaled(seen, accumulator)).expand(seen.view.shape)
         bounds["output"].overflow |= everywhere.reshape(case.shapes["input"])
         if "running_mean" in results and seen.own:
@@ -181,6 +182,12 @@ def _overflowing(seen: _Seen, dtype: torch.dtype) -> Tensor:
     axes = seen.view.axes
     distance = finite - finite.mean(axes, keepdim=True)
     return ~((distance.square() + finite.abs()).sum(axes, keepdim=True) <= most)
+
+
+def _overflowing_merged(seen: _Seen, dtype: torch.dtype) -> Tensor:
+    """Return where squares of finite numbers may overflow, though those of their distances do not."""
+    squares = seen.x.nan_to_num(0.0, 0.0, 0.0).square().sum(seen.view.axes, keepdim=True)
+    return (squares > torch.finfo(dtype).max) & seen.own
 
 
 def _overflowing_scaled(seen: _Seen, dtype: torch.dtype) -> Tensor:

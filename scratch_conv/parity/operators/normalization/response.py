@@ -57,8 +57,9 @@ class LocalResponseNorm(Operator):
         second x  -s (x T(V g Q) + V T(g x Q) + g Q A) + s t x T(A g x R)
 
     `propagated` bounds them, with n + 16 roundings, and 2 n + 32 for the second derivatives. A product that
-    underflows adds half the smallest subnormal η, times the factors that follow: 16 n η (1 + max|x|)² (1 +
-    max|g|) (1 + max|V|). Where S(x²) exceeds the largest number nothing is refused, nor a gradient where the
+    underflows adds half the smallest subnormal η, times the factors that follow, D^(β-1) twice at most among
+    them (Q by autograd): 16 n η (1 + max|x|)² (1 + max|g|) (1 + max|V|) (1 + s) (1 + t) (1 + max D^(β-1))².
+    Where S(x²) exceeds the largest number nothing is refused, nor a gradient where the
     products of its factors do.
     """
 
@@ -159,8 +160,10 @@ def _errors(operator: Operator, case: Case, values: Values, dtype: torch.dtype) 
     )
     square = (1 + greatest(x)) * (1 + greatest(x))
     factors = square * (1 + greatest(g)) * (1 + greatest(along))
-    if not n * factors * square * (1 + s) * (1 + t) <= torch.finfo(dtype).max:
+    factors *= (1 + s) * (1 + t)
+    if not n * factors * square <= torch.finfo(dtype).max:
         unbound_derivatives(errors)
+    factors *= (1 + greatest(divisor ** (beta - 1))) ** 2
     tiny = 16 * n * smallest_subnormal(dtype) * factors
     return {name: (error + tiny).nan_to_num(torch.inf, torch.inf) for name, error in errors.items()}
 
