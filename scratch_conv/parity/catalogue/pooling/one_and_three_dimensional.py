@@ -51,7 +51,8 @@ ADAPTIVE_MAX_POOLING_1D.sound("by-adaptive_max_pool2d", _ONE_WAY)(_by_images(F.a
 
 @MAX_POOLING_3D.sound("gathered")
 def max_pool3d_by_indices(input: Tensor, kernel_size: Any, stride: Any = None, **arguments: Any) -> Any:
-    """Gather what torch's indices name."""
+    """Gather what torch's indices name, of a contiguous input: in another order those of -inf are wrong."""
+    input = input.contiguous()
     _, indices = F.max_pool3d(input, kernel_size, stride, **{**arguments, "return_indices": True})
     output = input.flatten(-3).gather(-1, indices.flatten(-3)).reshape(indices.shape)
     return (output, indices) if arguments.get("return_indices") else output
