@@ -279,7 +279,9 @@ def _targets(
         tensors["target"] = replace(target, kind="classes", high=high, dtype=dtype)
     if "weight" in tensors:
         weight = tensors["weight"].made_positive()
-        tensors["weight"] = replace(weight, kind="integers" if weight.kind == "special" else weight.kind)
+        if weight.kind in ("integers", "special"):  # a mean by weights of 0 is a special value
+            weight = replace(weight, kind="integers" if draw.supports.special_values else "counting")
+        tensors["weight"] = weight
     return tensors
 
 
