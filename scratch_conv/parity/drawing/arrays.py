@@ -48,7 +48,7 @@ class Array:
         seed: where the values come from.
         dtype: name of the dtype where it differs from the case's.
         high: the number of classes or places; of special values, one in so many, where that is not one in
-            eight; of probabilities, 2 to leave out 0 and 1.
+            eight (of one in two, half are -inf); of probabilities, 2 to leave out 0 and 1.
         positive: whether the absolute values are taken (a variance).
     """
 
@@ -165,6 +165,8 @@ def _special(array: Array, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor
     finfo = torch.finfo(dtype)
     inf, nan = torch.inf, torch.nan
     words = [nan, inf, -inf, finfo.smallest_normal * finfo.eps, finfo.smallest_normal, finfo.max, finfo.min]
+    if array.high == 2:  # whole windows are -inf
+        words += [-inf] * 5
     generator = _generator(array.seed)
     sizes = torch.randint(1, 4, shape, generator=generator).double()
     values = sizes * (2 * torch.randint(0, 2, shape, generator=generator) - 1)
