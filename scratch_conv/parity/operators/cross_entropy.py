@@ -71,19 +71,18 @@ class CrossEntropy(Operator):
 
     @property
     def other_ways(self) -> tuple[Call, ...]:
-        def divided_at_the_end(
-            input: Tensor, target: Tensor, weight: Tensor | None = None, **arguments: Any
-        ) -> Tensor:
-            if arguments.get("reduction", "mean") != "mean" or target.is_floating_point():
-                loss: Tensor = self.reference(input, target, weight, **arguments)
-                return loss
-            summed: Tensor = self.reference(input, target, weight, **{**arguments, "reduction": "sum"})
-            ignored = arguments.get("ignore_index", _DEFAULTS["ignore_index"])
-            ones = -torch.ones_like(input)
-            return summed / nll_loss(ones, target, weight, ignore_index=ignored, reduction="sum")
+        return (self._divided_at_the_end,)
 
-        # Torch divides the two parts of a smoothed loss: by a weight of 0, a NaN and an infinity.
-        return (divided_at_the_end,)
+    def _divided_at_the_end(
+        self, input: Tensor, target: Tensor, weight: Tensor | None = None, **arguments: Any
+    ) -> Any:
+        """Divide the sum; torch divides both parts of a smoothed loss, by weights of 0 to 0 / 0 + c / 0."""
+        if arguments.get("reduction", "mean") != "mean" or target.is_floating_point():
+            return self.reference(input, target, weight, **arguments)
+        summed = self.reference(input, target, weight, **{**arguments, "reduction": "sum"})
+        ignored = arguments.get("ignore_index", _DEFAULTS["ignore_index"])
+        ones = -torch.ones_like(input)
+        return summed / nll_loss(ones, target, weight, ignore_index=ignored, reduction="sum")
 
     def draw_case(self, draw: Drawing) -> Case:
         classes = draw.integer(1, 6)

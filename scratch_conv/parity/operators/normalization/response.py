@@ -59,8 +59,8 @@ class LocalResponseNorm(Operator):
     `propagated` bounds them, with n + 16 roundings, and 2 n + 32 for the second derivatives. A product that
     underflows adds half the smallest subnormal η, times the factors that follow, D^(β-1) twice at most among
     them (Q by autograd): 16 n η (1 + max|x|)² (1 + max|g|) (1 + max|V|) (1 + s) (1 + t) (1 + max D^(β-1))².
-    Where S(x²) exceeds the largest number nothing is refused, nor a gradient where the
-    products of its factors do.
+    Where S(x²) exceeds the largest number nothing is refused, nor a gradient where the products of its
+    factors do.
     """
 
     name = "local_response_norm"

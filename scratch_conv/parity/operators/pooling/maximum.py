@@ -52,10 +52,7 @@ class MaxPool2d(Pooling):
 
     def draw_case(self, draw: Drawing) -> Case:
         case = self.draw_images(draw, {**self.draw_windows(draw), "dilation": draw.pair("dilation", 1, 3)})
-        input = case.tensors["input"]
-        if input.kind != "special" or draw.boolean():
-            return case
-        return replace(case, arrays=(("input", replace(input, high=2)),))  # so that all of a window are -inf
+        return with_lowest_windows(draw, case)
 
     def remainders(self, case: Case) -> tuple[int, ...]:
         given = {**self.defaults, **case.keywords}
@@ -66,6 +63,14 @@ class MaxPool2d(Pooling):
     def roundings(self, result: str, count: Tensor, case: Case) -> Tensor:
         """Return one less than there are summands; the output and second derivatives pick."""
         return (count - 1).clamp(min=0) if result == "grad_input" else torch.zeros_like(count)
+
+
+def with_lowest_windows(draw: Drawing, case: Case) -> Case:
+    """Return a case; in half of those with special values, all pixels of some windows are -inf."""
+    input = case.tensors["input"]
+    if input.kind != "special" or draw.boolean():
+        return case
+    return replace(case, arrays=(("input", replace(input, high=2)),))
 
 
 OPERATORS = (MaxPool2d(),)

@@ -15,7 +15,7 @@ from scratch_conv.parity.drawing.sizes import BATCHES, CHANNELS, LENGTHS, Sizes
 from scratch_conv.parity.drawing.strategies import Drawing
 from scratch_conv.parity.operators.pooling.adaptive_average import AdaptiveAvgPool2d
 from scratch_conv.parity.operators.pooling.average import AvgPool2d, Pooling
-from scratch_conv.parity.operators.pooling.maximum import MaxPool2d
+from scratch_conv.parity.operators.pooling.maximum import MaxPool2d, with_lowest_windows
 
 
 def for_each_axis(value: Any, axes: int) -> tuple[Any, ...]:
@@ -111,10 +111,7 @@ class MaxPool3d(_OfAxes, MaxPool2d):
         case = self.draw_images(draw, {**self.draw_windows(draw), "dilation": dilation})
         if len(case.shapes["input"]) == 4:
             case = _without_channels_last(case)
-        input = case.tensors["input"]
-        if input.kind != "special" or draw.boolean():
-            return case
-        return replace(case, arrays=(("input", replace(input, high=2)),))  # so that all of a window are -inf
+        return with_lowest_windows(draw, case)
 
 
 class MaxPool1d(MaxPool3d):
