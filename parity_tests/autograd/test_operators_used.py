@@ -1,5 +1,6 @@
 """No convolution, pooling, unfold or matrix product of torch runs inside these layers, in any direction."""
 
+import copy
 import re
 from typing import Any
 
@@ -118,3 +119,35 @@ def test_only_the_gradients_that_are_asked_for_are_computed(wanted: set[str], le
     names = {"input": "ConvTranspose2d", "weight": "Conv2dGradWeight", "bias": "Conv2dGradBias"}
     computed = {event.key for event in profile.key_averages() if event.key in names.values()}
     assert computed == {names[name] for name in wanted}
+
+
+@given(
+    layer=st.sampled_from(
+        [
+            nn.Conv2d(4, 4, 3),
+            nn.ReLU(),
+            nn.Sigmoid(),
+            nn.PReLU(4),
+            nn.LogSoftmax(1),
+            nn.MaxPool2d(2),
+            nn.AvgPool2d(2),
+            Unpooled("2d"),
+            nn.BatchNorm2d(4),
+            nn.LocalResponseNorm(3),
+            nn.ZeroPad2d(1),
+            nn.ZeroPad2d(-1),
+            nn.Upsample(scale_factor=2),
+        ]
+    ),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+)
+def test_torch_allocates_no_memory_for_what_is_not_returned(layer: nn.Module, dtype: torch.dtype) -> None:
+    """A tensor made for its shape and strides alone is on the meta device: it takes no memory."""
+    layer = copy.deepcopy(layer).to(dtype)
+    sc.swap(layer)
+    x = torch.randn(2, 4, 32, 32, dtype=dtype, requires_grad=True)
+    grad_output = torch.ones_like(layer(x))
+    with torch.profiler.profile(profile_memory=True) as profile:
+        torch.autograd.grad(layer(x), [x, *layer.parameters()], grad_output)
+    allocated = {event.key: event.self_cpu_memory_usage for event in profile.key_averages()}
+    assert not {name: size for name, size in allocated.items() if size > 1024}

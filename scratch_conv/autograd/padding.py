@@ -19,7 +19,7 @@ from scratch_conv.autograd.tensors import (
     to_array,
     to_bits,
     to_tensor_in,
-    to_tensor_of,
+    to_tensor_like,
 )
 from scratch_conv.kernels.windows import Padding
 
@@ -33,7 +33,7 @@ _OF_NUMPY = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 def pad_constant(input: Tensor, padding: Sequence[int], value: float, channels_last: bool) -> Tensor:
     array, pairs = to_bits(input), _by_axis(input, padding)
     if max(padding, default=0) <= 0:
-        return to_tensor_of(kernels.crop(array, pairs), _constant(input, padding, value, channels_last))
+        return to_tensor_like(kernels.crop(array, pairs), _cropped(input, padding))
     exact = input.dtype in _OF_NUMPY
     filling = value if exact else to_bits(torch.tensor(value, dtype=input.dtype))[()]
     output = kernels.pad_constant(array, pairs, filling, channels_last)
@@ -66,14 +66,18 @@ def _by_axis(tensor: Tensor, padding: Sequence[int]) -> Padding:
     return (*((0, 0),) * (tensor.dim() - len(pairs)), *pairs)
 
 
+def _cropped(input: Tensor, padding: Sequence[int]) -> Tensor:
+    """Return the view of which torch's result, where nothing is padded, is a copy."""
+    for axis, (before, after) in enumerate(_by_axis(input, padding)):
+        if before or after:
+            input = input.narrow(axis, -before, input.shape[axis] + before + after)
+    return input
+
+
 @register_fake(pad_constant)
-def _constant(input: Tensor, padding: Sequence[int], value: float, channels_last: bool) -> Tensor:
-    if max(padding, default=0) <= 0:  # to torch a copy of a view
-        cropped = input
-        for axis, (before, after) in enumerate(_by_axis(input, padding)):
-            if before or after:
-                cropped = cropped.narrow(axis, -before, cropped.shape[axis] + before + after)
-        return torch.empty_like(cropped)
+def _(input: Tensor, padding: Sequence[int], value: float, channels_last: bool) -> Tensor:
+    if max(padding, default=0) <= 0:
+        return torch.empty_like(_cropped(input, padding))
     return empty(input, _padded(input, padding), memory_format(channels_last, input.dim()))
 
 

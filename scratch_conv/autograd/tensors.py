@@ -76,9 +76,16 @@ def to_tensor_in(array: Array, like: Tensor, memory_format: torch.memory_format)
 
 
 def to_tensor_of(array: Array, wanted: Tensor) -> Tensor:
-    """Wrap an array likewise; where its strides are not those of `wanted`, it is copied into that."""
+    """Wrap an array likewise, with the strides of `wanted`, which may be without memory, on the meta device."""
     tensor = _of_dtype(array, wanted)
-    return tensor if _same_layout(tensor, wanted) else wanted.copy_(tensor)
+    if tensor.stride() == wanted.stride():
+        return tensor
+    return torch.empty_like(wanted, device="cpu").copy_(tensor)
+
+
+def to_tensor_like(array: Array, like: Tensor) -> Tensor:
+    """Wrap an array likewise, with the strides of `torch.empty_like(like)`."""
+    return to_tensor_of(array, torch.empty_like(like, device="meta"))
 
 
 def _of_dtype(array: Array, like: Tensor) -> Tensor:
@@ -151,16 +158,6 @@ def memory_format(channels_last: bool, dim: int = 4) -> torch.memory_format:
     if not channels_last:
         return torch.contiguous_format
     return torch.channels_last_3d if dim == 5 else torch.channels_last
-
-
-def to_tensor_like(array: Array, like: Tensor) -> Tensor:
-    """Wrap an array as a tensor of the dtype of `like`, with the strides of `torch.empty_like(like)`."""
-    tensor, wanted = torch.from_numpy(array), torch.empty_like(like)
-    return tensor if _same_layout(tensor, wanted) else wanted.copy_(tensor)
-
-
-def _same_layout(one: Tensor, other: Tensor) -> bool:
-    return one.dtype == other.dtype and one.stride() == other.stride()
 
 
 def common_memory_format(*operands: Tensor) -> torch.memory_format:

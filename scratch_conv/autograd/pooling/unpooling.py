@@ -29,7 +29,8 @@ def max_unpool(input: Tensor, indices: Tensor, output_size: Sequence[int], chann
         output = kernels.max_unpool(to_bits(input), to_array(indices), tuple(output_size))
     except IndexError as error:
         raise RuntimeError(str(error)) from error
-    return to_tensor_of(output, empty(input, output.shape, memory_format(channels_last, input.dim())))
+    wanted = empty(input.to("meta"), output.shape, memory_format(channels_last, input.dim()))
+    return to_tensor_of(output, wanted)
 
 
 @register_fake(max_unpool)
