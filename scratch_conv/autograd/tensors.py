@@ -76,7 +76,7 @@ def to_tensor_in(array: Array, like: Tensor, memory_format: torch.memory_format)
 
 
 def to_tensor_of(array: Array, wanted: Tensor) -> Tensor:
-    """Wrap an array likewise, with the strides of `wanted`, which may be without memory, on the meta device."""
+    """Wrap an array likewise, with the strides of `wanted`, a tensor that may be on the meta device."""
     tensor = _of_dtype(array, wanted)
     if tensor.stride() == wanted.stride():
         return tensor
