@@ -183,6 +183,7 @@ def assert_report(out: Path) -> None:
             "compare --data-dir other",
             "--data-dir other: holds neither train/ and test/ folders nor a complete cifar10",
         ),
+        ("compare --data-dir MNIST", "--data-dir MNIST: name the folder that holds MNIST/"),
         ("compare --data-dir half", "--data-dir half: has no folder test/"),
         ("compare --data-dir damaged", "damaged/test/b/0.png: not an image that can be read"),
         ("compare --data-dir unequal", "different classes, see: c"),
@@ -211,6 +212,7 @@ def test_bad_input_is_one_line_and_status_2(
     (tmp_path / "taken/checkpoints").touch()
     (tmp_path / "other").mkdir()
     (tmp_path / "other/notes.txt").touch()
+    (tmp_path / "MNIST/raw").mkdir(parents=True)
     for path in (
         *(f"damaged/{split}/{label}" for split in ("train", "test") for label in "ab"),
         *("half/train/a", "half/train/b", "unequal/train/a", "unequal/train/b"),

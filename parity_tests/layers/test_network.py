@@ -310,6 +310,8 @@ def test_the_summary_needs_no_batch(capsys: pytest.CaptureFixture[str]) -> None:
     summed.summary((1, 3, 3))
     assert "2x1x1" in capsys.readouterr().out
     assert summed.training
+    with pytest.raises(ValueError, match=r"without the batch, \(C, H, W\) or \(I,\); got \(8, 1, 3, 3\)"):
+        summed.summary((8, 1, 3, 3))
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,13 @@ class Sequential(Layer):
 
         It shows each layer's output shape, its number of parameters, how many a dense layer would need
         instead of a convolution, the multiplications for one image, and how many pixels an output depends on.
+
+        Raises:
+            ValueError: the shape has another number of axes, or does not fit a layer.
         """
+        if len(input_shape) not in (1, 3):
+            expected = "expected the shape of one input without the batch, (C, H, W) or (I,)"
+            raise ValueError(f"summary: {expected}; got {input_shape}")
         print(summary_table(self, input_shape))
 
     def save(self, path: str | Path) -> None:
