@@ -20,7 +20,7 @@ from rich.table import Table
 
 from benchmarks.layers import CONVOLUTIONS, SMALL
 from scratch_conv import kernels
-from scratch_conv.kernels.convolution import choosing, im2col, mec
+from scratch_conv.kernels.convolution import choosing
 from scratch_conv.kernels.convolution.shapes import Shapes
 from scratch_conv.kernels.windows import Array
 
@@ -76,9 +76,9 @@ class Convolution(NamedTuple):
         x, w, grad_output, window, groups = self
         size = x.shape[2], x.shape[3]
         chosen = {
-            "forward": choosing._fastest(self.shapes, im2col, w, x),
-            "gradient of input": choosing._fastest(self.shapes, mec, w, grad_output),
-            "gradient of weight": choosing._fastest(self.shapes, im2col, grad_output, x),
+            "forward": choosing._fastest(self.shapes, False, w, x),
+            "gradient of input": choosing._fastest(self.shapes, True, w, grad_output),
+            "gradient of weight": choosing._fastest(self.shapes, False, grad_output, x),
         }
         run: dict[str, Callable[[], object]] = {
             "forward": lambda: kernels.conv2d(x, w, None, window, groups),

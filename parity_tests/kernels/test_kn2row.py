@@ -21,6 +21,8 @@ from scratch_conv.kernels.windows import Pair
 pytestmark = pytest.mark.mutation
 
 PADDED = Window((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
+LONG = PADDED._replace(kernel_size=(3, 30))
+WIDE = PADDED._replace(kernel_size=(7, 7))
 
 
 @st.composite
@@ -81,7 +83,7 @@ def test_products_give_what_im2col_does(
 def test_what_is_not_finite_stays_where_it_belongs(
     drawn: tuple[Window, Pair], cuts: tuple[int, int], number: float, seed: int
 ) -> None:
-    """In a weight, it meets the zeros of the padding as it does in the definition."""
+    """In a weight, it meets the zeros of the padding as it does in `im2col`."""
     window, size = drawn
     rng = np.random.default_rng(seed)
     x, w = numbers(rng, 3, 2, *size), numbers(rng, 2, 2, *window.kernel_size)
@@ -102,7 +104,7 @@ def test_blocks_fit_and_are_as_many_for_each_thread(
     block_bytes, num_threads = cuts
     x, image_bytes = np.empty((n, 2, 5, 4), np.float32), (2 * 3 + 4 * 3) * 5 * 4 * 4
     with cut_up(*cuts):
-        blocks = kn2row._blocks(x, (4, 2, 3, 3), weights_bytes, 4)
+        blocks = kn2row._blocks(x, 4, PADDED, weights_bytes, 4)
     assert [image for block in blocks for image in range(n)[block]] == list(range(n))
     most = max(1, max(block_bytes, weights_bytes) // image_bytes)
     turns = -(-n // (most * num_threads))
@@ -143,13 +145,16 @@ def shapes(batch: int = 8, size: int = 28, window: Window = PADDED, **others: An
         # 4 bytes for 2 · 32 · 3 numbers at each of 2**23 / 768 pixels.
         (shapes(size=104), True),
         (shapes(size=105), False),
+        # 4 bytes for 32 · (30 + 3) numbers at each of 28 · 44 pixels, but backwards of 28 · 71.
+        (shapes(window=LONG, input_size=(28, 70), output_size=(28, 43)), True),
+        (shapes(window=LONG, input_size=(28, 71), output_size=(28, 44)), False),
     ],
 )
 def test_it_is_for_images_that_fit_into_memory_at_stride_1(asked: Shapes, accepted: bool) -> None:
     """What it does not accept is computed by another algorithm, though it be forced."""
     assert kn2row.accepts(asked) is accepted
     with kernels.convolution_algorithm("kn2row"):
-        assert (choosing._algorithm(asked, im2col) is kn2row) is accepted
+        assert (choosing._algorithm(asked, False) is kn2row) is accepted
 
 
 @pytest.mark.parametrize(
@@ -170,4 +175,25 @@ def test_it_is_used_for_many_channels_and_an_image_for_every_thread(
     asked: Shapes, expected: ModuleType
 ) -> None:
     with kernels.using_num_threads(2):
-        assert choosing._algorithm(asked, im2col) is expected
+        assert choosing._algorithm(asked, False) is expected
+
+
+@pytest.mark.parametrize(
+    ("window", "size", "forwards", "backwards"),
+    [
+        (PADDED, 20, kn2row, kn2row),
+        (PADDED._replace(padding=((0, 0), (0, 0))), 20, kn2row, kn2row),
+        (WIDE, 20, kn2row, kn2row),  # 16 rows of 20
+        (WIDE, 19, mec, kn2row),
+        (WIDE._replace(padding=((5, 5), (5, 5))), 16, kn2row, kn2row),  # 20 rows of 16
+        (WIDE._replace(padding=((5, 5), (5, 5))), 15, kn2row, mec),
+    ],
+)
+def test_it_is_used_where_it_multiplies_few_rows_that_no_output_meets(
+    window: Window, size: int, forwards: ModuleType, backwards: ModuleType
+) -> None:
+    asked = shapes(batch=64, size=size, window=window)
+    with kernels.using_num_threads(2), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(choosing, "_NARROW", 0)
+        assert choosing._algorithm(asked, False) is forwards
+        assert choosing._algorithm(asked, True) is backwards

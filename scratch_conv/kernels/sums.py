@@ -16,7 +16,7 @@ import numpy as np
 from scratch_conv.kernels.threads import single_threaded_blas
 from scratch_conv.kernels.windows import Array
 
-__all__ = ["column_sums", "inner_products", "summed", "sums_of_products"]
+__all__ = ["column_sums", "inner_products", "sum_of_threads", "summed", "sums_of_products"]
 
 _MOST = 2**10
 """The most terms that are added one after the other: parts take more time where they are so few."""
@@ -87,3 +87,10 @@ def inner_products(matrices: Array, vectors: Array) -> Array:
     of_vectors = vectors[..., :whole].reshape(*vectors.shape[:-1], -1, _PART)
     rest = np.matmul(matrices[..., whole:], vectors[..., whole:, None])[..., 0]
     return column_sums(np.matmul(parts, of_vectors[..., None])[..., 0]) + rest
+
+
+def sum_of_threads(sums: Array) -> Array:
+    """Add up what threads (T, ...) have summed, which may be infinite or NaN."""
+    with np.errstate(all="ignore"):
+        total: Array = sums.sum(axis=0, dtype=sums.dtype)
+    return total

@@ -78,7 +78,7 @@ def conv2d(x: Array, w: Array, bias: Array | None, window: Window, groups: int) 
     """Convolve x (N, C, H, W) with w (O, C/G, KH, KW) into y (N, O, OH, OW), adding bias (O,)."""
     size = window.output_size((x.shape[2], x.shape[3]))
     shapes = Shapes(len(x), x.shape[1], len(w), (x.shape[2], x.shape[3]), size, window, groups, x.dtype)
-    return _algorithm(shapes, im2col, w, x).conv(x, w, bias, window, groups)
+    return _algorithm(shapes, False, w, x).conv(x, w, bias, window, groups)
 
 
 def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int) -> Array:
@@ -86,14 +86,14 @@ def conv2d_grad_weight(grad_output: Array, x: Array, window: Window, groups: int
     n, outs, *size = grad_output.shape
     input_size = x.shape[2], x.shape[3]
     shapes = Shapes(n, x.shape[1], outs, input_size, (size[0], size[1]), window, groups, x.dtype)
-    return _algorithm(shapes, im2col, grad_output, x).conv_grad_weight(grad_output, x, window, groups)
+    return _algorithm(shapes, False, grad_output, x).conv_grad_weight(grad_output, x, window, groups)
 
 
 def conv2d_grad_input(grad_output: Array, w: Array, input_size: Pair, window: Window, groups: int) -> Array:
     """Return the gradient with respect to x (N, C, H, W) of `input_size` (H, W)."""
     n, outs, *size = grad_output.shape
     shapes = Shapes(n, w.shape[1] * groups, outs, input_size, (size[0], size[1]), window, groups, w.dtype)
-    algorithm = _algorithm(shapes, mec, w, grad_output)
+    algorithm = _algorithm(shapes, True, w, grad_output)
     return algorithm.conv_grad_input(grad_output, w, input_size, window, groups)
 
 
@@ -157,15 +157,16 @@ def using_winograd(enabled: bool) -> Iterator[None]:
         enable_winograd(before)
 
 
-def _algorithm(shapes: Shapes, if_small: Algorithm, *operands: Array) -> Algorithm:
+def _algorithm(shapes: Shapes, backwards: bool, *operands: Array) -> Algorithm:
     if 0 in shapes[:3]:  # nothing is summed
         return im2col
     if _forced is not None and _forced.accepts(shapes):
         return _forced
-    return _fastest(shapes, if_small, *operands)
+    return _fastest(shapes, backwards, *operands)
 
 
-def _fastest(shapes: Shapes, if_small: Algorithm, *operands: Array) -> Algorithm:
+def _fastest(shapes: Shapes, backwards: bool, *operands: Array) -> Algorithm:
+    """Return the algorithm for a convolution, or `backwards` for its gradient with respect to the input."""
     # Without a copy: 1.0 to 1.4 times as fast as MEC, 2 to 5 times where images have few pixels.
     if im2col.is_pointwise(shapes.window):
         # 0.75 of the time, 0.4 for the gradient with respect to the weights: im2col has one for each image.
@@ -180,7 +181,7 @@ def _fastest(shapes: Shapes, if_small: Algorithm, *operands: Array) -> Algorithm
         return im2col
     # 1.0 to 2 times as fast as MEC, except for the gradient with respect to the input.
     if _columns(shapes) <= _SMALL:
-        return if_small
+        return mec if backwards else im2col
     # 1.1 to 1.7 times as fast as MEC.
     if _strided_to_few(shapes):
         return im2col
@@ -194,7 +195,7 @@ def _fastest(shapes: Shapes, if_small: Algorithm, *operands: Array) -> Algorithm
     if winograd_may and not any(map(_are_whole, operands)):
         return winograd
     # 0.9 of MEC's time (0.65 to 1.1, least for the gradient with respect to the weights).
-    if kn2row.accepts(shapes) and _enough_for_kn2row(shapes):
+    if kn2row.accepts(shapes) and _enough_for_kn2row(shapes) and _similar_rows(shapes, backwards):
         return kn2row
     return mec
 
@@ -227,6 +228,12 @@ def _enough_for_kn2row(shapes: Shapes) -> bool:
     """Return whether there are tap rows, many channels, not in groups, and an image for every thread."""
     many = min(shapes.channels, shapes.out_channels) >= _ENOUGH_FOR_KN2ROW and shapes.groups == 1
     return many and shapes.window.kernel_size[0] > 1 and shapes.batch >= get_num_threads()
+
+
+def _similar_rows(shapes: Shapes, backwards: bool) -> bool:
+    """Return whether kn2row, which multiplies all rows that it reads, makes almost as many."""
+    read, made = shapes.input_size[0], shapes.output_size[0]
+    return 4 * made <= 5 * read if backwards else 4 * read <= 5 * made
 
 
 def _few_pixels_for_the_weights(shapes: Shapes) -> bool:

@@ -34,7 +34,7 @@ import numpy as np
 
 from scratch_conv.kernels.convolution.shapes import Shapes
 from scratch_conv.kernels.scratch_memory import scratch
-from scratch_conv.kernels.sums import summed
+from scratch_conv.kernels.sums import sum_of_threads, summed
 from scratch_conv.kernels.threads import get_num_threads, parallel
 from scratch_conv.kernels.windows import Array, Size, Window, axis_blocks, pad, plane_blocks
 
@@ -100,7 +100,7 @@ def conv_grad_weight(grad_output: Array, x: Array, window: Window, groups: int) 
             sums[thread] += products.sum(axis=0, dtype=x.dtype)
 
     parallel(work, range(threads))
-    return sums.sum(axis=0, dtype=x.dtype).reshape(shape)
+    return sum_of_threads(sums).reshape(shape)
 
 
 def conv_grad_input(grad_output: Array, w: Array, input_size: Size, window: Window, groups: int) -> Array:

@@ -13,7 +13,7 @@ the channels here, so that several are multiplied together. The gradient with re
 convolution again, with the flipped kernel; that with respect to the weights multiplies the lowered pixels by
 the gradients of the outputs, a copy for each tap row, moved as far.
 
-Rows beyond the image are left out, where the definition multiplies them by zero, which an infinite factor
+Rows beyond the image are left out, where `im2col` multiplies zeros by the weights, which an infinite weight
 makes NaN: then `mec` computes it. Shapes and terms are those of `im2col`.
 """
 
@@ -22,6 +22,7 @@ import numpy as np
 from scratch_conv.kernels.convolution import mec
 from scratch_conv.kernels.convolution.shapes import Shapes
 from scratch_conv.kernels.scratch_memory import scratch
+from scratch_conv.kernels.sums import sum_of_threads
 from scratch_conv.kernels.threads import get_num_threads, num_threads_for, parallel
 from scratch_conv.kernels.windows import Array, Pair, Window, axis_blocks
 
@@ -38,9 +39,11 @@ def accepts(shapes: Shapes) -> bool:
     """Return whether this algorithm computes such a convolution, and an image of it fits into memory."""
     if shapes.window.stride != (1, 1) or not np.issubdtype(shapes.dtype, np.inexact):
         return False
-    weights = shapes.out_channels, shapes.channels, *shapes.window.kernel_size
-    pixels = shapes.input_size[0] * shapes.output_size[1]
-    return _numbers_each(weights, shapes.channels) * pixels * shapes.dtype.itemsize <= _MOST_BYTES
+    channels, outs, window = shapes.channels, shapes.out_channels, shapes.window
+    (height, width), (rows, columns) = shapes.input_size, shapes.output_size
+    forwards = _numbers(channels, outs, window, height, columns)
+    backwards = _numbers(outs, channels, window, rows, width)
+    return max(forwards, backwards) * shapes.dtype.itemsize <= _MOST_BYTES
 
 
 def conv(x: Array, w: Array, bias: Array | None, window: Window, groups: int) -> Array:
@@ -54,24 +57,18 @@ def conv(x: Array, w: Array, bias: Array | None, window: Window, groups: int) ->
     weights = mec.in_order(by_row, 2).reshape(groups, height * outs // groups, channels * width)
     start = 0 if bias is None else bias.reshape(groups, outs // groups, 1, 1, 1)
     tap_rows = [window.inside(0, tap, x.shape[2], size[0]) for tap in range(height)]
-    # A tap row that all outputs meet, whose product is not added to zeros first.
-    whole = next((tap for tap, (met, _) in enumerate(tap_rows) if met == slice(0, size[0])), None)
 
     def work(images: slice) -> None:
         lowered = _lower(x[images], window, size[1], groups)
         products = _empty_products(x[images], groups, outs, height, size[1])
         np.matmul(weights, lowered, out=products.reshape(groups, weights.shape[1], lowered.shape[2]))
         outputs = _by_channel(y[images], groups)
-        if whole is None:
-            outputs[...] = start
-        else:
-            np.add(products[:, whole, ..., tap_rows[whole][1], :], start, out=outputs)
+        outputs[...] = start
         for tap, (met, pixels) in enumerate(tap_rows):
-            if tap != whole:
-                part = outputs[..., met, :]
-                part += products[:, tap, ..., pixels, :]
+            part = outputs[..., met, :]
+            part += products[:, tap, ..., pixels, :]
 
-    parallel(work, _blocks(x, w.shape, w.nbytes, size[1]))
+    parallel(work, _blocks(x, outs, window, w.nbytes, size[1]))
     return y
 
 
@@ -80,12 +77,11 @@ def conv_grad_weight(grad_output: Array, x: Array, window: Window, groups: int) 
     outs, rows, columns = grad_output.shape[1:]
     channels, (height, width) = x.shape[1] // groups, window.kernel_size
     tap_rows = [window.inside(0, tap, x.shape[2], rows) for tap in range(height)]
-    beside = [each for met, _ in tap_rows for each in (slice(met.start), slice(met.stop, None))]
-    if not all(np.isfinite(grad_output[:, :, each]).all() for each in beside):
+    if not np.isfinite(grad_output).all():
         return mec.conv_grad_weight(grad_output, x, window, groups)
     sum_shape = (groups, height * outs // groups, channels * width)
     sum_bytes = outs * channels * height * width * x.itemsize
-    blocks = _blocks(x, (outs, channels, height, width), sum_bytes, columns)
+    blocks = _blocks(x, outs, window, sum_bytes, columns)
     threads = min(get_num_threads(), len(blocks))
     sums = np.zeros((threads, *sum_shape), dtype=x.dtype)
 
@@ -102,7 +98,7 @@ def conv_grad_weight(grad_output: Array, x: Array, window: Window, groups: int) 
             sums[thread] += np.matmul(flat, lowered.swapaxes(1, 2), out=scratch("sum", sum_shape, x.dtype))
 
     parallel(work, range(threads))
-    total = sums.sum(axis=0, dtype=x.dtype).reshape(groups, height, outs // groups, channels, width)
+    total = sum_of_threads(sums).reshape(groups, height, outs // groups, channels, width)
     if not np.isfinite(total).all():
         return mec.conv_grad_weight(grad_output, x, window, groups)
     return total.transpose(0, 2, 3, 1, 4).reshape(outs, channels, height, width)
@@ -116,15 +112,16 @@ def conv_grad_input(grad_output: Array, w: Array, input_size: Pair, window: Wind
     return conv(grad_output, mec.flipped(w, groups), None, backwards, groups)
 
 
-def _numbers_each(w_shape: tuple[int, ...], channels: int) -> int:
-    """Count the numbers that a pixel takes, lowered, and in the products."""
-    return channels * w_shape[3] + w_shape[0] * w_shape[2]
+def _numbers(channels: int, outs: int, window: Window, rows: int, columns: int) -> int:
+    """Count the numbers of an image, lowered to so many rows and columns, and in its products."""
+    height, width = window.kernel_size
+    return (channels * width + outs * height) * rows * columns
 
 
-def _blocks(x: Array, w_shape: tuple[int, ...], weights_bytes: int, columns: int) -> list[slice]:
+def _blocks(x: Array, outs: int, window: Window, weights_bytes: int, columns: int) -> list[slice]:
     """Cut the images of x (N, C, H, W) into blocks: as many of the same size for each thread."""
     n, channels, rows, _ = x.shape
-    image_bytes = max(1, _numbers_each(w_shape, channels) * rows * columns * x.itemsize)
+    image_bytes = max(1, _numbers(channels, outs, window, rows, columns) * x.itemsize)
     threads = num_threads_for(n * image_bytes)
     many = max(1, max(_BLOCK_BYTES, weights_bytes) // image_bytes)
     turns = -(-n // (many * threads))

@@ -25,6 +25,7 @@ import numpy as np
 
 from scratch_conv.kernels.convolution.shapes import Shapes
 from scratch_conv.kernels.scratch_memory import scratch
+from scratch_conv.kernels.sums import sum_of_threads
 from scratch_conv.kernels.threads import get_num_threads, num_threads_for, parallel
 from scratch_conv.kernels.windows import Array, Pair, Window, axis_blocks
 
@@ -111,7 +112,7 @@ def conv_grad_weight(grad_output: Array, x: Array, window: Window, groups: int) 
                 sums[thread, :, i] += np.matmul(pixels, columns, out=product).sum(axis=0, dtype=x.dtype)
 
     parallel(work, range(threads))
-    total = sums.sum(axis=0, dtype=x.dtype)[:, :, : height // products * channels * width]
+    total = sum_of_threads(sums)[:, :, : height // products * channels * width]
     total = total.reshape(groups, height, channels, width, outs)
     return in_order(total.transpose(0, 4, 2, 1, 3), 1).reshape(shape)
 
