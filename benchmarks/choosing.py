@@ -76,9 +76,9 @@ class Convolution(NamedTuple):
         x, w, grad_output, window, groups = self
         size = x.shape[2], x.shape[3]
         chosen = {
-            "forward": choosing._fastest(self.shapes, False, w, x),
-            "gradient of input": choosing._fastest(self.shapes, True, w, grad_output),
-            "gradient of weight": choosing._fastest(self.shapes, False, grad_output, x),
+            "forward": choosing._fastest(self.shapes, w, x),
+            "gradient of input": choosing._fastest(self.shapes, w, grad_output, backwards=True),
+            "gradient of weight": choosing._fastest(self.shapes, grad_output, x),
         }
         run: dict[str, Callable[[], object]] = {
             "forward": lambda: kernels.conv2d(x, w, None, window, groups),

@@ -34,10 +34,10 @@ CASES = [(32, 112), (8, 112), (16, 112), (64, 112), (32, 28), (32, 56), (32, 224
 QUICK = [(2, 16), (4, 16)]
 
 STEPS = 5
-"""From the second on, glibc's malloc keeps memory that was freed, in pieces that later arrays may not fit."""
+"""From the second step on, malloc holds memory that was freed, in pieces that later arrays may not fit."""
 
 RETURNED_AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": str(2**16)}
-"""With this in the environment it returns larger pieces at once: what is left is in use."""
+"""With this in the environment, malloc returns larger pieces at once: what is left is in use."""
 
 
 def main() -> None:

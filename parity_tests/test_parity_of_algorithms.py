@@ -75,8 +75,8 @@ def test_every_algorithm_gives_torch_values_and_derivatives(
     supports = Supports(second_derivatives=True, without=accepted.without)
     choose = choosing._algorithm
 
-    def noted(shapes: Shapes, *arguments: Any) -> Algorithm:
-        chosen = choose(shapes, *arguments)
+    def noted(shapes: Shapes, *operands: Any, backwards: bool = False) -> Algorithm:
+        chosen = choose(shapes, *operands, backwards=backwards)
         if 0 not in shapes[:3]:  # else there is nothing to compute
             computed.append(chosen)
         return chosen

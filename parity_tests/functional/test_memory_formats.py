@@ -1,4 +1,4 @@
-"""The strides of convolutions are torch's, with data and without."""
+"""The strides of results are torch's, with data and without, of axes of one too."""
 
 from itertools import product
 from typing import Any
@@ -38,3 +38,32 @@ def test_volumes_are_channels_last_where_torchs_are(name: str) -> None:
         weight = torch.ones(2, 2, size, size, size, dtype=dtype)
         torchs, ours, fake = strides(name, volumes, weight, stride=stride)
         assert ours == fake == torchs
+
+
+@pytest.mark.parametrize("padding", [(0, 0, -1, 0), (0, -1, 0, 0, -1, 0), (0, 0), (1, 0)])
+@pytest.mark.parametrize("shape", [(4, 3, 2, 4), (4, 1, 1, 2), (4, 3, 1, 1)])
+def test_crops_and_their_gradients_keep_the_strides_of_axes_of_one(
+    shape: tuple[int, ...], padding: tuple[int, ...]
+) -> None:
+    whole = torch.ones(shape)
+    for input in (
+        whole[:1],
+        whole[::4],
+        whole.mT[:1],
+        whole[:, :1],
+        whole[:1].to(memory_format=torch.channels_last),
+    ):
+        found = []
+        for pad in (F.pad, sc.functional.pad):
+            x = input.detach().requires_grad_()
+            y = pad(x, padding)
+            (grad,) = torch.autograd.grad(y, x, torch.ones(y.shape))
+            found.append((y.stride(), grad.stride()))
+        assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", ["relu6", "hardtanh"])
+def test_clipped_images_keep_the_strides_of_axes_of_one(name: str) -> None:
+    for input in (torch.ones(4, 3, 2, 2)[::4], torch.ones(2, 4, 3, 3)[:, ::4], torch.ones(3, 1, 1, 4).mT):
+        torchs, ours = (getattr(library, name)(input).stride() for library in (F, sc.functional))
+        assert ours == torchs

@@ -170,7 +170,7 @@ def test_it_is_for_small_steps_of_one_channel_each(asked: Shapes, accepted: bool
     """What it does not accept is computed by another algorithm, though it be forced."""
     assert banded.accepts(asked) is accepted
     with kernels.convolution_algorithm("banded"):
-        assert (choosing._algorithm(asked, False) is banded) is accepted
+        assert (choosing._algorithm(asked) is banded) is accepted
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_it_is_for_small_steps_of_one_channel_each(asked: Shapes, accepted: bool
     ],
 )
 def test_it_is_used_for_many_rows_of_narrow_images(asked: Shapes, expected: ModuleType) -> None:
-    assert choosing._algorithm(asked, False) is expected
+    assert choosing._algorithm(asked) is expected
 
 
 def test_products_are_of_the_operands_type() -> None:

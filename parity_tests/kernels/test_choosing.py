@@ -51,16 +51,16 @@ def shapes(
 def test_an_algorithm_is_chosen_for_a_block_and_no_longer() -> None:
     window = Window((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
     shapes = Shapes(1, 1, 1, (5, 5), (5, 5), window, 1, np.dtype(np.float32))
-    usual = choosing._algorithm(shapes, False)
+    usual = choosing._algorithm(shapes)
     for name, module in ALGORITHMS.items():
         if not module.accepts(shapes):
             continue
         with suppress(ArithmeticError), kernels.convolution_algorithm("im2col"):
             with kernels.convolution_algorithm(name):
-                assert choosing._algorithm(shapes, False) is module
-            assert choosing._algorithm(shapes, False) is im2col
+                assert choosing._algorithm(shapes) is module
+            assert choosing._algorithm(shapes) is im2col
             raise ArithmeticError
-        assert choosing._algorithm(shapes, False) is usual
+        assert choosing._algorithm(shapes) is usual
     with pytest.raises(KeyError, match="unheard of"), kernels.convolution_algorithm("unheard of"):
         pass
 
@@ -100,7 +100,7 @@ def test_what_decides_is_what_an_operation_is_given() -> None:
     ],
 )
 def test_winograd_is_used_where_it_is_fast_and_near(asked: Shapes, expected: ModuleType) -> None:
-    assert choosing._algorithm(asked, False, FRACTIONS, FRACTIONS) is expected
+    assert choosing._algorithm(asked, FRACTIONS, FRACTIONS) is expected
 
 
 @with_winograd
@@ -113,14 +113,14 @@ def test_what_is_small_is_computed_by_what_starts_soonest(
     asked = shapes(batch, 32, 32, 8)._replace(input_size=(2, 4), output_size=(2, 4))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(choosing, "_ENOUGH_FOR_WINOGRAD", 1)
-        assert choosing._algorithm(asked, backwards, FRACTIONS) is (small if is_small else winograd)
+        assert choosing._algorithm(asked, FRACTIONS, backwards=backwards) is (small if is_small else winograd)
 
 
 @pytest.mark.parametrize(("batch", "expected"), [(2, im2col), (3, mec)])
 def test_just_65536_numbers_of_columns_are_few(batch: int, expected: ModuleType) -> None:
     """32 channels x 4 taps x 256 windows x 2 images."""
     asked = shapes(batch, outs=31, size=17, window=Window((2, 2), (1, 1), ((0, 0), (0, 0)), (1, 1)))
-    assert choosing._algorithm(asked, False, FRACTIONS) is expected
+    assert choosing._algorithm(asked, FRACTIONS) is expected
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_strides_with_some_outputs_copy_columns(
     asked = shapes(64, 31, 31)._replace(
         input_size=(size, size), output_size=window.output_size((size, size)), window=window, groups=groups
     )
-    assert choosing._algorithm(asked, False, FRACTIONS) is expected
+    assert choosing._algorithm(asked, FRACTIONS) is expected
 
 
 def test_small_convolutions_copy_columns_but_not_for_the_gradient_of_the_input() -> None:
@@ -162,8 +162,8 @@ def test_small_convolutions_copy_columns_but_not_for_the_gradient_of_the_input()
 
 def test_a_single_tap_is_one_product() -> None:
     window = Window((1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1))
-    assert choosing._algorithm(shapes(window=window), True, FRACTIONS) is im2col
-    assert choosing._algorithm(shapes(window=window, groups=2), True, FRACTIONS) is im2col
+    assert choosing._algorithm(shapes(window=window), FRACTIONS, backwards=True) is im2col
+    assert choosing._algorithm(shapes(window=window, groups=2), FRACTIONS, backwards=True) is im2col
     for asked, expected in (
         (shapes(channels=512, outs=512, size=8), kn2row),
         (shapes(channels=512, outs=512, size=8, groups=2), im2col),
@@ -172,7 +172,7 @@ def test_a_single_tap_is_one_product() -> None:
         (shapes(batch=1, channels=512, outs=512, size=8), im2col),
     ):
         asked = asked._replace(window=window, output_size=asked.input_size)
-        assert choosing._algorithm(asked, True, FRACTIONS) is expected
+        assert choosing._algorithm(asked, FRACTIONS, backwards=True) is expected
     for other in (
         window._replace(kernel_size=(1, 2)),
         window._replace(kernel_size=(2, 1)),
@@ -181,9 +181,7 @@ def test_a_single_tap_is_one_product() -> None:
         window._replace(padding=((0, 1), (0, 0))),
         window._replace(padding=((0, 0), (-1, 0))),
     ):
-        assert (
-            choosing._algorithm(shapes(batch=32, channels=31, size=40, window=other), False, FRACTIONS) is mec
-        )
+        assert choosing._algorithm(shapes(batch=32, channels=31, size=40, window=other), FRACTIONS) is mec
 
 
 @with_winograd
@@ -197,7 +195,7 @@ def test_whole_numbers_are_summed_directly() -> None:
         ((soon, FRACTIONS), winograd),
         ((np.full((1, 1), np.inf), FRACTIONS), kn2row),
     ):
-        assert choosing._algorithm(shapes(), False, *operands) is expected
+        assert choosing._algorithm(shapes(), *operands) is expected
     rng = np.random.default_rng(0)
     x = rng.integers(-9, 10, (8, 32, 16, 16)).astype(np.float32)
     w = rng.integers(-9, 10, (32, 32, 3, 3)).astype(np.float32)
@@ -221,7 +219,7 @@ def test_fractions_show_in_the_first_plane() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(np, "rint", noted)
-        assert choosing._algorithm(shapes(), False, np.full((8, 32, 16, 16), 0.5)) is winograd
+        assert choosing._algorithm(shapes(), np.full((8, 32, 16, 16), 0.5)) is winograd
     assert read == [16 * 16]
 
 
@@ -230,7 +228,7 @@ def test_winograd_is_off_and_can_be_switched_on() -> None:
     for enabled, expected in ((False, kn2row), (True, winograd)):
         with kernels.using_winograd(enabled):
             assert kernels.winograd_enabled() is enabled
-            assert choosing._algorithm(shapes(), False, FRACTIONS) is expected
+            assert choosing._algorithm(shapes(), FRACTIONS) is expected
         assert not kernels.winograd_enabled()
     with pytest.raises(ArithmeticError), kernels.using_winograd(True):
         raise ArithmeticError
@@ -240,7 +238,7 @@ def test_winograd_is_off_and_can_be_switched_on() -> None:
     assert not kernels.winograd_enabled()
     kernels.enable_winograd(True)
     try:
-        assert choosing._algorithm(shapes(), False, FRACTIONS) is winograd
+        assert choosing._algorithm(shapes(), FRACTIONS) is winograd
     finally:
         kernels.enable_winograd(False)
 
@@ -270,7 +268,7 @@ def test_winograd_is_for_small_steps_of_real_numbers(changed: Shapes, accepted: 
     many = changed.groups == 1 and changed.channels > 1 and changed.dtype.kind in "fc"
     other = im2col if changed.window.stride != (1, 1) else kn2row if many else mec
     with kernels.convolution_algorithm("winograd"):
-        assert choosing._algorithm(changed, True, WHOLE) is (winograd if accepted else other)
+        assert choosing._algorithm(changed, WHOLE, backwards=True) is (winograd if accepted else other)
 
 
 def test_a_row_of_tiles_must_fit_into_memory() -> None:

@@ -154,7 +154,7 @@ def test_it_is_for_images_that_fit_into_memory_at_stride_1(asked: Shapes, accept
     """What it does not accept is computed by another algorithm, though it be forced."""
     assert kn2row.accepts(asked) is accepted
     with kernels.convolution_algorithm("kn2row"):
-        assert (choosing._algorithm(asked, False) is kn2row) is accepted
+        assert (choosing._algorithm(asked) is kn2row) is accepted
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_it_is_used_for_many_channels_and_an_image_for_every_thread(
     asked: Shapes, expected: ModuleType
 ) -> None:
     with kernels.using_num_threads(2):
-        assert choosing._algorithm(asked, False) is expected
+        assert choosing._algorithm(asked) is expected
 
 
 @pytest.mark.parametrize(
@@ -195,5 +195,5 @@ def test_it_is_used_where_it_multiplies_few_rows_that_no_output_meets(
     asked = shapes(batch=64, size=size, window=window)
     with kernels.using_num_threads(2), pytest.MonkeyPatch.context() as patch:
         patch.setattr(choosing, "_NARROW", 0)
-        assert choosing._algorithm(asked, False) is forwards
-        assert choosing._algorithm(asked, True) is backwards
+        assert choosing._algorithm(asked) is forwards
+        assert choosing._algorithm(asked, backwards=True) is backwards

@@ -76,15 +76,18 @@ def to_tensor_in(array: Array, like: Tensor, memory_format: torch.memory_format)
 
 
 def to_tensor_of(array: Array, wanted: Tensor) -> Tensor:
-    """Wrap an array likewise, with the strides of `wanted`, a tensor that may be on the meta device."""
+    """Wrap an array as a tensor of the dtype and the strides of `wanted`, which may be on the meta device.
+
+    Integers may be the bits of half precision.
+    """
     tensor = _of_dtype(array, wanted)
     if tensor.stride() == wanted.stride():
         return tensor
-    return torch.empty_like(wanted, device="cpu").copy_(tensor)
+    return torch.empty_strided(wanted.shape, wanted.stride(), dtype=wanted.dtype).copy_(tensor)
 
 
 def to_tensor_like(array: Array, like: Tensor) -> Tensor:
-    """Wrap an array likewise, with the strides of `torch.empty_like(like)`."""
+    """Wrap an array as a tensor of the dtype and the strides of `torch.empty_like(like)`."""
     return to_tensor_of(array, torch.empty_like(like, device="meta"))
 
 

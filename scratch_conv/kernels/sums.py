@@ -90,7 +90,8 @@ def inner_products(matrices: Array, vectors: Array) -> Array:
 
 
 def sum_of_threads(sums: Array) -> Array:
-    """Add up what threads (T, ...) have summed, which may be infinite or NaN."""
+    """Add up what threads (T, ...) have summed, which may be infinite or NaN, in the memory of the first."""
     with np.errstate(all="ignore"):
-        total: Array = sums.sum(axis=0, dtype=sums.dtype)
-    return total
+        for others in sums[1:]:
+            sums[0] += others
+    return sums[0]

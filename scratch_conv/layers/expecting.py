@@ -67,8 +67,8 @@ def expect_array(owner: object, name: str, values: Any, of: str = "floats") -> N
     """
     is_array = type(values) in (np.ndarray, np.memmap)  # a mask, or a matrix's products, would be lost
     if not is_array or values.dtype.kind not in _KINDS[of]:
-        given = str(values.dtype) if is_array else type(values).__name__
-        hint = f"; {name}.astype(np.float32) / 255?" if given == "uint8" else ""
+        given = values.dtype if is_array else type(values).__name__
+        hint = "; x.astype(np.float32) / 255?" if name == "x" and is_array and given == np.uint8 else ""
         raise TypeError(f"{owner!r}: expected {name} to be a NumPy array of {of}, got {given}{hint}")
 
 

@@ -78,7 +78,7 @@ class Sequential(Layer):
         instead of a convolution, the multiplications for one image, and how many pixels an output depends on.
 
         Raises:
-            ValueError: the shape has another number of axes, or does not fit a layer.
+            ValueError: the shape has an axis for the batch too, or does not fit a layer.
         """
         if len(input_shape) not in (1, 3):
             expected = "expected the shape of one input without the batch, (C, H, W) or (I,)"

@@ -29,8 +29,10 @@ def max_unpool(input: Tensor, indices: Tensor, output_size: Sequence[int], chann
         output = kernels.max_unpool(to_bits(input), to_array(indices), tuple(output_size))
     except IndexError as error:
         raise RuntimeError(str(error)) from error
-    wanted = empty(input.to("meta"), output.shape, memory_format(channels_last, input.dim()))
-    return to_tensor_of(output, wanted)
+    format = memory_format(channels_last, input.dim())
+    return to_tensor_of(
+        output, torch.empty(output.shape, dtype=input.dtype, device="meta", memory_format=format)
+    )
 
 
 @register_fake(max_unpool)

@@ -100,7 +100,7 @@ def conv_grad_weight(grad_output: Array, x: Array, window: Window, groups: int) 
             sums[thread] += products.sum(axis=0, dtype=x.dtype)
 
     parallel(work, range(threads))
-    return sum_of_threads(sums).reshape(shape)
+    return sum_of_threads(sums).reshape(shape).copy()  # without the memory of the other threads
 
 
 def conv_grad_input(grad_output: Array, w: Array, input_size: Size, window: Window, groups: int) -> Array:

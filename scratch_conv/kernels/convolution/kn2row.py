@@ -13,8 +13,8 @@ the channels here, so that several are multiplied together. The gradient with re
 convolution again, with the flipped kernel; that with respect to the weights multiplies the lowered pixels by
 the gradients of the outputs, a copy for each tap row, moved as far.
 
-Rows beyond the image are left out, where `im2col` multiplies zeros by the weights, which an infinite weight
-makes NaN: then `mec` computes it. Shapes and terms are those of `im2col`.
+Rows beyond the image are left out, where `im2col` multiplies zeros by weights, or by gradients, of which an
+infinite one makes NaN: then `mec` computes it. Shapes and terms are those of `im2col`.
 """
 
 import numpy as np
@@ -77,7 +77,8 @@ def conv_grad_weight(grad_output: Array, x: Array, window: Window, groups: int) 
     outs, rows, columns = grad_output.shape[1:]
     channels, (height, width) = x.shape[1] // groups, window.kernel_size
     tap_rows = [window.inside(0, tap, x.shape[2], rows) for tap in range(height)]
-    if not np.isfinite(grad_output).all():
+    beside = [each for met, _ in tap_rows for each in (slice(met.start), slice(met.stop, None))]
+    if not all(np.isfinite(grad_output[:, :, each]).all() for each in beside):
         return mec.conv_grad_weight(grad_output, x, window, groups)
     sum_shape = (groups, height * outs // groups, channels * width)
     sum_bytes = outs * channels * height * width * x.itemsize
@@ -101,7 +102,7 @@ def conv_grad_weight(grad_output: Array, x: Array, window: Window, groups: int) 
     total = sum_of_threads(sums).reshape(groups, height, outs // groups, channels, width)
     if not np.isfinite(total).all():
         return mec.conv_grad_weight(grad_output, x, window, groups)
-    return total.transpose(0, 2, 3, 1, 4).reshape(outs, channels, height, width)
+    return mec.in_order(total.transpose(0, 2, 3, 1, 4), 2).reshape(outs, channels, height, width)
 
 
 def conv_grad_input(grad_output: Array, w: Array, input_size: Pair, window: Window, groups: int) -> Array:
