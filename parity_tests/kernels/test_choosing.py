@@ -69,10 +69,10 @@ def test_what_decides_is_what_an_operation_is_given() -> None:
     """Its shapes, the same for the three of a convolution, and the numbers of both operands."""
     window = Window((3, 2), (1, 2), ((0, 1), (2, 0)), (1, 1))
     x, w, y = (np.ones(shape, dtype=np.float32) for shape in ((9, 10, 7, 15), (4, 5, 3, 2), (9, 4, 6, 8)))
-    asked: list[tuple[Shapes, tuple[Array, ...]]] = []
+    asked: list[tuple[Shapes, tuple[Array, ...], bool]] = []
 
-    def noted(shapes: Shapes, _: ModuleType, *operands: Array) -> ModuleType:
-        asked.append((shapes, operands))
+    def noted(shapes: Shapes, *operands: Array, backwards: bool = False) -> ModuleType:
+        asked.append((shapes, operands, backwards))
         return im2col
 
     with pytest.MonkeyPatch.context() as patch:
@@ -81,8 +81,12 @@ def test_what_decides_is_what_an_operation_is_given() -> None:
         kernels.conv2d_grad_weight(y, x, window, 2)
         kernels.conv2d_grad_input(y, w, (7, 15), window, 2)
     expected = Shapes(9, 10, 4, (7, 15), (6, 8), window, 2, np.dtype(np.float32))
-    assert [shapes for shapes, _ in asked] == [expected] * 3
-    operands = [{id(operand) for operand in operands} for _, operands in asked]
+    assert [(shapes, backwards) for shapes, _, backwards in asked] == [
+        (expected, False),
+        (expected, False),
+        (expected, True),
+    ]
+    operands = [{id(operand) for operand in operands} for _, operands, _ in asked]
     assert operands == [{id(x), id(w)}, {id(x), id(y)}, {id(w), id(y)}]
 
 

@@ -99,7 +99,7 @@ def conv_grad_weight(grad_output: Array, x: Array, window: Window, groups: int) 
     size = (grad_output.shape[2], grad_output.shape[3])
     blocks = _blocks(x, shape, window, groups, size)
     stacks = _stacks(shape, groups)
-    threads = min(get_num_threads(), len(blocks))
+    threads = max(1, min(get_num_threads(), len(blocks)))
     products = 1 if stacks else height
     rows = height * channels * width + 1 if stacks else channels * width
     sums = np.zeros((threads, groups, products, rows, outs), dtype=x.dtype)
