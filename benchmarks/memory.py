@@ -36,8 +36,8 @@ QUICK = [(2, 16), (4, 16)]
 STEPS = 5
 """From the second step on, malloc holds memory that was freed, in pieces that later arrays may not fit."""
 
-RETURNED_AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": str(2**16)}
-"""With this in the environment, malloc returns larger pieces at once: what is left is in use."""
+ENVIRONMENTS = {"": {}, ": in use": {"MALLOC_MMAP_THRESHOLD_": str(2**16)}}
+"""In the second, malloc returns larger pieces at once: what is left is in use."""
 
 
 def main() -> None:
@@ -61,13 +61,14 @@ def main() -> None:
     shown = Table(
         title=f"{STEPS} steps of training with {BATCH} images of 32x32: MiB at the peak", header_style=""
     )
-    for column in ("", TORCH, OURS, *(f"{name}: in use" for name in (TORCH, OURS))):
+    for column in ("", *(name + what for what in ENVIRONMENTS for name in (TORCH, OURS))):
         shown.add_column(column, justify="right")
     for network in NETWORKS:
-        above = {name: least(given.rounds, peak_of_steps, name, network) for name in (TORCH, OURS)}
-        with patch.dict(os.environ, RETURNED_AT_ONCE):
-            for name in (TORCH, OURS):
-                above[f"{name}: in use"] = least(given.rounds, peak_of_steps, name, network)
+        above = {}
+        for what, environment in ENVIRONMENTS.items():
+            with patch.dict(os.environ, environment):
+                for name in (TORCH, OURS):
+                    above[name + what] = least(given.rounds, peak_of_steps, name, network)
         raw[f"{STEPS} steps of {network}"] = above
         shown.add_row(network, *(f"{each / MEBIBYTE:.0f}" for each in above.values()))
     console.print(shown)

@@ -332,7 +332,7 @@ def strides_by_elements(first: Tensor, second: Tensor) -> tuple[int, ...]:
     """
     if _strides_by_elements is not None:
         return tuple(_strides_by_elements(first, second))
-    return torch.empty_like(first).stride()
+    return torch.empty_like(first, device="meta").stride()
 
 
 def builtins_of(function: Any) -> tuple[Any, ...]:

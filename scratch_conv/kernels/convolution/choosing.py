@@ -194,8 +194,8 @@ def _fastest(shapes: Shapes, *operands: Array, backwards: bool = False) -> Algor
     winograd_may = _winograd_enabled and winograd.accepts(shapes) and _enough_for_winograd(shapes)
     if winograd_may and not any(map(_are_whole, operands)):
         return winograd
-    # 0.9 of MEC's time (0.65 to 1.1, least for the gradient with respect to the weights); 1.2 to 2 times it
-    # where more rows than are made, by a quarter, are multiplied.
+    # 0.9 of MEC's time (0.65 to 1.1) on an idle machine, 0.98 (0.73 to 1.3) on a busy one; 1.2 to 2 times
+    # it where more rows than are made, by a quarter, are multiplied.
     if kn2row.accepts(shapes) and _enough_for_kn2row(shapes) and _similar_rows(shapes, backwards):
         return kn2row
     return mec

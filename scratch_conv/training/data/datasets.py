@@ -55,9 +55,10 @@ def resolve_dataset(dataset: str | None, data_dir: Path | None) -> str:
             " layout"
         )
     there = [name for name, each in PUBLISHED.items() if (data_dir / each.folder).is_dir()]
-    inside = [each.folder for name, each in PUBLISHED.items() if dataset in (None, name)]
-    if data_dir.absolute().name in inside and not folders and not there:
-        raise InputError(f"--data-dir {data_dir}: name the folder that holds {data_dir.absolute().name}/")
+    own = data_dir.absolute().name
+    wanted = [each.folder for name, each in PUBLISHED.items() if dataset in (None, name)]
+    if own in wanted and not folders and not there:
+        raise InputError(f"--data-dir {data_dir}: name the folder that holds {own}/")
     if dataset is None and not folders and len(there) > 1:
         raise InputError(f"--data-dir {data_dir}: holds {', '.join(there)}; name one with --dataset")
     return dataset or ("folder" if folders else there[0] if there else "cifar10")
